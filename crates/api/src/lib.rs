@@ -1,0 +1,1 @@
+//! Wire formats: HTTP types, problem details, JSON bounds, the client.

@@ -1,0 +1,181 @@
+//! An agent: what its file says, and what a run holds on to from its beginning to its end.
+
+use crate::{
+    AgentName, Error, Result, canonical,
+    message::ToolSpec,
+    model::ModelName,
+    schema::Validator,
+    tool::{ToolDefinition, ToolWish},
+};
+use semver::Version;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::{collections::HashMap, sync::Arc};
+
+/// An agent as its file defines it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AgentDefinition {
+    /// The file's name.
+    pub name: AgentName,
+    /// What it is for.
+    pub description: String,
+    /// SemVer.
+    pub version: Version,
+    /// Whom it asks.
+    pub model: ModelName,
+    /// Whom it asks when that one does not answer, in this order.
+    #[serde(default)]
+    pub fallbacks: Vec<ModelName>,
+    /// What it may call. What is not listed is not granted.
+    #[serde(default)]
+    pub tools: Vec<ToolWish>,
+    /// Its own defaults and lower caps.
+    #[serde(default)]
+    pub limits: AgentLimits,
+    /// How much of the conversation it is shown.
+    #[serde(default)]
+    pub memory: Memory,
+    /// Its answers must fit this schema, unless the task brings its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_schema: Option<Value>,
+    /// Few-shot examples.
+    #[serde(default)]
+    pub examples: Vec<Example>,
+    /// The body: the system prompt, a template.
+    pub prompt: String,
+}
+
+/// An agent's own defaults and caps, within the node's ceilings.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AgentLimits {
+    /// Default and cap of a task's `max_steps`.
+    pub max_steps: Option<u32>,
+    /// Default and cap of a task's `token_budget`, in tokens.
+    pub token_budget: Option<u64>,
+    /// How long `POST /run` waits before it answers 202, in milliseconds. Default 50 s.
+    #[serde(rename = "sync_run", skip_serializing_if = "Option::is_none", with = "duration")]
+    pub sync_run_ms: Option<u64>,
+    /// How long one model call may take in all, in milliseconds. Default 10 min.
+    pub call_max_ms: Option<u64>,
+}
+
+/// How much of the conversation an agent is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Memory {
+    /// Tokens of conversation, examples and steps in one model request. Default 6,000.
+    pub window_tokens: u64,
+}
+impl Default for Memory {
+    fn default() -> Self {
+        Self { window_tokens: 6_000 }
+    }
+}
+
+/// One few-shot example.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Example {
+    /// What was asked.
+    pub user: String,
+    /// What a good answer is.
+    pub assistant: String,
+}
+
+/// Agent and tools as a run began with them. Stored by hash until no task needs it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Definitions {
+    /// The agent.
+    pub agent: AgentDefinition,
+    /// Its tools, each at the version it got.
+    pub tools: Vec<ToolDefinition>,
+}
+
+impl Definitions {
+    /// The hash under which a store keeps them.
+    pub fn hash(&self) -> String {
+        canonical::hash(self)
+    }
+}
+
+/// Definitions with their schemas compiled: what a run decides with.
+#[derive(Debug)]
+pub struct Contracts {
+    /// What it was made of.
+    pub definitions: Definitions,
+    /// The hash of `definitions`.
+    pub hash: String,
+    /// As a model is shown them.
+    pub specs: Arc<[ToolSpec]>,
+    tools: HashMap<String, (Arc<ToolDefinition>, Validator)>,
+}
+
+impl Contracts {
+    /// Compiles the schemas.
+    pub fn compile(definitions: Definitions) -> Result<Self> {
+        let mut tools = HashMap::new();
+        for tool in &definitions.tools {
+            let validator =
+                Validator::compile(&tool.parameters).map_err(|e| Error::invalid(format!("tool `{}`: parameters: {e}", tool.name)))?;
+            tools.insert(tool.name.clone(), (Arc::new(tool.clone()), validator));
+        }
+        let specs = definitions.tools.iter().map(ToolDefinition::spec).collect();
+        Ok(Self { hash: definitions.hash(), specs, tools, definitions })
+    }
+    /// The agent.
+    pub fn agent(&self) -> &AgentDefinition {
+        &self.definitions.agent
+    }
+    /// A granted tool and the validator of its arguments.
+    pub fn tool(&self, name: &str) -> Option<(&Arc<ToolDefinition>, &Validator)> {
+        self.tools.get(name).map(|(tool, validator)| (tool, validator))
+    }
+    /// The names of the granted tools, for messages.
+    pub fn tool_names(&self) -> String {
+        self.definitions.tools.iter().map(|t| t.name.as_str()).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// `50s`, `500ms`, `10m`, `1h` or a number of milliseconds.
+pub mod duration {
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    /// Reads one.
+    pub fn parse(text: &str) -> Option<u64> {
+        let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+        let number: u64 = digits.trim().parse().ok()?;
+        let unit = match text[digits.len()..].trim() {
+            "ms" | "" => 1,
+            "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
+            _ => return None,
+        };
+        number.checked_mul(unit)
+    }
+    /// For `#[serde(with)]`.
+    pub fn serialize<S: Serializer>(ms: &Option<u64>, serializer: S) -> Result<S::Ok, S::Error> {
+        match ms {
+            Some(ms) => serializer.serialize_str(&format!("{ms}ms")),
+            None => serializer.serialize_none(),
+        }
+    }
+    /// For `#[serde(with)]`.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Raw {
+            Number(u64),
+            Text(String),
+        }
+        match Option::<Raw>::deserialize(deserializer)? {
+            None => Ok(None),
+            Some(Raw::Number(ms)) => Ok(Some(ms)),
+            Some(Raw::Text(text)) => parse(&text)
+                .map(Some)
+                .ok_or_else(|| de::Error::custom(format!("`{text}` is no duration: write 500ms, 50s, 10m, 1h or 30d"))),
+        }
+    }
+}

@@ -1,0 +1,334 @@
+//! A run's facts, as they are recorded.
+//!
+//! | event | recorded | then |
+//! |---|---|---|
+//! | `task.accepted` | by the accepting transaction | it waits for its turn |
+//! | `task.started` | with the definitions it will end on | |
+//! | `model.started` | before each attempt of a model call | the request is sent |
+//! | `model.failed` | an attempt that came to nothing | another attempt, another model, or the end |
+//! | `model.finished` | the whole answer | |
+//! | `tool.started` | before the call is sent | the call is sent |
+//! | `tool.finished` | its outcome; without `tool.started` where it was refused | |
+//! | `run.taken_over` | by a retry: the failed task's record | |
+//! | `run.parked`, `run.resumed` | | nothing is held in between |
+//! | `task.completed`, `task.failed`, `task.cancelled` | last, once | nothing |
+
+use crate::{
+    Error, Result, TaskId, Time,
+    message::{FinishReason, ToolCall, Usage},
+    model::FaultKind,
+    task::{AgentResult, Task, TaskStatus, WaitingFor},
+    tool::Effect,
+};
+use semver::Version;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, value::RawValue};
+
+/// What this build writes and the newest it can fold. A worker does not claim a task with newer events.
+pub const EVENT_VERSION: u32 = 1;
+
+/// A fact of a run.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(clippy::large_enum_variant)] // it lives for one append
+pub enum Event {
+    /// The task as it was accepted.
+    Accepted(Task),
+    /// The definitions the run will end on.
+    Started(Started),
+    /// An attempt of a model call is about to be sent.
+    ModelStarted(ModelStarted),
+    /// An attempt came to nothing.
+    ModelFailed(ModelFailed),
+    /// The model answered.
+    ModelFinished(ModelFinished),
+    /// A tool call is about to be sent.
+    ToolStarted(ToolStarted),
+    /// A tool call has its outcome.
+    ToolFinished(ToolFinished),
+    /// The run lets go of its worker.
+    Parked(Parked),
+    /// It goes on.
+    Resumed(Resumed),
+    /// What a retry takes over.
+    TakenOver(TakenOver),
+    /// It came to an answer.
+    Completed(AgentResult),
+    /// It did not.
+    Failed(AgentResult),
+    /// Somebody stopped it.
+    Cancelled(AgentResult),
+}
+
+/// See [`Event::Started`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Started {
+    /// The agent's version.
+    pub version: Version,
+    /// The hash under which agent and tools are stored.
+    pub definitions: String,
+    /// The hash of the agent's definition alone.
+    pub agent: String,
+    /// The tools it got.
+    pub tools: Vec<StartedTool>,
+}
+/// A tool of [`Started`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StartedTool {
+    /// Its name.
+    pub name: String,
+    /// The version it got.
+    pub version: Version,
+    /// The hash of its contract.
+    pub contract: String,
+}
+/// See [`Event::ModelStarted`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelStarted {
+    /// 1, 2, 3 … within the step, takeovers included. A higher one voids the deltas of a lower.
+    pub attempt: u32,
+    /// Whom.
+    pub model: String,
+    /// SHA-256 of the canonical request: evidence, never a gate.
+    pub request_hash: String,
+    /// The most it may say, in tokens.
+    pub max_output_tokens: u32,
+}
+/// See [`Event::ModelFailed`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelFailed {
+    /// Which attempt.
+    pub attempt: u32,
+    /// Whom.
+    pub model: String,
+    /// What sort of failure.
+    pub fault: FaultKind,
+    /// What the provider said, without secrets, at most 4 KiB.
+    pub message: String,
+}
+/// See [`Event::ModelFinished`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelFinished {
+    /// Which attempt.
+    pub attempt: u32,
+    /// The whole text.
+    pub text: Option<String>,
+    /// The calls it asked for.
+    #[serde(default)]
+    pub calls: Vec<ToolCall>,
+    /// As the provider reported it.
+    pub usage: Usage,
+    /// The model that answered, `provider/model`.
+    pub model: String,
+    /// Why it stopped.
+    pub finish_reason: FinishReason,
+    /// What it cost, where prices are known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost_usd: Option<f64>,
+}
+/// See [`Event::ToolStarted`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ToolStarted {
+    /// Its place in the step, from 0.
+    pub index: u32,
+    /// The tool.
+    pub name: String,
+    /// The version called.
+    pub version: Version,
+    /// Checked arguments.
+    pub arguments: Value,
+    /// `{task_id}:{step}:{index}`, with `{tenant}/` before it outside the default tenant.
+    pub key: String,
+    /// What may be done if nobody learns the outcome.
+    pub effect: Effect,
+}
+/// See [`Event::ToolFinished`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ToolFinished {
+    /// Its place in the step, from 0.
+    pub index: u32,
+    /// The tool.
+    pub name: String,
+    /// How it went.
+    pub status: ToolStatus,
+    /// The result, or what the model is told. At most 1 MiB.
+    pub result: Value,
+}
+/// How a tool call went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToolStatus {
+    /// It answered.
+    Ok,
+    /// It answered with a failure, or could not be reached.
+    Error,
+    /// It was not sent: there is no `tool.started`.
+    Refused,
+    /// It may have happened; nobody knows.
+    InDoubt,
+}
+impl ToolStatus {
+    /// The name in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Error => "error",
+            Self::Refused => "refused",
+            Self::InDoubt => "in_doubt",
+        }
+    }
+}
+/// See [`Event::Parked`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Parked {
+    /// What for.
+    pub waiting_for: WaitingFor,
+    /// Until when at most.
+    pub until: Option<Time>,
+}
+/// See [`Event::Resumed`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Resumed {
+    /// The signal that woke it.
+    pub by: String,
+}
+/// See [`Event::TakenOver`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TakenOver {
+    /// The failed task.
+    pub from: TaskId,
+    /// Its record through the last step in which a tool call was started.
+    pub steps: Vec<TakenStep>,
+}
+/// A step of [`TakenOver`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TakenStep {
+    /// Its number.
+    pub step: u32,
+    /// What the model said.
+    pub reply: ModelFinished,
+    /// The calls that were started.
+    pub started: Vec<ToolStarted>,
+    /// The calls that have an outcome.
+    pub finished: Vec<ToolFinished>,
+}
+
+impl Event {
+    /// The name on the wire.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Accepted(_) => "task.accepted",
+            Self::Started(_) => "task.started",
+            Self::ModelStarted(_) => "model.started",
+            Self::ModelFailed(_) => "model.failed",
+            Self::ModelFinished(_) => "model.finished",
+            Self::ToolStarted(_) => "tool.started",
+            Self::ToolFinished(_) => "tool.finished",
+            Self::Parked(_) => "run.parked",
+            Self::Resumed(_) => "run.resumed",
+            Self::TakenOver(_) => "run.taken_over",
+            Self::Completed(_) => "task.completed",
+            Self::Failed(_) => "task.failed",
+            Self::Cancelled(_) => "task.cancelled",
+        }
+    }
+    /// Its data as JSON text.
+    pub fn data(&self) -> Result<Box<RawValue>> {
+        match self {
+            Self::Accepted(data) => serde_json::value::to_raw_value(data),
+            Self::Started(data) => serde_json::value::to_raw_value(data),
+            Self::ModelStarted(data) => serde_json::value::to_raw_value(data),
+            Self::ModelFailed(data) => serde_json::value::to_raw_value(data),
+            Self::ModelFinished(data) => serde_json::value::to_raw_value(data),
+            Self::ToolStarted(data) => serde_json::value::to_raw_value(data),
+            Self::ToolFinished(data) => serde_json::value::to_raw_value(data),
+            Self::Parked(data) => serde_json::value::to_raw_value(data),
+            Self::Resumed(data) => serde_json::value::to_raw_value(data),
+            Self::TakenOver(data) => serde_json::value::to_raw_value(data),
+            Self::Completed(data) | Self::Failed(data) | Self::Cancelled(data) => serde_json::value::to_raw_value(data),
+        }
+        .map_err(|e| Error::internal(format!("event `{}` cannot be written", self.name())).because(e))
+    }
+    /// Reads one back. Fails on a name this build does not know.
+    pub fn read(name: &str, data: &str) -> Result<Self> {
+        let unreadable = |e: serde_json::Error| Error::internal(format!("event `{name}` cannot be read")).because(e);
+        match name {
+            "task.accepted" => serde_json::from_str(data).map(Self::Accepted),
+            "task.started" => serde_json::from_str(data).map(Self::Started),
+            "model.started" => serde_json::from_str(data).map(Self::ModelStarted),
+            "model.failed" => serde_json::from_str(data).map(Self::ModelFailed),
+            "model.finished" => serde_json::from_str(data).map(Self::ModelFinished),
+            "tool.started" => serde_json::from_str(data).map(Self::ToolStarted),
+            "tool.finished" => serde_json::from_str(data).map(Self::ToolFinished),
+            "run.parked" => serde_json::from_str(data).map(Self::Parked),
+            "run.resumed" => serde_json::from_str(data).map(Self::Resumed),
+            "run.taken_over" => serde_json::from_str(data).map(Self::TakenOver),
+            "task.completed" => serde_json::from_str(data).map(Self::Completed),
+            "task.failed" => serde_json::from_str(data).map(Self::Failed),
+            "task.cancelled" => serde_json::from_str(data).map(Self::Cancelled),
+            unknown => return Err(Error::internal(format!("event `{unknown}` is not known to this version"))),
+        }
+        .map_err(unreadable)
+    }
+    /// Whether a claim that recorded it got somewhere, so that its worker's death does not count as poison.
+    pub fn is_progress(&self) -> bool {
+        matches!(self, Self::ModelFinished(_) | Self::ToolFinished(_))
+    }
+    /// Whether nothing follows it.
+    pub fn is_final(&self) -> bool {
+        matches!(self, Self::Completed(_) | Self::Failed(_) | Self::Cancelled(_))
+    }
+    /// The final event of a result.
+    pub fn ended(result: AgentResult) -> Self {
+        match result.status {
+            TaskStatus::Failed => Self::Failed(result),
+            TaskStatus::Cancelled => Self::Cancelled(result),
+            TaskStatus::Pending | TaskStatus::Running | TaskStatus::Completed => Self::Completed(result),
+        }
+    }
+}
+
+/// A recorded event, its data as the JSON text that was stored, so that readers need not parse it.
+#[derive(Debug, Clone)]
+pub struct StoredEvent {
+    /// 1, 2, 3 … without gaps.
+    pub seq: u64,
+    /// When it was recorded, by the store's clock.
+    pub at: Time,
+    /// The step it belongs to; 0 before the first.
+    pub step: u32,
+    /// Its name.
+    pub name: std::borrow::Cow<'static, str>,
+    /// Its data as JSON text.
+    pub data: Box<RawValue>,
+}
+
+/// What readers are sent for one event, by whatever door.
+#[derive(Serialize)]
+struct Frame<'a> {
+    id: u64,
+    r#type: &'a str,
+    task_id: &'a TaskId,
+    at: Time,
+    step: u32,
+    data: &'a RawValue,
+}
+
+impl StoredEvent {
+    /// The event. Fails on one this build does not know.
+    pub fn event(&self) -> Result<Event> {
+        Event::read(&self.name, self.data.get())
+    }
+    /// `{id, type, task_id, at, step, data}` as JSON text.
+    pub fn frame(&self, task_id: &TaskId) -> String {
+        let frame = Frame { id: self.seq, r#type: &self.name, task_id, at: self.at, step: self.step, data: &self.data };
+        serde_json::to_string(&frame).unwrap_or_default()
+    }
+    /// Whether nothing follows it.
+    pub fn is_final(&self) -> bool {
+        matches!(&*self.name, "task.completed" | "task.failed" | "task.cancelled")
+    }
+    /// The result in a final event.
+    pub fn result(&self) -> Option<AgentResult> {
+        self.is_final().then(|| serde_json::from_str(self.data.get()).ok()).flatten()
+    }
+}

@@ -1,0 +1,28 @@
+//! The words and the rules of Maniple.
+//!
+//! This crate does no I/O, reads no clock, rolls no dice and knows no async
+//! runtime: whoever calls it says what time it is. Everything else in the
+//! project knows this crate; it knows no one.
+
+pub mod agent;
+pub mod breaker;
+pub mod canonical;
+pub mod error;
+pub mod estimate;
+pub mod event;
+pub mod id;
+pub mod message;
+pub mod model;
+pub mod ports;
+pub mod retry;
+pub mod run;
+pub mod schema;
+pub mod signal;
+pub mod task;
+pub mod time;
+pub mod tool;
+pub mod trace;
+
+pub use error::{Error, Kind, Result};
+pub use id::{AgentName, SessionId, SessionKey, TaskId, TaskKey, Tenant};
+pub use time::Time;

@@ -1,0 +1,241 @@
+//! A tool: what it takes, where it is called, and what may be done when nobody knows how a call went.
+
+use crate::{Error, Result, canonical, message::ToolSpec, schema};
+use semver::{Version, VersionReq};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::fmt;
+
+/// A tool as its file or its registration defines it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ToolDefinition {
+    /// `[a-zA-Z0-9_-]{1,64}`
+    pub name: String,
+    /// SemVer.
+    pub version: Version,
+    /// What a model reads to know when to call it.
+    pub description: String,
+    /// JSON Schema (2020-12; draft-07 is read) of the arguments.
+    #[serde(default = "no_parameters")]
+    pub parameters: Value,
+    /// Where calls go: `http(s)://…`, possibly with `{argument}` in its path, or `builtin:NAME`.
+    pub endpoint: String,
+    /// Polled by the registry. Refused until something polls it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health_url: Option<String>,
+    /// How calls are authorised. Anything but `none` is refused until credentials exist.
+    #[serde(default)]
+    pub auth_type: AuthType,
+    /// The name of a credential in maniple.yaml.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential: Option<String>,
+    /// Calls of each agent in any 60 s. Refused until something counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<u32>,
+    /// How long one call may take. Default 10,000 ms; 1 to 600,000.
+    #[serde(default = "ten_seconds")]
+    pub timeout_ms: u64,
+    /// The HTTP method. Default POST.
+    #[serde(default)]
+    pub method: Method,
+    /// JSON Schema of the result.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub returns: Option<Value>,
+    /// What may be done when nobody knows how a call went. Unsaid: pure for GET and HEAD, else `at_most_once`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effect: Option<Effect>,
+    /// What a run does with a call in doubt.
+    #[serde(default)]
+    pub on_in_doubt: OnInDoubt,
+    /// A person must agree to each call. Refused until somebody can be asked.
+    #[serde(default)]
+    pub requires_approval: bool,
+    /// What a principal needs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scopes: Vec<String>,
+    /// How long the result of a pure call may be used again, in ms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_ttl_ms: Option<u64>,
+    /// Calling it again and again with the same result is what it is for.
+    #[serde(default)]
+    pub poll: bool,
+    /// For people.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    /// Why not to use it any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deprecated: Option<String>,
+}
+
+fn no_parameters() -> Value {
+    serde_json::json!({ "type": "object", "properties": {} })
+}
+fn ten_seconds() -> u64 {
+    10_000
+}
+
+/// How calls are authorised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AuthType {
+    /// A header with a key.
+    ApiKey,
+    /// Client credentials.
+    Oauth2,
+    /// Not at all.
+    #[default]
+    None,
+}
+
+/// The HTTP method of a tool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+#[allow(missing_docs)]
+pub enum Method {
+    Get,
+    Head,
+    #[default]
+    Post,
+    Put,
+    Patch,
+    Delete,
+}
+
+impl Method {
+    /// Whether arguments travel in the body; else in the query.
+    pub fn has_body(self) -> bool {
+        matches!(self, Self::Post | Self::Put | Self::Patch)
+    }
+}
+
+/// What may be done with a call when nobody knows how it went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Effect {
+    /// It changes nothing: it may run again.
+    Pure,
+    /// It may be sent again, under the same key and arguments only.
+    Idempotent,
+    /// It is never sent twice: what is not known is in doubt.
+    AtMostOnce,
+}
+
+impl fmt::Display for Effect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pure => "pure",
+            Self::Idempotent => "idempotent",
+            Self::AtMostOnce => "at_most_once",
+        })
+    }
+}
+
+/// What a run does with a call in doubt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnInDoubt {
+    /// The model is told, and the run goes on.
+    #[default]
+    Tell,
+    /// A person is asked. Refused until somebody can be asked.
+    Ask,
+}
+
+impl ToolDefinition {
+    /// The effect class, said or by the method.
+    pub fn effect(&self) -> Effect {
+        self.effect.unwrap_or(match self.method {
+            Method::Get | Method::Head => Effect::Pure,
+            Method::Post | Method::Put | Method::Patch | Method::Delete => Effect::AtMostOnce,
+        })
+    }
+
+    /// The hash of what callers rely on: not the endpoint, limits or tags, which belong to an instance.
+    pub fn contract_hash(&self) -> String {
+        canonical::hash(&serde_json::json!({
+            "name": self.name, "version": self.version, "description": self.description,
+            "parameters": self.parameters, "returns": self.returns, "method": self.method,
+            "effect": self.effect(), "requires_approval": self.requires_approval, "scopes": self.scopes,
+        }))
+    }
+
+    /// As a model is shown it.
+    pub fn spec(&self) -> ToolSpec {
+        ToolSpec { name: self.name.clone(), description: self.description.clone(), parameters: self.parameters.clone() }
+    }
+
+    /// Every rule a definition must keep, the unenforced parts refused by name.
+    pub fn check(&self) -> Result<()> {
+        let legal = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
+        if self.name.is_empty() || self.name.len() > 64 || !self.name.bytes().all(legal) {
+            return Err(Error::invalid("name must be 1 to 64 characters of A-Z a-z 0-9 _ -").at("name"));
+        }
+        if self.description.trim().is_empty() {
+            return Err(Error::invalid("description must say what the tool is for").at("description"));
+        }
+        if !(1..=600_000).contains(&self.timeout_ms) {
+            return Err(Error::invalid("timeout_ms must be 1 to 600000").at("timeout_ms"));
+        }
+        for (field, used) in [
+            ("requires_approval", self.requires_approval),
+            ("on_in_doubt", self.on_in_doubt == OnInDoubt::Ask),
+            ("rate_limit", self.rate_limit.is_some()),
+            ("health_url", self.health_url.is_some()),
+            ("auth_type", self.auth_type != AuthType::None),
+            ("credential", self.credential.is_some()),
+            ("cache_ttl_ms", self.cache_ttl_ms.is_some()),
+        ] {
+            if used {
+                return Err(Error::invalid(format!("{field} is not enforced by this version, so it is refused: remove it")).at(field));
+            }
+        }
+        schema::Validator::compile(&self.parameters).map_err(|e| Error::invalid(format!("parameters: {e}")).at("parameters"))?;
+        if self.parameters.get("type").and_then(Value::as_str).is_some_and(|t| t != "object") {
+            return Err(Error::invalid("parameters must describe an object").at("parameters"));
+        }
+        if let Some(returns) = &self.returns {
+            schema::Validator::compile(returns).map_err(|e| Error::invalid(format!("returns: {e}")).at("returns"))?;
+        }
+        Ok(())
+    }
+}
+
+/// A tool an agent asks for: `NAME` or `NAME@RANGE`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ToolWish {
+    /// The tool's name.
+    pub name: String,
+    /// The versions that will do; `*` where the agent does not say.
+    pub range: VersionReq,
+}
+
+impl ToolWish {
+    /// Reads `web_search@^2.1`.
+    pub fn parse(text: &str) -> Result<Self> {
+        let (name, range) = text.split_once('@').unwrap_or((text, "*"));
+        let range = VersionReq::parse(range)
+            .map_err(|e| Error::invalid(format!("tool `{text}`: `{range}` is no version range: {e}")).at("tools"))?;
+        if name.is_empty() {
+            return Err(Error::invalid(format!("tool `{text}` has no name")).at("tools"));
+        }
+        Ok(Self { name: name.to_owned(), range })
+    }
+}
+impl TryFrom<String> for ToolWish {
+    type Error = Error;
+    fn try_from(text: String) -> Result<Self> {
+        Self::parse(&text)
+    }
+}
+impl From<ToolWish> for String {
+    fn from(wish: ToolWish) -> Self {
+        wish.to_string()
+    }
+}
+impl fmt::Display for ToolWish {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.range == VersionReq::STAR { f.write_str(&self.name) } else { write!(f, "{}@{}", self.name, self.range) }
+    }
+}

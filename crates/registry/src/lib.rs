@@ -1,0 +1,1 @@
+//! The tool registry: definitions, checks, and the call itself.

@@ -1,0 +1,1 @@
+//! Contract suites, fakes and faults for tests.
