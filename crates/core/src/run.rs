@@ -1,1 +1,258 @@
+//! The loop as a pure value: folded from its journal, it says what comes next and is told what happened.
+//!
+//! | the journal ends with | next |
+//! |---|---|
+//! | `task.accepted` | [`Next::Start`] |
+//! | `task.started`, `model.started`, `model.failed` | [`Next::Ask`] the model, or [`Next::End`] |
+//! | `model.finished` with calls | [`Next::Call`] the tools |
+//! | `model.finished` without | [`Next::End`], or [`Next::Ask`] for a repair |
+//! | `tool.started`, `tool.finished` | [`Next::Call`] for what has no outcome, else [`Next::Ask`] |
+//! | `run.parked`, `run.resumed` | as if it were not there |
+//! | a final event | [`Next::Nothing`] |
+//!
+//! Before any of these: cancelled, then deadline, then budget (contract §1). A run never looks at a clock;
+//! whoever drives it records what `next` says before acting on it.
 
+mod answer;
+mod calls;
+mod decide;
+mod takeover;
+mod transcript;
+
+pub use calls::Plan;
+pub use decide::{Ask, Next};
+pub use takeover::take_over;
+pub use transcript::Piece;
+
+use crate::{
+    Error, Result, Time, canonical,
+    event::{Event, ModelFailed, ModelFinished, Started, StoredEvent, ToolFinished, ToolStarted, ToolStatus},
+    message::ToolCall,
+    model::FaultKind,
+    signal::{Signal, SignalKind},
+    task::{Progress, Task},
+};
+use std::collections::HashSet;
+
+/// How many calls of one step run; the rest are refused to the model.
+pub const CALLS_PER_STEP: usize = 16;
+/// Schema repairs of one run.
+pub const REPAIRS: u32 = 2;
+/// The same call with the same result: the model is told from here on.
+pub const REPEATS_TOLD: u32 = 3;
+/// The same call with the same result: the run ends here.
+pub const REPEATS_END: u32 = 6;
+
+/// One task being carried out.
+#[derive(Debug, Clone)]
+pub struct Run {
+    task: Task,
+    accepted_at: Time,
+    started: Option<(Started, Time)>,
+    steps: Vec<Step>,
+    /// How many of `steps` were taken over from a failed task: they count for nothing here.
+    taken: usize,
+    progress: Progress,
+    seq: u64,
+    parked: bool,
+    cancelled: bool,
+    ended: bool,
+    /// How often a model said that the request was too long: each time halves the window.
+    compactions: u32,
+    /// Calls that may have happened, by tool and canonical arguments.
+    doubted: HashSet<(String, String)>,
+}
+
+/// One model call and the tool calls it asked for.
+#[derive(Debug, Clone)]
+pub struct Step {
+    /// 1, 2, 3 …; a retry goes on counting where the failed task stopped.
+    pub number: u32,
+    /// Attempts so far.
+    pub attempts: u32,
+    /// The attempts that came to nothing.
+    pub faults: Vec<ModelFailed>,
+    /// What the model said.
+    pub reply: Option<ModelFinished>,
+    /// The calls it asked for, in order.
+    pub calls: Vec<Call>,
+}
+
+/// A tool call of a step: asked for, perhaps started, perhaps finished.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// As the model asked.
+    pub asked: ToolCall,
+    /// As it was sent.
+    pub started: Option<ToolStarted>,
+    /// Its outcome.
+    pub finished: Option<ToolFinished>,
+    /// It was started under an earlier claim, and nobody knows how it went.
+    pub interrupted: bool,
+}
+
+impl Run {
+    /// Rebuilds a run from everything recorded so far.
+    pub fn fold(journal: &[StoredEvent]) -> Result<Self> {
+        let (first, rest) = journal.split_first().ok_or_else(|| Error::internal("the journal is empty"))?;
+        let Event::Accepted(task) = first.event()? else {
+            return Err(Error::internal("the journal does not begin with task.accepted"));
+        };
+        let mut run = Self {
+            task,
+            accepted_at: first.at,
+            started: None,
+            steps: Vec::new(),
+            taken: 0,
+            progress: Progress::default(),
+            seq: 1,
+            parked: false,
+            cancelled: false,
+            ended: false,
+            compactions: 0,
+            doubted: HashSet::new(),
+        };
+        for stored in rest {
+            if stored.seq != run.seq + 1 {
+                return Err(Error::internal(format!("the journal goes from event {} to {}", run.seq, stored.seq)));
+            }
+            run.apply(stored.at, stored.step, &stored.event()?)?;
+            run.seq = stored.seq;
+        }
+        for call in run.steps.iter_mut().flat_map(|step| &mut step.calls) {
+            call.interrupted = call.started.is_some() && call.finished.is_none();
+        }
+        Ok(run)
+    }
+
+    /// Takes in events that were just recorded.
+    pub fn recorded(&mut self, events: &[std::sync::Arc<StoredEvent>], facts: &[(u32, Event)]) -> Result<()> {
+        for (stored, (step, fact)) in events.iter().zip(facts) {
+            self.apply(stored.at, *step, fact)?;
+        }
+        if let Some(last) = events.last() {
+            self.ended |= last.is_final();
+            self.seq = last.seq;
+        }
+        Ok(())
+    }
+
+    /// Takes in a signal. What it means for the journal is said by [`Run::next`] and the returned fact.
+    pub fn signalled(&mut self, signal: &Signal) -> Option<Event> {
+        match signal.kind {
+            SignalKind::Cancel => {
+                self.cancelled = true;
+                None
+            }
+            SignalKind::Timer | SignalKind::Approval | SignalKind::Input | SignalKind::Child => {
+                self.parked.then(|| Event::Resumed(crate::event::Resumed { by: signal.id.clone() }))
+            }
+        }
+    }
+
+    fn apply(&mut self, at: Time, number: u32, event: &Event) -> Result<()> {
+        match event {
+            Event::Accepted(_) => return Err(Error::internal("a task is accepted twice")),
+            Event::Started(started) => self.started = Some((started.clone(), at)),
+            Event::ModelStarted(started) => self.step(number).attempts = started.attempt,
+            Event::ModelFailed(failed) => {
+                self.compactions += u32::from(failed.fault == FaultKind::ContextTooLong);
+                let step = self.step(number);
+                step.attempts = step.attempts.max(failed.attempt);
+                step.faults.push(failed.clone());
+            }
+            Event::ModelFinished(reply) => {
+                self.progress.steps_used += 1;
+                self.progress.tokens_used += reply.usage.total();
+                self.progress.tool_calls += reply.calls.len() as u32;
+                self.progress.model = Some(reply.model.clone());
+                if let Some(cost) = reply.cost_usd {
+                    *self.progress.cost_usd.get_or_insert(0.0) += cost;
+                }
+                self.step(number).replied(reply.clone());
+            }
+            Event::ToolStarted(started) => self.call(number, started.index)?.started = Some(started.clone()),
+            Event::ToolFinished(finished) => {
+                let call = self.call(number, finished.index)?;
+                call.finished = Some(finished.clone());
+                call.interrupted = false;
+                if let (ToolStatus::InDoubt, Some(started)) = (finished.status, &call.started) {
+                    let doubt = (started.name.clone(), canonical::text(&started.arguments));
+                    self.doubted.insert(doubt);
+                }
+            }
+            Event::TakenOver(taken) => {
+                for step in &taken.steps {
+                    self.steps.push(Step::taken(step)?);
+                }
+                self.taken = self.steps.len();
+                self.doubted.extend(takeover::doubts(&self.steps));
+            }
+            Event::Parked(_) => self.parked = true,
+            Event::Resumed(_) => self.parked = false,
+            Event::Completed(_) | Event::Failed(_) | Event::Cancelled(_) => self.ended = true,
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, number: u32) -> &mut Step {
+        if self.steps.last().is_none_or(|last| last.number < number) {
+            self.steps.push(Step::new(number));
+        }
+        let at = self.steps.iter().rposition(|step| step.number == number).unwrap_or(self.steps.len() - 1);
+        &mut self.steps[at]
+    }
+
+    fn call(&mut self, number: u32, index: u32) -> Result<&mut Call> {
+        let step = self.step(number);
+        step.calls.get_mut(index as usize).ok_or_else(|| Error::internal(format!("step {number} asked for no call {index}")))
+    }
+
+    /// The task.
+    pub fn task(&self) -> &Task {
+        &self.task
+    }
+    /// When it was accepted.
+    pub fn accepted_at(&self) -> Time {
+        self.accepted_at
+    }
+    /// When it must have ended.
+    pub fn deadline(&self) -> Option<Time> {
+        self.task.deadline(self.accepted_at)
+    }
+    /// What it began with, and when.
+    pub fn started(&self) -> Option<&(Started, Time)> {
+        self.started.as_ref()
+    }
+    /// The last number recorded.
+    pub fn seq(&self) -> u64 {
+        self.seq
+    }
+    /// How far it has come. What was taken over does not count.
+    pub fn progress(&self) -> &Progress {
+        &self.progress
+    }
+    /// The steps so far, taken ones first.
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+    /// The number of the step it is in; 0 before the first.
+    pub fn step_number(&self) -> u32 {
+        self.steps.last().map_or(0, |step| step.number)
+    }
+    /// How often the window is to be halved.
+    pub fn compactions(&self) -> u32 {
+        self.compactions
+    }
+}
+
+impl Step {
+    fn new(number: u32) -> Self {
+        Self { number, attempts: 0, faults: Vec::new(), reply: None, calls: Vec::new() }
+    }
+    fn replied(&mut self, reply: ModelFinished) {
+        self.calls =
+            reply.calls.iter().map(|asked| Call { asked: asked.clone(), started: None, finished: None, interrupted: false }).collect();
+        self.reply = Some(reply);
+    }
+}

@@ -239,3 +239,24 @@ impl fmt::Display for ToolWish {
         if self.range == VersionReq::STAR { f.write_str(&self.name) } else { write!(f, "{}@{}", self.name, self.range) }
     }
 }
+
+/// The most of a tool's result that is stored, in bytes.
+pub const STORED_RESULT_BYTES: usize = 1 << 20;
+/// The most of a tool's result that a model is shown, in bytes.
+pub const SHOWN_RESULT_BYTES: usize = 16 << 10;
+
+/// A result as the model reads it: text as it is, anything else as JSON, cut to 16 KiB with a note.
+pub fn shown(result: &Value) -> String {
+    let text = match result {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    if text.len() <= SHOWN_RESULT_BYTES {
+        return text;
+    }
+    let mut end = SHOWN_RESULT_BYTES;
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}\n(cut: the first {end} of {} bytes)", &text[..end], text.len())
+}

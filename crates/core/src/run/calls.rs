@@ -1,0 +1,147 @@
+//! Which calls of a step are refused, started, sent again, or in doubt.
+
+use super::{CALLS_PER_STEP, Call, Run, Step};
+use crate::{
+    agent::Contracts,
+    canonical,
+    event::{Event, ToolFinished, ToolStarted, ToolStatus},
+    message::FinishReason,
+    tool::{Effect, ToolDefinition},
+};
+use serde_json::Value;
+use std::sync::Arc;
+
+/// What to record before acting, and then what to send.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// Refusals, doubts and starts, in the order of the calls.
+    pub record: Vec<Event>,
+    /// Calls to send once `record` is durable.
+    pub send: Vec<ToolStarted>,
+}
+
+/// How many times in a row the same call had the same result.
+pub(super) struct Repeats {
+    /// As of the last call of the run.
+    pub ends: u32,
+    /// For every finished call, in order: (step, index, times so far).
+    pub each: Vec<(u32, u32, u32)>,
+}
+
+impl Run {
+    /// What to do with the calls of the current step that have no outcome, sending at most `room` more.
+    ///
+    /// Calls that are in flight under this claim are left alone.
+    pub fn plan(&self, contracts: &Contracts, room: usize) -> Plan {
+        let mut plan = Plan::default();
+        let Some(step) = self.steps().last() else { return plan };
+        for (index, call) in step.calls.iter().enumerate().filter(|(_, call)| call.finished.is_none()) {
+            match &call.started {
+                Some(started) if call.interrupted => match started.effect {
+                    Effect::AtMostOnce => plan.record.push(Event::ToolFinished(doubt(started))),
+                    Effect::Pure | Effect::Idempotent if plan.send.len() < room => plan.send.push(started.clone()),
+                    Effect::Pure | Effect::Idempotent => {}
+                },
+                Some(_) => {}
+                None => match self.admit(step, index, call, contracts) {
+                    Err(why) => plan.record.push(Event::ToolFinished(refusal(index, call, why))),
+                    Ok(started) if plan.send.len() < room => {
+                        plan.record.push(Event::ToolStarted(started.clone()));
+                        plan.send.push(started);
+                    }
+                    Ok(_) => {}
+                },
+            }
+        }
+        plan
+    }
+
+    /// Marks an interrupted call as sent again, so that the next plan leaves it alone.
+    pub fn resent(&mut self, started: &ToolStarted) {
+        let call = self.steps.last_mut().and_then(|step| step.calls.get_mut(started.index as usize));
+        call.into_iter().for_each(|call| call.interrupted = false);
+    }
+
+    /// What is recorded for a started call that nobody will hear of again.
+    pub fn in_doubt(started: &ToolStarted) -> ToolFinished {
+        doubt(started)
+    }
+
+    fn admit(&self, step: &Step, index: usize, call: &Call, contracts: &Contracts) -> Result<ToolStarted, String> {
+        let reply_was_cut = step.reply.as_ref().is_some_and(|reply| reply.finish_reason == FinishReason::Length);
+        if reply_was_cut {
+            return Err("your answer was cut at its length limit, so this call was not made; make it again, shorter".into());
+        }
+        if index >= CALLS_PER_STEP {
+            return Err(format!("only {CALLS_PER_STEP} calls run in one step; make this one again in the next"));
+        }
+        let name = &call.asked.name;
+        let (tool, validator) = contracts.tool(name).ok_or_else(|| match contracts.tool_names() {
+            none if none.is_empty() => format!("there is no tool `{name}`; there are no tools"),
+            names => format!("there is no tool `{name}`; there are: {names}"),
+        })?;
+        let arguments = arguments(&call.asked.arguments)?;
+        validator.check(&arguments).map_err(|complaint| format!("the arguments do not fit the tool's parameters: {complaint}"))?;
+        if self.doubted.contains(&(name.clone(), canonical::text(&arguments))) {
+            return Err("this very call may already have happened; it will not be made again in this task".into());
+        }
+        Ok(self.started_call(step, index, tool, arguments))
+    }
+
+    fn started_call(&self, step: &Step, index: usize, tool: &Arc<ToolDefinition>, arguments: Value) -> ToolStarted {
+        let task = &self.task;
+        let whose = if task.tenant.is_default() { String::new() } else { format!("{}/", task.tenant) };
+        ToolStarted {
+            index: index as u32,
+            name: tool.name.clone(),
+            version: tool.version.clone(),
+            arguments,
+            key: format!("{whose}{}:{}:{index}", task.id, step.number),
+            effect: tool.effect(),
+        }
+    }
+
+    /// Counts equal calls with equal results in a row; what was taken over does not count.
+    pub(super) fn repeats(&self, contracts: &Contracts) -> Repeats {
+        let mut repeats = Repeats { ends: 0, each: Vec::new() };
+        let mut last: Option<(&str, String, &ToolFinished)> = None;
+        for step in &self.steps[self.taken..] {
+            for (index, call) in step.calls.iter().enumerate() {
+                let Some(finished) = &call.finished else { continue };
+                let polls = contracts.tool(&call.asked.name).is_some_and(|(tool, _)| tool.poll);
+                if polls {
+                    (repeats.ends, last) = (0, None);
+                    continue;
+                }
+                let arguments = arguments(&call.asked.arguments).map_or_else(|_| call.asked.arguments.clone(), |a| canonical::text(&a));
+                let same = last.as_ref().is_some_and(|(name, earlier, outcome)| {
+                    *name == call.asked.name
+                        && *earlier == arguments
+                        && outcome.status == finished.status
+                        && outcome.result == finished.result
+                });
+                repeats.ends = if same { repeats.ends + 1 } else { 1 };
+                repeats.each.push((step.number, index as u32, repeats.ends));
+                last = Some((&call.asked.name, arguments, finished));
+            }
+        }
+        repeats
+    }
+}
+
+/// What a model wrote as arguments; nothing at all counts as no arguments.
+fn arguments(text: &str) -> Result<Value, String> {
+    if text.trim().is_empty() {
+        return Ok(Value::Object(serde_json::Map::new()));
+    }
+    serde_json::from_str(text).map_err(|e| format!("the arguments are not JSON: {e}"))
+}
+
+fn refusal(index: usize, call: &Call, why: String) -> ToolFinished {
+    ToolFinished { index: index as u32, name: call.asked.name.clone(), status: ToolStatus::Refused, result: Value::String(why) }
+}
+
+fn doubt(started: &ToolStarted) -> ToolFinished {
+    let told = "this may have happened; do not repeat it. Nobody knows the outcome of this call.";
+    ToolFinished { index: started.index, name: started.name.clone(), status: ToolStatus::InDoubt, result: Value::String(told.into()) }
+}

@@ -1,0 +1,196 @@
+//! What comes next.
+
+use super::{REPAIRS, REPEATS_END, Run, Step, answer};
+use crate::{
+    Time,
+    agent::Contracts,
+    message::{FinishReason, ModelReply},
+    retry::{self, Choice},
+    schema::Validator,
+    task::{Ending, ErrorCode},
+};
+use serde_json::Value;
+
+/// The least room for output that a call is made with, in tokens.
+pub const LEAST_OUTPUT: u64 = 64;
+
+/// What a run does next.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Next {
+    /// Resolve the definitions and record `task.started`.
+    Start,
+    /// Record `model.started` and ask.
+    Ask(Ask),
+    /// Record what [`Run::plan`] says and call.
+    Call,
+    /// Record the end.
+    End(Ending),
+    /// It has ended.
+    Nothing,
+}
+
+/// A model call to make.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ask {
+    /// In which step.
+    pub step: u32,
+    /// The attempt within the step.
+    pub attempt: u32,
+    /// Which model of the agent's chain: 0 is its own, then the fallbacks.
+    pub model: usize,
+    /// Whether this is the last step it may take: tools are shown, but it must answer.
+    pub last: bool,
+}
+
+impl Run {
+    /// What comes next at `now`. `contracts` are what `task.started` names; before that, `None`.
+    pub fn next(&self, now: Time, contracts: Option<&Contracts>) -> Next {
+        if self.ended {
+            return Next::Nothing;
+        }
+        if self.cancelled {
+            return Next::End(Ending::cancelled());
+        }
+        if self.deadline().is_some_and(|deadline| deadline <= now) {
+            let detail = "the task did not end inside deadline_ms, which counts from its acceptance; allow more, or ask for less";
+            return Next::End(Ending { output: self.best_output(), ..Ending::failed(ErrorCode::DeadlineExceeded, detail) });
+        }
+        let (Some(_), Some(contracts)) = (&self.started, contracts) else {
+            return Next::Start;
+        };
+        match self.steps.last() {
+            None => self.ask(1, contracts),
+            Some(step) => match &step.reply {
+                None => self.ask(step.number, contracts),
+                Some(reply) if reply.calls.is_empty() => self.answered(step, contracts),
+                Some(_) => self.called(step, contracts),
+            },
+        }
+    }
+
+    /// How much a call may say, after an estimate of its input; `None` where there is no room for it.
+    ///
+    /// The first call is always made.
+    pub fn output_room(&self, estimated_input: u64) -> Option<u32> {
+        let left = self.task.token_budget.saturating_sub(self.progress.tokens_used);
+        let room = left.saturating_sub(estimated_input);
+        let first = self.progress.steps_used == 0;
+        (first || room >= LEAST_OUTPUT).then(|| room.max(LEAST_OUTPUT).min(u32::MAX.into()) as u32)
+    }
+
+    /// The end of a run that used up its tokens.
+    pub fn out_of_tokens(&self) -> Ending {
+        let budget = self.task.token_budget;
+        Ending {
+            error: Some(ErrorCode::TokenBudgetExceeded),
+            error_detail: Some(format!("the run's model calls use up token_budget {budget}; allow more, or ask for less")),
+            ..Ending::completed(self.best_output())
+        }
+    }
+
+    /// The newest text a model said.
+    pub fn best_output(&self) -> Option<String> {
+        let texts = self.steps.iter().rev().filter_map(|step| step.reply.as_ref()?.text.as_ref());
+        texts.into_iter().find(|text| !text.is_empty()).cloned()
+    }
+
+    /// The schema the answer must fit: the task's, else the agent's.
+    pub fn output_schema<'a>(&'a self, contracts: &'a Contracts) -> Option<&'a Value> {
+        self.task.output_schema.as_ref().or(contracts.agent().output_schema.as_ref())
+    }
+
+    fn own_steps(&self) -> &[Step] {
+        &self.steps[self.taken..]
+    }
+    fn over_budget(&self) -> bool {
+        self.progress.tokens_used > self.task.token_budget
+    }
+    fn steps_left(&self) -> u32 {
+        self.task.max_steps.saturating_sub(self.own_steps().len() as u32)
+    }
+
+    /// The next attempt of the step's model call, or the end where no model of the chain is left.
+    fn ask(&self, number: u32, contracts: &Contracts) -> Next {
+        if self.over_budget() {
+            return Next::End(self.out_of_tokens());
+        }
+        let step = self.steps.last().filter(|step| step.number == number);
+        let faults = step.map_or(&[][..], |step| &step.faults);
+        let agent = contracts.agent();
+        let chain: Vec<&str> = std::iter::once(&agent.model).chain(&agent.fallbacks).map(|name| name.as_str()).collect();
+        match retry::choose(&chain, faults) {
+            Choice::Ask(model) => {
+                let steps_with_this = self.own_steps().len() as u32 + u32::from(step.is_none());
+                let last = steps_with_this >= self.task.max_steps;
+                Next::Ask(Ask { step: number, attempt: step.map_or(0, |step| step.attempts) + 1, model, last })
+            }
+            Choice::End(code, detail) => Next::End(Ending { output: self.best_output(), ..Ending::failed(code, detail) }),
+        }
+    }
+
+    /// The model answered without asking for tools.
+    fn answered(&self, step: &Step, contracts: &Contracts) -> Next {
+        let Some(reply) = &step.reply else { return self.ask(step.number, contracts) };
+        if reply.finish_reason == FinishReason::Refusal && !self.over_budget() {
+            let detail = format!("{} will not answer this prompt; change what is asked", reply.model);
+            return Next::End(Ending { output: reply.text.clone(), ..Ending::failed(ErrorCode::ModelRefused, detail) });
+        }
+        let fit = self.fit(contracts, reply.text.as_deref().unwrap_or_default());
+        if self.over_budget() {
+            return Next::End(Ending { structured: fit.ok().flatten(), ..self.out_of_tokens() });
+        }
+        match fit {
+            Ok(structured) => Next::End(Ending { structured, ..Ending::completed(Some(reply.text.clone().unwrap_or_default())) }),
+            Err(_) if self.repairs() < REPAIRS && self.steps_left() > 0 => self.ask(step.number + 1, contracts),
+            Err(complaint) => {
+                let detail = format!("the answer does not fit output_schema, after {} repairs: {complaint}", self.repairs());
+                Next::End(Ending { output: reply.text.clone(), ..Ending::failed(ErrorCode::OutputInvalid, detail) })
+            }
+        }
+    }
+
+    /// The model asked for tools.
+    fn called(&self, step: &Step, contracts: &Contracts) -> Next {
+        if self.over_budget() {
+            return Next::End(self.out_of_tokens());
+        }
+        let is_own = self.own_steps().iter().any(|own| own.number == step.number);
+        if is_own && self.steps_left() == 0 {
+            let steps = self.task.max_steps;
+            return Next::End(Ending {
+                error: Some(ErrorCode::MaxStepsReached),
+                error_detail: Some(format!("after {steps} steps the model still asked for tools; allow more max_steps, or ask for less")),
+                ..Ending::completed(self.best_output())
+            });
+        }
+        if step.calls.iter().any(|call| call.finished.is_none()) {
+            return Next::Call;
+        }
+        if self.repeats(contracts).ends >= REPEATS_END {
+            let detail = format!("the model made the same call with the same result {REPEATS_END} times in a row");
+            return Next::End(Ending { output: self.best_output(), ..Ending::failed(ErrorCode::RepeatedCalls, detail) });
+        }
+        self.ask(step.number + 1, contracts)
+    }
+
+    /// The structured answer, `None` where no schema asks for one, or what does not fit.
+    pub(super) fn fit(&self, contracts: &Contracts, text: &str) -> Result<Option<Value>, String> {
+        let Some(schema) = self.output_schema(contracts) else { return Ok(None) };
+        let value = answer::parse(text)?;
+        // Checked at acceptance or when the agent was read: it compiles.
+        Validator::compile(schema)?.check(&value)?;
+        Ok(Some(value))
+    }
+
+    /// Answers of this run that came without tool calls: each but the last was sent back for repair.
+    pub(super) fn repairs(&self) -> u32 {
+        let answers = self.own_steps().iter().filter_map(|step| step.reply.as_ref()).filter(|reply| reply.calls.is_empty()).count();
+        answers.saturating_sub(1) as u32
+    }
+}
+
+impl From<(u32, ModelReply, String, Option<f64>)> for crate::event::ModelFinished {
+    fn from((attempt, reply, model, cost_usd): (u32, ModelReply, String, Option<f64>)) -> Self {
+        Self { attempt, text: reply.text, calls: reply.calls, usage: reply.usage, model, finish_reason: reply.finish_reason, cost_usd }
+    }
+}
