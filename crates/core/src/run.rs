@@ -125,16 +125,14 @@ impl Run {
         Ok(run)
     }
 
-    /// Takes in events that were just recorded.
-    pub fn recorded(&mut self, events: &[std::sync::Arc<StoredEvent>], facts: &[(u32, Event)]) -> Result<()> {
-        for (stored, (step, fact)) in events.iter().zip(facts) {
-            self.apply(stored.at, *step, fact)?;
-        }
-        if let Some(last) = events.last() {
-            self.ended |= last.is_final();
-            self.seq = last.seq;
-        }
-        Ok(())
+    /// Takes in a fact that is about to be recorded. Nothing is done because of it before it is.
+    pub fn tell(&mut self, at: Time, step: u32, fact: &Event) -> Result<()> {
+        self.apply(at, step, fact)
+    }
+
+    /// Everything told so far is recorded, up to this number.
+    pub fn recorded(&mut self, seq: u64) {
+        self.seq = seq;
     }
 
     /// Takes in a signal. What it means for the journal is said by [`Run::next`] and the returned fact.
