@@ -238,6 +238,10 @@ impl Run {
     pub fn step_number(&self) -> u32 {
         self.steps.last().map_or(0, |step| step.number)
     }
+    /// Whether somebody asked it to stop.
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled
+    }
     /// How often the window is to be halved.
     pub fn compactions(&self) -> u32 {
         self.compactions

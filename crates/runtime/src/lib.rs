@@ -1,1 +1,40 @@
 //! Claims tasks and drives them to their outcome.
+//!
+//! ```text
+//! worker: claim ─► driver: next ─► record ─► act ─► tell ─► next …  ─► end | park | hand over
+//! ```
+//! A worker remembers nothing between tasks: kill it anywhere and another one continues from the journal.
+
+pub mod agent;
+mod driver;
+pub mod health;
+pub mod jobs;
+mod lease;
+pub mod spans;
+pub mod worker;
+
+pub use agent::catalog::Agents;
+pub use health::ModelHealth;
+pub use worker::{Settings, Worker};
+
+use maniple_core::ports::{Bus, Models, TaskStore, Tools};
+use std::sync::Arc;
+
+/// What a worker works with.
+#[derive(Clone)]
+pub struct Parts {
+    /// The truth.
+    pub store: Arc<dyn TaskStore>,
+    /// Hints.
+    pub bus: Arc<dyn Bus>,
+    /// Whom agents ask.
+    pub models: Arc<dyn Models>,
+    /// What agents call.
+    pub tools: Arc<dyn Tools>,
+    /// The agents of this node.
+    pub agents: Agents,
+    /// Breakers and the retry budget, shared by all tasks of this process.
+    pub health: Arc<ModelHealth>,
+    /// Ties spans to traces from outside.
+    pub tracing: spans::Tracing,
+}

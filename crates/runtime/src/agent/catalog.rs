@@ -1,0 +1,83 @@
+//! The agents of this node as they are now. Running tasks keep the definitions they began with.
+
+use maniple_core::{
+    AgentName, Error, Result,
+    agent::{AgentDefinition, Contracts, Definitions},
+    ports::TaskStore,
+};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, RwLock},
+};
+
+use super::prompt::Prompt;
+
+/// Agents by name.
+pub type ByName = BTreeMap<AgentName, Arc<AgentDefinition>>;
+
+/// A cheap, shared view of the agents; replaced whole on reload.
+#[derive(Clone, Default)]
+pub struct Agents {
+    current: Arc<RwLock<Arc<ByName>>>,
+    prepared: Arc<Mutex<HashMap<String, Arc<Prepared>>>>,
+}
+
+/// Definitions with everything compiled that a run needs of them.
+pub struct Prepared {
+    /// Schemas.
+    pub contracts: Contracts,
+    /// The system prompt's template.
+    pub prompt: Prompt,
+}
+
+/// How many compiled definitions are kept; beyond, all are dropped and compiled again as needed.
+const PREPARED_MAX: usize = 1_024;
+
+impl Agents {
+    /// These agents.
+    pub fn new(agents: impl IntoIterator<Item = AgentDefinition>) -> Self {
+        let new = Self::default();
+        new.replace(agents);
+        new
+    }
+    /// From now on, these.
+    pub fn replace(&self, agents: impl IntoIterator<Item = AgentDefinition>) {
+        let agents = agents.into_iter().map(|agent| (agent.name.clone(), Arc::new(agent))).collect();
+        *self.current.write().expect("no holder panics") = Arc::new(agents);
+    }
+    /// All of them as they are now.
+    pub fn all(&self) -> Arc<ByName> {
+        self.current.read().expect("no holder panics").clone()
+    }
+    /// One of them.
+    pub fn get(&self, name: &AgentName) -> Option<Arc<AgentDefinition>> {
+        self.all().get(name).cloned()
+    }
+
+    /// Compiles definitions, or finds them compiled.
+    pub(crate) fn prepare(&self, definitions: Definitions, hash: String) -> Result<Arc<Prepared>> {
+        if let Some(found) = self.find(&hash) {
+            return Ok(found);
+        }
+        let prompt = Prompt::compile(&definitions.agent.prompt)?;
+        let prepared = Arc::new(Prepared { contracts: Contracts::compile(definitions)?, prompt });
+        let mut all = self.prepared.lock().expect("no holder panics");
+        if all.len() >= PREPARED_MAX {
+            all.clear();
+        }
+        all.insert(hash, prepared.clone());
+        Ok(prepared)
+    }
+    /// What a run began with, by the hash it recorded.
+    pub(crate) async fn recall(&self, hash: &str, store: &Arc<dyn TaskStore>) -> Result<Arc<Prepared>> {
+        if let Some(found) = self.find(hash) {
+            return Ok(found);
+        }
+        let definitions = store.definitions(hash).await?;
+        let definitions = definitions.ok_or_else(|| Error::internal(format!("the definitions {hash} that the run began with are gone")))?;
+        self.prepare(definitions, hash.to_owned())
+    }
+    fn find(&self, hash: &str) -> Option<Arc<Prepared>> {
+        self.prepared.lock().expect("no holder panics").get(hash).cloned()
+    }
+}

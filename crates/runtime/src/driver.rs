@@ -1,0 +1,277 @@
+//! Drives one claimed task: decide, record, act, tell; until it ends, parks or changes hands.
+//!
+//! Record before acting: a model asked twice may answer differently, and its second answer would
+//! go out under the first one's idempotency keys.
+
+mod asking;
+mod calling;
+mod interrupt;
+
+use crate::{Parts, agent::catalog::Prepared, lease::Lease};
+pub(crate) use interrupt::Drain;
+use interrupt::{Interrupt, Interrupts};
+use maniple_core::{
+    Error, Kind, Result, TaskKey, Time,
+    agent::Definitions,
+    canonical,
+    event::{Event, Started, StartedTool},
+    ports::{Append, Appended, Claimed, Hint, Live, Then, Turn},
+    run::{Next, Run},
+    signal::Signal,
+    task::{Ending, ErrorCode},
+};
+use std::{sync::Arc, time::Duration};
+use tokio::time::Instant;
+
+/// How a driver left its task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Left {
+    /// It ended.
+    Ended,
+    /// It waits for a signal or a moment.
+    Parked,
+    /// Another worker goes on with it.
+    HandedOver,
+    /// The claim was taken away: another worker is already at it.
+    Lost,
+}
+
+/// What the driver's chapters say to its story.
+enum Flow {
+    Go,
+    Leave(Left),
+}
+
+/// How long a worker goes on trying to record something while its store does not answer.
+const RECORDING_MAX: Duration = Duration::from_secs(60);
+/// The most of a conversation that is read, in turns; the window decides how many are shown.
+const TURNS_MAX: usize = 200;
+
+pub(crate) struct Driver {
+    parts: Arc<Parts>,
+    settings: crate::Settings,
+    lease: Arc<Lease>,
+    key: TaskKey,
+    run: Run,
+    prepared: Option<Arc<Prepared>>,
+    /// The store's time at some moment, and that moment: in between we count ourselves.
+    clock: (Time, Instant),
+    /// Facts told to the run and not yet recorded.
+    facts: Vec<(u32, Event)>,
+    signals_read: Vec<String>,
+    definitions: Option<Arc<(String, Definitions)>>,
+    turns: Option<Vec<Turn>>,
+    interrupts: Interrupts,
+}
+
+impl Driver {
+    pub(crate) fn new(
+        parts: Arc<Parts>,
+        settings: crate::Settings,
+        claimed: &Claimed,
+        lease: Arc<Lease>,
+        claimed_at: Instant,
+        drain: Drain,
+    ) -> Result<Self> {
+        let run = Run::fold(&claimed.journal)?;
+        let deadline = run.deadline().map(|deadline| claimed_at + deadline.since(claimed.now));
+        let mut driver = Self {
+            interrupts: Interrupts::new(lease.watch(), deadline, drain),
+            key: claimed.claim.key.clone(),
+            parts,
+            settings,
+            lease,
+            run,
+            prepared: None,
+            clock: (claimed.now, claimed_at),
+            facts: Vec::new(),
+            signals_read: Vec::new(),
+            definitions: None,
+            turns: (!claimed.has_history).then(Vec::new),
+        };
+        driver.fold(&claimed.signals)?;
+        Ok(driver)
+    }
+
+    pub(crate) fn run(&self) -> &Run {
+        &self.run
+    }
+
+    /// The story.
+    pub(crate) async fn drive(mut self) -> Result<Left> {
+        if let Some((started, _)) = self.run.started() {
+            self.prepared = Some(self.parts.agents.recall(&started.definitions, &self.parts.store).await?);
+        }
+        loop {
+            if self.interrupts.draining() {
+                return self.hand_over().await;
+            }
+            let contracts = self.prepared.as_ref().map(|prepared| &prepared.contracts);
+            let flow = match self.run.next(self.now(), contracts) {
+                Next::Start => self.start().await?,
+                Next::Ask(ask) => self.ask(ask).await?,
+                Next::Call => self.call().await?,
+                Next::End(ending) => self.end(ending).await?,
+                Next::Nothing => Flow::Leave(Left::Ended),
+            };
+            if let Flow::Leave(left) = flow {
+                return Ok(left);
+            }
+        }
+    }
+
+    /// Takes the agent and its tools as they are now; the run will end on them.
+    async fn start(&mut self) -> Result<Flow> {
+        let Some(agent) = self.parts.agents.get(&self.run.task().agent) else {
+            // It was removed between claim and now: whoever serves it takes over.
+            return self.hand_over().await.map(Flow::Leave);
+        };
+        let tools = match self.parts.tools.resolve(&agent.name, &agent.tools).await {
+            Ok(tools) => tools,
+            Err(error) if error.kind == Kind::Unavailable => return Err(error),
+            Err(error) => return self.end(Ending::failed(ErrorCode::Internal, format!("the agent cannot start: {error}"))).await,
+        };
+        let definitions = Definitions { agent: (*agent).clone(), tools };
+        let hash = definitions.hash();
+        let started = Started {
+            version: agent.version.clone(),
+            definitions: hash.clone(),
+            agent: canonical::hash(&definitions.agent),
+            tools: definitions
+                .tools
+                .iter()
+                .map(|t| StartedTool { name: t.name.clone(), version: t.version.clone(), contract: t.contract_hash() })
+                .collect(),
+        };
+        self.prepared = match self.parts.agents.prepare(definitions.clone(), hash.clone()) {
+            Ok(prepared) => Some(prepared),
+            Err(error) => return self.end(Ending::failed(ErrorCode::Internal, format!("the agent cannot start: {error}"))).await,
+        };
+        self.definitions = Some(Arc::new((hash, definitions)));
+        self.tell(0, Event::Started(started))?;
+        Ok(Flow::Go)
+    }
+
+    async fn end(&mut self, ending: Ending) -> Result<Flow> {
+        let (status, code) = (ending.status, ending.error);
+        match self.record(Then::End(ending)).await? {
+            Recorded::Yes => {
+                // The session's next task may be ready now.
+                self.parts.bus.hint(Hint::Ready(self.run.task().agent.clone()));
+                tracing::debug!(status = status.as_str(), error = ?code, "ended");
+                Ok(Flow::Leave(Left::Ended))
+            }
+            Recorded::Lost => Ok(Flow::Leave(Left::Lost)),
+            Recorded::SignalsUnread => unreachable!("only parking asks for signals"),
+        }
+    }
+
+    async fn hand_over(&mut self) -> Result<Left> {
+        if let Recorded::Lost = self.record(Then::Keep).await? {
+            return Ok(Left::Lost);
+        }
+        self.parts.store.release(&self.lease.claim).await?;
+        self.parts.bus.hint(Hint::Ready(self.run.task().agent.clone()));
+        Ok(Left::HandedOver)
+    }
+
+    /// Tells the run a fact and keeps it for the next record.
+    fn tell(&mut self, step: u32, fact: Event) -> Result<()> {
+        self.run.tell(self.now(), step, &fact)?;
+        self.facts.push((step, fact));
+        Ok(())
+    }
+
+    /// Records everything told so far: one transaction, durable when it returns.
+    async fn record(&mut self, then: Then) -> Result<Recorded> {
+        if self.facts.is_empty() && self.signals_read.is_empty() && then == Then::Keep {
+            return Ok(Recorded::Yes);
+        }
+        let append = Append {
+            claim: self.lease.claim.clone(),
+            after: self.run.seq(),
+            events: self.facts.clone(),
+            signals_read: self.signals_read.clone(),
+            progress: self.run.progress().clone(),
+            definitions: self.definitions.clone(),
+            outbox: Vec::new(),
+            then,
+        };
+        let events = match self.insist(append).await? {
+            Appended::Recorded(events) => events,
+            Appended::Stale => return Ok(Recorded::Lost),
+            Appended::SignalsUnread => return Ok(Recorded::SignalsUnread),
+        };
+        self.run.recorded(self.run.seq() + events.len() as u64);
+        self.facts.clear();
+        self.signals_read.clear();
+        self.definitions = None;
+        for event in events {
+            self.parts.bus.publish(&self.key, Live::Event(event));
+        }
+        Ok(Recorded::Yes)
+    }
+
+    /// An append whose reply was lost, or that met a store out of breath, is made again: it is the same append.
+    async fn insist(&self, append: Append) -> Result<Appended> {
+        let since = Instant::now();
+        let mut wait = Duration::from_millis(50);
+        loop {
+            match self.parts.store.append(append.clone()).await {
+                Err(error) if error.kind == Kind::Unavailable && since.elapsed() < RECORDING_MAX => {
+                    tracing::warn!(%error, "recording again");
+                    tokio::time::sleep(wait).await;
+                    wait = (wait * 2).min(Duration::from_secs(2));
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Reads unread signals and folds them in; they are marked read by the next record.
+    async fn read_signals(&mut self) -> Result<()> {
+        let signals = self.parts.store.signals(&self.key).await?;
+        self.fold(&signals)
+    }
+    fn fold(&mut self, signals: &[Signal]) -> Result<()> {
+        for signal in signals {
+            if self.signals_read.contains(&signal.id) {
+                continue;
+            }
+            if let Some(fact) = self.run.signalled(signal) {
+                self.tell(self.run.step_number(), fact)?;
+            }
+            self.signals_read.push(signal.id.clone());
+        }
+        Ok(())
+    }
+
+    /// What an interruption means for whoever waits: `None` to go on waiting.
+    async fn interrupted(&mut self, interrupt: Interrupt) -> Result<Option<Flow>> {
+        match interrupt {
+            Interrupt::Signals => {
+                self.read_signals().await?;
+                Ok(self.run.is_cancelled().then_some(Flow::Go))
+            }
+            // The story asks `next`, which sees the deadline and the drain for itself.
+            Interrupt::Deadline | Interrupt::Drain => Ok(Some(Flow::Go)),
+            Interrupt::Lost => Ok(Some(Flow::Leave(Left::Lost))),
+        }
+    }
+
+    /// The store's time.
+    fn now(&self) -> Time {
+        let (time, moment) = self.clock;
+        time.plus(moment.elapsed())
+    }
+
+    fn prepared(&self) -> Result<Arc<Prepared>> {
+        self.prepared.clone().ok_or_else(|| Error::internal("the run has no definitions yet"))
+    }
+}
+
+enum Recorded {
+    Yes,
+    Lost,
+    SignalsUnread,
+}

@@ -1,0 +1,255 @@
+//! One attempt of a model call, and what follows when it comes to nothing.
+
+use super::{Driver, Flow, Left, Recorded, TURNS_MAX, interrupt::Interrupt};
+use crate::{agent::context, spans};
+use maniple_core::{
+    Result, canonical, estimate,
+    event::{Event, ModelFailed, ModelFinished, ModelStarted, Parked},
+    message::ModelReply,
+    model::{CallTimes, Fault, FaultKind, ModelName, ModelRequest},
+    ports::{Delta, Live, Then},
+    retry,
+    run::{Ask, Next},
+    task::{Ending, ErrorCode, WaitingFor},
+};
+use std::time::Duration;
+use tokio::time::Instant;
+use tracing::Instrument;
+
+/// The most text of a provider's complaint that is recorded, in bytes.
+const COMPLAINT_MAX: usize = 4096;
+/// A wait up to this long is waited out; beyond it the run parks and holds no worker.
+const WAIT_IN_PLACE: Duration = Duration::from_secs(15);
+/// Deltas of a task come at most this often.
+const DELTA_EVERY: Duration = Duration::from_millis(50);
+
+enum Answer {
+    Reply(ModelReply),
+    Fault(Fault),
+    Interrupted(Flow),
+}
+
+impl Driver {
+    pub(super) async fn ask(&mut self, ask: Ask) -> Result<Flow> {
+        let request = match self.request(&ask).await? {
+            Ok(request) => request,
+            Err(ending) => return self.end(ending).await,
+        };
+        let model = request.model.clone();
+        if let Err(wait) = self.parts.health.admit(&model) {
+            let fault = Fault {
+                retry_after: Some(wait),
+                ..Fault::new(FaultKind::Overloaded, "its circuit breaker is open after failures in a row")
+            };
+            return self.failed(&ask, &model, fault).await;
+        }
+        self.tell(
+            ask.step,
+            Event::ModelStarted(ModelStarted {
+                attempt: ask.attempt,
+                model: model.to_string(),
+                request_hash: canonical::hash_bytes(&serde_json::to_vec(&request).unwrap_or_default()),
+                max_output_tokens: request.max_output_tokens,
+            }),
+        )?;
+        match self.record(Then::Keep).await? {
+            Recorded::Yes if self.lease.holds(&self.parts.store).await => {}
+            Recorded::Yes | Recorded::Lost | Recorded::SignalsUnread => return Ok(Flow::Leave(Left::Lost)),
+        }
+        if ask.attempt == 1 {
+            self.parts.health.called();
+        }
+        match self.send(&ask, &request).await? {
+            Answer::Reply(reply) => self.replied(&ask, model, reply),
+            Answer::Fault(fault) => self.failed(&ask, &model, fault).await,
+            Answer::Interrupted(flow) => Ok(flow),
+        }
+    }
+
+    /// The request, or the end of a run that has no room for it.
+    async fn request(&mut self, ask: &Ask) -> Result<Result<ModelRequest, Ending>> {
+        let prepared = self.prepared()?;
+        if self.turns.is_none() {
+            let bytes = prepared.contracts.agent().memory.window_tokens.saturating_mul(8) as usize;
+            let turns = self.parts.store.turns(&self.run.task().session(), Some(&self.key.id), TURNS_MAX, bytes).await?;
+            self.turns = Some(turns);
+        }
+        let call_max = prepared.contracts.agent().limits.call_max_ms.map_or(self.settings.call_times.whole, Duration::from_millis);
+        let whole = self.interrupts.left().map_or(call_max, |left| left.min(call_max));
+        let times = CallTimes { whole, ..self.settings.call_times };
+        let turns = self.turns.as_deref().unwrap_or_default();
+        let mut request = match context::request(&self.run, &prepared, turns, ask, times) {
+            Ok(request) => request,
+            Err(error) => return Ok(Err(Ending::failed(ErrorCode::Internal, error.to_string()))),
+        };
+        let Some(room) = self.run.output_room(estimate::request_tokens(&request)) else {
+            return Ok(Err(self.run.out_of_tokens()));
+        };
+        request.max_output_tokens = room;
+        Ok(Ok(request))
+    }
+
+    async fn send(&mut self, ask: &Ask, request: &ModelRequest) -> Result<Answer> {
+        let model = match self.parts.models.model(&request.model) {
+            Ok(model) => model,
+            Err(error) => return Ok(Answer::Fault(Fault::new(FaultKind::Invalid, error.to_string()))),
+        };
+        let mut deltas = Deltas::new(ask, self.key.clone(), self.parts.bus.clone());
+        let mut text = |piece: &str| deltas.text(piece);
+        let begun = Instant::now();
+        let mut call = model.call(request, &mut text);
+        let span = spans::llm_call(ask, &request.model);
+        let answer = loop {
+            tokio::select! {
+                biased;
+                answer = (&mut call).instrument(span.clone()) => break answer,
+                interrupt = self.interrupts.next() => {
+                    if let Some(flow) = self.interrupted(interrupt).await? {
+                        return Ok(Answer::Interrupted(flow));
+                    }
+                }
+            }
+        };
+        let outcome = if answer.is_ok() { "ok" } else { "fault" };
+        metrics::histogram!("maniple_model_call_seconds", "model" => request.model.to_string(), "outcome" => outcome)
+            .record(begun.elapsed());
+        Ok(match answer {
+            Ok(reply) => {
+                spans::answered(&span, &reply.usage);
+                Answer::Reply(reply)
+            }
+            Err(fault) => {
+                span.record("error.type", tracing::field::debug(fault.kind));
+                Answer::Fault(fault)
+            }
+        })
+    }
+
+    fn replied(&mut self, ask: &Ask, model: ModelName, reply: ModelReply) -> Result<Flow> {
+        self.parts.health.succeeded(&model);
+        let cost = self.parts.models.price(&model).map(|price| price.of(&reply.usage));
+        let agent = self.run.task().agent.to_string();
+        for (kind, tokens) in
+            [("input", reply.usage.input_tokens), ("output", reply.usage.output_tokens), ("cached_input", reply.usage.cached_input_tokens)]
+        {
+            metrics::counter!("maniple_tokens_total", "agent" => agent.clone(), "model" => model.to_string(), "kind" => kind)
+                .increment(tokens);
+        }
+        if let Some(cost) = cost {
+            metrics::gauge!("maniple_cost_usd_total", "agent" => agent.clone(), "model" => model.to_string()).increment(cost);
+        }
+        metrics::counter!("maniple_steps_total", "agent" => agent).increment(1);
+        self.tell(ask.step, Event::ModelFinished(ModelFinished::from((ask.attempt, reply, model.to_string(), cost))))?;
+        Ok(Flow::Go)
+    }
+
+    /// Records the failure and waits where the next attempt goes to the same model.
+    async fn failed(&mut self, ask: &Ask, model: &ModelName, fault: Fault) -> Result<Flow> {
+        self.parts.health.failed(model, fault.kind);
+        metrics::counter!("maniple_model_faults_total", "model" => model.to_string(), "fault" => format!("{:?}", fault.kind)).increment(1);
+        tracing::debug!(%model, fault = ?fault.kind, message = %fault.message, "a model call came to nothing");
+        self.tell(
+            ask.step,
+            Event::ModelFailed(ModelFailed {
+                attempt: ask.attempt,
+                model: model.to_string(),
+                fault: fault.kind,
+                message: cut(&fault.message),
+            }),
+        )?;
+        let prepared = self.prepared()?;
+        let Next::Ask(next) = self.run.next(self.now(), Some(&prepared.contracts)) else { return Ok(Flow::Go) };
+        if next.model != ask.model || fault.kind == FaultKind::ContextTooLong {
+            return Ok(Flow::Go);
+        }
+        let failures = self.run.steps().last().map_or(1, |step| step.faults.iter().filter(|f| f.model == model.as_str()).count() as u32);
+        let wait = retry::backoff(failures, fault.retry_after, fastrand::f64());
+        if let Some(ending) = self.cannot_wait(wait, &fault) {
+            return self.end(ending).await;
+        }
+        self.wait(wait).await
+    }
+
+    /// Why the next attempt is not worth waiting for.
+    fn cannot_wait(&self, wait: Duration, fault: &Fault) -> Option<Ending> {
+        let why = if self.interrupts.left().is_some_and(|left| left < wait) {
+            format!("the deadline comes before the {} ms to wait", wait.as_millis())
+        } else if wait > self.settings.retry_after_max {
+            format!("it asks to wait {} s, more than worker.retry_after_max", wait.as_secs())
+        } else if !self.parts.health.take_retry() {
+            "this node's retry budget is used up: a fifth of its calls, plus ten a minute".to_owned()
+        } else {
+            return None;
+        };
+        let output = self.run.best_output();
+        Some(Ending { output, ..Ending::failed(ErrorCode::ModelUnavailable, format!("{fault}; not asked again: {why}")) })
+    }
+
+    async fn wait(&mut self, wait: Duration) -> Result<Flow> {
+        if wait > WAIT_IN_PLACE {
+            return self.park_until(wait).await;
+        }
+        if let Recorded::Lost = self.record(Then::Keep).await? {
+            return Ok(Flow::Leave(Left::Lost));
+        }
+        let until = Instant::now() + wait;
+        loop {
+            let interrupt: Interrupt = tokio::select! {
+                () = tokio::time::sleep_until(until) => return Ok(Flow::Go),
+                interrupt = self.interrupts.next() => interrupt,
+            };
+            if let Some(flow) = self.interrupted(interrupt).await? {
+                return Ok(flow);
+            }
+        }
+    }
+
+    /// Lets go of the worker until the moment has come.
+    async fn park_until(&mut self, wait: Duration) -> Result<Flow> {
+        let until = Some(self.now().plus(wait));
+        let parked = (self.run.step_number(), Event::Parked(Parked { waiting_for: WaitingFor::Timer, until }));
+        loop {
+            self.facts.push(parked.clone());
+            match self.record(Then::Park { waiting_for: WaitingFor::Timer, until }).await? {
+                Recorded::Yes => return Ok(Flow::Leave(Left::Parked)),
+                Recorded::Lost => return Ok(Flow::Leave(Left::Lost)),
+                Recorded::SignalsUnread => {
+                    self.facts.pop();
+                    self.read_signals().await?;
+                    if self.run.is_cancelled() {
+                        return Ok(Flow::Go);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn cut(message: &str) -> String {
+    let end = (0..=COMPLAINT_MAX.min(message.len())).rev().find(|end| message.is_char_boundary(*end)).unwrap_or(0);
+    message[..end].to_owned()
+}
+
+/// Passes text on: the first piece at once, then at most twenty times a second.
+struct Deltas {
+    key: maniple_core::TaskKey,
+    bus: std::sync::Arc<dyn maniple_core::ports::Bus>,
+    next: Delta,
+    published: Option<Instant>,
+}
+
+impl Deltas {
+    fn new(ask: &Ask, key: maniple_core::TaskKey, bus: std::sync::Arc<dyn maniple_core::ports::Bus>) -> Self {
+        Self { key, bus, next: Delta { step: ask.step, attempt: ask.attempt, index: 0, text: String::new() }, published: None }
+    }
+    fn text(&mut self, piece: &str) {
+        self.next.text.push_str(piece);
+        let now = Instant::now();
+        let due = self.published.is_none_or(|at| now >= at + DELTA_EVERY);
+        if due && !self.next.text.is_empty() {
+            let following = Delta { index: self.next.index + 1, text: String::new(), ..self.next };
+            self.bus.publish(&self.key, Live::Delta(std::mem::replace(&mut self.next, following)));
+            self.published = Some(now);
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! What time brings, done by every worker alike: each job claims its units in the store, so there is no leader.
+
+use crate::Parts;
+use maniple_core::ports::{Hint, Live};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// The longest pause between two sweeps.
+const SWEEP_MAX: Duration = Duration::from_secs(1);
+/// The shortest.
+const SWEEP_MIN: Duration = Duration::from_millis(10);
+/// How often finished tasks are looked through.
+const FORGET_EVERY: Duration = Duration::from_secs(60);
+/// How many go in one transaction.
+const FORGET_BATCH: usize = 500;
+
+/// Makes due tasks ready, takes expired claims away and ends what never began in time, until `stop`.
+pub async fn sweep(parts: Parts, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        let pause = match parts.store.sweep().await {
+            Ok(swept) => {
+                swept.ready.into_iter().for_each(|agent| parts.bus.hint(Hint::Ready(agent)));
+                swept.ended.into_iter().for_each(|(key, event)| parts.bus.publish(&key, Live::Event(event)));
+                swept.next.unwrap_or(SWEEP_MAX).clamp(SWEEP_MIN, SWEEP_MAX)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a sweep failed; the next one does its work");
+                SWEEP_MAX
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+}
+
+/// Forgets finished tasks older than `keep`, in bounded batches, until `stop`.
+pub async fn forget(parts: Parts, keep: Duration, stop: CancellationToken) {
+    loop {
+        loop {
+            match parts.store.forget(keep, FORGET_BATCH).await {
+                Ok(gone) if gone >= FORGET_BATCH as u64 && !stop.is_cancelled() => tokio::task::yield_now().await,
+                Ok(_) => break,
+                Err(error) => {
+                    tracing::warn!(%error, "forgetting failed; trying again later");
+                    break;
+                }
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(FORGET_EVERY) => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! Keeps the leases of this process alive, and tells their holders what changed.
+
+use maniple_core::{
+    TaskKey,
+    ports::{Claim, Renewal, TaskStore},
+};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tokio::{sync::watch, time::Instant};
+
+/// All leases of one worker.
+pub(crate) struct Leases {
+    store: Arc<dyn TaskStore>,
+    held: Mutex<HashMap<TaskKey, Arc<Lease>>>,
+}
+
+/// One claim and how long it holds.
+pub(crate) struct Lease {
+    pub(crate) claim: Claim,
+    length: Duration,
+    state: watch::Sender<State>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct State {
+    until: Instant,
+    lost: bool,
+    /// How often somebody said that there are signals.
+    pokes: u64,
+}
+
+/// What a holder is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum News {
+    Signals,
+    Lost,
+}
+
+/// A holder's view of its lease.
+pub(crate) struct Watch {
+    state: watch::Receiver<State>,
+    pokes_seen: u64,
+}
+
+impl Leases {
+    pub(crate) fn new(store: Arc<dyn TaskStore>) -> Arc<Self> {
+        Arc::new(Self { store, held: Mutex::default() })
+    }
+
+    /// Takes a claim under care; `claimed_at` is the moment before it was asked for.
+    pub(crate) fn hold(&self, claim: Claim, length: Duration, claimed_at: Instant) -> Arc<Lease> {
+        let (state, _) = watch::channel(State { until: claimed_at + length, lost: false, pokes: 0 });
+        let lease = Arc::new(Lease { claim: claim.clone(), length, state });
+        self.held.lock().expect("no holder panics").insert(claim.key, lease.clone());
+        lease
+    }
+
+    pub(crate) fn let_go(&self, lease: &Lease) {
+        let mut held = self.held.lock().expect("no holder panics");
+        if held.get(&lease.claim.key).is_some_and(|current| current.claim.epoch == lease.claim.epoch) {
+            held.remove(&lease.claim.key);
+        }
+    }
+
+    /// A hint said that a task has unread signals.
+    pub(crate) fn poke(&self, key: &TaskKey) {
+        let lease = self.held.lock().expect("no holder panics").get(key).cloned();
+        lease.iter().for_each(|lease| lease.state.send_modify(|state| state.pokes += 1));
+    }
+
+    /// Renews what has less than two thirds of its lease left. Errors are for the next round:
+    /// a lease that is not renewed runs out, and its holder asks before it acts.
+    pub(crate) async fn renew(&self) {
+        let now = Instant::now();
+        let due: Vec<Arc<Lease>> = {
+            let held = self.held.lock().expect("no holder panics");
+            held.values().filter(|lease| lease.state.borrow().until < now + lease.length * 2 / 3).cloned().collect()
+        };
+        for batch in due.chunks(512) {
+            let claims: Vec<Claim> = batch.iter().map(|lease| lease.claim.clone()).collect();
+            match self.store.renew(&claims).await {
+                Ok(renewals) => batch.iter().zip(&renewals).for_each(|(lease, renewal)| lease.renewed(renewal, now)),
+                Err(error) => tracing::warn!(%error, claims = claims.len(), "leases were not renewed"),
+            }
+        }
+    }
+}
+
+impl Lease {
+    fn renewed(&self, renewal: &Renewal, asked_at: Instant) {
+        self.state.send_if_modified(|state| match renewal {
+            Renewal::Held(signals) => {
+                state.until = asked_at + self.length;
+                state.pokes += u64::from(!signals.is_empty());
+                !signals.is_empty()
+            }
+            Renewal::Lost => {
+                state.lost = true;
+                true
+            }
+        });
+    }
+
+    /// Whether it may still act: to be asked before every send.
+    pub(crate) async fn holds(&self, store: &Arc<dyn TaskStore>) -> bool {
+        let State { until, lost, .. } = *self.state.borrow();
+        if lost {
+            return false;
+        }
+        let now = Instant::now();
+        if now < until {
+            return true;
+        }
+        // The renewals came late (a stopped process, a slow disk): ask.
+        match store.renew(std::slice::from_ref(&self.claim)).await {
+            Ok(renewals) => renewals.first().is_some_and(|renewal| {
+                self.renewed(renewal, now);
+                *renewal != Renewal::Lost
+            }),
+            Err(_) => false,
+        }
+    }
+
+    pub(crate) fn watch(&self) -> Watch {
+        Watch { state: self.state.subscribe(), pokes_seen: 0 }
+    }
+}
+
+impl Watch {
+    /// Waits until there are signals or the claim is lost.
+    pub(crate) async fn news(&mut self) -> News {
+        loop {
+            let state = *self.state.borrow_and_update();
+            if state.lost {
+                return News::Lost;
+            }
+            if state.pokes > self.pokes_seen {
+                self.pokes_seen = state.pokes;
+                return News::Signals;
+            }
+            if self.state.changed().await.is_err() {
+                return News::Lost;
+            }
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Claims tasks and has them driven, as many at once as it may.
+
+use crate::{
+    Parts,
+    driver::{Drain, Driver, Left},
+    lease::Leases,
+    spans,
+};
+use futures::StreamExt;
+use maniple_core::{
+    AgentName,
+    model::CallTimes,
+    ports::{Claimed, Hint},
+};
+use std::{sync::Arc, time::Duration};
+use tokio::{task::JoinSet, time::Instant};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+/// The bounds of a worker.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Tasks driven at once. Default 1,024.
+    pub max_running: usize,
+    /// Tool calls of one step in flight at once. Default 8.
+    pub calls_parallel: usize,
+    /// How long an idle worker waits without a hint before it looks; a random part is added. Default 1 s.
+    pub poll: Duration,
+    /// Bounds of one model call.
+    pub call_times: CallTimes,
+    /// The longest Retry-After that is waited for. Default 10 min.
+    pub retry_after_max: Duration,
+    /// How often leases are renewed: a third of their length. Default 10 s / 3.
+    pub renew_every: Duration,
+    /// How long a stopping worker waits for `at_most_once` calls in flight. Default 30 s.
+    pub drain: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            max_running: 1_024,
+            calls_parallel: 8,
+            poll: Duration::from_secs(1),
+            call_times: CallTimes::default(),
+            retry_after_max: Duration::from_secs(600),
+            renew_every: Duration::from_millis(3_333),
+            drain: Duration::from_secs(30),
+        }
+    }
+}
+
+/// The most tasks taken by one claim.
+const CLAIM_MAX: usize = 64;
+
+/// Claims tasks and drives them. Holds no conversation between tasks.
+pub struct Worker {
+    parts: Arc<Parts>,
+    settings: Settings,
+    leases: Arc<Leases>,
+}
+
+impl Worker {
+    /// A worker for all agents of `parts`.
+    pub fn new(parts: Parts, settings: Settings) -> Self {
+        let leases = Leases::new(parts.store.clone());
+        Self { parts: Arc::new(parts), settings, leases }
+    }
+
+    /// Works until `stop`, then hands its claims over and leaves, at the latest a little after `settings.drain`.
+    pub async fn work(self, stop: CancellationToken) {
+        let renewing = tokio::spawn(renew_for_ever(self.leases.clone(), self.settings.renew_every));
+        let mut hints = self.parts.bus.hints();
+        let mut driven = JoinSet::new();
+        let drain = Drain { begun: stop.clone(), ..Drain::default() };
+        while !stop.is_cancelled() {
+            let room = self.settings.max_running.saturating_sub(driven.len()).min(CLAIM_MAX);
+            let claimed = self.claim(room, &drain, &mut driven).await;
+            if claimed == room && room > 0 {
+                continue;
+            }
+            let poll = self.settings.poll.mul_f64(1.0 + fastrand::f64());
+            tokio::select! {
+                () = self.hinted(&mut hints) => {}
+                Some(left) = driven.join_next(), if !driven.is_empty() => log(left),
+                () = tokio::time::sleep(poll) => {}
+                () = stop.cancelled() => {}
+            }
+            while let Some(left) = driven.try_join_next() {
+                log(left);
+            }
+        }
+        self.leave(driven, drain).await;
+        renewing.abort();
+    }
+
+    /// Claims and sets off; returns how many.
+    async fn claim(&self, room: usize, drain: &Drain, driven: &mut JoinSet<Left>) -> usize {
+        if room == 0 {
+            return 0;
+        }
+        let agents: Vec<AgentName> = self.parts.agents.all().keys().cloned().collect();
+        let claimed_at = Instant::now();
+        match self.parts.store.claim(&agents, room).await {
+            Ok(claimed) => {
+                let number = claimed.len();
+                for task in claimed {
+                    driven.spawn(drive(self.parts.clone(), self.settings, self.leases.clone(), task, claimed_at, drain.clone()));
+                }
+                number
+            }
+            Err(error) => {
+                tracing::warn!(%error, "claiming failed; trying again");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                0
+            }
+        }
+    }
+
+    /// Resolves when there may be work; signals go to their holders.
+    async fn hinted(&self, hints: &mut (impl futures::Stream<Item = Hint> + Unpin)) {
+        loop {
+            match hints.next().await {
+                Some(Hint::Ready(agent)) if self.parts.agents.get(&agent).is_some() => return,
+                Some(Hint::Ready(_)) => {}
+                Some(Hint::Signalled(key)) => self.leases.poke(&key),
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    async fn leave(&self, mut driven: JoinSet<Left>, drain: Drain) {
+        let all_left = async {
+            while let Some(left) = driven.join_next().await {
+                log(left);
+            }
+        };
+        tokio::pin!(all_left);
+        if tokio::time::timeout(self.settings.drain, &mut all_left).await.is_err() {
+            tracing::warn!("calls in flight at the drain bound are in doubt");
+            drain.over.cancel();
+            // Their grace and one last record; beyond that, the leases run out.
+            let _ = tokio::time::timeout(Duration::from_secs(3), all_left).await;
+        }
+    }
+}
+
+async fn drive(parts: Arc<Parts>, settings: Settings, leases: Arc<Leases>, claimed: Claimed, claimed_at: Instant, drain: Drain) -> Left {
+    let lease = leases.hold(claimed.claim.clone(), claimed.lease, claimed_at);
+    let key = &claimed.claim.key;
+    let driving = async {
+        let adopt = parts.tracing.adopt;
+        let driver = Driver::new(parts, settings, &claimed, lease.clone(), claimed_at, drain)?;
+        let span = spans::run(driver.run(), claimed.claim.epoch);
+        driver.run().task().trace.iter().for_each(|trace| adopt(&span, trace));
+        driver.drive().instrument(span).await
+    };
+    let left = driving.await.unwrap_or_else(|error| {
+        // The claim runs out and counts towards poison: a task that does this every time ends in the dead letters.
+        tracing::error!(task = %key.id, %error, source = ?error.source, "a task could not be driven; its claim runs out");
+        Left::Lost
+    });
+    leases.let_go(&lease);
+    left
+}
+
+async fn renew_for_ever(leases: Arc<Leases>, every: Duration) {
+    let mut ticks = tokio::time::interval(every);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        leases.renew().await;
+    }
+}
+
+fn log(left: Result<Left, tokio::task::JoinError>) {
+    match left {
+        Ok(left) => tracing::trace!(?left, "a driver left"),
+        Err(error) => tracing::error!(%error, "a driver panicked; its claim runs out"),
+    }
+}
