@@ -1,0 +1,201 @@
+//! Every operation of the door on one page.
+
+use serde_json::{Value, json};
+
+/// One call.
+#[derive(Debug)]
+pub struct Operation {
+    /// `get`, `post` or `delete`.
+    pub method: &'static str,
+    /// The path, `{id}` and all.
+    pub path: &'static str,
+    /// Whether it is offered under `/agents/{agent}` too.
+    pub under_agent: bool,
+    /// The scope a token needs; `None` where none is asked for.
+    pub scope: Option<&'static str>,
+    pub(super) name: &'static str,
+    pub(super) tag: &'static str,
+    pub(super) summary: &'static str,
+    pub(super) description: &'static str,
+    pub(super) parameters: &'static [Parameter],
+    pub(super) body: Option<&'static str>,
+    pub(super) answers: &'static [Answer],
+    pub(super) refusals: &'static [u16],
+}
+
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub status: u16,
+    pub description: &'static str,
+    /// Media type and schema; an empty schema is text.
+    pub content: &'static [(&'static str, &'static str)],
+    pub headers: &'static [(&'static str, &'static str)],
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Param {
+    Path,
+    Query,
+    Header,
+}
+
+#[derive(Debug)]
+pub(super) struct Parameter {
+    pub name: &'static str,
+    pub place: Param,
+    pub what: &'static str,
+    pub kind: &'static str,
+}
+
+impl Parameter {
+    pub(super) fn json(&self) -> Value {
+        let place = match self.place {
+            Param::Path => "path",
+            Param::Query => "query",
+            Param::Header => "header",
+        };
+        let mut schema = json!({ "type": self.kind });
+        if self.name == "limit" {
+            schema = json!({ "type": "integer", "minimum": 1, "maximum": 200, "default": 50 });
+        }
+        if self.name == "status" {
+            schema = json!({ "$ref": "#/components/schemas/TaskStatus" });
+        }
+        json!({ "name": self.name, "in": place, "required": self.place == Param::Path, "description": self.what, "schema": schema })
+    }
+}
+
+impl Operation {
+    /// The statuses it can refuse with, beside its answers.
+    pub(super) fn problems(&self) -> Vec<u16> {
+        let mut statuses = vec![405, 500];
+        if self.scope.is_some() {
+            statuses.extend([401, 403, 429, 503]);
+        }
+        if self.method == "post" {
+            statuses.extend([400, 408, 413, 415, 422]);
+        }
+        statuses.extend(self.refusals);
+        statuses.sort_unstable();
+        statuses
+    }
+}
+
+/// What a status means here.
+pub(super) fn reason(status: u16) -> &'static str {
+    match status {
+        400 => "The request cannot be read: JSON, a header, a cursor.",
+        401 => "A valid bearer token is needed.",
+        403 => "The token lacks the scope or the agent.",
+        404 => "There is nothing of that name, or not for this tenant.",
+        405 => "This method is not offered here.",
+        408 => "The body came too slowly.",
+        409 => "Something else holds that id or state.",
+        413 => "The body is over 1 MiB.",
+        415 => "The body is not JSON.",
+        422 => "A field or the Idempotency-Key is wrong; it is named.",
+        429 => "A limit of the tenant or the session is used up.",
+        503 => "The node is at its capacity, or its store is away.",
+        _ => "A fault of ours.",
+    }
+}
+
+const fn path(name: &'static str, what: &'static str) -> Parameter {
+    Parameter { name, place: Param::Path, what, kind: "string" }
+}
+const fn query(name: &'static str, what: &'static str, kind: &'static str) -> Parameter {
+    Parameter { name, place: Param::Query, what, kind }
+}
+const fn header(name: &'static str, what: &'static str) -> Parameter {
+    Parameter { name, place: Param::Header, what, kind: "string" }
+}
+
+pub(super) const AGENT: Parameter = path("agent", "The agent's name.");
+const ID: Parameter = path("id", "The task.");
+const SESSION: Parameter = path("id", "The conversation.");
+const KEY: Parameter = header("Idempotency-Key", "1 to 255 characters. The same key and body is the same task, for 24 h.");
+const TRACE: Parameter = header("traceparent", "W3C trace context; the task's spans join it.");
+const LIMIT: Parameter = query("limit", "How many at most.", "integer");
+const CURSOR: Parameter = query("cursor", "`next_cursor` of the page before.", "string");
+const OF_AGENT: Parameter = query("agent", "Of this agent; needed where the node serves several.", "string");
+const JSON: &str = "application/json";
+const SSE: &str = "text/event-stream";
+const LOCATION: &[(&str, &str)] =
+    &[("Location", "Where the task can be asked for."), ("Idempotency-Replayed", "`true` when the key was known.")];
+
+const fn answer(status: u16, description: &'static str, content: &'static [(&'static str, &'static str)]) -> Answer {
+    Answer { status, description, content, headers: &[] }
+}
+const fn located(status: u16, description: &'static str) -> Answer {
+    Answer { status, description, content: &[(JSON, "AgentResult")], headers: LOCATION }
+}
+
+/// Every operation.
+#[rustfmt::skip]
+pub const TABLE: &[Operation] = &[
+    Operation { method: "post", path: "/run", name: "run", tag: "run", under_agent: true, scope: Some("run"),
+        summary: "Ask and wait",
+        description: "Answers when the task has ended, whatever its status. Past the agent's `sync_run` (50 s), or when the run parks, it answers 202 and the task goes on. A dropped connection cancels nothing. With `Accept: text/event-stream` it answers with the task's events instead.",
+        parameters: &[KEY, TRACE], body: Some("TaskRequest"),
+        answers: &[Answer { status: 200, description: "It ended; or its events.", content: &[(JSON, "AgentResult"), (SSE, "TaskEvent")], headers: LOCATION }, located(202, "It goes on.")],
+        refusals: &[404, 409] },
+    Operation { method: "post", path: "/tasks", name: "submit", tag: "tasks", under_agent: true, scope: Some("run"),
+        summary: "Ask and do not wait", description: "202 is sent when the task is durable.",
+        parameters: &[KEY, TRACE], body: Some("TaskRequest"), answers: &[located(202, "Accepted: the task as it is.")], refusals: &[404, 409] },
+    Operation { method: "get", path: "/tasks", name: "tasks", tag: "tasks", under_agent: true, scope: Some("read"),
+        summary: "List tasks", description: "Newest first.",
+        parameters: &[query("status", "In this state.", "string"), query("session_id", "Of this conversation.", "string"), query("agent", "Of this agent.", "string"), LIMIT, CURSOR],
+        body: None, answers: &[answer(200, "A page.", &[(JSON, "TaskPage")])], refusals: &[400, 404, 422] },
+    Operation { method: "get", path: "/tasks/{id}", name: "task", tag: "tasks", under_agent: true, scope: Some("read"),
+        summary: "A task as it is now", description: "Live while it runs; never changes once it is final.",
+        parameters: &[ID], body: None, answers: &[answer(200, "The task.", &[(JSON, "AgentResult")])], refusals: &[404] },
+    Operation { method: "get", path: "/status/{id}", name: "status", tag: "tasks", under_agent: true, scope: Some("read"),
+        summary: "The same as GET /tasks/{id}", description: "Kept for clients of the article.",
+        parameters: &[ID], body: None, answers: &[answer(200, "The task.", &[(JSON, "AgentResult")])], refusals: &[404] },
+    Operation { method: "delete", path: "/tasks/{id}", name: "delete_task", tag: "tasks", under_agent: true, scope: Some("cancel"),
+        summary: "Cancel a task", description: "The same as POST /tasks/{id}/cancel.",
+        parameters: &[ID], body: None, answers: &[answer(200, "It was final already; nothing changed.", &[(JSON, "AgentResult")]), located(202, "It is asked to stop, or has.")], refusals: &[404] },
+    Operation { method: "post", path: "/tasks/{id}/cancel", name: "cancel", tag: "tasks", under_agent: true, scope: Some("cancel"),
+        summary: "Cancel a task", description: "What is recorded first, the cancel or the end, wins.",
+        parameters: &[ID, KEY], body: None, answers: &[answer(200, "It was final already; nothing changed.", &[(JSON, "AgentResult")]), located(202, "It is asked to stop, or has.")], refusals: &[404] },
+    Operation { method: "post", path: "/tasks/{id}/retry", name: "retry", tag: "tasks", under_agent: true, scope: Some("run"),
+        summary: "Retry a failed task from its record", description: "A new task takes over the old one's record through the last step in which a tool call was started: nothing there that has an outcome is asked or sent again.",
+        parameters: &[ID, KEY, TRACE], body: None, answers: &[located(202, "The new task.")], refusals: &[404, 409] },
+    Operation { method: "get", path: "/tasks/{id}/events", name: "events", tag: "tasks", under_agent: true, scope: Some("read"),
+        summary: "A task's events, live", description: "SSE, or WebSocket on upgrade: the same objects. Resumes after any number on any replica with no gap and no repeat; ends after the final event. `delta` events are unnumbered and never replayed.",
+        parameters: &[ID, header("Last-Event-ID", "Resume after this number; wins over `after`."), query("after", "Resume after this number.", "integer")], body: None,
+        answers: &[answer(200, "The events.", &[(SSE, "TaskEvent")]), answer(101, "The events, one a text frame.", &[]), answer(204, "Nothing follows that number: the task has ended.", &[])], refusals: &[400, 404] },
+    Operation { method: "get", path: "/dead-letters", name: "dead_letters", tag: "dead letters", under_agent: false, scope: Some("read"),
+        summary: "List dead letters", description: "Tasks that ended `failed: poisoned`, newest first.",
+        parameters: &[query("agent", "Of this agent.", "string"), LIMIT, CURSOR], body: None, answers: &[answer(200, "A page.", &[(JSON, "TaskPage")])], refusals: &[400, 422] },
+    Operation { method: "post", path: "/dead-letters/{id}/requeue", name: "requeue", tag: "dead letters", under_agent: false, scope: Some("run"),
+        summary: "Try a dead letter again", description: "A retry that takes it out of the dead letters in the same transaction.",
+        parameters: &[ID, KEY, TRACE], body: None, answers: &[located(202, "The new task.")], refusals: &[404, 409] },
+    Operation { method: "post", path: "/dead-letters/{id}/drop", name: "drop", tag: "dead letters", under_agent: false, scope: Some("admin"),
+        summary: "Take a dead letter out", description: "Its record stays.",
+        parameters: &[ID, KEY], body: None, answers: &[answer(200, "The task, which is a dead letter no more.", &[(JSON, "AgentResult")])], refusals: &[404] },
+    Operation { method: "get", path: "/sessions/{id}/messages", name: "messages", tag: "sessions", under_agent: true, scope: Some("read"),
+        summary: "A conversation", description: "What its completed tasks asked and answered, oldest first within a page; `next_cursor` leads to the turns before. `limit` counts turns.",
+        parameters: &[SESSION, OF_AGENT, LIMIT, CURSOR], body: None, answers: &[answer(200, "A page.", &[(JSON, "MessagePage")])], refusals: &[400, 404, 422] },
+    Operation { method: "delete", path: "/sessions/{id}", name: "erase", tag: "sessions", under_agent: true, scope: Some("admin"),
+        summary: "Erase a conversation", description: "Its finished tasks and their records go; their ids stay taken.",
+        parameters: &[SESSION, OF_AGENT], body: None, answers: &[answer(200, "It is gone.", &[(JSON, "Erased")])], refusals: &[404, 409, 422] },
+    Operation { method: "get", path: "/agents", name: "agents", tag: "node", under_agent: false, scope: Some("read"),
+        summary: "The agents of this node", description: "By name; those the token may use.",
+        parameters: &[LIMIT, CURSOR], body: None, answers: &[answer(200, "A page.", &[(JSON, "AgentPage")])], refusals: &[422] },
+    Operation { method: "get", path: "/health", name: "health", tag: "node", under_agent: false, scope: None,
+        summary: "Whether the process lives", description: "Never shed.",
+        parameters: &[], body: None, answers: &[answer(200, "It does.", &[(JSON, "Health")])], refusals: &[] },
+    Operation { method: "get", path: "/ready", name: "ready", tag: "node", under_agent: false, scope: None,
+        summary: "Whether this role can work", description: "503 names each part.",
+        parameters: &[], body: None, answers: &[answer(200, "It can.", &[(JSON, "Readiness")])], refusals: &[503] },
+    Operation { method: "get", path: "/metrics", name: "metrics", tag: "node", under_agent: false, scope: Some("read"),
+        summary: "Metrics", description: "Prometheus text.",
+        parameters: &[], body: None, answers: &[answer(200, "The metrics.", &[("text/plain", "")])], refusals: &[] },
+    Operation { method: "get", path: "/openapi.json", name: "openapi", tag: "node", under_agent: false, scope: None,
+        summary: "This description", description: "Generated from the types that are sent.",
+        parameters: &[], body: None, answers: &[answer(200, "OpenAPI 3.1.", &[(JSON, "object")])], refusals: &[] },
+    Operation { method: "get", path: "/docs", name: "docs", tag: "node", under_agent: false, scope: None,
+        summary: "This description as a page", description: "Loads nothing from elsewhere.",
+        parameters: &[], body: None, answers: &[answer(200, "The page.", &[("text/html", "")])], refusals: &[] },
+];

@@ -1,0 +1,208 @@
+//! `AgentTask` as it is sent: every field strict, every bound checked, nothing clamped, nothing ignored.
+
+use crate::json::excerpt;
+use maniple_core::{
+    AgentName, Error, Result, SessionId, TaskId, Tenant, Time,
+    agent::AgentLimits,
+    canonical,
+    task::{Task, TaskLimits, in_range},
+    trace::TraceContext,
+};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
+
+/// The longest deadline: a hundred years. It keeps every sum with it inside the calendar.
+const MAX_DEADLINE_MS: i64 = 3_155_760_000_000;
+
+/// The fields of a request, for messages.
+const FIELDS: [&str; 12] = [
+    "id",
+    "session_id",
+    "prompt",
+    "metadata",
+    "max_steps",
+    "token_budget",
+    "agent",
+    "context",
+    "deadline_ms",
+    "priority",
+    "not_before",
+    "output_schema",
+];
+/// Fields of the contract that nothing enforces yet. A limit that is taken and not kept is worse than none.
+const NOT_ENFORCED: [&str; 4] = ["cost_budget_usd", "tree_token_budget", "webhook", "parent_task_id"];
+
+/// What is asked, as a caller writes it. Leave a field out for its default; null is not a value of any.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(title = "AgentTask")]
+pub struct TaskRequest {
+    /// Chosen by the caller so that sending twice is harmless; a UUIDv7 is made otherwise.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, nullable = false, min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:-]{1,128}$")]
+    pub id: Option<String>,
+    /// The conversation; a new one is made and returned otherwise.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, min_length = 1, max_length = 256)]
+    pub session_id: Option<String>,
+    /// What is asked.
+    #[schema(min_length = 1)]
+    pub prompt: String,
+    /// The caller's own notes; a model does not see them.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    #[schema(value_type = Object)]
+    pub metadata: Map<String, Value>,
+    /// How many model calls at most. The ceiling is the operator's; 25 unless raised.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, minimum = 1, default = 10)]
+    pub max_steps: Option<i64>,
+    /// How many tokens its model calls may use. The ceiling is the operator's; 32,768 unless raised.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, minimum = 512, default = 8192)]
+    pub token_budget: Option<i64>,
+    /// Who is to do it; needed only where a node serves several and the path names none.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, pattern = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+    pub agent: Option<String>,
+    /// The caller's facts for this task only; the agent's template can show them.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    #[schema(value_type = Object)]
+    pub context: Map<String, Value>,
+    /// When it must have ended, in milliseconds from acceptance, waiting included.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, minimum = 1)]
+    pub deadline_ms: Option<i64>,
+    /// Higher first; between sessions only.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, minimum = 0, maximum = 9, default = 5)]
+    pub priority: Option<i64>,
+    /// RFC 3339; the task takes its place in its session when this comes.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, value_type = Option<String>, format = DateTime)]
+    pub not_before: Option<String>,
+    /// JSON Schema (2020-12 or draft-07) that the answer must fit.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, value_type = Option<Object>)]
+    pub output_schema: Option<Map<String, Value>>,
+}
+
+/// A field that is there has its type: null is refused, not taken for "left out".
+fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+/// What the door knows about a request beside its body.
+#[derive(Debug)]
+pub struct Acceptance<'a> {
+    /// The agent it goes to.
+    pub agent: &'a AgentName,
+    /// That agent's own defaults and lower caps.
+    pub agent_limits: &'a AgentLimits,
+    /// The node's ceilings and defaults.
+    pub limits: TaskLimits,
+    /// On whose behalf.
+    pub tenant: Tenant,
+    /// Who asks.
+    pub principal: String,
+    /// The trace it belongs to.
+    pub trace: Option<TraceContext>,
+    /// The id of a task that brings none.
+    pub fresh_id: TaskId,
+    /// The session of a task that names none.
+    pub fresh_session: SessionId,
+}
+
+impl TaskRequest {
+    /// Reads the types; the bounds are [`Self::accept`]'s. Names the field at fault.
+    pub fn read(body: &Value) -> Result<Self> {
+        let Value::Object(members) = body else {
+            return Err(Error::invalid("the body must be a JSON object with at least `prompt`"));
+        };
+        members.keys().try_for_each(|name| known(name))?;
+        if !members.contains_key("prompt") {
+            return Err(Error::invalid("prompt is missing: say what is asked").at("prompt"));
+        }
+        serde_path_to_error::deserialize(body).map_err(|e| {
+            let path = e.path().to_string();
+            Error::invalid(format!("{path}: {}", e.into_inner())).at(path)
+        })
+    }
+
+    /// The task this asks for: every bound checked, every default filled.
+    pub fn accept(self, acceptance: Acceptance<'_>) -> Result<Task> {
+        let Acceptance { agent, agent_limits, limits, tenant, principal, trace, fresh_id, fresh_session } = acceptance;
+        if self.agent.as_deref().is_some_and(|named| named != agent.as_str()) {
+            return Err(Error::invalid(format!("agent must be `{agent}`, which the path names, or be left out")).at("agent"));
+        }
+        let limits = within(limits, agent_limits);
+        let task = Task {
+            id: self.id.map_or(Ok(fresh_id), |id| TaskId::parse(&id))?,
+            agent: agent.clone(),
+            session_id: self.session_id.map_or(Ok(fresh_session), |id| SessionId::parse(&id))?,
+            prompt: self.prompt,
+            metadata: self.metadata,
+            max_steps: limits.steps(self.max_steps)?,
+            token_budget: limits.tokens(self.token_budget)?,
+            context: self.context,
+            deadline_ms: self.deadline_ms.map(|ms| in_range("deadline_ms", ms, 1, MAX_DEADLINE_MS)).transpose()?.map(|ms| ms as u64),
+            priority: in_range("priority", self.priority.unwrap_or(5), 0, 9)? as u8,
+            not_before: self.not_before.as_deref().map(moment).transpose()?,
+            output_schema: self.output_schema.map(Value::Object),
+            cost_budget_usd: None,
+            tree_token_budget: None,
+            parent_task_id: None,
+            retry_of: None,
+            tenant,
+            principal,
+            trace,
+        };
+        task.check()?;
+        Ok(task)
+    }
+}
+
+/// One hash for the agent a request goes to and what it asks: the same for the same JSON, however it is
+/// spelled, and whether the path or the body named the agent. It is what an id and an Idempotency-Key are compared by.
+pub fn content_hash(agent: &AgentName, body: &Value) -> String {
+    let mut body = body.clone();
+    if let Value::Object(members) = &mut body {
+        members.remove("agent");
+    }
+    canonical::hash(&serde_json::json!({"agent": agent, "body": body}))
+}
+
+/// The node's limits as this agent's file lowers them: its own numbers are default and cap at once.
+fn within(node: TaskLimits, agent: &AgentLimits) -> TaskLimits {
+    let max_steps = agent.max_steps.map_or(node.max_steps, |own| own.min(node.max_steps));
+    let token_budget = agent.token_budget.map_or(node.token_budget, |own| own.min(node.token_budget));
+    TaskLimits {
+        max_steps,
+        default_max_steps: agent.max_steps.unwrap_or(node.default_max_steps).min(max_steps),
+        token_budget,
+        default_token_budget: agent.token_budget.unwrap_or(node.default_token_budget).min(token_budget),
+    }
+}
+
+fn known(name: &str) -> Result<()> {
+    if FIELDS.contains(&name) {
+        return Ok(());
+    }
+    if NOT_ENFORCED.contains(&name) {
+        return Err(Error::invalid(format!("{name} is not enforced by this version: leave it out")).at(name));
+    }
+    let shown = excerpt(name);
+    let nearest = FIELDS.iter().map(|field| (strsim::damerau_levenshtein(field, &shown), field)).min();
+    let message = match nearest {
+        Some((distance, field)) if distance <= 3 => format!("there is no field `{shown}`: did you mean `{field}`?"),
+        _ => format!("there is no field `{shown}`: there are {}", FIELDS.join(", ")),
+    };
+    Err(Error::invalid(message).at(shown))
+}
+
+fn moment(text: &str) -> Result<Time> {
+    Time::parse(text).ok_or_else(|| Error::invalid("not_before must be an RFC 3339 time such as 2026-01-31T12:00:00Z").at("not_before"))
+}
+
+#[cfg(test)]
+#[path = "request_tests.rs"]
+mod tests;
