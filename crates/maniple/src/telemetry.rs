@@ -1,0 +1,118 @@
+//! Logs, spans and metrics of the process: what is written where, decided once at the start.
+
+use crate::config::{LogFormat, Telemetry};
+use anyhow::Context as _;
+use maniple_core::trace::TraceContext;
+use maniple_runtime::spans::Tracing;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use opentelemetry::{
+    Context, KeyValue,
+    propagation::{TextMapPropagator, text_map_propagator},
+    trace::{TraceContextExt as _, TracerProvider as _},
+};
+use opentelemetry_otlp::{Protocol, WithExportConfig as _};
+use opentelemetry_sdk::{
+    Resource,
+    propagation::TraceContextPropagator,
+    runtime::Tokio,
+    trace::{Sampler, SdkTracerProvider, span_processor_with_async_runtime::BatchSpanProcessor},
+};
+use std::collections::HashMap;
+use tracing::Span;
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+
+/// What was set up; ask it to flush before the process ends.
+pub struct Installed {
+    provider: Option<SdkTracerProvider>,
+    /// Renders the metrics of this process.
+    pub metrics: PrometheusHandle,
+    /// Ties runs to traces from outside.
+    pub tracing: Tracing,
+}
+
+/// Installs logs, spans and metrics. To be called once, inside the async runtime.
+///
+/// `RUST_LOG` overrides the level. Logs go to standard error, so that answers on standard output stay clean.
+pub fn install(settings: &Telemetry, quiet: bool) -> anyhow::Result<Installed> {
+    let level = if quiet { "warn" } else { settings.level.as_str() };
+    let filter = EnvFilter::try_from_default_env().or_else(|_| EnvFilter::try_new(level)).context("telemetry.level is no log filter")?;
+    let logs = match settings.log {
+        LogFormat::Human => tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false).compact().boxed(),
+        LogFormat::Json => tracing_subscriber::fmt::layer().with_writer(std::io::stderr).json().flatten_event(true).boxed(),
+    };
+    let provider = settings.otlp_endpoint.as_deref().map(|endpoint| exporter(endpoint, settings.sample_ratio)).transpose()?;
+    let spans = provider.as_ref().map(|provider| {
+        let only_ours = EnvFilter::new("off,maniple_runtime=info");
+        tracing_opentelemetry::layer().with_tracer(provider.tracer("maniple")).with_filter(only_ours)
+    });
+    // A second node in one process (a test, a command without a node) keeps the first one's logs.
+    let _ = tracing_subscriber::registry().with(spans).with(logs.with_filter(filter)).try_init();
+    let tracing = if provider.is_some() { Tracing { adopt, context } } else { Tracing::default() };
+    Ok(Installed { provider, metrics: metrics()?, tracing })
+}
+
+impl Installed {
+    /// Sends what is still to be sent.
+    pub fn flush(&self) {
+        if let Some(Err(error)) = self.provider.as_ref().map(SdkTracerProvider::shutdown) {
+            tracing::warn!(%error, "the last spans were not exported");
+        }
+    }
+}
+
+fn exporter(endpoint: &str, ratio: f64) -> anyhow::Result<SdkTracerProvider> {
+    let traces = format!("{}/v1/traces", endpoint.trim_end_matches('/').trim_end_matches("/v1/traces"));
+    let exporter = opentelemetry_otlp::SpanExporter::builder()
+        .with_http()
+        .with_protocol(Protocol::HttpBinary)
+        .with_endpoint(traces)
+        .build()
+        .context("telemetry.otlp_endpoint cannot be used")?;
+    let resource = Resource::builder()
+        .with_service_name("maniple")
+        .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
+        .build();
+    // Remote decisions are honoured; what begins here is sampled by the ratio.
+    let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(ratio)));
+    Ok(SdkTracerProvider::builder()
+        .with_span_processor(BatchSpanProcessor::builder(exporter, Tokio).build())
+        .with_sampler(sampler)
+        .with_resource(resource)
+        .build())
+}
+
+/// The recorder of the process; a second node in one process shares it.
+fn metrics() -> anyhow::Result<PrometheusHandle> {
+    static HANDLE: std::sync::Mutex<Option<PrometheusHandle>> = std::sync::Mutex::new(None);
+    let mut installed = HANDLE.lock().expect("no holder panics");
+    if let Some(handle) = &*installed {
+        return Ok(handle.clone());
+    }
+    let seconds = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0];
+    let sizes = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
+    let handle = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &seconds)
+        .and_then(|builder| builder.set_buckets_for_metric(Matcher::Suffix("_size".into()), &sizes))
+        .and_then(PrometheusBuilder::install_recorder)
+        .context("metrics cannot be recorded")?;
+    *installed = Some(handle.clone());
+    Ok(handle)
+}
+
+fn adopt(span: &Span, trace: &TraceContext) {
+    let mut carrier = HashMap::from([(String::from("traceparent"), trace.traceparent.clone())]);
+    carrier.extend(trace.tracestate.clone().map(|state| (String::from("tracestate"), state)));
+    let parent = TraceContextPropagator::new().extract_with_context(&Context::new(), &carrier);
+    let _ = span.set_parent(parent);
+}
+
+fn context(span: &Span) -> Option<TraceContext> {
+    let context = span.context();
+    if !context.span().span_context().is_valid() {
+        return None;
+    }
+    let mut carrier: HashMap<String, String> = HashMap::new();
+    TraceContextPropagator::new().inject_context(&context, &mut carrier);
+    TraceContext::parse(carrier.get("traceparent")?, carrier.get("tracestate").map(String::as_str))
+}
