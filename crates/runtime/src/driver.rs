@@ -14,7 +14,7 @@ use maniple_core::{
     Error, Kind, Result, TaskKey, Time,
     agent::Definitions,
     canonical,
-    event::{Event, Started, StartedTool},
+    event::Event,
     ports::{Append, Appended, Claimed, Hint, Live, Then, Turn},
     run::{Next, Run},
     signal::Signal,
@@ -131,24 +131,13 @@ impl Driver {
             Err(error) if error.kind == Kind::Unavailable => return Err(error),
             Err(error) => return self.end(Ending::failed(ErrorCode::Internal, format!("the agent cannot start: {error}"))).await,
         };
-        let definitions = Definitions { agent: (*agent).clone(), tools };
-        let hash = definitions.hash();
-        let started = Started {
-            version: agent.version.clone(),
-            definitions: hash.clone(),
-            agent: canonical::hash(&definitions.agent),
-            tools: definitions
-                .tools
-                .iter()
-                .map(|t| StartedTool { name: t.name.clone(), version: t.version.clone(), contract: t.contract_hash() })
-                .collect(),
-        };
-        self.prepared = match self.parts.agents.prepare(definitions.clone(), hash.clone()) {
-            Ok(prepared) => Some(prepared),
+        let beginning = match self.parts.agents.begin(agent, tools) {
+            Ok(beginning) => beginning,
             Err(error) => return self.end(Ending::failed(ErrorCode::Internal, format!("the agent cannot start: {error}"))).await,
         };
-        self.definitions = Some(Arc::new((hash, definitions)));
-        self.tell(0, Event::Started(started))?;
+        self.prepared = Some(beginning.prepared.clone());
+        self.definitions = Some(beginning.definitions.clone());
+        self.tell(0, Event::Started(beginning.started.clone()))?;
         Ok(Flow::Go)
     }
 

@@ -3,7 +3,10 @@
 use maniple_core::{
     AgentName, Error, Result,
     agent::{AgentDefinition, Contracts, Definitions},
+    canonical,
+    event::{Started, StartedTool},
     ports::TaskStore,
+    tool::ToolDefinition,
 };
 use std::{
     collections::{BTreeMap, HashMap},
@@ -20,6 +23,7 @@ pub type ByName = BTreeMap<AgentName, Arc<AgentDefinition>>;
 pub struct Agents {
     current: Arc<RwLock<Arc<ByName>>>,
     prepared: Arc<Mutex<HashMap<String, Arc<Prepared>>>>,
+    beginnings: Arc<Mutex<HashMap<AgentName, Arc<Beginning>>>>,
 }
 
 /// Definitions with everything compiled that a run needs of them.
@@ -28,6 +32,17 @@ pub struct Prepared {
     pub contracts: Contracts,
     /// The system prompt's template.
     pub prompt: Prompt,
+}
+
+/// What every run of an agent begins with, until the agent or one of its tools changes.
+pub(crate) struct Beginning {
+    agent: Arc<AgentDefinition>,
+    /// The fact to record.
+    pub(crate) started: Started,
+    /// What to keep by its hash.
+    pub(crate) definitions: Arc<(String, Definitions)>,
+    /// What to decide with.
+    pub(crate) prepared: Arc<Prepared>,
 }
 
 /// How many compiled definitions are kept; beyond, all are dropped and compiled again as needed.
@@ -44,6 +59,7 @@ impl Agents {
     pub fn replace(&self, agents: impl IntoIterator<Item = AgentDefinition>) {
         let agents = agents.into_iter().map(|agent| (agent.name.clone(), Arc::new(agent))).collect();
         *self.current.write().expect("no holder panics") = Arc::new(agents);
+        self.beginnings.lock().expect("no holder panics").clear();
     }
     /// All of them as they are now.
     pub fn all(&self) -> Arc<ByName> {
@@ -54,8 +70,32 @@ impl Agents {
         self.all().get(name).cloned()
     }
 
+    /// What a run of this agent begins with now.
+    pub(crate) fn begin(&self, agent: Arc<AgentDefinition>, tools: Vec<ToolDefinition>) -> Result<Arc<Beginning>> {
+        let known = self.beginnings.lock().expect("no holder panics").get(&agent.name).cloned();
+        if let Some(known) = known.filter(|known| Arc::ptr_eq(&known.agent, &agent) && known.definitions.1.tools == tools) {
+            return Ok(known);
+        }
+        let definitions = Definitions { agent: (*agent).clone(), tools };
+        let hash = definitions.hash();
+        let started = Started {
+            version: agent.version.clone(),
+            definitions: hash.clone(),
+            agent: canonical::hash(&definitions.agent),
+            tools: definitions
+                .tools
+                .iter()
+                .map(|t| StartedTool { name: t.name.clone(), version: t.version.clone(), contract: t.contract_hash() })
+                .collect(),
+        };
+        let prepared = self.prepare(definitions.clone(), hash.clone())?;
+        let beginning = Arc::new(Beginning { agent, started, definitions: Arc::new((hash, definitions)), prepared });
+        self.beginnings.lock().expect("no holder panics").insert(beginning.agent.name.clone(), beginning.clone());
+        Ok(beginning)
+    }
+
     /// Compiles definitions, or finds them compiled.
-    pub(crate) fn prepare(&self, definitions: Definitions, hash: String) -> Result<Arc<Prepared>> {
+    fn prepare(&self, definitions: Definitions, hash: String) -> Result<Arc<Prepared>> {
         if let Some(found) = self.find(&hash) {
             return Ok(found);
         }
