@@ -1,0 +1,147 @@
+//! Who works on what: claim, renew, append, release.
+
+use super::table::{Row, State, Table};
+use crate::rules::{self, Draft};
+use maniple_core::{
+    AgentName, Result, Tenant, Time,
+    event::StoredEvent,
+    ports::{Append, Appended, Claim, Claimed, Renewal, Then},
+    signal::SignalKind,
+};
+use std::{cmp::Reverse, sync::Arc};
+
+impl Table {
+    pub(super) fn claim(&mut self, agents: &[AgentName], limit: usize, now: Time) -> Vec<Claimed> {
+        let agents = rules::agents_of(agents);
+        let mut claimed = Vec::new();
+        while claimed.len() < limit.min(rules::CLAIM_MAX) {
+            let Some((priority, tenant, number)) = self.next(&agents) else { break };
+            self.turns.served(&agents, priority, tenant);
+            claimed.push(self.hand_out(number, now));
+        }
+        claimed
+    }
+
+    /// Highest priority, then the tenant whose turn it is, then the lowest place.
+    fn next(&self, agents: &[AgentName]) -> Option<(u8, Tenant, u64)> {
+        let queues = || agents.iter().filter_map(|agent| self.ready.get(agent));
+        let top = queues().filter_map(|priorities| priorities.keys().next()).min()?;
+        let Reverse(priority) = *top;
+        let tenants = || queues().filter_map(|priorities| priorities.get(top));
+        let last = self.turns.last(agents, priority);
+        let after = tenants().flat_map(|tenants| tenants.keys()).filter(|tenant| last.is_none_or(|last| *tenant > last)).min();
+        let tenant = after.or_else(|| tenants().flat_map(|tenants| tenants.keys()).min())?;
+        let (_, number) = tenants().filter_map(|tenants| tenants.get(tenant)?.first_key_value()).min()?;
+        Some((priority, tenant.clone(), *number))
+    }
+
+    fn hand_out(&mut self, number: u64, now: Time) -> Claimed {
+        self.change(number, |row| {
+            row.state = State::Running;
+            row.epoch += 1;
+            row.lease_until = now.plus(rules::LEASE);
+            row.progressed = false;
+            row.header.started_at.get_or_insert(now);
+        });
+        let row = &self.rows[&number];
+        let first_place = self.sessions.get(&row.session).and_then(|session| session.placed.keys().next());
+        Claimed {
+            claim: Claim { key: row.key.clone(), epoch: row.epoch },
+            lease: rules::LEASE,
+            now,
+            created_at: row.header.created_at,
+            journal: row.journal.iter().map(|(_, event)| StoredEvent::clone(event)).collect(),
+            signals: row.unread(),
+            has_history: first_place < row.place.as_ref(),
+        }
+    }
+
+    fn held(&self, claim: &Claim) -> Option<u64> {
+        let number = *self.by_key.get(&claim.key)?;
+        let row = &self.rows[&number];
+        (row.state == State::Running && row.epoch == claim.epoch).then_some(number)
+    }
+
+    pub(super) fn renew(&mut self, claim: &Claim, now: Time) -> Renewal {
+        let Some(number) = self.held(claim) else { return Renewal::Lost };
+        self.change(number, |row| {
+            row.lease_until = now.plus(rules::LEASE);
+            let mut kinds: Vec<SignalKind> = row.unread().iter().map(|signal| signal.kind).collect();
+            kinds.sort_unstable_by_key(|kind| kind.as_str());
+            kinds.dedup();
+            Renewal::Held(kinds)
+        })
+    }
+
+    pub(super) fn release(&mut self, claim: &Claim, now: Time) {
+        if let Some(number) = self.held(claim) {
+            self.make_ready(number, now);
+        }
+    }
+
+    pub(super) fn append(&mut self, append: &Append, drafts: &[Draft], now: Time) -> Result<Appended> {
+        let Some(number) = self.by_key.get(&append.claim.key).copied() else { return Ok(Appended::Stale) };
+        let Some(number) = self.held(&append.claim).filter(|_| self.rows[&number].last() == append.after) else {
+            return Ok(recorded_before(&self.rows[&number], append, drafts).map_or(Appended::Stale, Appended::Recorded));
+        };
+        let folds = |id: &str| append.signals_read.iter().any(|read| read == id);
+        if matches!(append.then, Then::Park { .. }) && self.rows[&number].unread().iter().any(|signal| !folds(&signal.id)) {
+            return Ok(Appended::SignalsUnread);
+        }
+
+        if let Some(kept) = append.definitions.as_deref() {
+            self.keep_definitions(number, kept);
+        }
+        let mut events = self.change(number, |row| {
+            if append.events.iter().any(|(_, event)| event.is_progress()) {
+                (row.progressed, row.barren_expired, row.barren_open) = (true, 0, 0);
+            }
+            for (signal, read) in &mut row.signals {
+                *read |= folds(&signal.id);
+            }
+            row.header.progress = append.progress.clone();
+            let epoch = row.epoch;
+            drafts.iter().map(|draft| row.record(epoch, draft.numbered(row.last() + 1, now))).collect::<Vec<_>>()
+        });
+        match &append.then {
+            Then::Keep => {}
+            Then::Park { waiting_for, until } => self.change(number, |row| {
+                row.state = State::Parked;
+                row.until = *until;
+                row.header.waiting_for = Some(*waiting_for);
+            }),
+            Then::End(ending) => events.push(self.end(number, ending, now)?.0),
+        }
+        Ok(Appended::Recorded(events))
+    }
+
+    fn keep_definitions(&mut self, number: u64, (hash, definitions): &(String, maniple_core::agent::Definitions)) {
+        let row = self.rows.get_mut(&number).expect("held");
+        if row.definitions.as_ref() == Some(hash) {
+            return;
+        }
+        if let Some(kept) = row.definitions.replace(hash.clone()).and_then(|old| self.definitions.get_mut(&old)) {
+            kept.0 -= 1;
+        }
+        self.definitions.entry(hash.clone()).or_insert_with(|| (0, definitions.clone())).0 += 1;
+    }
+}
+
+/// The events of an append whose reply was lost. A holder that would go on must still hold its claim.
+fn recorded_before(row: &Row, append: &Append, drafts: &[Draft]) -> Option<Vec<Arc<StoredEvent>>> {
+    let mut count = drafts.len();
+    match &append.then {
+        Then::Keep if row.state != State::Running || row.epoch != append.claim.epoch || drafts.is_empty() => return None,
+        Then::Keep | Then::Park { .. } => {}
+        Then::End(_) => count += 1,
+    }
+    let from = append.after as usize;
+    let stored = row.journal.get(from..from + count)?;
+    let own = stored.iter().all(|(epoch, _)| *epoch == append.claim.epoch);
+    let alike = drafts.iter().zip(stored).all(|(draft, (_, stored))| draft.is(stored));
+    let ended = match &append.then {
+        Then::Keep | Then::Park { .. } => true,
+        Then::End(ending) => stored.last().is_some_and(|(_, event)| rules::ends_alike(event, ending)),
+    };
+    (own && alike && ended).then(|| stored.iter().map(|(_, event)| event.clone()).collect())
+}

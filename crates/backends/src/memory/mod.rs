@@ -1,0 +1,142 @@
+//! The store that forgets everything with its process: for tests, and for nodes that need no yesterday.
+//!
+//! One mutex around plain maps. It keeps every rule of [`ports::TaskStore`] and is the other opinion
+//! against which the SQLite store is tested.
+
+mod claim;
+mod create;
+mod read;
+mod signal;
+mod sweep;
+mod table;
+
+use crate::{
+    clock::{Clock, Monotone, SystemClock},
+    rules,
+};
+use async_trait::async_trait;
+use maniple_core::{
+    AgentName, Result, SessionKey, TaskId, TaskKey, Time,
+    agent::Definitions,
+    event::StoredEvent,
+    ports::{self, Append, Appended, Claim, Claimed, Created, ListTasks, NewTask, Renewal, Signalled, Swept, Turn, Waiting},
+    signal::Signal,
+    task::AgentResult,
+};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use table::Table;
+
+/// All tasks in one process's memory.
+pub struct TaskStore {
+    table: Mutex<Table>,
+    clock: Monotone,
+}
+
+impl TaskStore {
+    /// An empty store on the machine's clock.
+    pub fn new() -> Self {
+        Self::with_clock(Arc::new(SystemClock))
+    }
+    /// An empty store on another clock, such as [`crate::TokioClock`].
+    pub fn with_clock(clock: Arc<dyn Clock>) -> Self {
+        Self { table: Mutex::default(), clock: Monotone::new(clock, Time::default()) }
+    }
+    /// What the death of its process would do to an embedded store: all claims are void, their tasks ready
+    /// at once, and those that were found open ten times without progress are poisoned.
+    pub fn restart(&self) {
+        let (mut table, now) = self.now();
+        table.void_claims(now);
+    }
+    fn now(&self) -> (MutexGuard<'_, Table>, Time) {
+        // The table is only ever left whole: a panic under the lock is a bug elsewhere, not here.
+        let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        (table, self.clock.now())
+    }
+}
+
+impl Default for TaskStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[async_trait]
+impl ports::TaskStore for TaskStore {
+    async fn create(&self, new: NewTask) -> Result<Created> {
+        let (mut table, now) = self.now();
+        table.create(new, now)
+    }
+    async fn claim(&self, agents: &[AgentName], limit: usize) -> Result<Vec<Claimed>> {
+        let (mut table, now) = self.now();
+        Ok(table.claim(agents, limit, now))
+    }
+    async fn renew(&self, claims: &[Claim]) -> Result<Vec<Renewal>> {
+        let (mut table, now) = self.now();
+        Ok(claims.iter().map(|claim| table.renew(claim, now)).collect())
+    }
+    async fn append(&self, append: Append) -> Result<Appended> {
+        let drafts = rules::drafts(&append)?;
+        let (mut table, now) = self.now();
+        table.append(&append, &drafts, now)
+    }
+    async fn release(&self, claim: &Claim) -> Result<()> {
+        let (mut table, now) = self.now();
+        table.release(claim, now);
+        Ok(())
+    }
+    async fn signal(&self, key: &TaskKey, signal: Signal) -> Result<Signalled> {
+        rules::check_signal_id(&signal.id)?;
+        let (mut table, now) = self.now();
+        table.signal(key, signal, now)
+    }
+    async fn signals(&self, key: &TaskKey) -> Result<Vec<Signal>> {
+        let (table, _) = self.now();
+        Ok(table.find(key).map(|row| row.unread()).unwrap_or_default())
+    }
+    async fn get(&self, key: &TaskKey) -> Result<Option<AgentResult>> {
+        let (table, now) = self.now();
+        Ok(table.find(key).map(|row| row.result(now)))
+    }
+    async fn list(&self, query: &ListTasks) -> Result<Vec<AgentResult>> {
+        let (table, now) = self.now();
+        Ok(table.list(query, now))
+    }
+    async fn events(&self, key: &TaskKey, after: u64, limit: usize) -> Result<Option<Vec<StoredEvent>>> {
+        let (table, _) = self.now();
+        Ok(table.events(key, after, limit))
+    }
+    async fn turns(&self, session: &SessionKey, before: Option<&TaskId>, limit: usize, max_bytes: usize) -> Result<Vec<Turn>> {
+        let (table, _) = self.now();
+        table.turns(session, before, limit, max_bytes)
+    }
+    async fn erase(&self, session: &SessionKey) -> Result<u64> {
+        let (mut table, now) = self.now();
+        table.erase(session, now)
+    }
+    async fn drop_dead_letter(&self, key: &TaskKey) -> Result<()> {
+        let (mut table, _) = self.now();
+        table.drop_dead_letter(key)
+    }
+    async fn definitions(&self, hash: &str) -> Result<Option<Definitions>> {
+        let (table, _) = self.now();
+        Ok(table.definitions.get(hash).map(|kept| kept.1.clone()))
+    }
+    async fn sweep(&self) -> Result<Swept> {
+        let (mut table, now) = self.now();
+        table.sweep(now)
+    }
+    async fn forget(&self, keep: Duration, limit: usize) -> Result<u64> {
+        let (mut table, now) = self.now();
+        Ok(table.forget(keep, limit, now))
+    }
+    async fn waiting(&self) -> Result<Vec<Waiting>> {
+        let (table, now) = self.now();
+        Ok(table.waiting(now))
+    }
+    async fn ping(&self) -> Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,187 @@
+//! What every store decides alike: bounds, the events it writes itself, and the words of its refusals.
+
+use maniple_core::{
+    AgentName, Error, Result, TaskId, Tenant, Time,
+    event::{Event, StoredEvent},
+    ports::{Append, Then},
+    task::{AgentResult, Ending, ErrorCode, Header},
+};
+use serde_json::value::RawValue;
+use std::{collections::HashMap, time::Duration};
+
+/// How long a claim holds without renewal.
+pub const LEASE: Duration = Duration::from_secs(10);
+/// After so many claims in a row that expired without progress a task is poisoned.
+pub const BARREN_EXPIRED_MAX: u32 = 3;
+/// After so many claims in a row found open at a restart, without progress, a task is poisoned.
+pub const BARREN_OPEN_MAX: u32 = 10;
+/// How long an Idempotency-Key is remembered.
+pub const KEYS_KEPT: Duration = Duration::from_secs(24 * 3600);
+/// How long the id of a task that is gone stays taken.
+pub const IDS_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
+/// The most tasks one claim hands out.
+pub const CLAIM_MAX: usize = 256;
+/// The most tasks one sweep moves.
+pub const SWEEP_MAX: usize = 256;
+/// The most signals of one unfinished task, read ones included.
+pub const SIGNALS_MAX: u64 = 1_000;
+/// The longest signal id.
+pub const SIGNAL_ID_MAX: usize = 128;
+/// The most events of one task.
+pub const EVENTS_MAX: u64 = (1 << 20) - 1;
+/// The most tasks, or events, one read returns.
+pub const READ_MAX: usize = 10_000;
+
+/// An event that has no number yet.
+#[derive(Debug, Clone)]
+pub(crate) struct Draft {
+    pub(crate) step: u32,
+    pub(crate) name: &'static str,
+    pub(crate) data: Box<RawValue>,
+}
+
+impl Draft {
+    pub(crate) fn of(step: u32, event: &Event) -> Result<Self> {
+        Ok(Self { step, name: event.name(), data: event.data()? })
+    }
+    pub(crate) fn numbered(&self, seq: u64, at: Time) -> StoredEvent {
+        StoredEvent { seq, at, step: self.step, name: self.name.into(), data: self.data.clone() }
+    }
+    pub(crate) fn is(&self, stored: &StoredEvent) -> bool {
+        self.step == stored.step && self.name == stored.name && self.data.get() == stored.data.get()
+    }
+}
+
+/// The events of an append, checked and written out.
+pub(crate) fn drafts(append: &Append) -> Result<Vec<Draft>> {
+    if append.events.iter().any(|(_, event)| event.is_final()) {
+        return Err(Error::internal("the final event is made by the store: end the task with `Then::End`"));
+    }
+    let parks = matches!(append.events.last(), Some((_, Event::Parked(_))));
+    if matches!(append.then, Then::Park { .. }) && !parks {
+        return Err(Error::internal("an append that parks must have `run.parked` last"));
+    }
+    if append.after + append.events.len() as u64 >= EVENTS_MAX {
+        return Err(Error::internal(format!("task `{}` has no room for more than {EVENTS_MAX} events", append.claim.key.id)));
+    }
+    append.events.iter().map(|(step, event)| Draft::of(*step, event)).collect()
+}
+
+/// The final event of a task that ends at `at`.
+pub(crate) fn final_event(header: &Header, ending: &Ending, seq: u64, step: u32, at: Time) -> Result<(StoredEvent, AgentResult)> {
+    let result = header.finished(ending, at);
+    let event = Draft::of(step, &Event::ended(result.clone()))?.numbered(seq, at);
+    Ok((event, result))
+}
+
+/// Whether a recorded final event says what this ending says.
+pub(crate) fn ends_alike(stored: &StoredEvent, ending: &Ending) -> bool {
+    stored.result().is_some_and(|result| {
+        result.status == ending.status
+            && result.output == ending.output
+            && result.error == ending.error
+            && result.error_detail == ending.error_detail
+            && result.structured == ending.structured
+    })
+}
+
+pub(crate) fn poisoned_by_expiry() -> Ending {
+    Ending::failed(
+        ErrorCode::Poisoned,
+        format!(
+            "its worker died or hung {BARREN_EXPIRED_MAX} times in a row before a model or a tool answered: look at its input and its tools, then requeue it"
+        ),
+    )
+}
+
+pub(crate) fn poisoned_at_open() -> Ending {
+    Ending::failed(
+        ErrorCode::Poisoned,
+        format!(
+            "the node died {BARREN_OPEN_MAX} times in a row while it ran, before a model or a tool answered: look at its input and its tools, then requeue it"
+        ),
+    )
+}
+
+pub(crate) fn overdue() -> Ending {
+    Ending::failed(
+        ErrorCode::DeadlineExceeded,
+        "its deadline passed before a worker could begin: give it more time, or the node more workers",
+    )
+}
+
+pub(crate) fn is_poisoned(ending: &Ending) -> bool {
+    ending.error == Some(ErrorCode::Poisoned)
+}
+
+pub(crate) fn no_task(id: &TaskId) -> Error {
+    Error::not_found(format!("there is no task `{id}`"))
+}
+pub(crate) fn other_content(id: &TaskId) -> Error {
+    Error::conflict(format!("task `{id}` exists with other content: choose another id")).at("id")
+}
+pub(crate) fn id_taken(id: &TaskId) -> Error {
+    Error::conflict(format!("the id `{id}` belonged to a task that is gone and stays taken for 30 days: choose another")).at("id")
+}
+pub(crate) fn other_body() -> Error {
+    Error::invalid("this Idempotency-Key was used with another body: use a new key for a new request").at("Idempotency-Key")
+}
+pub(crate) fn gone_with_key() -> Error {
+    Error::conflict("the task made under this Idempotency-Key is gone: use a new key to ask again").at("Idempotency-Key")
+}
+pub(crate) fn session_full(max: u32) -> Error {
+    Error::exhausted(format!("{max} tasks wait in this session already: wait for one to end"))
+        .at("session_id")
+        .after(Duration::from_secs(5))
+}
+pub(crate) fn node_full(max: u64) -> Error {
+    Error::unavailable(format!("{max} tasks are unfinished, which is all this node takes: try again later")).after(Duration::from_secs(5))
+}
+pub(crate) fn not_dead(id: &TaskId) -> Error {
+    Error::not_found(format!("task `{id}` is not in the dead letters"))
+}
+pub(crate) fn session_busy() -> Error {
+    Error::conflict("the session has an unfinished task: cancel it or wait for its end, then erase")
+}
+pub(crate) fn inbox_full(id: &TaskId) -> Error {
+    Error::exhausted(format!("task `{id}` has had {SIGNALS_MAX} signals: no more are taken"))
+}
+pub(crate) fn signal_id_wrong() -> Error {
+    Error::invalid(format!("a signal's id must be 1 to {SIGNAL_ID_MAX} characters")).at("id")
+}
+
+/// Checks what a sender chose.
+pub(crate) fn check_signal_id(id: &str) -> Result<()> {
+    let legal = !id.is_empty() && id.chars().count() <= SIGNAL_ID_MAX;
+    if legal { Ok(()) } else { Err(signal_id_wrong()) }
+}
+
+/// Whose turn it is: the next name after the one served last, around and around.
+///
+/// Turns are kept apart for each set of agents and each priority, so that being served
+/// in one queue never costs a tenant its turn in another.
+#[derive(Debug, Default)]
+pub(crate) struct Turns(HashMap<(Vec<AgentName>, u8), Tenant>);
+
+/// How many queues are remembered; beyond, all begin anew, which is fair too.
+const TURNS_MAX: usize = 1_024;
+
+impl Turns {
+    pub(crate) fn last(&self, agents: &[AgentName], priority: u8) -> Option<&Tenant> {
+        self.0.get(&(agents.to_vec(), priority))
+    }
+    pub(crate) fn served(&mut self, agents: &[AgentName], priority: u8, tenant: Tenant) {
+        if self.0.len() >= TURNS_MAX {
+            self.0.clear();
+        }
+        self.0.insert((agents.to_vec(), priority), tenant);
+    }
+}
+
+/// The agents of a claim, each once and in one order.
+pub(crate) fn agents_of(agents: &[AgentName]) -> Vec<AgentName> {
+    let mut agents = agents.to_vec();
+    agents.sort_unstable();
+    agents.dedup();
+    agents
+}
