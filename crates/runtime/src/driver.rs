@@ -13,7 +13,6 @@ use interrupt::{Interrupt, Interrupts};
 use maniple_core::{
     Error, Kind, Result, TaskKey, Time,
     agent::Definitions,
-    canonical,
     event::Event,
     ports::{Append, Appended, Claimed, Hint, Live, Then, Turn},
     run::{Next, Run},

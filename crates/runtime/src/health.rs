@@ -1,4 +1,4 @@
-//! What this process knows of its models: breakers, and how many retries it may still make.
+//! What this process knows of its models: whose breaker is open, and how many retries each may still cost.
 
 use maniple_core::{
     breaker::{Breaker, Settings, State},
@@ -8,35 +8,40 @@ use maniple_core::{
 use std::{collections::HashMap, sync::Mutex, time::Duration};
 use tokio::time::Instant;
 
-/// Breakers by model and the retry budget. Forgotten when the process ends: they are opinions, not facts.
+/// A breaker and a retry budget for each model. Forgotten when the process ends: they are opinions, not facts.
 pub struct ModelHealth {
     origin: Instant,
     settings: Settings,
-    breakers: Mutex<HashMap<ModelName, Breaker>>,
-    retries: Mutex<Budget>,
+    known: Mutex<HashMap<ModelName, Known>>,
+}
+
+struct Known {
+    breaker: Breaker,
+    retries: Budget,
 }
 
 impl ModelHealth {
     /// All breakers closed.
     pub fn new(settings: Settings) -> Self {
-        let retries = Mutex::new(Budget::new(Duration::ZERO));
-        Self { origin: Instant::now(), settings, breakers: Mutex::default(), retries }
+        Self { origin: Instant::now(), settings, known: Mutex::default() }
     }
 
     /// Whether a call may go now; else how long its breaker wants to wait.
     pub fn admit(&self, model: &ModelName) -> Result<(), Duration> {
         let now = self.origin.elapsed();
-        self.with(model, |breaker| if breaker.admit(now) { Ok(()) } else { Err(breaker.wait(now)) })
+        self.with(model, |known| if known.breaker.admit(now) { Ok(()) } else { Err(known.breaker.wait(now)) })
     }
     /// The model answered.
     pub fn succeeded(&self, model: &ModelName) {
-        self.with(model, Breaker::succeeded);
+        self.with(model, |known| known.breaker.succeeded());
     }
     /// The model failed. Only what speaks of the provider's health counts.
     pub fn failed(&self, model: &ModelName, fault: FaultKind) {
         let now = self.origin.elapsed();
         match fault {
-            FaultKind::Overloaded | FaultKind::CutBefore | FaultKind::CutAfter | FaultKind::TimedOut => self.with(model, |b| b.failed(now)),
+            FaultKind::Overloaded | FaultKind::CutBefore | FaultKind::CutAfter | FaultKind::TimedOut => {
+                self.with(model, |known| known.breaker.failed(now))
+            }
             // It answered: it lives.
             FaultKind::Throttled
             | FaultKind::Money
@@ -53,24 +58,25 @@ impl ModelHealth {
     /// The state of its breaker.
     pub fn state(&self, model: &ModelName) -> State {
         let now = self.origin.elapsed();
-        self.with(model, |breaker| breaker.state(now))
+        self.with(model, |known| known.breaker.state(now))
     }
     /// A first attempt is made.
-    pub fn called(&self) {
-        self.retries.lock().expect("no holder panics").called();
+    pub fn called(&self, model: &ModelName) {
+        self.with(model, |known| known.retries.called());
     }
-    /// Takes one retry of the budget, or refuses.
-    pub fn take_retry(&self) -> bool {
+    /// Takes one retry of the model's budget, or refuses.
+    pub fn take_retry(&self, model: &ModelName) -> bool {
         let now = self.origin.elapsed();
-        self.retries.lock().expect("no holder panics").take(now)
+        self.with(model, |known| known.retries.take(now))
     }
 
-    fn with<T>(&self, model: &ModelName, f: impl FnOnce(&mut Breaker) -> T) -> T {
-        let mut breakers = self.breakers.lock().expect("no holder panics");
-        match breakers.get_mut(model) {
-            Some(breaker) => f(breaker),
-            None => f(breakers.entry(model.clone()).or_insert_with(|| Breaker::new(self.settings))),
+    fn with<T>(&self, model: &ModelName, f: impl FnOnce(&mut Known) -> T) -> T {
+        let mut all = self.known.lock().expect("no holder panics");
+        if let Some(known) = all.get_mut(model) {
+            return f(known);
         }
+        let known = Known { breaker: Breaker::new(self.settings), retries: Budget::new(self.origin.elapsed()) };
+        f(all.entry(model.clone()).or_insert(known))
     }
 }
 

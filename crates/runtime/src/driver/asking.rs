@@ -57,11 +57,14 @@ impl Driver {
             Recorded::Yes | Recorded::Lost | Recorded::SignalsUnread => return Ok(Flow::Leave(Left::Lost)),
         }
         if ask.attempt == 1 {
-            self.parts.health.called();
+            self.parts.health.called(&model);
         }
         match self.send(&ask, &request).await? {
             Answer::Reply(reply) => self.replied(&ask, model, reply),
-            Answer::Fault(fault) => self.failed(&ask, &model, fault).await,
+            Answer::Fault(fault) => {
+                self.parts.health.failed(&model, fault.kind);
+                self.failed(&ask, &model, fault).await
+            }
             Answer::Interrupted(flow) => Ok(flow),
         }
     }
@@ -145,7 +148,6 @@ impl Driver {
 
     /// Records the failure and waits where the next attempt goes to the same model.
     async fn failed(&mut self, ask: &Ask, model: &ModelName, fault: Fault) -> Result<Flow> {
-        self.parts.health.failed(model, fault.kind);
         metrics::counter!("maniple_model_faults_total", "model" => model.to_string(), "fault" => format!("{:?}", fault.kind)).increment(1);
         tracing::debug!(%model, fault = ?fault.kind, message = %fault.message, "a model call came to nothing");
         self.tell(
@@ -164,20 +166,20 @@ impl Driver {
         }
         let failures = self.run.steps().last().map_or(1, |step| step.faults.iter().filter(|f| f.model == model.as_str()).count() as u32);
         let wait = retry::backoff(failures, fault.retry_after, fastrand::f64());
-        if let Some(ending) = self.cannot_wait(wait, &fault) {
+        if let Some(ending) = self.cannot_wait(wait, model, &fault) {
             return self.end(ending).await;
         }
         self.wait(wait).await
     }
 
     /// Why the next attempt is not worth waiting for.
-    fn cannot_wait(&self, wait: Duration, fault: &Fault) -> Option<Ending> {
+    fn cannot_wait(&self, wait: Duration, model: &ModelName, fault: &Fault) -> Option<Ending> {
         let why = if self.interrupts.left().is_some_and(|left| left < wait) {
             format!("the deadline comes before the {} ms to wait", wait.as_millis())
         } else if wait > self.settings.retry_after_max {
             format!("it asks to wait {} s, more than worker.retry_after_max", wait.as_secs())
-        } else if !self.parts.health.take_retry() {
-            "this node's retry budget is used up: a fifth of its calls, plus ten a minute".to_owned()
+        } else if !self.parts.health.take_retry(model) {
+            "the retry budget is used up: a fifth of the calls, plus ten a minute".to_owned()
         } else {
             return None;
         };
