@@ -382,12 +382,17 @@ impl Price {
     }
 }
 
+/// Hears a model's text as it comes, piece by piece.
+///
+/// A name of its own, because `async_trait` would tie a bare `dyn FnMut(&str)` to one lifetime of text.
+pub type OnText<'a> = dyn FnMut(&str) + Send + 'a;
+
 /// One model of one provider: one attempt of a call, no retries of its own.
 #[async_trait]
 pub trait Model: Send + Sync {
     /// Asks once, inside `request.times`. Text is passed to `text` as it comes; only a whole, terminated
     /// answer is a reply. Dropping the future aborts the call.
-    async fn call(&self, request: &ModelRequest, text: &mut (dyn FnMut(&str) + Send)) -> Result<ModelReply, Fault>;
+    async fn call(&self, request: &ModelRequest, text: &mut OnText<'_>) -> Result<ModelReply, Fault>;
 }
 
 /// The tools of this node.
