@@ -1,1 +1,2 @@
+//! The `maniple` command.
 fn main() {}

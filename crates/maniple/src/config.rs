@@ -1,0 +1,144 @@
+//! The settings of a node: defaults, then the file, then `MANIPLE_*`, then flags.
+
+mod layers;
+mod types;
+
+pub use types::*;
+
+use crate::yaml::Problem;
+use anyhow::{Context as _, bail};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+/// The name looked for in a project folder.
+pub const FILE_NAME: &str = "maniple.yaml";
+
+impl Config {
+    /// The settings in a file, with the environment laid over them. Paths in it are relative to its folder.
+    pub fn load(file: &Path) -> anyhow::Result<Self> {
+        Self::load_with(file, |name| std::env::var(name).ok(), std::env::vars())
+    }
+
+    /// The same with another environment than the process's.
+    pub fn load_with(
+        file: &Path,
+        variable: impl Fn(&str) -> Option<String>,
+        variables: impl Iterator<Item = (String, String)>,
+    ) -> anyhow::Result<Self> {
+        let text = std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?;
+        let folder = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let mut config = layers::lay(file, &text, folder, variable, variables)?;
+        config.folder = folder.to_owned();
+        config.check(file, &text)?;
+        Ok(config)
+    }
+
+    /// The settings of `maniple dev DIR`: the file there, or all defaults.
+    pub fn for_dev(folder: &Path) -> anyhow::Result<Self> {
+        let file = folder.join(FILE_NAME);
+        if file.exists() {
+            return Self::load(&file);
+        }
+        let mut config = layers::lay(&file, "", folder, |name| std::env::var(name).ok(), std::env::vars())?;
+        config.folder = folder.to_owned();
+        config.check(&file, "")?;
+        Ok(config)
+    }
+
+    /// The effective settings as YAML, secrets as `***`.
+    pub fn print(&self) -> anyhow::Result<String> {
+        Ok(serde_saphyr::to_string(self)?)
+    }
+
+    /// A path of the file, from where the process stands.
+    pub fn path(&self, path: &str) -> PathBuf {
+        self.folder.join(path)
+    }
+
+    /// The folders with agent files.
+    pub fn agent_folders(&self) -> Vec<PathBuf> {
+        self.agents.paths().iter().map(|path| self.path(path)).collect()
+    }
+    /// The folders with tool files.
+    pub fn tool_folders(&self) -> Vec<PathBuf> {
+        self.tools.paths().iter().map(|path| self.path(path)).collect()
+    }
+
+    /// The store's address with its path from where the process stands.
+    pub fn store_url(&self) -> String {
+        match self.store.strip_prefix("sqlite:") {
+            Some(path) => format!("sqlite:{}", self.path(path).display()),
+            None => self.store.clone(),
+        }
+    }
+
+    fn check(&self, file: &Path, text: &str) -> anyhow::Result<()> {
+        let wrong = |field: &str, message: String| Problem::of_field(file, text, 1, field, message);
+        let listen: SocketAddr = match self.listen.parse() {
+            Ok(listen) => listen,
+            Err(_) => bail!(wrong("listen", format!("listen `{}` is no address: write HOST:PORT, such as 127.0.0.1:8080", self.listen))),
+        };
+        if !listen.ip().is_loopback() && self.auth.is_none() && !self.insecure {
+            let message = format!("without an `auth` section the node listens on loopback only, not on {listen}");
+            bail!(wrong("listen", message).hint("add auth.tokens, or start with --insecure"));
+        }
+        for (field, value, only) in [
+            ("bus", &self.bus, "local"),
+            ("events", &self.events, "none"),
+            ("schema_registry", &self.schema_registry, "none"),
+            ("registry", &self.registry, "local"),
+        ] {
+            if value != only {
+                bail!(wrong(field, format!("{field} `{value}` is not in this build: only `{only}` is")));
+            }
+        }
+        for (field, used) in
+            [("credentials", !self.credentials.is_empty()), ("mcp", !self.mcp.is_empty()), ("openapi", !self.openapi.is_empty())]
+        {
+            if used {
+                bail!(wrong(field, format!("{field} is not in this build: remove it")));
+            }
+        }
+        for (field, value, low, high) in self.bounds() {
+            if !(low..=high).contains(&value) {
+                bail!(wrong(field, format!("{field} must be {low} to {high}, not {value}")));
+            }
+        }
+        if !(0.0..=1.0).contains(&self.telemetry.sample_ratio) {
+            bail!(wrong("telemetry", "telemetry.sample_ratio must be 0 to 1".to_owned()));
+        }
+        for token in self.auth.iter().flat_map(|auth| &auth.tokens) {
+            if token.sha256.len() != 64 || !token.sha256.bytes().all(|b| b.is_ascii_hexdigit()) {
+                let message = format!("auth.tokens: `{}`: sha256 must be 64 hex digits", token.name);
+                bail!(wrong("auth", message).hint("printf %s \"$TOKEN\" | sha256sum"));
+            }
+            if let Err(error) = maniple_core::Tenant::parse(&token.tenant) {
+                bail!(wrong("auth", format!("auth.tokens: `{}`: {error}", token.name)));
+            }
+        }
+        Ok(())
+    }
+
+    fn bounds(&self) -> [(&'static str, u64, u64, u64); 12] {
+        let (limits, worker) = (&self.limits, &self.worker);
+        [
+            ("limits.max_steps", limits.max_steps.into(), 1, 1_000),
+            ("limits.token_budget", limits.token_budget, 512, 10_000_000),
+            ("limits.body_bytes", limits.body_bytes, 1_024, 64 << 20),
+            ("limits.json_depth", limits.json_depth, 4, 128),
+            ("limits.json_members", limits.json_members, 16, 1_000_000),
+            ("limits.in_flight_requests", limits.in_flight_requests, 1, 1_000_000),
+            ("limits.event_streams", limits.event_streams, 1, 1_000_000),
+            ("limits.session_waiting", limits.session_waiting.into(), 1, 10_000),
+            ("limits.unfinished_tasks", limits.unfinished_tasks, 1, 100_000_000),
+            ("worker.max_running", worker.max_running, 1, 100_000),
+            ("worker.calls_parallel", worker.calls_parallel, 1, 16),
+            ("worker.lease", worker.lease.ms(), 1_000, 600_000),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests;

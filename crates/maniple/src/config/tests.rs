@@ -1,0 +1,92 @@
+use super::*;
+
+fn load(text: &str, environment: &[(&str, &str)]) -> anyhow::Result<Config> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join(FILE_NAME);
+    std::fs::write(&file, text)?;
+    let variables: Vec<(String, String)> = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    let known = variables.clone();
+    Config::load_with(&file, move |name| known.iter().find(|(k, _)| k == name).map(|(_, v)| v.clone()), variables.into_iter())
+}
+
+fn refusal(text: &str) -> String {
+    format!("{:#}", load(text, &[]).expect_err("it was to be refused"))
+}
+
+#[test]
+fn an_empty_file_is_all_defaults_that_suit_a_laptop() {
+    let config = load("", &[]).unwrap();
+    assert_eq!((config.listen.as_str(), config.store.as_str()), ("127.0.0.1:8080", "sqlite:maniple.db"));
+    assert_eq!((config.limits.max_steps, config.limits.token_budget), (25, 32_768));
+}
+
+#[test]
+fn an_unknown_key_names_the_nearest_one_the_file_and_the_line() {
+    let told = refusal("listen: 127.0.0.1:1\nlimits:\n  max_step: 3\n");
+    assert!(told.contains("unknown key `max_step`") && told.contains("did you mean `max_steps`?"), "{told}");
+    assert!(told.contains("maniple.yaml:3:3") && told.contains("3 |   max_step: 3"), "{told}");
+}
+
+#[test]
+fn the_environment_lies_over_the_file_at_any_depth() {
+    let config = load(
+        "limits: { max_steps: 30 }\nstore: sqlite:a.db\n",
+        &[("MANIPLE_LIMITS__MAX_STEPS", "50"), ("MANIPLE_STORE", "memory:"), ("MANIPLE_URL", "http://x")],
+    )
+    .unwrap();
+    assert_eq!((config.limits.max_steps, config.store.as_str()), (50, "memory:"));
+}
+
+#[test]
+fn a_wrong_environment_variable_is_named_by_its_path() {
+    let told = format!("{:#}", load("", &[("MANIPLE_LIMITS__MAX_STEPS", "many")]).expect_err("it was to be refused"));
+    assert!(told.contains("limits.max_steps"), "{told}");
+}
+
+#[test]
+fn secrets_come_from_outside_and_print_as_stars() {
+    let config = load(
+        "models:\n  lab: { api: openai, base_url: \"http://127.0.0.1:1/v1\", api_key: \"${env:LAB_KEY}\" }\n",
+        &[("LAB_KEY", "s3cr3t")],
+    )
+    .unwrap();
+    let printed = config.print().unwrap();
+    assert!(printed.contains("***") && !printed.contains("s3cr3t") && !format!("{config:?}").contains("s3cr3t"), "{printed}");
+    let told = refusal("models:\n  lab: { api: openai, api_key: \"${env:NO_SUCH_KEY}\" }\n");
+    assert!(told.contains("NO_SUCH_KEY is not set"), "{told}");
+}
+
+#[test]
+fn what_is_printed_can_be_read_again() {
+    let config = load("worker: { lease: 20s }\n", &[]).unwrap();
+    let again = load(&config.print().unwrap(), &[]).unwrap();
+    assert_eq!(again.worker, config.worker);
+    assert_eq!(again.limits, config.limits);
+}
+
+#[test]
+fn without_auth_only_loopback_is_listened_on() {
+    assert!(refusal("listen: 0.0.0.0:8080\n").contains("--insecure"));
+    assert!(load("listen: 0.0.0.0:8080\ninsecure: true\n", &[]).is_ok());
+    let token = "a".repeat(64);
+    assert!(load(&format!("listen: 0.0.0.0:8080\nauth: {{ tokens: [{{ name: ci, sha256: {token} }}] }}\n"), &[]).is_ok());
+}
+
+#[test]
+fn what_is_not_in_this_build_is_refused_by_name() {
+    for text in [
+        "bus: redis://x",
+        "events: kafka://x:1",
+        "registry: http://x",
+        "mcp: { a: { url: http://x } }",
+        "credentials: { a: { kind: api_key } }",
+    ] {
+        assert!(refusal(text).contains("not in this build"), "{text}");
+    }
+}
+
+#[test]
+fn ceilings_have_ceilings() {
+    assert!(refusal("limits: { max_steps: 1001 }").contains("1 to 1000"));
+    assert!(refusal("limits: { token_budget: 10000001 }").contains("512 to 10000000"));
+}

@@ -1,0 +1,5 @@
+//! The parts of the binary. The command line is the only public promise; these modules serve it and its tests.
+#![allow(missing_docs)]
+
+pub mod config;
+pub mod yaml;
