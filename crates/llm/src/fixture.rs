@@ -1,0 +1,91 @@
+//! Requests and streams that the tests of both APIs share.
+
+use crate::{anthropic, openai, read::Events, sse};
+use maniple_core::{
+    message::{Message, ModelReply, ToolCall, ToolSpec},
+    model::{Fault, ModelName, ModelRequest, ToolChoice},
+};
+use serde_json::json;
+
+/// A request with one user message.
+pub fn request(prompt: &str) -> ModelRequest {
+    ModelRequest {
+        model: ModelName::parse("lab/m1").expect("a name"),
+        system: String::new(),
+        messages: vec![Message::User { content: prompt.into() }],
+        tools: [].into(),
+        tool_choice: ToolChoice::Auto,
+        max_output_tokens: 500,
+        output_schema: None,
+        times: Default::default(),
+    }
+}
+
+/// A tool as a model is shown it.
+pub fn tool(name: &str, description: &str, parameters: serde_json::Value) -> ToolSpec {
+    ToolSpec { name: name.into(), description: description.into(), parameters }
+}
+
+/// Everything a request can have: system, history, tools, calls good and bad, results, a schema, no more tools.
+pub fn full_request() -> ModelRequest {
+    let call = |id: &str, name: &str, arguments: &str| ToolCall { id: id.into(), name: name.into(), arguments: arguments.into() };
+    let result = |id: &str, name: &str, content: &str, is_error| Message::Tool {
+        call_id: id.into(),
+        name: name.into(),
+        content: content.into(),
+        is_error,
+    };
+    let clock = tool("clock", "Tells the time.", json!({"type": "object", "properties": {}}));
+    let search = json!({"type": "object", "properties": {"query": {"type": "string"}}, "required": ["query"]});
+    ModelRequest {
+        system: "You are a researcher.".into(),
+        messages: vec![
+            Message::User { content: "hello".into() },
+            Message::Assistant { content: Some("Hi.".into()), calls: vec![] },
+            Message::User { content: "find rust".into() },
+            Message::Assistant {
+                content: None,
+                calls: vec![call("a|1", "web_search", "{\"query\": \"rust\"}"), call("b", "functions.clock", "{\"zone\":")],
+            },
+            result("a|1", "web_search", "a language", false),
+            result("b", "functions.clock", "no such tool", true),
+            Message::Assistant { content: Some(" ".into()), calls: vec![] },
+            Message::User { content: "your answer does not fit: try again".into() },
+        ],
+        tools: [clock, tool("web_search", "Searches the web.", search)].into(),
+        tool_choice: ToolChoice::None,
+        output_schema: Some(json!({"type": "object", "properties": {"answer": {"type": "string"}}})),
+        ..request("")
+    }
+}
+
+/// What a stream of these pieces comes to if it then ends, and the text heard.
+pub fn hear<'a>(mut events: Events, pieces: impl IntoIterator<Item = &'a [u8]>) -> (Result<ModelReply, Fault>, String) {
+    let (mut parser, mut heard) = (sse::Parser::default(), String::new());
+    for mut piece in pieces {
+        while !piece.is_empty() {
+            let event = parser.feed(&mut piece).expect("framing");
+            let ended = event.map(|event| events.event(&event, &mut |text| heard.push_str(text)));
+            match ended {
+                None | Some(Ok(false)) => {}
+                Some(Ok(true)) => return (events.finish(&request("")), heard),
+                Some(Err(fault)) => return (Err(fault), heard),
+            }
+        }
+    }
+    (events.finish(&request("")), heard)
+}
+
+/// A fresh Chat Completions stream.
+pub fn openai() -> Events {
+    Events::OpenAi(openai::stream::Stream::default())
+}
+/// A fresh Messages stream.
+pub fn anthropic() -> Events {
+    Events::Anthropic(anthropic::stream::Stream::default())
+}
+
+/// A body as JSON, to be compared.
+pub fn as_json(body: &[u8]) -> serde_json::Value {
+    serde_json::from_slice(body).expect("the body is JSON")
+}

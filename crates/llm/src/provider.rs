@@ -1,0 +1,213 @@
+//! The providers of a node, by name.
+
+use crate::{
+    Demo, Scripted, fault,
+    openai::request::Dialect,
+    remote::{Pool, Remote},
+};
+use maniple_core::{
+    Error, Result,
+    model::{Fault, ModelName},
+    ports::{Model, Models, Price},
+};
+use secrecy::{ExposeSecret, SecretString};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+use url::Url;
+
+/// A provider as the configuration names it.
+#[derive(Debug, Clone)]
+pub struct ProviderSettings {
+    /// What stands before the slash of a model's name.
+    pub name: String,
+    /// What it speaks.
+    pub api: Api,
+    /// Where it is, `http(s)://…/v1`. Default: the vendor's own, for OpenAI and Anthropic.
+    pub base_url: Option<String>,
+    /// What it is shown. Default: the vendor's environment variable, for the providers `openai` and `anthropic`.
+    pub api_key: Option<SecretString>,
+    /// Whether answers come in pieces. Default true; false for a server that cannot.
+    pub stream: bool,
+    /// How it wants the output bounded. Default: `max_completion_tokens` for OpenAI's own hosts, else `max_tokens`.
+    pub max_tokens_field: Option<MaxTokensField>,
+    /// What its models cost.
+    pub prices: BTreeMap<String, Price>,
+}
+
+impl ProviderSettings {
+    /// A provider with every default.
+    pub fn new(name: impl Into<String>, api: Api) -> Self {
+        Self { name: name.into(), api, base_url: None, api_key: None, stream: true, max_tokens_field: None, prices: BTreeMap::new() }
+    }
+}
+
+/// What a provider speaks.
+#[derive(Debug, Clone)]
+pub enum Api {
+    /// Chat Completions.
+    OpenAi,
+    /// Messages.
+    Anthropic,
+    /// A script, for tests.
+    Scripted(Scripted),
+    /// The built-in model without intelligence.
+    Demo,
+}
+
+/// The member that bounds the output of Chat Completions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MaxTokensField {
+    /// What every compatible server knows.
+    MaxTokens,
+    /// What OpenAI's reasoning models insist on.
+    MaxCompletionTokens,
+}
+
+/// A provider behind HTTP, settled.
+#[derive(Debug)]
+pub(crate) struct Provider {
+    pub name: String,
+    pub api: RemoteApi,
+    pub url: String,
+    pub api_key: Option<SecretString>,
+    pub needs_key: bool,
+    pub key_hint: String,
+    pub dialect: Dialect,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RemoteApi {
+    OpenAi,
+    Anthropic,
+}
+
+/// The providers of a node. `openai`, `anthropic`, `ollama` and `demo` exist without being named.
+#[derive(Clone)]
+pub struct Providers {
+    served: HashMap<String, Served>,
+    prices: HashMap<String, BTreeMap<String, Price>>,
+    pool: Arc<Pool>,
+}
+
+#[derive(Clone)]
+enum Served {
+    Remote(Arc<Provider>),
+    Local(Arc<dyn Model>),
+}
+
+impl Providers {
+    /// These and the built-in ones, which they may redefine. `Invalid` for a bad name or address.
+    ///
+    /// A missing key is no error here: it is found out by the first call, as a fault that names what to set.
+    pub fn new(settings: Vec<ProviderSettings>) -> Result<Self> {
+        Self::with_environment(settings, |name| std::env::var(name).ok())
+    }
+
+    /// The same with another environment than the process's.
+    pub fn with_environment(settings: Vec<ProviderSettings>, variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
+        let mut ollama = ProviderSettings::new("ollama", Api::OpenAi);
+        ollama.base_url = Some("http://127.0.0.1:11434/v1".into());
+        let built_in = [
+            ProviderSettings::new("openai", Api::OpenAi),
+            ProviderSettings::new("anthropic", Api::Anthropic),
+            ollama,
+            ProviderSettings::new("demo", Api::Demo),
+        ];
+        let mut providers = Self { served: HashMap::new(), prices: HashMap::new(), pool: Arc::default() };
+        for settings in built_in.into_iter().chain(settings) {
+            let served = match &settings.api {
+                Api::OpenAi => Served::Remote(Arc::new(Provider::settle(&settings, RemoteApi::OpenAi, &variable)?)),
+                Api::Anthropic => Served::Remote(Arc::new(Provider::settle(&settings, RemoteApi::Anthropic, &variable)?)),
+                Api::Scripted(script) => Served::Local(Arc::new(script.clone())),
+                Api::Demo => Served::Local(Arc::new(Demo::default())),
+            };
+            if settings.name.is_empty() || settings.name.contains('/') {
+                return Err(Error::invalid(format!("provider `{}` must have a name without a slash", settings.name)).at("models"));
+            }
+            providers.prices.insert(settings.name.clone(), settings.prices);
+            providers.served.insert(settings.name, served);
+        }
+        Ok(providers)
+    }
+
+    /// The names of all providers, sorted.
+    pub fn names(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = self.served.keys().map(String::as_str).collect();
+        names.sort_unstable();
+        names
+    }
+}
+
+impl Models for Providers {
+    fn model(&self, name: &ModelName) -> Result<Arc<dyn Model>> {
+        match self.served.get(name.provider()) {
+            Some(Served::Remote(provider)) => Ok(Arc::new(Remote::new(provider.clone(), self.pool.clone(), name.model()))),
+            Some(Served::Local(model)) => Ok(model.clone()),
+            None => {
+                let (provider, known) = (name.provider(), self.names().join(", "));
+                let message =
+                    format!("model `{name}`: there is no provider `{provider}`, only {known}: add it under `models` in maniple.yaml");
+                Err(Error::invalid(message).at("model"))
+            }
+        }
+    }
+
+    fn price(&self, name: &ModelName) -> Option<Price> {
+        self.prices.get(name.provider())?.get(name.model()).copied()
+    }
+}
+
+impl Provider {
+    fn settle(settings: &ProviderSettings, api: RemoteApi, variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
+        let name = settings.name.clone();
+        let field = |field: &str| format!("models.{name}.{field}");
+        let base = settings.base_url.as_deref().unwrap_or(match api {
+            RemoteApi::OpenAi => "https://api.openai.com/v1",
+            RemoteApi::Anthropic => "https://api.anthropic.com/v1",
+        });
+        let parsed = Url::parse(base).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+        let parsed = parsed.ok_or_else(|| {
+            Error::invalid(format!("{} `{base}` must be http://HOST… or https://HOST…", field("base_url"))).at(field("base_url"))
+        })?;
+        let host = parsed.host_str().unwrap_or_default();
+        let is_vendor = |vendor: &str| host == vendor || host.strip_suffix(vendor).is_some_and(|rest| rest.ends_with('.'));
+        let key_variable = match name.as_str() {
+            "openai" => Some("OPENAI_API_KEY"),
+            "anthropic" => Some("ANTHROPIC_API_KEY"),
+            _ => None,
+        };
+        let given = settings.api_key.as_ref().map(|key| key.expose_secret().to_owned());
+        let key = given.or_else(|| key_variable.and_then(variable)).map(|key| key.trim().to_owned()).filter(|key| !key.is_empty());
+        let is_openai = is_vendor("openai.com") || is_vendor("openai.azure.com");
+        let max_tokens = if is_openai { MaxTokensField::MaxCompletionTokens } else { MaxTokensField::MaxTokens };
+        let base = base.trim_end_matches('/');
+        Ok(Self {
+            url: match api {
+                RemoteApi::OpenAi => format!("{base}/chat/completions"),
+                // Anthropic's own clients leave `/v1` out of the base.
+                RemoteApi::Anthropic if base.ends_with("/v1") => format!("{base}/messages"),
+                RemoteApi::Anthropic => format!("{base}/v1/messages"),
+            },
+            api,
+            api_key: key.map(SecretString::from),
+            needs_key: is_vendor("openai.com") || is_vendor("anthropic.com"),
+            key_hint: match key_variable {
+                Some(variable) => format!("set {variable} to a key of this provider (or {} in maniple.yaml)", field("api_key")),
+                None => format!("set {} in maniple.yaml to a key of this provider", field("api_key")),
+            },
+            dialect: Dialect {
+                stream: settings.stream,
+                max_tokens: settings.max_tokens_field.unwrap_or(max_tokens),
+                schema_beside_tools: is_openai,
+            },
+            name,
+        })
+    }
+
+    /// A fault as people read it: the provider named, the key never.
+    pub fn explain(&self, fault: Fault) -> Fault {
+        fault::explain(fault, &self.name, &self.key_hint, self.api_key.as_ref().map(ExposeSecret::expose_secret))
+    }
+}

@@ -1,0 +1,109 @@
+//! Reads the body of an answer: bounded in size, in time between chunks, and whole or not at all.
+
+use crate::{anthropic, fault, openai, sse};
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
+use maniple_core::{
+    message::ModelReply,
+    model::{Fault, FaultKind, ModelRequest},
+    ports::OnText,
+};
+use std::{fmt::Display, time::Duration};
+use tokio::time::timeout;
+
+/// The most an answer may weigh, framing included.
+pub const MAX_ANSWER_BYTES: usize = 16 << 20;
+/// How long a connection may take to end after its last event, so that it can be used again.
+const TAIL: Duration = Duration::from_millis(20);
+
+/// What the events of a stream are put together with, by API.
+pub enum Events {
+    OpenAi(openai::stream::Stream),
+    Anthropic(anthropic::stream::Stream),
+}
+
+impl Events {
+    /// Takes one event. `true` when it was the last.
+    pub fn event(&mut self, event: &sse::Event, text: &mut dyn FnMut(&str)) -> Result<bool, Fault> {
+        match self {
+            Self::OpenAi(stream) => stream.event(&event.name, &event.data, text),
+            Self::Anthropic(stream) => stream.event(&event.data, text),
+        }
+    }
+    /// The reply, if what came is whole.
+    pub fn finish(self, request: &ModelRequest) -> Result<ModelReply, Fault> {
+        match self {
+            Self::OpenAi(stream) => stream.finish(request),
+            Self::Anthropic(stream) => stream.finish(request),
+        }
+    }
+}
+
+/// The reply in an event stream. Text goes to `text` as it comes.
+pub async fn events<E: Display>(
+    body: impl Stream<Item = Result<Bytes, E>>,
+    mut events: Events,
+    request: &ModelRequest,
+    text: &mut OnText<'_>,
+) -> Result<ModelReply, Fault> {
+    let mut body = Box::pin(body);
+    let (mut parser, mut read) = (sse::Parser::default(), 0);
+    while let Some(chunk) = next(&mut body, request.times.between_chunks, &mut read).await? {
+        let mut rest = &chunk[..];
+        while !rest.is_empty() {
+            let event = parser.feed(&mut rest).map_err(|broken| match broken {
+                sse::Broken::TooLarge => fault::cut_after(format!("an event of the answer has more than {} bytes", sse::MAX_EVENT_BYTES)),
+                sse::Broken::NotUtf8 => fault::cut_after("the answer is not UTF-8 text"),
+            })?;
+            let Some(event) = event else { continue };
+            if events.event(&event, text)? {
+                // The last chunk of the framing: reading it gives the connection back to the pool.
+                let _ = timeout(TAIL, body.next()).await;
+                return events.finish(request);
+            }
+        }
+    }
+    events.finish(request)
+}
+
+/// A whole body.
+pub async fn whole<E: Display>(body: impl Stream<Item = Result<Bytes, E>>, between: Duration) -> Result<Vec<u8>, Fault> {
+    let mut body = Box::pin(body);
+    let (mut bytes, mut read) = (Vec::new(), 0);
+    while let Some(chunk) = next(&mut body, between, &mut read).await? {
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
+}
+
+/// The beginning of an error body: what cannot be read in time or at all is left out.
+pub async fn error_text<E>(body: impl Stream<Item = Result<Bytes, E>>, between: Duration) -> String {
+    let mut body = Box::pin(body);
+    let mut bytes = Vec::new();
+    while let Ok(Some(Ok(chunk))) = timeout(between, body.next()).await {
+        let room = fault::MAX_ERROR_BODY_BYTES - bytes.len();
+        bytes.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        if bytes.len() == fault::MAX_ERROR_BODY_BYTES {
+            break;
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+async fn next<E: Display>(
+    body: &mut (impl Stream<Item = Result<Bytes, E>> + Unpin),
+    between: Duration,
+    read: &mut usize,
+) -> Result<Option<Bytes>, Fault> {
+    let chunk = match timeout(between, body.next()).await {
+        Err(_) => return Err(Fault::new(FaultKind::TimedOut, format!("no further byte of the answer for {between:?}"))),
+        Ok(None) => return Ok(None),
+        Ok(Some(Err(e))) => return Err(fault::cut_after(format!("the answer broke off: {e}"))),
+        Ok(Some(Ok(chunk))) => chunk,
+    };
+    *read += chunk.len();
+    if *read > MAX_ANSWER_BYTES {
+        return Err(fault::cut_after(format!("the answer has more than {MAX_ANSWER_BYTES} bytes")));
+    }
+    Ok(Some(chunk))
+}
