@@ -1,0 +1,80 @@
+use super::*;
+
+fn project(files: &[(&str, &str)]) -> Result<Project, Vec<Problem>> {
+    let folder = tempfile::tempdir().unwrap();
+    for (path, content) in files {
+        let path = folder.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    }
+    let sources =
+        Sources { agent_folders: vec![folder.path().join("agents")], agent_files: vec![], tool_folders: vec![folder.path().join("tools")] };
+    Project::load(&sources, &TaskLimits::default(), &ModelName::parse("demo/demo").unwrap())
+}
+
+fn told(files: &[(&str, &str)]) -> String {
+    project(files).expect_err("it was to be refused").iter().map(|problem| format!("{problem}\n")).collect()
+}
+
+const AGENT: &str = "---\ndescription: Finds and cites sources.\nversion: 1.0.0\nmodel: openai/gpt-5-mini\nfallbacks: [anthropic/claude-haiku]\ntools: [web_search@^2.1, clock]\nlimits: { max_steps: 10, token_budget: 8192, sync_run: 50s }\nmemory: { window_tokens: 6000 }\nexamples:\n  - { user: \"a\", assistant: \"b\" }\n---\nYou are a researcher. Today is {{ today }}.\n";
+
+#[test]
+fn the_agent_of_the_contract_is_read_whole() {
+    let read = project(&[("agents/search.md", AGENT)]).unwrap();
+    let agent = &read.agents[0];
+    assert_eq!(
+        (agent.name.as_str(), agent.model.as_str(), agent.tools[0].to_string()),
+        ("search", "openai/gpt-5-mini", "web_search@^2.1".into())
+    );
+    assert_eq!((agent.limits.sync_run_ms, agent.memory.window_tokens), (Some(50_000), 6_000));
+    assert_eq!(agent.prompt, "You are a researcher. Today is {{ today }}.");
+}
+
+#[test]
+fn an_agent_without_a_model_asks_the_nodes() {
+    let read = project(&[("agents/a.md", "---\ndescription: d\nversion: 1.0.0\n---\nHello.")]).unwrap();
+    assert_eq!(read.agents[0].model.as_str(), "demo/demo");
+}
+
+#[test]
+fn an_unknown_key_is_told_with_file_line_and_the_nearest_key() {
+    let told = told(&[("agents/a.md", "---\ndescription: d\nversion: 1.0.0\nfallback: [x/y]\n---\nHello.")]);
+    assert!(told.contains("unknown key `fallback`") && told.contains("did you mean `fallbacks`?") && told.contains("a.md:4:1"), "{told}");
+}
+
+#[test]
+fn every_problem_of_every_file_is_told_at_once() {
+    let told = told(&[
+        ("agents/a.md", "---\ndescription: d\nversion: 1.0.0\nmodel: gpt\nlimits: { max_steps: 99 }\n---\nToday is {{ today."),
+        ("agents/Bad_Name.md", "---\ndescription: d\nversion: 1.0.0\n---\nHello."),
+        ("tools/t.yaml", "name: t\nversion: 1.0.0\ndescription: d\nendpoint: http://127.0.0.1:1/x\nrequires_approval: true\n"),
+        ("agents/nofront.md", "Hello."),
+    ]);
+    for part in [
+        "PROVIDER/MODEL",
+        "max_steps must be 1 to 25",
+        "no template",
+        "the file's name is the agent's",
+        "requires_approval is not enforced",
+        "begins with front matter",
+    ] {
+        assert!(told.contains(part), "`{part}` is missing in:\n{told}");
+    }
+    assert!(told.contains("t.yaml:5:1") && told.contains("a.md:4:1") && told.contains("a.md:7:1"), "{told}");
+}
+
+#[test]
+fn the_same_tool_version_twice_is_refused() {
+    let tool = "name: t\nversion: 1.0.0\ndescription: d\nendpoint: http://127.0.0.1:1/x\n";
+    assert!(told(&[("tools/a.yaml", tool), ("tools/b.yaml", tool)]).contains("defined twice"));
+}
+
+#[test]
+fn a_fingerprint_changes_with_any_file_and_with_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let sources = Sources { agent_folders: vec![folder.path().to_owned()], ..Sources::default() };
+    let empty = fingerprint(&sources);
+    assert_eq!(empty, fingerprint(&sources));
+    std::fs::write(folder.path().join("a.md"), AGENT).unwrap();
+    assert_ne!(empty, fingerprint(&sources));
+}
