@@ -1,0 +1,137 @@
+//! A complete answer, read within bounds, and the value it is.
+
+use maniple_core::tool::STORED_RESULT_BYTES;
+use reqwest::{
+    Response,
+    header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, LOCATION},
+};
+use serde_json::{Value, json};
+use url::Url;
+
+/// The most of a failure's body that is stored.
+pub(crate) const FAILURE_BYTES: usize = 4 * 1024;
+/// What an answer with a cut body says.
+const NOTE: &str = "the answer was too long to keep; `text` is its beginning";
+
+/// A whole answer; of its body no more than is kept.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) url: Url,
+    pub(crate) content_type: String,
+    location: Option<String>,
+    encoding: Option<String>,
+    body: Vec<u8>,
+    cut: bool,
+}
+
+impl Answer {
+    /// Reads a body to its end, or as far as it is kept. An error means that it broke off before.
+    pub(super) async fn read(mut response: Response, url: Url) -> Result<Self, reqwest::Error> {
+        let header = |name: HeaderName| response.headers().get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+        let status = response.status();
+        let kept = if status.is_success() { STORED_RESULT_BYTES } else { FAILURE_BYTES };
+        let mut answer = Self {
+            status: status.as_u16(),
+            url,
+            content_type: header(CONTENT_TYPE).unwrap_or_default().to_ascii_lowercase(),
+            location: header(LOCATION),
+            encoding: header(CONTENT_ENCODING).filter(|coding| !coding.eq_ignore_ascii_case("identity")),
+            body: Vec::new(),
+            cut: false,
+        };
+        while let Some(chunk) = response.chunk().await? {
+            let room = kept - answer.body.len();
+            answer.body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+            if chunk.len() > room {
+                answer.cut = true;
+                break; // the rest is not read: the connection is closed
+            }
+        }
+        Ok(answer)
+    }
+
+    pub(crate) fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    /// The media type without its parameters.
+    pub(crate) fn media_type(&self) -> &str {
+        self.content_type.split(';').next().unwrap_or_default().trim()
+    }
+
+    /// The body as text; what is no UTF-8 is replaced.
+    pub(crate) fn text(&self) -> String {
+        if let Some(encoding) = &self.encoding {
+            return format!("[{} bytes coded as {encoding}, which was not asked for and is not decoded]", self.body.len());
+        }
+        let text = String::from_utf8_lossy(&self.body);
+        let unreadable = text.chars().filter(|c| *c == char::REPLACEMENT_CHARACTER || *c == '\0').count();
+        if unreadable > 16 && unreadable * 10 > text.chars().count() {
+            return format!(
+                "[{} bytes of {}, which is no text]",
+                self.body.len(),
+                if self.media_type().is_empty() { "something" } else { self.media_type() }
+            );
+        }
+        text.into_owned()
+    }
+
+    /// Whether there is more than the text holds.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.cut
+    }
+
+    /// What a 2xx means: JSON by content type, else text; nothing for 204, for HEAD and for an empty JSON body.
+    /// At most [`STORED_RESULT_BYTES`]; a longer one is `{truncated: true, note, text}`.
+    pub(crate) fn result(&self) -> Value {
+        let is_json = self.is_json();
+        if self.status == 204 || self.status == 205 || (self.body.is_empty() && (is_json || self.content_type.is_empty())) {
+            return Value::Null;
+        }
+        let parsed = (is_json && !self.cut && self.encoding.is_none()).then(|| serde_json::from_slice(&self.body).ok()).flatten();
+        let value = parsed.unwrap_or_else(|| Value::String(self.text()));
+        if !self.cut && value.to_string().len() <= STORED_RESULT_BYTES {
+            return value;
+        }
+        truncated(self.text())
+    }
+
+    /// What any other status means: `{status, body}`, and where a redirect would have led.
+    pub(crate) fn failure(&self) -> Value {
+        let parsed = (self.is_json() && !self.cut && self.encoding.is_none()).then(|| serde_json::from_slice(&self.body).ok()).flatten();
+        let body: Value = parsed.unwrap_or_else(|| {
+            let mut text = self.text();
+            if self.cut {
+                text.truncate(text.floor_char_boundary(FAILURE_BYTES));
+                text.push_str(" [cut]");
+            }
+            Value::String(text)
+        });
+        let mut failure = json!({ "status": self.status, "body": body });
+        if let (300..400, Some(location)) = (self.status, &self.location) {
+            failure["location"] = location.chars().take(2_000).collect::<String>().into();
+        }
+        failure
+    }
+
+    fn is_json(&self) -> bool {
+        let media_type = self.media_type();
+        media_type == "application/json" || media_type.ends_with("+json")
+    }
+}
+
+/// The beginning of a text that, written as JSON with its marker, is within [`STORED_RESULT_BYTES`].
+pub(crate) fn truncated(mut text: String) -> Value {
+    let room = STORED_RESULT_BYTES - 256;
+    let mut written = 0;
+    let end = text.char_indices().find_map(|(at, c)| {
+        written += match c {
+            '"' | '\\' | '\n' | '\r' | '\t' | '\u{8}' | '\u{c}' => 2,
+            c if c < ' ' => 6,
+            c => c.len_utf8(),
+        };
+        (written > room).then_some(at)
+    });
+    text.truncate(end.unwrap_or(text.len()));
+    json!({ "truncated": true, "note": NOTE, "text": text })
+}

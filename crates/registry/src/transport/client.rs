@@ -1,0 +1,187 @@
+//! One exchange over HTTP: a request, at most one answer, and what is known when there is none.
+//!
+//! # What is sent how often
+//!
+//! Read in the sources of reqwest 0.13.5, hyper-util 0.1.21 and hyper 1.12.0: there are two layers that could
+//! send again. reqwest repeats HTTP/2 requests that the server says it did not process; `retry::never` turns
+//! that off, and these clients speak HTTP/1.1 only. hyper-util takes another connection when a pooled one turns
+//! out closed (`retry_canceled_requests`, which reqwest leaves on); it can do so only with the request that hyper
+//! hands back, and hyper hands back only one that still lies in the connection's queue: once the dispatcher
+//! has taken it out to encode it, an error comes without the request (`Client::recv_msg` and `Envelope::drop` in
+//! hyper). So a request of which a byte may have been written is never sent again.
+//!
+//! `is_connect` is true of look-up, connecting, TLS and their time-out, all before the first byte: *not sent*.
+//! Any other error is *unknown*.
+
+use super::answer::Answer;
+use crate::egress::{Egress, Refused};
+use reqwest::{
+    Method, StatusCode,
+    header::{ACCEPT_ENCODING, HeaderMap, HeaderValue, LOCATION},
+};
+use std::{error::Error as _, sync::OnceLock, time::Duration};
+use url::{Origin, Url};
+
+/// How many redirects one call follows.
+const REDIRECTS_MAX: usize = 5;
+
+/// How long connecting may take, by class: a call gets the longest that is at most half of its own time-out,
+/// so that "could not connect" is known before the call's time is over and nothing is known any more.
+const CONNECT_CLASSES_MS: [u64; 4] = [5_000, 1_000, 200, 20];
+
+/// HTTP clients for URLs that an operator wrote, and the egress for all others.
+pub(crate) struct Client {
+    trusted: Vec<(Duration, LazyClient)>,
+    egress: Egress,
+}
+
+/// A client that is made when it is first used: reading the machine's certificates would delay every start.
+pub(crate) struct LazyClient {
+    builder: Box<dyn Fn() -> reqwest::ClientBuilder + Send + Sync>,
+    made: OnceLock<Result<reqwest::Client, String>>,
+}
+
+impl LazyClient {
+    pub(crate) fn new(builder: impl Fn() -> reqwest::ClientBuilder + Send + Sync + 'static) -> Self {
+        Self { builder: Box::new(builder), made: OnceLock::new() }
+    }
+    fn get(&self) -> Result<&reqwest::Client, Lost> {
+        let made =
+            self.made.get_or_init(|| (self.builder)().build().map_err(|error| format!("cannot make an HTTP client: {}", told(error))));
+        made.as_ref().map_err(|why| Lost::NotSent(why.clone()))
+    }
+}
+
+/// A request before it is sent.
+pub(crate) struct Request {
+    pub(crate) method: Method,
+    pub(crate) url: Url,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Option<Vec<u8>>,
+    /// What an operator wrote: this origin is reached without asking the egress rules.
+    pub(crate) trusted: Option<Origin>,
+    /// The whole call's time; the caller enforces it.
+    pub(crate) timeout: Duration,
+}
+
+/// Why there is no answer.
+pub(crate) enum Lost {
+    /// The egress rules forbid it; trying again would not help.
+    Refused(String),
+    /// Not a byte was written.
+    NotSent(String),
+    /// Nobody knows.
+    Unknown(String),
+}
+
+/// What every client of this crate has in common.
+pub(crate) fn builder(connect: Duration) -> reqwest::ClientBuilder {
+    // A proxy from the environment would look names up itself, behind the egress rules' back. Idle connections
+    // are left before the 5 s after which common servers close them, so that fewer calls end in doubt.
+    reqwest::Client::builder()
+        .connect_timeout(connect)
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .http1_only()
+        .no_proxy()
+        .referer(false)
+        .pool_idle_timeout(Duration::from_secs(4))
+        .pool_max_idle_per_host(32)
+        .user_agent(concat!("maniple/", env!("CARGO_PKG_VERSION")))
+}
+
+impl Client {
+    pub(crate) fn new(egress: Egress) -> Self {
+        let classes = CONNECT_CLASSES_MS.into_iter().map(Duration::from_millis);
+        Self { trusted: classes.map(|connect| (connect, LazyClient::new(move || builder(connect)))).collect(), egress }
+    }
+
+    /// Sends once and reads the answer. Redirects of a GET or HEAD are followed, each its own check: back to
+    /// the operator's origin freely, elsewhere by the egress rules, never from https to http.
+    pub(crate) async fn exchange(&self, mut request: Request) -> Result<Answer, Lost> {
+        for hop in 0..=REDIRECTS_MAX {
+            let answer = self.send(&request, hop).await?;
+            let follows = request.body.is_none() && matches!(request.method, Method::GET | Method::HEAD);
+            let Some(next) = redirect(&answer).filter(|_| follows) else { return read(answer).await };
+            request.url = next.map_err(Lost::Refused)?;
+        }
+        Err(Lost::Refused(format!("more than {REDIRECTS_MAX} redirects")))
+    }
+
+    async fn send(&self, request: &Request, hop: usize) -> Result<(reqwest::Response, Url), Lost> {
+        let client = match &request.trusted {
+            Some(origin) if *origin == request.url.origin() => self.for_timeout(request.timeout),
+            _ => self.egress.client(&request.url).map_err(|refused| Lost::Refused(refused.to_string()))?,
+        };
+        let mut building = client.get()?.request(request.method.clone(), request.url.clone()).headers(request.headers.clone());
+        // Nothing is decompressed here, so there is no bomb to bound; an answer that is coded all the same says so.
+        building = building.header(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        if let Some(body) = &request.body {
+            building = building.body(body.clone());
+        }
+        match building.send().await {
+            Ok(response) => Ok((response, request.url.clone())),
+            // An earlier hop was answered: the call did reach somebody.
+            Err(error) if hop > 0 => Err(refused(&error).unwrap_or_else(|| Lost::Unknown(told(error)))),
+            Err(error) if error.is_connect() || error.is_builder() => Err(refused(&error).unwrap_or_else(|| Lost::NotSent(told(error)))),
+            Err(error) => Err(Lost::Unknown(told(error))),
+        }
+    }
+
+    fn for_timeout(&self, timeout: Duration) -> &LazyClient {
+        let fitting = self.trusted.iter().find(|(connect, _)| *connect <= timeout / 2).or(self.trusted.last());
+        &fitting.expect("there are classes").1
+    }
+}
+
+async fn read((response, url): (reqwest::Response, Url)) -> Result<Answer, Lost> {
+    Answer::read(response, url).await.map_err(|error| Lost::Unknown(format!("the answer broke off: {}", told(error))))
+}
+
+/// Where a redirect leads, or why it is not followed.
+fn redirect((response, from): &(reqwest::Response, Url)) -> Option<Result<Url, String>> {
+    let follows = [
+        StatusCode::MOVED_PERMANENTLY,
+        StatusCode::FOUND,
+        StatusCode::SEE_OTHER,
+        StatusCode::TEMPORARY_REDIRECT,
+        StatusCode::PERMANENT_REDIRECT,
+    ];
+    if !follows.contains(&response.status()) {
+        return None;
+    }
+    let location = response.headers().get(LOCATION)?;
+    let Some(to) = location.to_str().ok().and_then(|location| from.join(location).ok()) else {
+        return Some(Err("it redirects to something that is no URL".into()));
+    };
+    if from.scheme() == "https" && to.scheme() != "https" {
+        return Some(Err(format!("it redirects from https to {}", to.scheme())));
+    }
+    Some(Ok(to))
+}
+
+fn refused(error: &reqwest::Error) -> Option<Lost> {
+    let mut source = error.source();
+    while let Some(cause) = source {
+        if let Some(refused) = cause.downcast_ref::<Refused>() {
+            return Some(Lost::Refused(refused.to_string()));
+        }
+        source = cause.source();
+    }
+    None
+}
+
+/// The causes of an error in a line, without its URL: arguments may be in it.
+fn told(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,98 @@
+//! Tools behind HTTP: contract §6, "The wire of an HTTP tool".
+
+mod request;
+
+use super::{
+    answer::Answer,
+    client::{Client, Lost, Request},
+};
+use maniple_core::{
+    Error, Result,
+    ports::{Invocation, Invoked},
+    schema::Validator,
+    tool::ToolDefinition,
+};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// Calls HTTP tools.
+pub(crate) struct Transport(Arc<Client>);
+
+/// Whether calls of this definition could be sent at all.
+pub(crate) fn check(tool: &ToolDefinition) -> Result<()> {
+    request::check(tool).map_err(|message| Error::invalid(message).at("endpoint"))
+}
+
+impl Transport {
+    pub(crate) fn new(client: Arc<Client>) -> Self {
+        Self(client)
+    }
+
+    /// One attempt. A complete answer, whatever its status, is an outcome; arguments that cannot be sent are a
+    /// failure the model can repair.
+    pub(crate) async fn call(&self, call: &Invocation) -> Invoked {
+        let (url, body) = match request::prepare(&call.tool, &call.arguments) {
+            Ok(prepared) => prepared,
+            Err(why) => return Invoked::Failed(json!({ "error": why })),
+        };
+        let headers = match headers(call, body.is_some()) {
+            Ok(headers) => headers,
+            Err(why) => return Invoked::NotSent(why),
+        };
+        let trusted = Some(url.origin());
+        let method = request::method(call.tool.method);
+        let request = Request { method, url, headers, body, trusted, timeout: call.timeout };
+        match tokio::time::timeout(call.timeout, self.0.exchange(request)).await {
+            Ok(Ok(answer)) => invoked(&call.tool, &answer),
+            Ok(Err(Lost::Refused(why))) => Invoked::Failed(json!({ "error": why })),
+            Ok(Err(Lost::NotSent(why))) => Invoked::NotSent(format!("tool `{}`: {why}", call.tool.name)),
+            Ok(Err(Lost::Unknown(why))) => Invoked::Unknown(format!("tool `{}`: {why}", call.tool.name)),
+            Err(_) => Invoked::Unknown(format!("tool `{}` gave no complete answer within {} ms", call.tool.name, call.timeout.as_millis())),
+        }
+    }
+}
+
+fn headers(call: &Invocation, has_body: bool) -> Result<HeaderMap, String> {
+    let mut headers = HeaderMap::new();
+    let key = HeaderValue::from_str(&call.key).map_err(|_| format!("the key `{}` is no header value", call.key.escape_debug()))?;
+    headers.insert("idempotency-key", key);
+    headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/*;q=0.9, */*;q=0.1"));
+    if has_body {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    }
+    if let Some(trace) = &call.trace {
+        for (name, value) in [("traceparent", Some(&trace.traceparent)), ("tracestate", trace.tracestate.as_ref())] {
+            if let Some(value) = value.and_then(|v| HeaderValue::from_str(v).ok()) {
+                headers.insert(name, value);
+            }
+        }
+    }
+    Ok(headers)
+}
+
+/// What a complete answer means. A result that breaks the tool's own `returns` is a failure that says the call
+/// was carried out, so that a model does not simply repeat it.
+fn invoked(tool: &ToolDefinition, answer: &Answer) -> Invoked {
+    if !answer.is_success() {
+        return Invoked::Failed(answer.failure());
+    }
+    let result = answer.result();
+    match unfit(tool, &result) {
+        None => Invoked::Ok(result),
+        Some(why) => {
+            let note = format!("the call was carried out, but its result does not fit what the tool promises: {why}");
+            let mut body = result.to_string();
+            body.truncate(body.floor_char_boundary(super::answer::FAILURE_BYTES));
+            Invoked::Failed(json!({ "status": answer.status, "error": note, "body": body }))
+        }
+    }
+}
+
+fn unfit(tool: &ToolDefinition, result: &Value) -> Option<String> {
+    let schema = tool.returns.as_ref()?;
+    match Validator::compile(schema) {
+        Ok(validator) => validator.check(result).err(),
+        Err(why) => Some(format!("returns: {why}")), // a definition from before its bounds were what they are
+    }
+}

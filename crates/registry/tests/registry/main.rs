@@ -1,0 +1,8 @@
+//! Tools called over loopback: every rule of the wire, every way a call can break, and egress.
+
+#![allow(clippy::unwrap_used)]
+
+mod breaks;
+mod egress;
+mod server;
+mod wire;
