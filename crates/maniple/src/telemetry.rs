@@ -7,7 +7,7 @@ use maniple_runtime::spans::Tracing;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use opentelemetry::{
     Context, KeyValue,
-    propagation::{TextMapPropagator, text_map_propagator},
+    propagation::TextMapPropagator,
     trace::{TraceContextExt as _, TracerProvider as _},
 };
 use opentelemetry_otlp::{Protocol, WithExportConfig as _};

@@ -1,0 +1,148 @@
+//! The wiring of a process: opens the store, reads the project, sets the worker and the doors to work, stops them in order.
+
+mod models;
+mod project;
+
+use crate::{config::Config, files::Sources, http, telemetry};
+use anyhow::Context as _;
+use maniple_backends::{Store, SystemClock, local};
+use maniple_core::{model::CallTimes, ports::Models, task::TaskLimits};
+use maniple_registry::{Catalog, Egress, Registry};
+use maniple_runtime::{Agents, ModelHealth, Parts, Settings, Worker, jobs};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+/// How a process differs from its configuration.
+#[derive(Debug, Clone, Default)]
+pub struct NodeOptions {
+    /// Carry tasks out; without it the node only answers.
+    pub work: bool,
+    /// Read the project again when its files change.
+    pub watch: bool,
+    /// Listen here instead.
+    pub listen: Option<SocketAddr>,
+    /// Log warnings only.
+    pub quiet: bool,
+    /// Serve these agent files instead of the folders'.
+    pub agent_files: Vec<PathBuf>,
+    /// Look for a model server on this machine, for agents that name no model.
+    pub discover: bool,
+    /// Where there is no agent, offer one that shows what there is.
+    pub assistant: bool,
+}
+
+/// A running node.
+pub struct Node {
+    address: SocketAddr,
+    /// The model of agents that name none.
+    pub default_model: String,
+    /// The agents, as they are now.
+    pub agents: Agents,
+    stop_work: CancellationToken,
+    stop_door: CancellationToken,
+    working: Vec<JoinHandle<()>>,
+    door: JoinHandle<()>,
+    telemetry: telemetry::Installed,
+    drain: std::time::Duration,
+    _store: Store,
+}
+
+impl Node {
+    /// Starts everything; when it returns, the node answers.
+    pub async fn start(config: Config, options: NodeOptions) -> anyhow::Result<Self> {
+        let telemetry = telemetry::install(&config.telemetry, options.quiet)?;
+        let listen = options.listen.map_or_else(|| config.listen.parse().context("listen is no address"), Ok)?;
+        let store = maniple_backends::open(&config.store_url(), Arc::new(SystemClock))?;
+        let listener = TcpListener::bind(listen).await.with_context(|| format!("{listen} cannot be listened on; another process may: choose one with `listen` or --listen"))?;
+        let address = listener.local_addr()?;
+        store.set_address(&format!("http://{address}"))?;
+
+        let (providers, default_model) = models::providers(&config, options.discover).await?;
+        let providers: Arc<dyn Models> = Arc::new(providers);
+        let limits = TaskLimits { max_steps: config.limits.max_steps, token_budget: config.limits.token_budget, ..TaskLimits::default() };
+        let sources = Sources { agent_folders: config.agent_folders(), agent_files: options.agent_files.clone(), tool_folders: config.tool_folders() };
+        let project = project::Watched { sources, limits, model: default_model.clone(), assistant: options.assistant };
+        let first = project.load()?;
+        let catalog = Arc::new(Catalog::new(first.tools).map_err(project::all_of)?);
+        let agents = Agents::new(first.agents);
+        project::warn_of_missing_tools(&agents, &catalog);
+
+        let parts = Parts {
+            store: store.tasks(),
+            bus: Arc::new(local::Bus::default()),
+            models: providers,
+            tools: Arc::new(Registry::new(catalog.clone(), Egress::new(&config.egress.allow)?)),
+            agents: agents.clone(),
+            health: Arc::new(ModelHealth::default()),
+            tracing: telemetry.tracing,
+        };
+        let (stop_work, stop_door) = (CancellationToken::new(), CancellationToken::new());
+        let mut working = Vec::new();
+        if options.work {
+            working.push(tokio::spawn(Worker::new(parts.clone(), worker(&config)).work(stop_work.clone())));
+            working.push(tokio::spawn(jobs::sweep(parts.clone(), stop_work.clone())));
+            working.push(tokio::spawn(jobs::forget(parts.clone(), config.retention.finished_tasks.duration(), stop_work.clone())));
+        }
+        if options.watch {
+            working.push(tokio::spawn(project.watch(agents.clone(), catalog, stop_work.clone())));
+        }
+        let drain = config.worker.drain.duration();
+        let door = http::Door::new(&config, &parts, limits, telemetry.metrics.clone())?;
+        let door = tokio::spawn(http::serve(listener, door, stop_door.clone()));
+        if config.insecure && config.auth.is_none() && !listen.ip().is_loopback() {
+            tracing::warn!(%address, "--insecure: everyone who reaches this address may do everything");
+        }
+        tracing::info!(%address, agents = agents.all().len(), store = %config.store, "ready");
+        Ok(Self { address, default_model: default_model.to_string(), agents, stop_work, stop_door, working, door, telemetry, drain, _store: store })
+    }
+
+    /// Where it answers.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Runs until SIGTERM or SIGINT, then stops.
+    pub async fn run_until_signal(self) -> anyhow::Result<()> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping: handing claims over; a second signal leaves at once");
+        tokio::select! {
+            () = self.stop() => Ok(()),
+            _ = terminate.recv() => Ok(()),
+            _ = interrupt.recv() => Ok(()),
+        }
+    }
+
+    /// Takes no more work, hands its claims over, lets open requests end, and leaves within the bound.
+    pub async fn stop(self) {
+        self.stop_work.cancel();
+        // Event streams and waiting requests see the hand-over; the door closes when the work is handed over.
+        for work in self.working {
+            let _ = work.await;
+        }
+        self.stop_door.cancel();
+        if tokio::time::timeout(self.drain.min(http::CLOSE_MAX), self.door).await.is_err() {
+            tracing::warn!("open connections were cut at the bound");
+        }
+        self.telemetry.flush();
+        tracing::info!("stopped");
+    }
+}
+
+fn worker(config: &Config) -> Settings {
+    let worker = &config.worker;
+    Settings {
+        max_running: worker.max_running as usize,
+        calls_parallel: worker.calls_parallel as usize,
+        poll: worker.poll.duration(),
+        call_times: CallTimes { first_byte: worker.first_byte.duration(), between_chunks: worker.between_chunks.duration(), whole: worker.call_max.duration() },
+        retry_after_max: worker.retry_after_max.duration(),
+        renew_every: worker.lease.duration() / 3,
+        drain: worker.drain.duration(),
+    }
+}

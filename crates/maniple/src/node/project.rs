@@ -1,0 +1,92 @@
+//! The project of a node, read at the start and again when its files change.
+
+use crate::files::{self, Project, Sources};
+use maniple_core::{
+    AgentName,
+    agent::{AgentDefinition, AgentLimits, Memory},
+    model::ModelName,
+    task::TaskLimits,
+    tool::ToolWish,
+};
+use maniple_registry::Catalog;
+use maniple_runtime::Agents;
+use std::{fmt::Display, sync::Arc, time::Duration};
+use tokio_util::sync::CancellationToken;
+
+/// How often the files are looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// Where a project comes from and against what it is checked.
+pub(super) struct Watched {
+    pub(super) sources: Sources,
+    pub(super) limits: TaskLimits,
+    pub(super) model: ModelName,
+    pub(super) assistant: bool,
+}
+
+impl Watched {
+    /// The project as its files say.
+    pub(super) fn load(&self) -> anyhow::Result<Project> {
+        let mut project = Project::load(&self.sources, &self.limits, &self.model).map_err(all_of)?;
+        if project.agents.is_empty() && self.assistant {
+            project.agents.push(assistant(&self.model)?);
+        }
+        Ok(project)
+    }
+
+    /// Takes changes over until `stop`. A project with problems changes nothing; running tasks keep what they began with.
+    pub(super) async fn watch(self, agents: Agents, catalog: Arc<Catalog>, stop: CancellationToken) {
+        let mut known = files::fingerprint(&self.sources);
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+                () = stop.cancelled() => return,
+            }
+            let now = files::fingerprint(&self.sources);
+            if now == known {
+                continue;
+            }
+            known = now;
+            match self.load().and_then(|project| catalog.replace(project.tools).map_err(all_of).map(|()| project.agents)) {
+                Ok(new) => {
+                    tracing::info!(agents = new.len(), "the project's files changed: new tasks use them");
+                    agents.replace(new);
+                    warn_of_missing_tools(&agents, &catalog);
+                }
+                Err(problems) => tracing::warn!("the project's files changed, but not taken over:\n{problems:#}"),
+            }
+        }
+    }
+}
+
+/// An agent may wait for a tool that is registered later; but mostly it is a slip.
+pub(super) fn warn_of_missing_tools(agents: &Agents, catalog: &Catalog) {
+    for agent in agents.all().values() {
+        if let Err(error) = catalog.resolve(&agent.name, &agent.tools) {
+            tracing::warn!(agent = %agent.name, %error, "the agent's tasks will fail");
+        }
+    }
+}
+
+/// All problems as one error.
+pub(super) fn all_of<E: Display>(problems: Vec<E>) -> anyhow::Error {
+    anyhow::anyhow!(problems.iter().map(E::to_string).collect::<Vec<_>>().join("\n\n"))
+}
+
+/// What `maniple dev` offers where there is no agent yet.
+fn assistant(model: &ModelName) -> anyhow::Result<AgentDefinition> {
+    let tools = ["clock", "calculator", "http_fetch"].into_iter().map(ToolWish::parse).collect::<Result<_, _>>()?;
+    Ok(AgentDefinition {
+        name: AgentName::parse("assistant")?,
+        description: "Answers, with a clock, a calculator and the web at hand.".into(),
+        version: semver::Version::new(1, 0, 0),
+        model: model.clone(),
+        fallbacks: Vec::new(),
+        tools,
+        limits: AgentLimits::default(),
+        memory: Memory::default(),
+        output_schema: None,
+        examples: Vec::new(),
+        prompt: "You are a helpful assistant. Today is {{ today }}. Use your tools where they help; answer briefly.".into(),
+    })
+}
