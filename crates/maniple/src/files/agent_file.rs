@@ -1,5 +1,6 @@
 //! `agents/NAME.md`: YAML between two lines of `---`, and a body that is the system prompt.
 
+use super::template;
 use crate::yaml::{self, Problem};
 use maniple_core::{
     AgentName,
@@ -9,7 +10,6 @@ use maniple_core::{
     task::TaskLimits,
     tool::ToolWish,
 };
-use maniple_runtime::agent::prompt::Prompt;
 use semver::Version;
 use serde::Deserialize;
 use serde_json::Value;
@@ -75,14 +75,7 @@ pub(super) fn read(file: &Path, text: &str, ceilings: &TaskLimits, default_model
     if let Some(Err(error)) = matter.output_schema.as_ref().map(Validator::compile) {
         wrong("output_schema", format!("output_schema: {error}"));
     }
-    if let Err(error) = Prompt::compile(body) {
-        problems.push(Problem {
-            line: body_line,
-            column: 1,
-            source_line: body.lines().next().unwrap_or_default().into(),
-            ..Problem::of_file(file, error.to_string())
-        });
-    }
+    problems.extend(template::problems(file, body, body_line));
     match (name, model) {
         (Some(name), Some(model)) if problems.is_empty() => Ok(AgentDefinition {
             name,
@@ -99,6 +92,12 @@ pub(super) fn read(file: &Path, text: &str, ceilings: &TaskLimits, default_model
         }),
         _ => Err(problems),
     }
+}
+
+/// A problem of the field `tools`, found only when all tools were known.
+pub(super) fn tools_problem(file: &Path, text: &str, message: String) -> Problem {
+    let front = split(file, text).map_or("", |(front, ..)| front);
+    Problem::of_field(file, front, 2, "tools", message)
 }
 
 /// Front matter, body, and the line on which the body begins.

@@ -18,9 +18,11 @@ fn told(files: &[(&str, &str)]) -> String {
 
 const AGENT: &str = "---\ndescription: Finds and cites sources.\nversion: 1.0.0\nmodel: openai/gpt-5-mini\nfallbacks: [anthropic/claude-haiku]\ntools: [web_search@^2.1, clock]\nlimits: { max_steps: 10, token_budget: 8192, sync_run: 50s }\nmemory: { window_tokens: 6000 }\nexamples:\n  - { user: \"a\", assistant: \"b\" }\n---\nYou are a researcher. Today is {{ today }}.\n";
 
+const WEB_SEARCH: &str = "name: web_search\nversion: 2.3.0\ndescription: d\nendpoint: http://127.0.0.1:1/x\n";
+
 #[test]
 fn the_agent_of_the_contract_is_read_whole() {
-    let read = project(&[("agents/search.md", AGENT)]).unwrap();
+    let read = project(&[("agents/search.md", AGENT), ("tools/web_search.yaml", WEB_SEARCH)]).unwrap();
     let agent = &read.agents[0];
     assert_eq!(
         (agent.name.as_str(), agent.model.as_str(), agent.tools[0].to_string()),
@@ -77,4 +79,36 @@ fn a_fingerprint_changes_with_any_file_and_with_nothing_else() {
     assert_eq!(empty, fingerprint(&sources));
     std::fs::write(folder.path().join("a.md"), AGENT).unwrap();
     assert_ne!(empty, fingerprint(&sources));
+}
+
+#[test]
+fn a_name_no_task_will_fill_is_told_at_its_place_with_the_nearest_one() {
+    let body =
+        "Hello.\n\ntoday {{ tody }}\n{% for n in range(2) %}{{ n }}{{ context.zone | default(metadata.zone) }}{% endfor %}{{ Session_id }}";
+    let problems = project(&[("agents/a.md", &format!("---\ndescription: d\nversion: 1.0.0\n---\n{body}"))]).unwrap_err();
+    let told: Vec<_> = problems.iter().map(|p| (p.line, p.message.as_str(), p.hint.as_deref().unwrap_or_default())).collect();
+    let expected = [(8, "unknown name `Session_id`", "did you mean `session_id`?"), (7, "unknown name `tody`", "did you mean `today`?")];
+    assert_eq!(told, expected);
+    assert_eq!(problems[1].column, 10);
+}
+
+#[test]
+fn a_broken_template_is_told_at_the_line_that_breaks_it() {
+    let problems =
+        project(&[("agents/a.md", "---\ndescription: d\nversion: 1.0.0\n---\n\nHello.\n{% if today %}\nOh {{ ) }}\n")]).unwrap_err();
+    assert_eq!((problems[0].line, problems[0].source_line.as_str()), (8, "Oh {{ ) }}"), "{}", problems[0]);
+}
+
+#[test]
+fn a_tool_nobody_defines_and_an_endpoint_that_cannot_work_are_told_at_their_lines() {
+    let agent = "---\ndescription: d\nversion: 1.0.0\ntools: [web_serach, clock@^9, calculator]\n---\nHello.";
+    let agents = told(&[("agents/a.md", agent), ("tools/web_search.yaml", WEB_SEARCH)]);
+    assert!(agents.contains("a.md:4:1") && agents.contains("did you mean `web_search` (2.3.0)?") && agents.contains("`^9`"), "{agents}");
+
+    let tool = WEB_SEARCH.replace("http://127.0.0.1:1/x", "http://127.0.0.1:1/{id}");
+    let tools = told(&[("agents/a.md", agent), ("tools/web_search.yaml", &tool)]);
+    assert!(tools.contains("web_search.yaml:4:1") && tools.contains("`id` is no parameter") && !tools.contains("web_serach"), "{tools}");
+
+    let clock = WEB_SEARCH.replace("web_search", "clock").replace("2.3.0", "1.0.0");
+    assert!(told(&[("tools/clock.yaml", &clock)]).contains("built in"));
 }
