@@ -1,1 +1,6 @@
 //! Contract suites, fakes and faults for tests.
+
+pub mod checker;
+pub mod faults;
+pub mod ledger;
+pub mod model;
