@@ -7,7 +7,11 @@ mod asking;
 mod calling;
 mod interrupt;
 
-use crate::{Parts, agent::catalog::Prepared, lease::Lease};
+use crate::{
+    Parts,
+    agent::catalog::Prepared,
+    lease::{Lease, patiently},
+};
 pub(crate) use interrupt::Drain;
 use interrupt::{Interrupt, Interrupts};
 use maniple_core::{
@@ -16,10 +20,10 @@ use maniple_core::{
     event::Event,
     ports::{Append, Appended, Claimed, Hint, Live, Then, Turn},
     run::{Next, Run},
-    signal::Signal,
+    signal::{Signal, SignalKind},
     task::{Ending, ErrorCode},
 };
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 use tokio::time::Instant;
 
 /// How a driver left its task.
@@ -41,8 +45,6 @@ enum Flow {
     Leave(Left),
 }
 
-/// How long a worker goes on trying to record something while its store does not answer.
-const RECORDING_MAX: Duration = Duration::from_secs(60);
 /// The most of a conversation that is read, in turns; the window decides how many are shown.
 const TURNS_MAX: usize = 200;
 
@@ -99,10 +101,10 @@ impl Driver {
     /// The story.
     pub(crate) async fn drive(mut self) -> Result<Left> {
         if let Some((started, _)) = self.run.started() {
-            self.prepared = Some(self.parts.agents.recall(&started.definitions, &self.parts.store).await?);
+            self.prepared = Some(patiently(|| self.parts.agents.recall(&started.definitions, &self.parts.store)).await?);
         }
         loop {
-            if self.interrupts.draining() {
+            if self.interrupts.draining() && !self.run.is_cancelled() {
                 return self.hand_over().await;
             }
             let contracts = self.prepared.as_ref().map(|prepared| &prepared.contracts);
@@ -125,7 +127,7 @@ impl Driver {
             // It was removed between claim and now: whoever serves it takes over.
             return self.hand_over().await.map(Flow::Leave);
         };
-        let tools = match self.parts.tools.resolve(&agent.name, &agent.tools).await {
+        let tools = match patiently(|| self.parts.tools.resolve(&agent.name, &agent.tools)).await {
             Ok(tools) => tools,
             Err(error) if error.kind == Kind::Unavailable => return Err(error),
             Err(error) => return self.end(Ending::failed(ErrorCode::Internal, format!("the agent cannot start: {error}"))).await,
@@ -158,7 +160,7 @@ impl Driver {
         if let Recorded::Lost = self.record(Then::Keep).await? {
             return Ok(Left::Lost);
         }
-        self.parts.store.release(&self.lease.claim).await?;
+        patiently(|| self.parts.store.release(&self.lease.claim)).await?;
         self.parts.bus.hint(Hint::Ready(self.run.task().agent.clone()));
         Ok(Left::HandedOver)
     }
@@ -185,7 +187,8 @@ impl Driver {
             outbox: Vec::new(),
             then,
         };
-        let events = match self.insist(append).await? {
+        // Made again after a lost reply, it is the same append.
+        let events = match patiently(|| self.parts.store.append(append.clone())).await? {
             Appended::Recorded(events) => events,
             Appended::Stale => return Ok(Recorded::Lost),
             Appended::SignalsUnread => return Ok(Recorded::SignalsUnread),
@@ -200,25 +203,9 @@ impl Driver {
         Ok(Recorded::Yes)
     }
 
-    /// An append whose reply was lost, or that met a store out of breath, is made again: it is the same append.
-    async fn insist(&self, append: Append) -> Result<Appended> {
-        let since = Instant::now();
-        let mut wait = Duration::from_millis(50);
-        loop {
-            match self.parts.store.append(append.clone()).await {
-                Err(error) if error.kind == Kind::Unavailable && since.elapsed() < RECORDING_MAX => {
-                    tracing::warn!(%error, "recording again");
-                    tokio::time::sleep(wait).await;
-                    wait = (wait * 2).min(Duration::from_secs(2));
-                }
-                outcome => return outcome,
-            }
-        }
-    }
-
     /// Reads unread signals and folds them in; they are marked read by the next record.
     async fn read_signals(&mut self) -> Result<()> {
-        let signals = self.parts.store.signals(&self.key).await?;
+        let signals = patiently(|| self.parts.store.signals(&self.key)).await?;
         self.fold(&signals)
     }
     fn fold(&mut self, signals: &[Signal]) -> Result<()> {
@@ -229,7 +216,10 @@ impl Driver {
             if let Some(fact) = self.run.signalled(signal) {
                 self.tell(self.run.step_number(), fact)?;
             }
-            self.signals_read.push(signal.id.clone());
+            // A cancel stays unread until the end that it causes: a holder that dies or leaves before passes it on.
+            if signal.kind != SignalKind::Cancel {
+                self.signals_read.push(signal.id.clone());
+            }
         }
         Ok(())
     }

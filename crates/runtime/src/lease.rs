@@ -1,11 +1,11 @@
 //! Keeps the leases of this process alive, and tells their holders what changed.
 
 use maniple_core::{
-    TaskKey,
+    Kind, Result, TaskKey,
     ports::{Claim, Renewal, TaskStore},
 };
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -14,7 +14,7 @@ use tokio::{sync::watch, time::Instant};
 /// All leases of one worker.
 pub(crate) struct Leases {
     store: Arc<dyn TaskStore>,
-    held: Mutex<HashMap<TaskKey, Arc<Lease>>>,
+    held: Mutex<BTreeMap<TaskKey, Arc<Lease>>>,
 }
 
 /// One claim and how long it holds.
@@ -50,15 +50,15 @@ impl Leases {
         Arc::new(Self { store, held: Mutex::default() })
     }
 
-    /// Takes a claim under care; `claimed_at` is the moment before it was asked for.
-    pub(crate) fn hold(&self, claim: Claim, length: Duration, claimed_at: Instant) -> Arc<Lease> {
+    /// Takes a claim under care until what is returned is dropped; `claimed_at` is the moment before it was asked for.
+    pub(crate) fn hold(self: &Arc<Self>, claim: Claim, length: Duration, claimed_at: Instant) -> Held {
         let (state, _) = watch::channel(State { until: claimed_at + length, lost: false, pokes: 0 });
         let lease = Arc::new(Lease { claim: claim.clone(), length, state });
         self.held.lock().expect("no holder panics").insert(claim.key, lease.clone());
-        lease
+        Held { lease, leases: self.clone() }
     }
 
-    pub(crate) fn let_go(&self, lease: &Lease) {
+    fn let_go(&self, lease: &Lease) {
         let mut held = self.held.lock().expect("no holder panics");
         if held.get(&lease.claim.key).is_some_and(|current| current.claim.epoch == lease.claim.epoch) {
             held.remove(&lease.claim.key);
@@ -115,17 +115,45 @@ impl Lease {
             return true;
         }
         // The renewals came late (a stopped process, a slow disk): ask.
-        match store.renew(std::slice::from_ref(&self.claim)).await {
-            Ok(renewals) => renewals.first().is_some_and(|renewal| {
-                self.renewed(renewal, now);
-                *renewal != Renewal::Lost
-            }),
-            Err(_) => false,
-        }
+        let asked = patiently(|| store.renew(std::slice::from_ref(&self.claim))).await;
+        let renewal = asked.ok().and_then(|renewals| renewals.into_iter().next()).unwrap_or(Renewal::Lost);
+        self.renewed(&renewal, now);
+        renewal != Renewal::Lost
     }
 
     pub(crate) fn watch(&self) -> Watch {
         Watch { state: self.state.subscribe(), pokes_seen: 0 }
+    }
+}
+
+/// A claim under care. A holder that leaves in whatever way, by a panic too, lets its claim run out.
+pub(crate) struct Held {
+    pub(crate) lease: Arc<Lease>,
+    leases: Arc<Leases>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.leases.let_go(&self.lease);
+    }
+}
+
+/// How long a worker goes on asking a store that does not answer.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Makes a call to the store again, unchanged, while the answer is that it cannot now.
+pub(crate) async fn patiently<T, F: Future<Output = Result<T>>>(call: impl Fn() -> F) -> Result<T> {
+    let since = Instant::now();
+    let mut wait = Duration::from_millis(50);
+    loop {
+        match call().await {
+            Err(error) if error.kind == Kind::Unavailable && since.elapsed() < PATIENCE => {
+                tracing::warn!(%error, "the store does not answer; asking again");
+                tokio::time::sleep(wait).await;
+                wait = (wait * 2).min(Duration::from_secs(2));
+            }
+            outcome => return outcome,
+        }
     }
 }
 

@@ -69,7 +69,9 @@ impl Worker {
 
     /// Works until `stop`, then hands its claims over and leaves, at the latest a little after `settings.drain`.
     pub async fn work(self, stop: CancellationToken) {
-        let renewing = tokio::spawn(renew_for_ever(self.leases.clone(), self.settings.renew_every));
+        // In a set, so that it ends with this worker even where `work` is dropped half-way.
+        let mut renewing = JoinSet::new();
+        renewing.spawn(renew_for_ever(self.leases.clone(), self.settings.renew_every));
         let mut hints = self.parts.bus.hints();
         let mut driven = JoinSet::new();
         let drain = Drain { begun: stop.clone(), ..Drain::default() };
@@ -81,6 +83,7 @@ impl Worker {
             }
             let poll = self.settings.poll.mul_f64(1.0 + fastrand::f64());
             tokio::select! {
+                biased;
                 () = self.hinted(&mut hints) => {}
                 Some(left) = driven.join_next(), if !driven.is_empty() => log(left),
                 () = tokio::time::sleep(poll) => {}
@@ -91,7 +94,6 @@ impl Worker {
             }
         }
         self.leave(driven, drain).await;
-        renewing.abort();
     }
 
     /// Claims and sets off; returns how many.
@@ -146,22 +148,20 @@ impl Worker {
 }
 
 async fn drive(parts: Arc<Parts>, settings: Settings, leases: Arc<Leases>, claimed: Claimed, claimed_at: Instant, drain: Drain) -> Left {
-    let lease = leases.hold(claimed.claim.clone(), claimed.lease, claimed_at);
+    let held = leases.hold(claimed.claim.clone(), claimed.lease, claimed_at);
     let key = &claimed.claim.key;
     let driving = async {
         let adopt = parts.tracing.adopt;
-        let driver = Driver::new(parts, settings, &claimed, lease.clone(), claimed_at, drain)?;
+        let driver = Driver::new(parts, settings, &claimed, held.lease.clone(), claimed_at, drain)?;
         let span = spans::run(driver.run(), claimed.claim.epoch);
         driver.run().task().trace.iter().for_each(|trace| adopt(&span, trace));
         driver.drive().instrument(span).await
     };
-    let left = driving.await.unwrap_or_else(|error| {
+    driving.await.unwrap_or_else(|error| {
         // The claim runs out and counts towards poison: a task that does this every time ends in the dead letters.
         tracing::error!(task = %key.id, %error, source = ?error.source, "a task could not be driven; its claim runs out");
         Left::Lost
-    });
-    leases.let_go(&lease);
-    left
+    })
 }
 
 async fn renew_for_ever(leases: Arc<Leases>, every: Duration) {

@@ -1,7 +1,7 @@
 //! One attempt of a model call, and what follows when it comes to nothing.
 
 use super::{Driver, Flow, Left, Recorded, TURNS_MAX, interrupt::Interrupt};
-use crate::{agent::context, spans};
+use crate::{agent::context, lease::patiently, spans};
 use maniple_core::{
     Result, canonical, estimate,
     event::{Event, ModelFailed, ModelFinished, ModelStarted, Parked},
@@ -74,7 +74,8 @@ impl Driver {
         let prepared = self.prepared()?;
         if self.turns.is_none() {
             let bytes = prepared.contracts.agent().memory.window_tokens.saturating_mul(8) as usize;
-            let turns = self.parts.store.turns(&self.run.task().session(), Some(&self.key.id), TURNS_MAX, bytes).await?;
+            let session = self.run.task().session();
+            let turns = patiently(|| self.parts.store.turns(&session, Some(&self.key.id), TURNS_MAX, bytes)).await?;
             self.turns = Some(turns);
         }
         let call_max = prepared.contracts.agent().limits.call_max_ms.map_or(self.settings.call_times.whole, Duration::from_millis);

@@ -182,6 +182,7 @@ impl Flight {
     /// The next outcome, with all others that are there by then. Not to be asked when empty.
     async fn landed(&mut self) -> Vec<ToolFinished> {
         let first = tokio::select! {
+            biased;
             Some(finished) = self.free.next() => finished,
             Some(finished) = self.once.next() => finished,
             else => return Vec::new(),
