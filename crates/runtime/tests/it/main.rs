@@ -1,0 +1,5 @@
+//! The runtime over the memory store, with paused time: every run end to end, and everything that can befall it.
+
+mod world;
+
+mod failpoints;
