@@ -6,7 +6,6 @@ mod tool_file;
 
 use crate::yaml::Problem;
 use maniple_core::{agent::AgentDefinition, model::ModelName, task::TaskLimits, tool::ToolDefinition};
-use maniple_registry::Catalog;
 use std::path::{Path, PathBuf};
 
 /// The agents and tools of a project, checked.
@@ -41,7 +40,6 @@ impl Project {
     pub fn load(sources: &Sources, limits: &TaskLimits, model: &ModelName) -> Result<Self, Vec<Problem>> {
         let mut project = Self::default();
         let mut problems = Vec::new();
-        let mut agent_texts = Vec::new();
         for file in listed(&sources.tool_folders, &["yaml", "yml"], &mut problems) {
             match text(&file).and_then(|text| tool_file::read(&file, &text)) {
                 Ok(tool) => project.tools.push(tool),
@@ -54,38 +52,15 @@ impl Project {
             sources.agent_files.clone()
         };
         for file in agent_files {
-            let read = text(&file)
-                .map_err(|problem| vec![problem])
-                .and_then(|text| agent_file::read(&file, &text, limits, model).map(|agent| (agent, text)));
-            match read {
-                Ok((agent, text)) => {
-                    agent_texts.push((file, text, agent.clone()));
-                    project.agents.push(agent);
-                }
+            match text(&file).map_err(|problem| vec![problem]).and_then(|text| agent_file::read(&file, &text, limits, model)) {
+                Ok(agent) => project.agents.push(agent),
                 Err(more) => problems.extend(more),
             }
         }
         project.agents.sort_by(|a, b| a.name.cmp(&b.name));
         project.tools.sort_by(|a, b| (&a.name, &a.version).cmp(&(&b.name, &b.version)));
         problems.extend(project.twice());
-        if problems.is_empty() {
-            problems.extend(project.ungranted(&agent_texts));
-        }
         if problems.is_empty() { Ok(project) } else { Err(problems) }
-    }
-
-    /// Tools that agents ask for and nobody defines, in a range that nobody offers. Asked only when every file
-    /// is right by itself: a broken tool file would be told a second time by each of its agents.
-    fn ungranted(&self, agents: &[(PathBuf, String, AgentDefinition)]) -> Vec<Problem> {
-        match Catalog::new(self.tools.clone()) {
-            Ok(catalog) => agents
-                .iter()
-                .filter_map(|(file, text, agent)| {
-                    Some(agent_file::tools_problem(file, text, catalog.resolve(&agent.name, &agent.tools).err()?.to_string()))
-                })
-                .collect(),
-            Err(errors) => errors.into_iter().map(|error| Problem::of_file(Path::new("."), error.to_string())).collect(),
-        }
     }
 
     fn twice(&self) -> Vec<Problem> {

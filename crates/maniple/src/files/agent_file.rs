@@ -94,12 +94,6 @@ pub(super) fn read(file: &Path, text: &str, ceilings: &TaskLimits, default_model
     }
 }
 
-/// A problem of the field `tools`, found only when all tools were known.
-pub(super) fn tools_problem(file: &Path, text: &str, message: String) -> Problem {
-    let front = split(file, text).map_or("", |(front, ..)| front);
-    Problem::of_field(file, front, 2, "tools", message)
-}
-
 /// Front matter, body, and the line on which the body begins.
 fn split<'a>(file: &Path, text: &'a str) -> Result<(&'a str, &'a str, usize), Problem> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);

@@ -22,7 +22,7 @@ const WEB_SEARCH: &str = "name: web_search\nversion: 2.3.0\ndescription: d\nendp
 
 #[test]
 fn the_agent_of_the_contract_is_read_whole() {
-    let read = project(&[("agents/search.md", AGENT), ("tools/web_search.yaml", WEB_SEARCH)]).unwrap();
+    let read = project(&[("agents/search.md", AGENT)]).unwrap();
     let agent = &read.agents[0];
     assert_eq!(
         (agent.name.as_str(), agent.model.as_str(), agent.tools[0].to_string()),
@@ -100,15 +100,14 @@ fn a_broken_template_is_told_at_the_line_that_breaks_it() {
 }
 
 #[test]
-fn a_tool_nobody_defines_and_an_endpoint_that_cannot_work_are_told_at_their_lines() {
-    let agent = "---\ndescription: d\nversion: 1.0.0\ntools: [web_serach, clock@^9, calculator]\n---\nHello.";
-    let agents = told(&[("agents/a.md", agent), ("tools/web_search.yaml", WEB_SEARCH)]);
-    assert!(agents.contains("a.md:4:1") && agents.contains("did you mean `web_search` (2.3.0)?") && agents.contains("`^9`"), "{agents}");
-
+fn an_endpoint_that_cannot_work_is_told_at_its_line() {
     let tool = WEB_SEARCH.replace("http://127.0.0.1:1/x", "http://127.0.0.1:1/{id}");
-    let tools = told(&[("agents/a.md", agent), ("tools/web_search.yaml", &tool)]);
-    assert!(tools.contains("web_search.yaml:4:1") && tools.contains("`id` is no parameter") && !tools.contains("web_serach"), "{tools}");
+    let told = told(&[("tools/web_search.yaml", &tool)]);
+    assert!(told.contains("web_search.yaml:4:1") && told.contains("`id` is no parameter"), "{told}");
+}
 
-    let clock = WEB_SEARCH.replace("web_search", "clock").replace("2.3.0", "1.0.0");
-    assert!(told(&[("tools/clock.yaml", &clock)]).contains("built in"));
+#[test]
+fn an_agent_may_ask_for_a_tool_that_is_registered_later() {
+    let agent = "---\ndescription: d\nversion: 1.0.0\ntools: [later@^9]\n---\nHello.";
+    assert_eq!(project(&[("agents/a.md", agent)]).unwrap().agents[0].tools[0].to_string(), "later@^9");
 }
