@@ -1,6 +1,9 @@
 //! JSON Schema inside bounds: what we compile, we can check in bounded time.
 
+mod work;
+
 use serde_json::Value;
+use work::Work;
 
 /// The most a schema may weigh, as JSON text.
 pub const MAX_BYTES: usize = 64 * 1024;
@@ -12,7 +15,10 @@ const MAX_COMPLAINTS: usize = 5;
 
 /// A compiled schema. References are local, patterns run in linear time, nothing is fetched.
 #[derive(Debug)]
-pub struct Validator(jsonschema::Validator);
+pub struct Validator {
+    compiled: jsonschema::Validator,
+    work: Work,
+}
 
 impl Validator {
     /// Compiles a schema within the bounds, or says what is wrong with it.
@@ -26,6 +32,7 @@ impl Validator {
         }
         let mut objects = 0;
         inspect(schema, 0, &mut objects)?;
+        let work = Work::of(schema)?;
         let draft = match schema.get("$schema").and_then(Value::as_str) {
             Some(uri) if uri.contains("draft-07") => jsonschema::Draft::Draft7,
             Some(uri) if !uri.contains("2020-12") => return Err(format!("`$schema` {uri} is not supported: use 2020-12 or draft-07")),
@@ -35,16 +42,20 @@ impl Validator {
             .with_draft(draft)
             .with_pattern_options(jsonschema::PatternOptions::regex().size_limit(1 << 20).dfa_size_limit(1 << 20))
             .build(schema)
-            .map(Self)
+            .map(|compiled| Self { compiled, work })
             .map_err(|e| e.to_string())
     }
 
     /// `Ok`, or what does not fit, readable for a model: at most five complaints, each with its place.
     pub fn check(&self, value: &Value) -> Result<(), String> {
-        if self.0.is_valid(value) {
+        if self.compiled.is_valid(value) {
             return Ok(());
         }
-        let complaints: Vec<String> = self.0.iter_errors(value).take(MAX_COMPLAINTS).map(|e| complaint(&e)).collect();
+        // The validator answers yes or no in bounded time, but unrolls every alternative to say why.
+        if !self.work.can_explain(value) {
+            return Err("the value does not fit the schema; it nests too deeply in it to say where".into());
+        }
+        let complaints: Vec<String> = self.compiled.iter_errors(value).take(MAX_COMPLAINTS).map(|e| complaint(&e)).collect();
         Err(complaints.join("; "))
     }
 }

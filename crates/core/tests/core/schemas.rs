@@ -1,0 +1,193 @@
+//! Hostile schemas are refused or checked in bounded time and on a bounded stack.
+
+#![allow(clippy::disallowed_methods)] // what takes for ever without its bound is timed, generously
+
+use maniple_core::schema::{MAX_BYTES, MAX_DEPTH, MAX_SUBSCHEMAS, Validator};
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+fn refused(schema: &Value) -> String {
+    Validator::compile(schema).err().unwrap_or_else(|| panic!("compiled: {}", schema.to_string().chars().take(200).collect::<String>()))
+}
+
+/// Arrays in arrays.
+fn nested(depth: usize) -> Value {
+    (0..depth).fold(json!(1), |inner, _| json!([inner]))
+}
+
+/// On the stack of an async worker's thread, so that too deep a recursion ends this test and not only a guess.
+fn on_a_worker(test: impl FnOnce() + Send + 'static) {
+    std::thread::Builder::new().stack_size(2 << 20).spawn(test).unwrap().join().unwrap();
+}
+
+#[test]
+fn a_schema_is_bounded_in_bytes_depth_and_subschemas() {
+    let heavy = json!({ "description": "x".repeat(MAX_BYTES) });
+    assert!(refused(&heavy).contains("at most 65536"), "{}", refused(&heavy));
+    let deep = |depth| (0..depth).fold(json!({}), |inner, _| json!({ "not": inner }));
+    Validator::compile(&deep(MAX_DEPTH)).unwrap();
+    assert!(refused(&deep(MAX_DEPTH + 1)).contains("deeper than 32"));
+    let wide = |count| json!({ "anyOf": vec![json!({}); count] });
+    Validator::compile(&wide(MAX_SUBSCHEMAS - 1)).unwrap();
+    assert!(refused(&wide(MAX_SUBSCHEMAS)).contains("more than 1000"));
+}
+
+#[test]
+fn a_reference_that_is_not_local_is_refused_and_nothing_is_fetched() {
+    for far in ["http://far.test/s", "https://far.test/s#/a", "file:///etc/passwd", "other.json", "//far.test/s", "urn:x:y"] {
+        for keyword in ["$ref", "$dynamicRef"] {
+            let why = refused(&json!({ "properties": { "a": { keyword: far } } }));
+            assert!(why.contains("not local"), "{why}");
+        }
+    }
+    assert!(refused(&json!({ "$ref": "#/nowhere" })).contains("nowhere"));
+}
+
+#[test]
+fn a_schema_inside_cannot_change_what_references_mean() {
+    Validator::compile(&json!({ "$id": "http://far.test/s", "$ref": "#/$defs/a", "$defs": { "a": { "type": "integer" } } })).unwrap();
+    assert!(refused(&json!({ "properties": { "a": { "$id": "http://far.test/s", "$ref": "#" } } })).contains("stands inside"));
+    Validator::compile(&json!({ "properties": { "$id": { "type": "string" } } })).expect("a property may be called so");
+}
+
+#[test]
+fn both_drafts_are_read_and_no_other() {
+    let tuple = json!([1, "a"]);
+    let of = |schema: &str, keyword: &str| json!({ "$schema": schema, keyword: [{ "type": "string" }] });
+    assert!(Validator::compile(&of("http://json-schema.org/draft-07/schema#", "items")).unwrap().check(&tuple).is_err());
+    assert!(Validator::compile(&of("https://json-schema.org/draft/2020-12/schema", "prefixItems")).unwrap().check(&tuple).is_err());
+    assert!(refused(&of("http://json-schema.org/draft-04/schema#", "items")).contains("use 2020-12 or draft-07"));
+    assert!(refused(&json!([])).contains("must be an object"));
+    assert!(refused(&json!({ "type": "nothing" })).contains("nothing"));
+}
+
+#[test]
+fn a_pattern_runs_in_linear_time_or_is_refused() {
+    let began = Instant::now();
+    let validator = Validator::compile(&json!({ "pattern": "^(a+)+$" })).unwrap();
+    validator.check(&json!(format!("{}!", "a".repeat(100_000)))).unwrap_err();
+    for pattern in [r"(?=a)b", r"(a)\1", "(?<!a)b", "a{1000}{1000}{1000}"] {
+        refused(&json!({ "pattern": pattern }));
+    }
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_huge_enum_is_no_burden_and_its_complaint_is_short() {
+    let values: Vec<Value> = (0..10_000).map(|n| json!(n)).collect();
+    let validator = Validator::compile(&json!({ "enum": values })).unwrap();
+    validator.check(&json!(9_999)).unwrap();
+    assert!(validator.check(&json!("x".repeat(100_000))).unwrap_err().len() < 2_000);
+}
+
+#[test]
+fn a_model_reads_at_most_five_complaints_each_with_its_place() {
+    let validator = Validator::compile(&json!({ "items": { "type": "integer" } })).unwrap();
+    let complaint = validator.check(&json!(["a", "b", "c", "d", "e", "f", "g"])).unwrap_err();
+    assert_eq!(complaint.matches("at /").count(), 5, "{complaint}");
+    assert!(complaint.starts_with("at /0: \"a\" is not of type \"integer\""), "{complaint}");
+}
+
+#[test]
+fn a_schema_that_describes_trees_checks_deep_ones_on_a_small_stack() {
+    on_a_worker(|| {
+        for schema in [
+            json!({ "items": { "$ref": "#" } }),
+            json!({ "$defs": { "a b": { "items": { "$ref": "#/%24defs/a%20b" } } }, "$ref": "#/$defs/a%20b" }),
+            json!({ "$defs": { "t": { "anyOf": [{ "type": "integer" }, { "items": { "$ref": "#/$defs/t" } }] } }, "$ref": "#/$defs/t" }),
+            json!({ "$dynamicAnchor": "t", "items": { "$dynamicRef": "#t" } }),
+        ] {
+            let validator = Validator::compile(&schema).unwrap();
+            validator.check(&nested(64)).unwrap();
+            validator.check(&nested(126)).unwrap();
+        }
+        let strict = Validator::compile(&json!({ "type": "array", "items": { "$ref": "#" } })).unwrap();
+        strict.check(&nested(126)).unwrap_err();
+    });
+}
+
+#[test]
+fn a_schema_that_refers_to_itself_without_going_deeper_is_refused() {
+    on_a_worker(|| {
+        for schema in [
+            json!({ "$ref": "#" }),
+            json!({ "allOf": [{ "$ref": "#" }] }),
+            json!({ "not": { "$ref": "#" } }),
+            json!({ "if": { "$ref": "#" }, "then": true }),
+            json!({ "anyOf": [{ "type": "integer" }, { "oneOf": [{ "$ref": "#" }] }] }),
+            json!({ "$defs": { "a": { "$ref": "#/$defs/b" }, "b": { "$ref": "#/$defs/a" } }, "$ref": "#/$defs/a" }),
+            json!({ "$defs": { "a": { "allOf": [{ "$ref": "#/$defs/b" }] }, "b": { "allOf": [{ "$ref": "#/$defs/a" }] } }, "$ref": "#/$defs/a" }),
+            json!({ "$dynamicAnchor": "t", "allOf": [{ "$dynamicRef": "#t" }] }),
+            json!({ "dependentSchemas": { "a": { "$ref": "#" } } }),
+            json!({ "$anchor": "a", "allOf": [{ "$ref": "#a" }] }),
+            json!({ "allOf": [{ "$ref": "#%2FallOf%2F0" }] }),
+            json!({ "$defs": { "u": { "$ref": "#" } }, "items": { "$ref": "#/$defs/u" }, "allOf": [{ "$ref": "#/$defs/u" }] }),
+            json!({ "items": { "allOf": [{ "$ref": "#/items" }] } }),
+        ] {
+            let why = refused(&schema);
+            assert!(why.contains("refers to itself"), "{why}");
+        }
+    });
+}
+
+/// So many definitions, each made of the next; the last is a string.
+fn chain(length: usize, of: impl Fn(Value) -> Value) -> Value {
+    let mut definitions = serde_json::Map::new();
+    for n in 0..length {
+        definitions.insert(format!("d{n}"), of(json!({ "$ref": format!("#/$defs/d{}", n + 1) })));
+    }
+    definitions.insert(format!("d{length}"), json!({ "type": "string" }));
+    json!({ "$defs": definitions, "$ref": "#/$defs/d0" })
+}
+
+#[test]
+fn references_that_double_at_every_turn_are_refused() {
+    let began = Instant::now();
+    for doubled in [
+        |next: Value| json!({ "anyOf": [next, next] }),
+        |next: Value| json!({ "allOf": [next], "not": { "not": next } }),
+        |next: Value| json!({ "properties": { "x": next }, "additionalProperties": next }),
+        |next: Value| json!({ "anyOf": [{ "properties": { "x": next } }, { "items": { "items": next } }] }),
+    ] {
+        let why = refused(&chain(40, doubled));
+        assert!(why.contains("too much work"), "{why}");
+    }
+    on_a_worker(|| {
+        let long = Validator::compile(&chain(900, |next| next)).unwrap();
+        long.check(&json!("a")).unwrap();
+        long.check(&json!(1)).unwrap_err();
+    });
+    Validator::compile(&chain(40, |next| json!({ "properties": { "x": next } }))).unwrap();
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_tree_with_alternatives_at_every_level_takes_bounded_time_however_deep_and_wrong_it_is() {
+    let child = json!({ "type": "object", "properties": { "x": { "$ref": "#" } }, "required": ["x"] });
+    let validator = Validator::compile(&json!({ "anyOf": [child, child, { "const": 1 }] })).unwrap();
+    let tree = |depth: u32, leaf: u32| (0..depth).fold(json!(leaf), |inner, _| json!({ "x": inner }));
+    let began = Instant::now();
+    validator.check(&tree(60, 1)).unwrap();
+    assert!(validator.check(&tree(60, 2)).unwrap_err().contains("too deeply"));
+    assert!(validator.check(&tree(3, 2)).unwrap_err().contains("anyOf"), "a shallow one is explained");
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}
+
+#[test]
+fn types_that_refer_to_each_other_are_no_trouble() {
+    let names = ["add", "mul", "neg", "call", "if", "let", "fn", "list"];
+    let any = json!({ "anyOf": names.map(|name| json!({ "$ref": format!("#/$defs/{name}") })) });
+    let definition = |name: &str| {
+        let members = json!({ "op": { "const": name }, "left": any, "right": any });
+        json!({ "type": "object", "properties": members, "required": ["op"], "additionalProperties": false })
+    };
+    let definitions: serde_json::Map<String, Value> = names.iter().map(|name| ((*name).to_owned(), definition(name))).collect();
+    let validator = Validator::compile(&json!({ "$defs": definitions, "anyOf": any["anyOf"] })).unwrap();
+    let tree = |depth: u32, leaf: &str| {
+        (0..depth).fold(json!({ "op": leaf }), |inner, _| json!({ "op": "add", "left": inner, "right": { "op": "fn" } }))
+    };
+    let began = Instant::now();
+    validator.check(&tree(20, "list")).unwrap();
+    validator.check(&tree(20, "nosuch")).unwrap_err();
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}
