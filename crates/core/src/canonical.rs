@@ -10,6 +10,27 @@ pub fn text<T: Serialize>(value: &T) -> String {
     serde_json_canonicalizer::to_string(value).unwrap_or_default()
 }
 
+/// Canonical text that keeps every digit: RFC 8785 writes integers as doubles, so that two accounts whose
+/// numbers differ in the nineteenth digit would be one. Only for telling values apart, not JSON for others.
+pub fn exact(value: &Value) -> String {
+    text(&keep_digits(value))
+}
+
+fn keep_digits(value: &Value) -> Value {
+    match value {
+        Value::Number(number) => {
+            let integer = number.as_i64().map(i128::from).or(number.as_u64().map(i128::from));
+            match integer {
+                Some(integer) if (integer as f64) as i128 != integer => Value::String(format!("\u{0}{integer}")),
+                _ => value.clone(),
+            }
+        }
+        Value::Array(items) => items.iter().map(keep_digits).collect(),
+        Value::Object(members) => members.iter().map(|(name, member)| (name.clone(), keep_digits(member))).collect(),
+        Value::Null | Value::Bool(_) | Value::String(_) => value.clone(),
+    }
+}
+
 /// SHA-256 of the canonical text, in hex.
 pub fn hash<T: Serialize>(value: &T) -> String {
     hash_bytes(text(value).as_bytes())

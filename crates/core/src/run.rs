@@ -25,7 +25,7 @@ pub use takeover::take_over;
 pub use transcript::Piece;
 
 use crate::{
-    Error, Result, Time, canonical,
+    Error, Result, Time,
     event::{Event, ModelFailed, ModelFinished, Started, StoredEvent, ToolFinished, ToolStarted, ToolStatus},
     message::ToolCall,
     model::FaultKind,
@@ -98,6 +98,9 @@ impl Run {
         let Event::Accepted(task) = first.event()? else {
             return Err(Error::internal("the journal does not begin with task.accepted"));
         };
+        if first.seq != 1 {
+            return Err(Error::internal(format!("the journal begins with event {}", first.seq)));
+        }
         let mut run = Self {
             task,
             accepted_at: first.at,
@@ -161,7 +164,7 @@ impl Run {
             }
             Event::ModelFinished(reply) => {
                 self.progress.steps_used += 1;
-                self.progress.tokens_used += reply.usage.total();
+                self.progress.tokens_used = self.progress.tokens_used.saturating_add(reply.usage.total());
                 self.progress.tool_calls += reply.calls.len() as u32;
                 self.progress.model = Some(reply.model.clone());
                 if let Some(cost) = reply.cost_usd {
@@ -175,7 +178,7 @@ impl Run {
                 call.finished = Some(finished.clone());
                 call.interrupted = false;
                 if let (ToolStatus::InDoubt, Some(started)) = (finished.status, &call.started) {
-                    let doubt = (started.name.clone(), canonical::text(&started.arguments));
+                    let doubt = calls::itself(&started.name, &started.arguments);
                     self.doubted.insert(doubt);
                 }
             }

@@ -10,9 +10,10 @@ use std::{fmt, time::Duration};
 pub struct Time(pub i64);
 
 impl Time {
-    /// The moment `by` later.
+    /// The moment `by` later; at most the last one that RFC 3339 can write.
     pub fn plus(self, by: Duration) -> Self {
-        Self(self.0.saturating_add(by.as_millis().min(i64::MAX as u128) as i64))
+        let later = self.0.saturating_add(by.as_millis().min(i64::MAX as u128) as i64);
+        Self(later.min(jiff::Timestamp::MAX.as_second() * 1_000))
     }
     /// How long from `earlier` until this moment; zero if it is not earlier.
     pub fn since(self, earlier: Time) -> Duration {

@@ -9,7 +9,7 @@ use crate::{
     tool::{Effect, ToolDefinition},
 };
 use serde_json::Value;
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 /// What to record before acting, and then what to send.
 #[derive(Debug, Default)]
@@ -22,8 +22,8 @@ pub struct Plan {
 
 /// How many times in a row the same call had the same result.
 pub(super) struct Repeats {
-    /// As of the last call of the run.
-    pub ends: u32,
+    /// The most that any call of the run came to.
+    pub most: u32,
     /// For every finished call, in order: (step, index, times so far).
     pub each: Vec<(u32, u32, u32)>,
 }
@@ -35,6 +35,7 @@ impl Run {
     pub fn plan(&self, contracts: &Contracts, room: usize) -> Plan {
         let mut plan = Plan::default();
         let Some(step) = self.steps().last() else { return plan };
+        let doubted = newly_doubted(step);
         for (index, call) in step.calls.iter().enumerate().filter(|(_, call)| call.finished.is_none()) {
             match &call.started {
                 Some(started) if call.interrupted => match started.effect {
@@ -43,7 +44,7 @@ impl Run {
                     Effect::Pure | Effect::Idempotent => {}
                 },
                 Some(_) => {}
-                None => match self.admit(step, index, call, contracts) {
+                None => match self.admit(step, index, call, contracts, &doubted) {
                     Err(why) => plan.record.push(Event::ToolFinished(refusal(index, call, why))),
                     Ok(started) if plan.send.len() < room => {
                         plan.record.push(Event::ToolStarted(started.clone()));
@@ -67,7 +68,14 @@ impl Run {
         doubt(started)
     }
 
-    fn admit(&self, step: &Step, index: usize, call: &Call, contracts: &Contracts) -> Result<ToolStarted, String> {
+    fn admit(
+        &self,
+        step: &Step,
+        index: usize,
+        call: &Call,
+        contracts: &Contracts,
+        newly_doubted: &HashSet<(String, String)>,
+    ) -> Result<ToolStarted, String> {
         let reply_was_cut = step.reply.as_ref().is_some_and(|reply| reply.finish_reason == FinishReason::Length);
         if reply_was_cut {
             return Err("your answer was cut at its length limit, so this call was not made; make it again, shorter".into());
@@ -82,7 +90,8 @@ impl Run {
         })?;
         let arguments = arguments(&call.asked.arguments)?;
         validator.check(&arguments).map_err(|complaint| format!("the arguments do not fit the tool's parameters: {complaint}"))?;
-        if self.doubted.contains(&(name.clone(), canonical::text(&arguments))) {
+        let itself = itself(name, &arguments);
+        if self.doubted.contains(&itself) || newly_doubted.contains(&itself) {
             return Err("this very call may already have happened; it will not be made again in this task".into());
         }
         Ok(self.started_call(step, index, tool, arguments))
@@ -103,30 +112,44 @@ impl Run {
 
     /// Counts equal calls with equal results in a row; what was taken over does not count.
     pub(super) fn repeats(&self, contracts: &Contracts) -> Repeats {
-        let mut repeats = Repeats { ends: 0, each: Vec::new() };
+        let mut repeats = Repeats { most: 0, each: Vec::new() };
+        let mut times = 0;
         let mut last: Option<(&str, String, &ToolFinished)> = None;
         for step in &self.steps[self.taken..] {
             for (index, call) in step.calls.iter().enumerate() {
                 let Some(finished) = &call.finished else { continue };
                 let polls = contracts.tool(&call.asked.name).is_some_and(|(tool, _)| tool.poll);
                 if polls {
-                    (repeats.ends, last) = (0, None);
+                    (times, last) = (0, None);
                     continue;
                 }
-                let arguments = arguments(&call.asked.arguments).map_or_else(|_| call.asked.arguments.clone(), |a| canonical::text(&a));
+                let arguments = arguments(&call.asked.arguments).map_or_else(|_| call.asked.arguments.clone(), |a| canonical::exact(&a));
                 let same = last.as_ref().is_some_and(|(name, earlier, outcome)| {
                     *name == call.asked.name
                         && *earlier == arguments
                         && outcome.status == finished.status
                         && outcome.result == finished.result
                 });
-                repeats.ends = if same { repeats.ends + 1 } else { 1 };
-                repeats.each.push((step.number, index as u32, repeats.ends));
+                times = if same { times + 1 } else { 1 };
+                repeats.most = repeats.most.max(times);
+                repeats.each.push((step.number, index as u32, times));
                 last = Some((&call.asked.name, arguments, finished));
             }
         }
         repeats
     }
+}
+
+/// What makes a call the very same call: its tool and its arguments, however they are spelled.
+pub(super) fn itself(name: &str, arguments: &Value) -> (String, String) {
+    (name.to_owned(), canonical::exact(arguments))
+}
+
+/// Calls of the step that this plan puts in doubt: their twins further on must not be sent beside them.
+fn newly_doubted(step: &Step) -> HashSet<(String, String)> {
+    let interrupted = step.calls.iter().filter(|call| call.interrupted && call.finished.is_none());
+    let started = interrupted.filter_map(|call| call.started.as_ref()).filter(|started| started.effect == Effect::AtMostOnce);
+    started.map(|started| itself(&started.name, &started.arguments)).collect()
 }
 
 /// What a model wrote as arguments; nothing at all counts as no arguments.

@@ -62,7 +62,8 @@ impl Run {
             None => self.ask(1, contracts),
             Some(step) => match &step.reply {
                 None => self.ask(step.number, contracts),
-                Some(reply) if reply.calls.is_empty() => self.answered(step, contracts),
+                // A refusal is final: calls that stand before it may be half a thought.
+                Some(reply) if reply.calls.is_empty() || reply.finish_reason == FinishReason::Refusal => self.answered(step, contracts),
                 Some(_) => self.called(step, contracts),
             },
         }
@@ -128,7 +129,7 @@ impl Run {
         }
     }
 
-    /// The model answered without asking for tools.
+    /// The model answered without asking for tools, or refused.
     fn answered(&self, step: &Step, contracts: &Contracts) -> Next {
         let Some(reply) = &step.reply else { return self.ask(step.number, contracts) };
         if reply.finish_reason == FinishReason::Refusal && !self.over_budget() {
@@ -166,7 +167,7 @@ impl Run {
         if step.calls.iter().any(|call| call.finished.is_none()) {
             return Next::Call;
         }
-        if self.repeats(contracts).ends >= REPEATS_END {
+        if self.repeats(contracts).most >= REPEATS_END {
             let detail = format!("the model made the same call with the same result {REPEATS_END} times in a row");
             return Next::End(Ending { output: self.best_output(), ..Ending::failed(ErrorCode::RepeatedCalls, detail) });
         }

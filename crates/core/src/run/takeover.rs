@@ -1,8 +1,8 @@
 //! A retry takes over the failed task's record.
 
-use super::{Call, Step};
+use super::{Call, Step, calls};
 use crate::{
-    Error, Result, canonical,
+    Error, Result,
     event::{StoredEvent, TakenOver, TakenStep, ToolStatus},
 };
 
@@ -54,5 +54,5 @@ fn call_of(step: &mut Step, index: u32) -> Result<&mut Call> {
 pub(super) fn doubts(steps: &[Step]) -> Vec<(String, String)> {
     let calls = steps.iter().flat_map(|step| &step.calls);
     let doubted = calls.filter(|call| call.finished.as_ref().is_some_and(|finished| finished.status == ToolStatus::InDoubt));
-    doubted.filter_map(|call| call.started.as_ref()).map(|started| (started.name.clone(), canonical::text(&started.arguments))).collect()
+    doubted.filter_map(|call| call.started.as_ref()).map(|started| calls::itself(&started.name, &started.arguments)).collect()
 }
