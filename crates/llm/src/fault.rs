@@ -189,3 +189,6 @@ impl Said {
         self.code_has(&CODES) || self.says(&PHRASES)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -211,3 +211,6 @@ impl Provider {
         fault::explain(fault, &self.name, &self.key_hint, self.api_key.as_ref().map(ExposeSecret::expose_secret))
     }
 }
+
+#[cfg(test)]
+mod tests;

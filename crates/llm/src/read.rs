@@ -107,3 +107,45 @@ async fn next<E: Display>(
     }
     Ok(Some(chunk))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{openai, request};
+    use futures::stream;
+    use tokio::time::Instant;
+
+    /// A body that says `:` every `seconds`, for ever.
+    fn drip(seconds: u64) -> impl Stream<Item = Result<Bytes, String>> {
+        stream::unfold((), move |()| async move {
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+            Some((Ok(Bytes::from_static(b":\n")), ()))
+        })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_above_the_time_between_chunks_is_a_time_out() {
+        let (request, begun) = (request("hi"), Instant::now());
+        let fault = events(drip(31), openai(), &request, &mut |_| {}).await.expect_err("late");
+        assert_eq!((fault.kind, begun.elapsed()), (FaultKind::TimedOut, Duration::from_secs(30)));
+        let lasting = tokio::time::timeout(Duration::from_secs(3600), events(drip(29), openai(), &request, &mut |_| {})).await;
+        assert!(lasting.is_err(), "a server that shows life is waited for, until the whole call ends");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_lingers_after_its_last_event_holds_nobody_up() {
+        let whole = Bytes::from_static(include_bytes!("../golden/openai/tool-call.sse"));
+        let body = stream::iter([Ok(whole)]).chain(drip(25));
+        let begun = Instant::now();
+        let reply = events(body, openai(), &request("hi"), &mut |_| {}).await.expect("a reply");
+        assert_eq!((reply.calls.len(), begun.elapsed() <= TAIL * 2), (2, true));
+    }
+
+    #[tokio::test]
+    async fn an_error_body_is_read_as_far_as_it_comes() {
+        let body = stream::iter([Ok(Bytes::from_static(b"half")), Err("cut")]);
+        assert_eq!(error_text(body, Duration::from_secs(1)).await, "half");
+        let endless = stream::repeat_with(|| Ok::<_, String>(Bytes::from(vec![b'x'; 1000])));
+        assert_eq!(error_text(endless, Duration::from_secs(1)).await.len(), fault::MAX_ERROR_BODY_BYTES);
+    }
+}

@@ -1,0 +1,78 @@
+//! Rows that providers were seen to answer, and the parts of a fault.
+
+use super::*;
+
+fn kind(status: u16, waits: bool, body: &str) -> FaultKind {
+    of_status(status, waits.then_some(Duration::from_secs(1)), body).kind
+}
+
+#[test]
+fn money_and_rate_limits_are_told_apart_by_what_helps() {
+    let gemini = r#"[{"error":{"code":429,"message":"You exceeded your current quota, please check your plan and billing details.","status":"RESOURCE_EXHAUSTED"}}]"#;
+    let tpm = r#"{"error":{"message":"Rate limit reached. You can increase it by adding a payment method at https://x/billing.","type":"tokens","code":"rate_limit_exceeded"}}"#;
+    let spend = r#"{"type":"error","error":{"type":"rate_limit_error","message":"This would exceed your monthly spend limit"}}"#;
+    assert_eq!(kind(429, false, gemini), FaultKind::Money);
+    assert_eq!(kind(429, true, gemini), FaultKind::Throttled, "it says when to come back");
+    assert_eq!(kind(429, false, tpm), FaultKind::Throttled, "it names a rate limit");
+    assert_eq!(kind(429, true, spend), FaultKind::Money);
+    assert_eq!(kind(429, true, r#"{"error":{"code":"insufficient_quota"}}"#), FaultKind::Money);
+    assert_eq!(kind(400, false, r#"{"error":"give me credit for the billing form"}"#), FaultKind::Invalid);
+}
+
+#[test]
+fn a_window_is_recognised_in_any_wording_and_a_mere_500_is_not() {
+    for (status, body) in [
+        (400, r#"{"error":{"code":400,"message":"the request exceeds the available context size","type":"exceed_context_size_error"}}"#),
+        (400, r#"{"object":"error","message":"This model's maximum context length is 4096 tokens","code":400}"#),
+        (422, r#"{"error":"Input is too long for requested model"}"#),
+        (500, r#"{"error":{"code":500,"message":"the request exceeds the available context size"}}"#),
+    ] {
+        assert_eq!(kind(status, false, body), FaultKind::ContextTooLong, "{body}");
+    }
+    assert_eq!(kind(500, false, r#"{"error":{"code":500,"message":"Failed to parse input"}}"#), FaultKind::Overloaded);
+    assert_eq!(kind(429, false, r#"{"error":{"message":"context window requests per minute"}}"#), FaultKind::Throttled);
+}
+
+#[test]
+fn the_reason_is_found_in_any_shape() {
+    for body in [
+        r#"{"error":{"message":"why","code":7}}"#,
+        r#"{"error":"why"}"#,
+        r#"{"message":"why","object":"error"}"#,
+        r#"{"detail":"why"}"#,
+        r#"[{"error":{"message":"why"}}]"#,
+        r#""why""#,
+        " why\n",
+    ] {
+        assert_eq!(of_status(400, None, body).message, "HTTP 400: why", "{body}");
+    }
+    assert_eq!(of_status(400, None, "").message, "HTTP 400: no reason given");
+    assert_eq!(of_status(400, None, r#"{"errors":[1]}"#).message, r#"HTTP 400: {"errors":[1]}"#);
+}
+
+#[test]
+fn retry_after_is_seconds_or_a_date_and_never_absurd() {
+    let now = "2026-11-22T10:00:00Z".parse().expect("a time");
+    let seconds = |n| Some(Duration::from_secs(n));
+    for (header, wait) in [
+        ("7", seconds(7)),
+        (" 0 ", seconds(0)),
+        ("1.5", Some(Duration::from_millis(1500))),
+        ("Sun, 22 Nov 2026 10:01:00 GMT", seconds(60)),
+        ("Sun, 22 Nov 2026 09:00:00 GMT", seconds(0)),
+        ("99999999999999999999", seconds(86_400)),
+        ("inf", seconds(86_400)),
+        ("-1", None),
+        ("NaN", None),
+        ("soon", None),
+    ] {
+        assert_eq!(retry_after(header, now), wait, "{header}");
+    }
+}
+
+#[test]
+fn a_secret_that_a_cut_would_leave_in_halves_is_gone_before_the_cut() {
+    let said = format!("{}secret-key", "x".repeat(MAX_MESSAGE_BYTES - 12));
+    let fault = explain(Fault::new(FaultKind::Overloaded, said), "lab", "", Some("secret-key"));
+    assert!(fault.message.len() <= MAX_MESSAGE_BYTES && !fault.message.contains("secret"), "{}", fault.message);
+}

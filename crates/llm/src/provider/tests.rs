@@ -1,0 +1,97 @@
+//! Which provider a name gets, and what a missing key says.
+
+use crate::{Api, Line, MaxTokensField, ProviderSettings, Providers, Scripted, fixture::request};
+use maniple_core::{
+    Kind,
+    model::{FaultKind, ModelName},
+    ports::{Models, Price},
+};
+
+fn name(text: &str) -> ModelName {
+    ModelName::parse(text).expect("a name")
+}
+fn with(settings: Vec<ProviderSettings>) -> maniple_core::Result<Providers> {
+    Providers::with_environment(settings, |_| None)
+}
+
+#[tokio::test]
+async fn a_missing_key_is_found_out_by_the_first_call_and_names_what_to_set() {
+    let providers = with(vec![]).expect("no settings are good settings");
+    for (model, variable) in [("openai/gpt-5-mini", "OPENAI_API_KEY"), ("anthropic/claude-haiku", "ANTHROPIC_API_KEY")] {
+        let model = providers.model(&name(model)).expect("a model");
+        let fault = model.call(&request("hi"), &mut |_| {}).await.expect_err("no key");
+        assert_eq!(fault.kind, FaultKind::Denied);
+        assert!(fault.message.contains(&format!("there is no API key: set {variable}")), "{fault}");
+    }
+}
+
+#[tokio::test]
+async fn the_demo_and_a_script_answer_under_their_names() {
+    let script = Scripted::new([Line::text("scripted")]);
+    let providers = with(vec![ProviderSettings::new("test", Api::Scripted(script.clone()))]).expect("good settings");
+    let said = providers.model(&name("test/any/thing")).expect("a model").call(&request("hi"), &mut |_| {}).await;
+    assert_eq!(said.expect("a reply").text.as_deref(), Some("scripted"));
+    assert_eq!(script.calls(), 1);
+    let demo = providers.model(&name("demo/demo")).expect("a model").call(&request("hi"), &mut |_| {}).await;
+    assert!(demo.expect("a reply").text.expect("words").starts_with(crate::demo::PREFIX));
+    let anything: std::sync::Arc<dyn Models> = std::sync::Arc::new(script);
+    assert!(anything.model(&name("openai/gpt-5-mini")).is_ok());
+}
+
+#[test]
+fn an_unknown_provider_names_the_known_ones() {
+    let error = with(vec![]).expect("good").model(&name("opnai/gpt")).err().expect("unknown");
+    assert_eq!(error.kind, Kind::Invalid);
+    assert!(error.message.contains("`opnai`") && error.message.contains("anthropic, demo, ollama, openai"), "{error}");
+}
+
+#[test]
+fn bad_settings_say_which_field() {
+    for url in ["localhost:11434/v1", "ftp://a/b", "", "http://"] {
+        let mut lab = ProviderSettings::new("lab", Api::OpenAi);
+        lab.base_url = Some(url.into());
+        assert_eq!(with(vec![lab]).err().expect(url).field.as_deref(), Some("models.lab.base_url"), "{url}");
+    }
+    assert!(with(vec![ProviderSettings::new("a/b", Api::Demo)]).is_err());
+}
+
+#[test]
+fn prices_are_those_configured() {
+    let price = Price { input: 1.0, cached_input: 0.1, output: 4.0 };
+    let mut lab = ProviderSettings::new("lab", Api::Demo);
+    lab.prices.insert("big/one".into(), price);
+    let providers = with(vec![lab]).expect("good");
+    assert_eq!(providers.price(&name("lab/big/one")), Some(price));
+    assert_eq!(providers.price(&name("lab/other")), None);
+    assert_eq!(providers.price(&name("nobody/other")), None);
+}
+
+#[test]
+fn addresses_keys_and_dialects_follow_from_the_settings() {
+    use super::{Provider, RemoteApi};
+    use secrecy::ExposeSecret;
+    let settle = |name: &str, api, base: Option<&str>, field| {
+        let mut settings = ProviderSettings::new(name, Api::OpenAi);
+        settings.base_url = base.map(str::to_owned);
+        settings.max_tokens_field = field;
+        Provider::settle(&settings, api, |variable| Some(format!(" {variable}-value\n"))).expect("good")
+    };
+    let openai = settle("openai", RemoteApi::OpenAi, None, None);
+    assert_eq!(
+        (openai.url.as_str(), openai.dialect.max_tokens),
+        ("https://api.openai.com/v1/chat/completions", MaxTokensField::MaxCompletionTokens)
+    );
+    assert_eq!(openai.api_key.as_ref().map(|key| key.expose_secret()), Some("OPENAI_API_KEY-value"));
+    let lab = settle("lab", RemoteApi::OpenAi, Some("http://127.0.0.1:9100/v1/"), None);
+    assert_eq!((lab.url.as_str(), lab.dialect.max_tokens), ("http://127.0.0.1:9100/v1/chat/completions", MaxTokensField::MaxTokens));
+    assert!(lab.api_key.is_none() && !lab.needs_key);
+    let other = settle("lab", RemoteApi::OpenAi, Some("https://notopenai.com/v1"), Some(MaxTokensField::MaxCompletionTokens));
+    assert_eq!(
+        (other.dialect.max_tokens, other.needs_key, other.dialect.schema_beside_tools),
+        (MaxTokensField::MaxCompletionTokens, false, false)
+    );
+    for base in ["https://a.example", "https://a.example/v1"] {
+        assert_eq!(settle("x", RemoteApi::Anthropic, Some(base), None).url, "https://a.example/v1/messages");
+    }
+    assert!(!format!("{openai:?}").contains("OPENAI_API_KEY-value"), "a key is never printed");
+}
