@@ -245,7 +245,7 @@ pub const STORED_RESULT_BYTES: usize = 1 << 20;
 /// The most of a tool's result that a model is shown, in bytes.
 pub const SHOWN_RESULT_BYTES: usize = 16 << 10;
 
-/// A result as the model reads it: text as it is, anything else as JSON, cut to 16 KiB with a note.
+/// A result as the model reads it: text as it is, anything else as JSON, at most 16 KiB with the note that it was cut.
 pub fn shown(result: &Value) -> String {
     let text = match result {
         Value::String(text) => text.clone(),
@@ -254,7 +254,8 @@ pub fn shown(result: &Value) -> String {
     if text.len() <= SHOWN_RESULT_BYTES {
         return text;
     }
-    let mut end = SHOWN_RESULT_BYTES;
+    const NOTE_BYTES: usize = 64;
+    let mut end = SHOWN_RESULT_BYTES - NOTE_BYTES;
     while !text.is_char_boundary(end) {
         end -= 1;
     }
