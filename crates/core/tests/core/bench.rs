@@ -15,7 +15,6 @@ use maniple_core::{
 };
 use semver::Version;
 use serde_json::{Map, Value, json};
-use std::sync::Arc;
 
 pub const ACCEPTED: Time = Time(1_790_000_000_000);
 
@@ -124,23 +123,20 @@ impl Bench {
         bench
     }
 
-    /// Appends facts as a store does, tells the live run, and compares it with a folded one after each.
+    /// Tells the live run facts, appends them as a store does, and compares with a folded run after each.
     pub fn record(&mut self, facts: &[(u32, Event)]) {
-        let before = self.journal.len() as u64;
-        let events: Vec<_> =
-            facts.iter().zip(before + 1..).map(|((step, fact), seq)| Arc::new(stored(seq, self.now, *step, fact))).collect();
-        self.live.recorded(&events, facts).unwrap();
-        for event in &events {
-            self.journal.push(StoredEvent::clone(event));
-            Run::fold(&self.journal).expect("every prefix of a journal folds");
+        for (step, fact) in facts {
+            self.live.tell(self.now, *step, fact).unwrap();
+            self.journal.push(stored(self.journal.len() as u64 + 1, self.now, *step, fact));
+            self.compare();
         }
-        self.compare();
+        self.live.recorded(self.journal.len() as u64);
+        assert_eq!(self.live.seq(), self.folded().seq());
     }
 
     fn compare(&self) {
         let folded = self.folded();
         assert_eq!(folded.seq(), self.journal.len() as u64);
-        assert_eq!(self.live.seq(), folded.seq());
         assert_eq!(self.live.next(self.now, self.known()), folded.next(self.now, self.known()), "live and folded decide alike");
         assert_eq!(self.live.transcript(&self.contracts), folded.transcript(&self.contracts));
         assert_eq!(self.live.progress(), folded.progress());
@@ -152,7 +148,7 @@ impl Bench {
     }
 
     fn folded(&self) -> Run {
-        let mut run = Run::fold(&self.journal).unwrap();
+        let mut run = Run::fold(&self.journal).expect("every prefix of a journal folds");
         for signal in &self.unread {
             run.signalled(signal);
         }
@@ -186,7 +182,7 @@ impl Bench {
         }
     }
 
-    /// The store ends the task: it makes the final event, whose fact the holder does not hand in.
+    /// The store ends the task: it makes the final event.
     pub fn end(&mut self) -> Ending {
         let ending = self.ending();
         let task = self.live.task();
@@ -202,10 +198,7 @@ impl Bench {
             waiting_for: None,
         };
         let event = Event::ended(header.finished(&ending, self.now));
-        let event = Arc::new(stored(self.journal.len() as u64 + 1, self.now, self.live.step_number(), &event));
-        self.live.recorded(&[Arc::clone(&event)], &[]).unwrap();
-        self.journal.push(StoredEvent::clone(&event));
-        self.compare();
+        self.record(&[(self.live.step_number(), event)]);
         assert_eq!(self.next(), Next::Nothing);
         ending
     }

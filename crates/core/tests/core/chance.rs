@@ -107,7 +107,9 @@ impl Life<'_> {
                 bench.live.signalled(&cancel);
             }
             match bench.next() {
-                Next::Start => drop(bench.start()),
+                Next::Start => {
+                    bench.start();
+                }
                 Next::Ask(ask) => {
                     self.asked.insert(ask.step);
                     assert_eq!(ask.last, self.asked.len() == bench.live.task().max_steps as usize);

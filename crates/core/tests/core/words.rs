@@ -320,6 +320,13 @@ fn a_model_is_shown_sixteen_kibibytes_of_a_result_cut_between_characters() {
     assert_eq!(shown(&json!({ "a": [1] })), r#"{"a":[1]}"#);
     let fits = "x".repeat(SHOWN_RESULT_BYTES);
     assert_eq!(shown(&json!(fits)), fits);
-    let text = shown(&json!(format!("{}é", "x".repeat(SHOWN_RESULT_BYTES - 1))));
-    assert!(text.ends_with("\n(cut: the first 16383 of 16385 bytes)"), "{}", &text[16_380..]);
+    for length in [SHOWN_RESULT_BYTES + 2, 1 << 20] {
+        for offset in ["", "x"] {
+            let long = format!("{offset}{}", "é".repeat(length / 2));
+            let text = shown(&json!(long));
+            let (kept, note) = text.split_once('\n').unwrap();
+            assert!(text.len() <= SHOWN_RESULT_BYTES && long.starts_with(kept), "the note included");
+            assert_eq!(note, format!("(cut: the first {} of {} bytes)", kept.len(), long.len()));
+        }
+    }
 }
