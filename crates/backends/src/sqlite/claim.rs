@@ -1,0 +1,163 @@
+//! Handing out work: claim, renew, release.
+
+use super::{
+    State,
+    failure::Refusal,
+    row::{self, Row},
+    signal,
+    writer::Tx,
+};
+use crate::rules;
+use maniple_core::{
+    AgentName, Result, Tenant, Time,
+    ports::{Claim, Claimed, Renewal},
+    signal::SignalKind,
+};
+use rusqlite::OptionalExtension;
+use std::collections::VecDeque;
+
+/// A journal longer than this is read by a reader after the commit, not by the writer.
+const SHORT: i64 = 16;
+
+/// A claim whose journal is still to be read.
+pub(super) struct HandedOut {
+    pub(super) claimed: Claimed,
+    pub(super) number: i64,
+    pub(super) journal_missing: bool,
+}
+
+pub(super) fn claim(tx: &mut Tx, agents: &[AgentName], limit: usize) -> Result<Vec<HandedOut>, Refusal> {
+    let limit = limit.min(rules::CLAIM_MAX);
+    let mut handed_out = Vec::new();
+    let mut below = i64::MAX;
+    while handed_out.len() < limit {
+        let Some(priority) = top(tx, agents, below)? else { break };
+        for (tenant, number) in in_turn(tx, agents, priority, limit - handed_out.len())? {
+            handed_out.push(hand_out(tx, number)?);
+            tx.turns.served(agents, priority as u8, tenant);
+        }
+        below = priority;
+    }
+    Ok(handed_out)
+}
+
+/// The highest priority of a ready task, below one that is done with.
+fn top(tx: &Tx, agents: &[AgentName], below: i64) -> rusqlite::Result<Option<i64>> {
+    let mut top = None;
+    for agent in agents {
+        let mut select = tx.db.prepare_cached("SELECT max(priority) FROM tasks WHERE state = 2 AND agent = ?1 AND priority < ?2")?;
+        top = top.max(select.query_row((agent.as_str(), below), |row| row.get(0))?);
+    }
+    Ok(top)
+}
+
+/// The next tasks of one priority: tenants in turn, of each the lowest place first.
+fn in_turn(tx: &Tx, agents: &[AgentName], priority: i64, limit: usize) -> Result<Vec<(Tenant, i64)>, Refusal> {
+    let mut queues = VecDeque::new();
+    for tenant in tenants(tx, agents, priority, limit)? {
+        queues.push_back((Tenant::parse(&tenant)?, queue(tx, agents, priority, &tenant, limit)?));
+    }
+    let mut picked = Vec::new();
+    while picked.len() < limit {
+        let Some((tenant, mut places)) = queues.pop_front() else { break };
+        if let Some(number) = places.pop_front() {
+            picked.push((tenant.clone(), number));
+            queues.push_back((tenant, places));
+        }
+    }
+    Ok(picked)
+}
+
+/// Beyond every tenant's name.
+const END: &str = "~";
+
+/// The tenants that have ready tasks of that priority, once around from the one served last.
+fn tenants(tx: &Tx, agents: &[AgentName], priority: i64, limit: usize) -> rusqlite::Result<Vec<String>> {
+    let last = tx.turns.last(agents, priority as u8).map_or("", Tenant::as_str);
+    let mut found: Vec<String> = Vec::new();
+    for (from, to) in [(last, END), ("", last)] {
+        let mut after = from.to_owned();
+        while found.len() < limit {
+            let Some(tenant) = next_tenant(tx, agents, priority, &after, to)? else { break };
+            found.push(tenant.clone());
+            after = tenant;
+        }
+    }
+    Ok(found)
+}
+
+/// The first tenant after `after`, up to and with `to`, that has a ready task of that priority.
+fn next_tenant(tx: &Tx, agents: &[AgentName], priority: i64, after: &str, to: &str) -> rusqlite::Result<Option<String>> {
+    let mut first: Option<String> = None;
+    for agent in agents {
+        let mut select = tx.db.prepare_cached(
+            "SELECT tenant FROM tasks WHERE state = 2 AND agent = ?1 AND priority = ?2 AND tenant > ?3 AND tenant <= ?4 ORDER BY tenant LIMIT 1",
+        )?;
+        let found: Option<String> = select.query_row((agent.as_str(), priority, after, to), |row| row.get(0)).optional()?;
+        first = first.into_iter().chain(found).min();
+    }
+    Ok(first)
+}
+
+/// A tenant's ready tasks of that priority, lowest place first.
+fn queue(tx: &Tx, agents: &[AgentName], priority: i64, tenant: &str, limit: usize) -> rusqlite::Result<VecDeque<i64>> {
+    let mut places: Vec<(i64, i64)> = Vec::new();
+    for agent in agents {
+        let mut select = tx.db.prepare_cached(
+            "SELECT place, row FROM tasks WHERE state = 2 AND agent = ?1 AND priority = ?2 AND tenant = ?3 ORDER BY place LIMIT ?4",
+        )?;
+        let found = select.query_map((agent.as_str(), priority, tenant, limit as i64), |row| Ok((row.get(0)?, row.get(1)?)))?;
+        for place in found {
+            places.push(place?);
+        }
+    }
+    places.sort_unstable();
+    Ok(places.into_iter().take(limit).map(|(_, row)| row).collect())
+}
+
+fn hand_out(tx: &mut Tx, number: i64) -> Result<HandedOut, Refusal> {
+    let mut row = row::fetch(tx.db, number)?;
+    row.epoch += 1;
+    row.header.started_at.get_or_insert(tx.now);
+    let mut update = tx.db.prepare_cached("UPDATE tasks SET state = 3, epoch = ?2, started_at = ?3, progressed = 0, due = NULL WHERE row = ?1")?;
+    update.execute((number, row.epoch, row.header.started_at.map(|Time(ms)| ms)))?;
+    row::lease(tx, &row);
+    let journal_missing = row.last_seq > SHORT;
+    let journal = if journal_missing { Vec::new() } else { row::events(tx.db, number, 0, SHORT as usize)? };
+    let mut earlier = tx.db.prepare_cached("SELECT 1 FROM tasks WHERE tenant = ?1 AND agent = ?2 AND session = ?3 AND place < ?4 LIMIT 1")?;
+    let [tenant, agent, session] = row.session();
+    let has_history = earlier.exists((tenant, agent, session, row.place))?;
+    let claimed = Claimed {
+        claim: Claim { key: row.key(), epoch: row.epoch as u64 },
+        lease: rules::LEASE,
+        now: tx.now,
+        created_at: row.header.created_at,
+        journal: journal.into_iter().map(|(_, event)| event).collect(),
+        signals: if row.signals > 0 { signal::unread(tx.db, number)? } else { Vec::new() },
+        has_history,
+    };
+    Ok(HandedOut { claimed, number, journal_missing })
+}
+
+/// The task, if this claim holds.
+pub(super) fn held(tx: &Tx, claim: &Claim) -> Result<Option<Row>, Refusal> {
+    let row = row::find(tx.db, &claim.key)?;
+    Ok(row.filter(|row| row.state == State::Running && row.epoch as u64 == claim.epoch))
+}
+
+pub(super) fn renew(tx: &mut Tx, claim: &Claim) -> Result<Renewal, Refusal> {
+    let Some(row) = held(tx, claim)? else { return Ok(Renewal::Lost) };
+    row::lease(tx, &row);
+    let signals = if row.signals > 0 { signal::unread(tx.db, row.number)? } else { Vec::new() };
+    let mut kinds: Vec<SignalKind> = signals.iter().map(|signal| signal.kind).collect();
+    kinds.sort_unstable_by_key(|kind| kind.as_str());
+    kinds.dedup();
+    Ok(Renewal::Held(kinds))
+}
+
+pub(super) fn release(tx: &mut Tx, claim: &Claim) -> Result<(), Refusal> {
+    if let Some(mut row) = held(tx, claim)? {
+        row::make_ready(tx, &mut row)?;
+    }
+    Ok(())
+}

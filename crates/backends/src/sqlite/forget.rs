@@ -1,0 +1,83 @@
+//! What goes: conversations that are erased, tasks past their time, and what nobody needs any more.
+
+use super::{create, failure::Refusal, writer::Tx};
+use crate::rules;
+use maniple_core::{Result, SessionKey, TaskKey};
+use std::time::Duration;
+
+pub(super) fn erase(tx: &mut Tx, session: &SessionKey) -> Result<u64, Refusal> {
+    let mut select = tx.db.prepare_cached("SELECT row, state FROM tasks WHERE tenant = ?1 AND agent = ?2 AND session = ?3")?;
+    let tasks = select.query_map(create::names(session), |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let tasks: Vec<(i64, i64)> = tasks.collect::<Result<_, _>>()?;
+    if tasks.iter().any(|(_, state)| *state < 5) {
+        return Err(rules::session_busy().into());
+    }
+    for (row, _) in &tasks {
+        remove(tx, *row)?;
+    }
+    Ok(tasks.len() as u64)
+}
+
+pub(super) fn drop_dead_letter(tx: &mut Tx, key: &TaskKey) -> Result<(), Refusal> {
+    let mut drop = tx.db.prepare_cached("UPDATE tasks SET dead = NULL WHERE tenant = ?1 AND id = ?2 AND dead = 1")?;
+    match drop.execute((key.tenant.as_str(), key.id.as_str()))? {
+        0 => Err(rules::not_dead(&key.id).into()),
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn forget(tx: &mut Tx, keep: Duration, limit: usize) -> Result<u64, Refusal> {
+    let limit = limit.min(rules::READ_MAX);
+    let ended = old(tx, keep, limit)?;
+    for row in &ended {
+        remove(tx, *row)?;
+    }
+    let now = tx.now.0;
+    let batch = limit.max(rules::SWEEP_MAX) as i64;
+    let forgotten = now.saturating_sub(rules::KEYS_KEPT.as_millis() as i64);
+    tx.db
+        .prepare_cached(
+            "DELETE FROM keys WHERE (tenant, scope, key) IN (SELECT tenant, scope, key FROM keys WHERE at <= ?1 ORDER BY at LIMIT ?2)",
+        )?
+        .execute((forgotten, batch))?;
+    tx.db
+        .prepare_cached("DELETE FROM taken WHERE (tenant, id) IN (SELECT tenant, id FROM taken WHERE until <= ?1 ORDER BY until LIMIT ?2)")?
+        .execute((now, batch))?;
+    let mut unneeded =
+        tx.db.prepare_cached("DELETE FROM definitions WHERE NOT EXISTS (SELECT 1 FROM tasks WHERE definition = definitions.row)")?;
+    if unneeded.execute([])? > 0 {
+        tx.known.clear();
+    }
+    Ok(ended.len() as u64)
+}
+
+/// Rows follow acceptance, so the search stops at the first task too young to have ended long ago.
+fn old(tx: &Tx, keep: Duration, limit: usize) -> Result<Vec<i64>, Refusal> {
+    let keep = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
+    let cutoff = tx.now.0.saturating_sub(keep);
+    let mut select = tx.db.prepare_cached("SELECT row, created_at, finished_at FROM tasks ORDER BY row")?;
+    let mut rows = select.query([])?;
+    let mut found = Vec::new();
+    while found.len() < limit {
+        let Some(row) = rows.next()? else { break };
+        if row.get::<_, i64>(1)? > cutoff {
+            break;
+        }
+        if row.get::<_, Option<i64>>(2)?.is_some_and(|finished| finished <= cutoff) {
+            found.push(row.get(0)?);
+        }
+    }
+    Ok(found)
+}
+
+/// Removes an ended task; its id stays taken.
+fn remove(tx: &mut Tx, row: i64) -> Result<(), Refusal> {
+    let until = tx.now.plus(rules::IDS_KEPT).0;
+    tx.db
+        .prepare_cached("INSERT OR REPLACE INTO taken (tenant, id, until) SELECT tenant, id, ?2 FROM tasks WHERE row = ?1")?
+        .execute((row, until))?;
+    let events = (row << 20, row << 20 | rules::EVENTS_MAX as i64);
+    tx.db.prepare_cached("DELETE FROM events WHERE id BETWEEN ?1 AND ?2")?.execute(events)?;
+    tx.db.prepare_cached("DELETE FROM tasks WHERE row = ?1")?.execute([row])?;
+    Ok(())
+}

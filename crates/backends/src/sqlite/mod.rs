@@ -1,0 +1,302 @@
+//! The durable store of one node: one SQLite file, one owning process, one writer.
+//!
+//! ```text
+//! callers ─► queue ─► writer thread ─► one transaction for all that is queued ─► fsync ─► answers
+//!        └─► queue ─► reader threads, each with its own connection
+//! ```
+//!
+//! What is acknowledged is on the disk (`synchronous=FULL`). A full disk applies nothing and says so; an I/O
+//! error while committing ends the process, because nobody knows what the disk holds and a retry could
+//! report as durable what is not.
+
+mod append;
+mod claim;
+mod create;
+mod failure;
+mod forget;
+mod lock;
+mod read;
+mod readers;
+mod row;
+mod schema;
+mod signal;
+mod sweep;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub use lock::{Holder, holder};
+
+use crate::{
+    clock::{Clock, Monotone, SystemClock},
+    rules,
+};
+use append::Facts;
+use async_trait::async_trait;
+use create::Submission;
+use failure::{Refusal, failed};
+use maniple_core::{
+    AgentName, Error, Result, SessionKey, TaskId, TaskKey,
+    agent::Definitions,
+    event::StoredEvent,
+    ports::{self, Append, Appended, Claim, Claimed, Created, ListTasks, NewTask, Renewal, Signalled, Swept, Turn, Waiting},
+    signal::Signal,
+    task::AgentResult,
+};
+use readers::Readers;
+use row::State;
+use rusqlite::{Connection, OpenFlags};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+use writer::{Counters, Leases, Queue, Tx, Writer};
+
+/// What is done after an I/O error; the store writes no more once it returns.
+pub type IoErrorPolicy = Arc<dyn Fn(&rusqlite::Error) + Send + Sync>;
+
+#[cfg(test)]
+type CommitFault = Arc<dyn Fn() -> Option<rusqlite::Error> + Send + Sync>;
+
+/// Settings of a store.
+#[derive(Clone)]
+pub struct Options {
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// Whether each commit waits for the disk. Only a test may do without.
+    pub fsync: bool,
+    /// How many threads read.
+    pub readers: usize,
+    /// The largest file, in pages of 4 KiB; `None` means as large as the disk allows.
+    pub max_pages: Option<u32>,
+    /// What is done after an I/O error. The default aborts the process.
+    pub on_io_error: IoErrorPolicy,
+    #[cfg(test)]
+    commit_fault: CommitFault,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            clock: Arc::new(SystemClock),
+            fsync: true,
+            readers: 2,
+            max_pages: None,
+            on_io_error: Arc::new(abort),
+            #[cfg(test)]
+            commit_fault: Arc::new(|| None),
+        }
+    }
+}
+
+/// Loud, and never a success: what runs here is recovered from the file by the next process.
+fn abort(error: &rusqlite::Error) {
+    tracing::error!(%error, "the disk failed under the store: aborting, since nobody knows what was written");
+    std::process::abort();
+}
+
+/// All tasks in one SQLite file.
+pub struct TaskStore {
+    queue: Option<Queue>,
+    readers: Option<Readers>,
+    threads: Vec<JoinHandle<()>>,
+    clock: Arc<Monotone>,
+    leases: Arc<Leases>,
+    path: PathBuf,
+    lock: lock::Lock,
+}
+
+impl TaskStore {
+    /// Opens or creates the file and takes it over: claims of the process before are void.
+    ///
+    /// `Conflict` names the process that has it open; `Invalid` where it cannot be opened as it stands.
+    /// Blocks for the disk: call it before the work begins.
+    pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Self> {
+        let path = path.as_ref().to_owned();
+        let lock = lock::Lock::take(&path)?;
+        let db = connect(&path, &options)?;
+        schema::migrate(&db)?;
+        sync_folder(&path);
+        let counters = Counters::read(&db).map_err(failed)?;
+        let clock = Arc::new(Monotone::new(options.clock.clone(), counters.clock));
+        let leases = Arc::new(Leases::default());
+        let connections = (0..options.readers.max(1)).map(|_| connect(&path, &options)).collect::<Result<_>>()?;
+
+        let (mut writer, queue) = Writer::new(db, clock.clone(), counters, leases.clone(), &options);
+        writer.now(sweep::void_claims)?;
+        let (readers, mut threads) = Readers::start(connections)?;
+        let writer = thread::Builder::new().name("maniple-write".into()).spawn(move || writer.work());
+        threads.push(writer.map_err(|e| Error::unavailable("no thread for the store's writer").because(e))?);
+        Ok(Self { queue: Some(queue), readers: Some(readers), threads, clock, leases, path, lock })
+    }
+
+    /// Says in the lock file where this process listens, so that commands find it.
+    pub fn set_address(&self, address: &str) -> Result<()> {
+        self.lock.write(Some(address))
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    async fn write<T: Send + 'static>(&self, work: impl Fn(&mut Tx) -> Result<T, Refusal> + Send + 'static) -> Result<T> {
+        self.queue.as_ref().expect("taken only by drop").run(work).await
+    }
+
+    async fn read<T: Send + 'static>(&self, read: impl FnOnce(&Connection) -> Result<T, Refusal> + Send + 'static) -> Result<T> {
+        self.readers.as_ref().expect("taken only by drop").read(read).await
+    }
+}
+
+impl Drop for TaskStore {
+    /// What is queued is still done; then the threads end, and the lock goes last.
+    fn drop(&mut self) {
+        (self.queue, self.readers) = (None, None);
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the store had panicked");
+            }
+        }
+    }
+}
+
+fn connect(path: &Path, options: &Options) -> Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let open = || {
+        let db = Connection::open_with_flags(path, flags)?;
+        db.set_prepared_statement_cache_capacity(128);
+        db.busy_timeout(Duration::from_secs(5))?;
+        db.pragma_update(None, "journal_mode", "WAL")?;
+        db.pragma_update(None, "synchronous", if options.fsync { "FULL" } else { "OFF" })?;
+        db.pragma_update(None, "temp_store", "MEMORY")?;
+        db.pragma_update(None, "cache_size", -16_384)?;
+        db.pragma_update(None, "wal_autocheckpoint", 4_000)?;
+        db.pragma_update(None, "journal_size_limit", 64 << 20)?;
+        if let Some(pages) = options.max_pages {
+            db.pragma_update(None, "max_page_count", pages)?;
+        }
+        Ok(db)
+    };
+    open().map_err(|error: rusqlite::Error| {
+        let reason = failed(error);
+        Error { message: format!("cannot open {}: {}", path.display(), reason.message).into(), ..reason }
+    })
+}
+
+/// A new file's name must survive a power cut too. SQLite sees to its own -wal file.
+fn sync_folder(path: &Path) {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if let Err(error) = std::fs::File::open(folder).and_then(|folder| folder.sync_all()) {
+        tracing::warn!(%error, folder = %folder.display(), "the store's folder cannot be synced");
+    }
+}
+
+#[async_trait]
+impl ports::TaskStore for TaskStore {
+    async fn create(&self, new: NewTask) -> Result<Created> {
+        let submission = Submission::of(new)?;
+        self.write(move |tx| submission.create(tx)).await
+    }
+
+    async fn claim(&self, agents: &[AgentName], limit: usize) -> Result<Vec<Claimed>> {
+        let agents = rules::agents_of(agents);
+        let handed_out = self.write(move |tx| claim::claim(tx, &agents, limit)).await?;
+        if handed_out.iter().all(|out| !out.journal_missing) {
+            return Ok(handed_out.into_iter().map(|out| out.claimed).collect());
+        }
+        // Only the holder appends, so what a reader finds now is what there was when it was claimed.
+        let read = move |db: &Connection| {
+            let fill = |mut out: claim::HandedOut| {
+                if out.journal_missing {
+                    let events = row::events(db, out.number, 0, rules::EVENTS_MAX as usize)?;
+                    out.claimed.journal = events.into_iter().map(|(_, event)| event).collect();
+                }
+                Ok(out.claimed)
+            };
+            handed_out.into_iter().map(fill).collect()
+        };
+        self.read(read).await
+    }
+
+    async fn renew(&self, claims: &[Claim]) -> Result<Vec<Renewal>> {
+        let claims = claims.to_vec();
+        self.write(move |tx| claims.iter().map(|claim| claim::renew(tx, claim)).collect()).await
+    }
+
+    async fn append(&self, append: Append) -> Result<Appended> {
+        let facts = Facts::of(append)?;
+        self.write(move |tx| facts.record(tx)).await
+    }
+
+    async fn release(&self, claim: &Claim) -> Result<()> {
+        let claim = claim.clone();
+        self.write(move |tx| claim::release(tx, &claim)).await
+    }
+
+    async fn signal(&self, key: &TaskKey, signal: Signal) -> Result<Signalled> {
+        rules::check_signal_id(&signal.id)?;
+        let data = serde_json::to_string(&signal.data).map_err(|e| Error::internal("a signal cannot be written").because(e))?;
+        let key = key.clone();
+        self.write(move |tx| signal::signal(tx, &key, &signal, &data)).await
+    }
+
+    async fn signals(&self, key: &TaskKey) -> Result<Vec<Signal>> {
+        let key = key.clone();
+        self.read(move |db| read::signals(db, &key)).await
+    }
+
+    async fn get(&self, key: &TaskKey) -> Result<Option<AgentResult>> {
+        let (key, now) = (key.clone(), self.clock.now());
+        self.read(move |db| read::get(db, &key, now)).await
+    }
+
+    async fn list(&self, query: &ListTasks) -> Result<Vec<AgentResult>> {
+        let (query, now) = (query.clone(), self.clock.now());
+        self.read(move |db| read::list(db, &query, now)).await
+    }
+
+    async fn events(&self, key: &TaskKey, after: u64, limit: usize) -> Result<Option<Vec<StoredEvent>>> {
+        let key = key.clone();
+        self.read(move |db| read::events(db, &key, after, limit)).await
+    }
+
+    async fn turns(&self, session: &SessionKey, before: Option<&TaskId>, limit: usize, max_bytes: usize) -> Result<Vec<Turn>> {
+        let (session, before) = (session.clone(), before.cloned());
+        self.read(move |db| read::turns(db, &session, before.as_ref(), limit, max_bytes)).await
+    }
+
+    async fn erase(&self, session: &SessionKey) -> Result<u64> {
+        let session = session.clone();
+        self.write(move |tx| forget::erase(tx, &session)).await
+    }
+
+    async fn drop_dead_letter(&self, key: &TaskKey) -> Result<()> {
+        let key = key.clone();
+        self.write(move |tx| forget::drop_dead_letter(tx, &key)).await
+    }
+
+    async fn definitions(&self, hash: &str) -> Result<Option<Definitions>> {
+        let hash = hash.to_owned();
+        self.read(move |db| read::definitions(db, &hash)).await
+    }
+
+    async fn sweep(&self) -> Result<Swept> {
+        self.write(sweep::sweep).await
+    }
+
+    async fn forget(&self, keep: Duration, limit: usize) -> Result<u64> {
+        self.write(move |tx| forget::forget(tx, keep, limit)).await
+    }
+
+    async fn waiting(&self) -> Result<Vec<Waiting>> {
+        let (leases, now) = (self.leases.clone(), self.clock.now());
+        self.read(move |db| read::waiting(db, &leases, now)).await
+    }
+
+    async fn ping(&self) -> Result<()> {
+        self.read(read::ping).await
+    }
+}

@@ -1,0 +1,126 @@
+//! The tables, and how an older file becomes a newer one.
+//!
+//! A task's row is narrow and rewritten often; what is big is written once: the task itself is event 1,
+//! the result the last event, definitions are kept by hash. All events are one b-tree, keyed by
+//! `row << 20 | seq`, so that a journal lies together.
+
+use super::{State, failure::failed};
+use maniple_core::{Error, Result, event::EVENT_VERSION};
+use rusqlite::Connection;
+
+/// One step a version; never edited once released, only added to.
+const MIGRATIONS: &[&str] = &[FIRST];
+
+const FIRST: &str = "
+CREATE TABLE store (                     -- one row
+  clock INTEGER NOT NULL,                -- the latest time ever said, so that it never goes backwards
+  numbers INTEGER NOT NULL,              -- the last number given to a row or a place
+  unfinished INTEGER NOT NULL,           -- how many tasks are not final
+  event_version INTEGER NOT NULL         -- the newest events in here
+);
+INSERT INTO store VALUES (0, 0, 0, 0);
+
+CREATE TABLE tasks (
+  row INTEGER PRIMARY KEY,
+  tenant TEXT NOT NULL,
+  id TEXT NOT NULL,
+  agent TEXT NOT NULL,
+  session TEXT NOT NULL,
+  state INTEGER NOT NULL,                -- 0 scheduled 1 waiting 2 ready 3 running 4 parked 5 completed 6 failed 7 cancelled
+  priority INTEGER NOT NULL,
+  place INTEGER,                         -- in the order of all tasks: given when accepted or made due
+  epoch INTEGER NOT NULL DEFAULT 0,
+  last_seq INTEGER NOT NULL,
+  last_step INTEGER NOT NULL DEFAULT 0,
+  progressed INTEGER NOT NULL DEFAULT 0, -- whether a model or a tool answered under the present claim
+  barren_expired INTEGER NOT NULL DEFAULT 0,
+  barren_open INTEGER NOT NULL DEFAULT 0,
+  signals INTEGER NOT NULL DEFAULT 0,    -- how many there are, read ones included
+  steps_used INTEGER NOT NULL DEFAULT 0,
+  tokens_used INTEGER NOT NULL DEFAULT 0,
+  tool_calls INTEGER NOT NULL DEFAULT 0,
+  created_at INTEGER NOT NULL,
+  ready_at INTEGER NOT NULL,
+  started_at INTEGER,
+  finished_at INTEGER,
+  not_before INTEGER,
+  deadline INTEGER,
+  until INTEGER,                         -- parked until
+  due INTEGER,                           -- when a sweep must look at it again
+  waiting_for TEXT,
+  cost_usd REAL,
+  model TEXT,
+  definition INTEGER,
+  dead INTEGER,                          -- 1 in the dead letters, else null
+  content_hash TEXT NOT NULL,
+  trace_id TEXT,
+  retry_of TEXT
+);
+CREATE UNIQUE INDEX tasks_id ON tasks (tenant, id);
+CREATE INDEX tasks_age ON tasks (tenant, created_at, id);
+CREATE INDEX tasks_session ON tasks (tenant, agent, session, place);
+CREATE UNIQUE INDEX tasks_head ON tasks (tenant, agent, session) WHERE state IN (2, 3, 4);
+CREATE INDEX tasks_waiting ON tasks (tenant, agent, session, place) WHERE state = 1;
+CREATE INDEX tasks_ready ON tasks (agent, priority, tenant, place, ready_at) WHERE state = 2;
+CREATE INDEX tasks_due ON tasks (due) WHERE due IS NOT NULL;
+CREATE INDEX tasks_dead ON tasks (tenant, created_at, id) WHERE dead = 1;
+CREATE INDEX tasks_definition ON tasks (definition) WHERE definition IS NOT NULL;
+
+CREATE TABLE events (
+  id INTEGER PRIMARY KEY,                -- row << 20 | seq
+  epoch INTEGER NOT NULL,
+  at INTEGER NOT NULL,
+  step INTEGER NOT NULL,
+  name TEXT NOT NULL,
+  data TEXT NOT NULL
+);
+CREATE TABLE signals (
+  n INTEGER PRIMARY KEY,
+  task INTEGER NOT NULL,
+  id TEXT NOT NULL,
+  kind TEXT NOT NULL,
+  data TEXT NOT NULL,
+  at INTEGER NOT NULL,
+  read INTEGER NOT NULL DEFAULT 0
+);
+CREATE UNIQUE INDEX signals_id ON signals (task, id);
+CREATE TABLE definitions (row INTEGER PRIMARY KEY, hash TEXT NOT NULL UNIQUE, data TEXT NOT NULL);
+CREATE TABLE keys (
+  tenant TEXT NOT NULL, scope TEXT NOT NULL, key TEXT NOT NULL,
+  body_hash TEXT NOT NULL, task TEXT NOT NULL, at INTEGER NOT NULL,
+  PRIMARY KEY (tenant, scope, key)
+) WITHOUT ROWID;
+CREATE INDEX keys_at ON keys (at);
+CREATE TABLE taken (tenant TEXT NOT NULL, id TEXT NOT NULL, until INTEGER NOT NULL, PRIMARY KEY (tenant, id)) WITHOUT ROWID;
+CREATE INDEX taken_until ON taken (until);
+CREATE TABLE outbox (
+  n INTEGER PRIMARY KEY AUTOINCREMENT, task INTEGER NOT NULL, topic TEXT NOT NULL, key TEXT NOT NULL, payload TEXT NOT NULL
+);
+";
+
+// The numbers in the SQL above and below are these.
+const _: () = assert!(State::Waiting as i64 == 1 && State::Ready as i64 == 2 && State::Parked as i64 == 4 && State::Completed as i64 == 5);
+
+/// Brings the file to this version. `Invalid` for one that a newer version has written.
+pub(super) fn migrate(db: &Connection) -> Result<()> {
+    let found: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(failed)?;
+    let known = MIGRATIONS.len() as i64;
+    if found > known {
+        return Err(newer("its tables have"));
+    }
+    for (version, migration) in (1..).zip(MIGRATIONS).skip(found as usize) {
+        db.execute_batch(&format!("BEGIN IMMEDIATE; {migration} PRAGMA user_version = {version}; COMMIT;")).map_err(failed)?;
+    }
+    let events: u32 = db.query_row("SELECT event_version FROM store", [], |row| row.get(0)).map_err(failed)?;
+    if events > EVENT_VERSION {
+        return Err(newer("its events have"));
+    }
+    if events < EVENT_VERSION {
+        db.execute("UPDATE store SET event_version = ?1", [EVENT_VERSION]).map_err(failed)?;
+    }
+    Ok(())
+}
+
+fn newer(what: &str) -> Error {
+    Error::invalid(format!("the database was written by a newer maniple ({what} a version this one does not know): use that one"))
+}

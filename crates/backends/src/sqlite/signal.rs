@@ -1,0 +1,61 @@
+//! Facts from outside.
+
+use super::{
+    State,
+    failure::Refusal,
+    row::{self, Row},
+    writer::Tx,
+};
+use crate::rules;
+use maniple_core::{
+    Error, Result, TaskKey, Time,
+    ports::Signalled,
+    signal::{Signal, SignalKind},
+    task::Ending,
+};
+use rusqlite::Connection;
+
+pub(super) fn signal(tx: &mut Tx, key: &TaskKey, signal: &Signal, data: &str) -> Result<Signalled, Refusal> {
+    let mut row = row::find(tx.db, key)?.ok_or_else(|| rules::no_task(&key.id))?;
+    if row.state.is_final() {
+        return Ok(Signalled::Final(row.result(tx.db, tx.now)?));
+    }
+    if signal.kind == SignalKind::Cancel && row.never_claimed() {
+        let (result, event, _) = row::end(tx, &mut row, &Ending::cancelled())?;
+        return Ok(Signalled::Ended(result, event));
+    }
+    let mut known = tx.db.prepare_cached("SELECT 1 FROM signals WHERE task = ?1 AND id = ?2")?;
+    if row.signals == 0 || !known.exists((row.number, &signal.id))? {
+        if row.signals as u64 >= rules::SIGNALS_MAX {
+            return Err(rules::inbox_full(&key.id).into());
+        }
+        leave(tx, &mut row, &signal.id, signal.kind, data)?;
+    }
+    Ok(Signalled::Recorded(row.header.live(tx.now)))
+}
+
+/// Puts a signal into the inbox; a parked task is ready.
+pub(super) fn leave(tx: &mut Tx, row: &mut Row, id: &str, kind: SignalKind, data: &str) -> Result<(), Refusal> {
+    let mut insert = tx.db.prepare_cached("INSERT INTO signals (task, id, kind, data, at) VALUES (?1, ?2, ?3, ?4, ?5)")?;
+    insert.execute((row.number, id, kind.as_str(), data, tx.now.0))?;
+    tx.db.prepare_cached("UPDATE tasks SET signals = signals + 1 WHERE row = ?1")?.execute([row.number])?;
+    row.signals += 1;
+    if row.state == State::Parked {
+        row::make_ready(tx, row)?;
+    }
+    Ok(())
+}
+
+/// The signals nobody has folded in, oldest first.
+pub(super) fn unread(db: &Connection, number: i64) -> Result<Vec<Signal>, Refusal> {
+    let mut select = db.prepare_cached("SELECT id, kind, data, at FROM signals WHERE task = ?1 AND read = 0 ORDER BY n")?;
+    let mut rows = select.query([number])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let damaged = || Error::internal("a signal in the database is damaged: restore a copy");
+        let kind = SignalKind::parse(&row.get::<_, String>(1)?).ok_or_else(damaged)?;
+        let data = serde_json::from_str(&row.get::<_, String>(2)?).map_err(|e| damaged().because(e))?;
+        found.push(Signal { id: row.get(0)?, kind, data, at: Time(row.get(3)?) });
+    }
+    Ok(found)
+}

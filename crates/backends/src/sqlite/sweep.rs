@@ -1,0 +1,142 @@
+//! What time brings, and what a restart finds.
+
+use super::{
+    State,
+    failure::Refusal,
+    row::{self, COLUMNS, Row},
+    signal,
+    writer::Tx,
+};
+use crate::{clock::until, rules};
+use maniple_core::{
+    AgentName, Result, TaskKey, Time,
+    event::StoredEvent,
+    ports::Swept,
+    signal::SignalKind,
+    task::Ending,
+};
+use std::{collections::BTreeSet, sync::Arc};
+
+/// What a sweep has found so far.
+#[derive(Default)]
+struct Found {
+    ready: BTreeSet<AgentName>,
+    ended: Vec<(TaskKey, Arc<StoredEvent>)>,
+}
+
+pub(super) fn sweep(tx: &mut Tx) -> Result<Swept, Refusal> {
+    let mut found = Found::default();
+    let now = tx.now;
+    for number in due(tx)? {
+        // Read now, not before: the end of one task changes the next of its session.
+        let row = row::fetch(tx.db, number)?;
+        fall_due(tx, row, &mut found)?;
+    }
+    for (number, epoch) in expired(tx) {
+        let row = row::fetch(tx.db, number)?;
+        if row.state == State::Running && row.epoch as u64 == epoch {
+            expire(tx, row, &mut found)?;
+        }
+    }
+    let next_due: Option<i64> = tx.db.prepare_cached("SELECT min(due) FROM tasks WHERE due IS NOT NULL")?.query_row([], |row| row.get(0))?;
+    let next = next_due.map(Time).into_iter().chain(next_lease(tx)).min();
+    Ok(Swept { ready: found.ready.into_iter().collect(), ended: found.ended, next: next.map(|at| until(now, at)) })
+}
+
+fn due(tx: &Tx) -> rusqlite::Result<Vec<i64>> {
+    let mut due = tx.db.prepare_cached("SELECT row FROM tasks WHERE due <= ?1 ORDER BY due, row LIMIT ?2")?;
+    due.query_map((tx.now.0, rules::SWEEP_MAX as i64), |row| row.get(0))?.collect()
+}
+
+/// Leases that have run out, what this very batch did to them considered.
+fn expired(tx: &Tx) -> Vec<(i64, u64)> {
+    let leases = tx.leases.lock();
+    let present = leases.iter().filter_map(|(row, lease)| match tx.leased.get(row) {
+        Some(changed) => changed.as_ref().map(|lease| (*row, lease)),
+        None => Some((*row, lease)),
+    });
+    present.filter(|(_, lease)| lease.until <= tx.now).map(|(row, lease)| (row, lease.epoch)).take(rules::SWEEP_MAX).collect()
+}
+
+fn next_lease(tx: &Tx) -> Option<Time> {
+    let leases = tx.leases.lock();
+    let untouched = leases.iter().filter(|(row, _)| !tx.leased.contains_key(row)).map(|(_, lease)| lease.until);
+    untouched.chain(tx.leased.values().flatten().map(|lease| lease.until)).min()
+}
+
+fn fall_due(tx: &mut Tx, mut row: Row, found: &mut Found) -> Result<(), Refusal> {
+    let agent = row.header.agent.clone();
+    let overdue = row.deadline.is_some_and(|deadline| deadline <= tx.now);
+    match row.state {
+        State::Scheduled | State::Waiting | State::Ready if overdue => end(tx, row, &rules::overdue(), found)?,
+        State::Scheduled => {
+            if take_place(tx, &mut row)? == State::Ready {
+                found.ready.insert(agent);
+            }
+        }
+        State::Parked => {
+            if row.until.is_some_and(|until| until <= tx.now) {
+                let id = format!("timer:{}", row.last_seq);
+                signal::leave(tx, &mut row, &id, SignalKind::Timer, "null")?;
+            } else {
+                row::make_ready(tx, &mut row)?;
+            }
+            found.ready.insert(agent);
+        }
+        State::Waiting | State::Ready | State::Running | State::Completed | State::Failed | State::Cancelled => {}
+    }
+    Ok(())
+}
+
+/// The task takes its place: ready, or waiting behind the head of its session.
+fn take_place(tx: &mut Tx, row: &mut Row) -> Result<State, Refusal> {
+    let session = maniple_core::SessionKey {
+        tenant: row.tenant.clone(),
+        agent: row.header.agent.clone(),
+        id: row.header.session_id.clone(),
+    };
+    row.state = if super::create::has_head(tx, &session)? { State::Waiting } else { State::Ready };
+    row.place = Some(tx.number());
+    let mut update = tx.db.prepare_cached("UPDATE tasks SET state = ?2, place = ?3, ready_at = ?4, due = ?5 WHERE row = ?1")?;
+    update.execute((row.number, row.state as i64, row.place, tx.now.0, row.due()))?;
+    Ok(row.state)
+}
+
+fn expire(tx: &mut Tx, mut row: Row, found: &mut Found) -> Result<(), Refusal> {
+    if !row.progressed {
+        row.barren_expired += 1;
+        tx.db.prepare_cached("UPDATE tasks SET barren_expired = ?2 WHERE row = ?1")?.execute((row.number, row.barren_expired))?;
+    }
+    if row.barren_expired >= rules::BARREN_EXPIRED_MAX {
+        return end(tx, row, &rules::poisoned_by_expiry(), found);
+    }
+    row::make_ready(tx, &mut row)?;
+    found.ready.insert(row.header.agent);
+    Ok(())
+}
+
+fn end(tx: &mut Tx, mut row: Row, ending: &Ending, found: &mut Found) -> Result<(), Refusal> {
+    let (_, event, released) = row::end(tx, &mut row, ending)?;
+    found.ended.push((row.key(), event));
+    if released {
+        found.ready.insert(row.header.agent);
+    }
+    Ok(())
+}
+
+/// What is found running when the file is opened was held by a process that is gone: its claims are void.
+pub(super) fn void_claims(tx: &mut Tx) -> Result<(), Refusal> {
+    let mut open = tx.db.prepare_cached(&format!("SELECT {COLUMNS} FROM tasks WHERE state IN (2, 3, 4) AND state = 3 ORDER BY row"))?;
+    for mut row in row::all(&mut open, [])? {
+        row.epoch += 1;
+        row.barren_open += u32::from(!row.progressed);
+        let mut update = tx.db.prepare_cached("UPDATE tasks SET epoch = ?2, barren_open = ?3 WHERE row = ?1")?;
+        update.execute((row.number, row.epoch, row.barren_open))?;
+        if row.barren_open >= rules::BARREN_OPEN_MAX {
+            row::end(tx, &mut row, &rules::poisoned_at_open())?;
+        } else {
+            row::make_ready(tx, &mut row)?;
+        }
+    }
+    Ok(())
+}
