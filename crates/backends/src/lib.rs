@@ -69,7 +69,9 @@ enum Scheme {
 fn scheme(url: &str) -> Result<Scheme> {
     match url.split_once(':') {
         Some(("memory", "")) => Ok(Scheme::Memory),
-        Some(("sqlite", path)) if !path.trim_start_matches("//").is_empty() => Ok(Scheme::Sqlite(path.strip_prefix("//").unwrap_or(path).into())),
+        Some(("sqlite", path)) if !path.trim_start_matches("//").is_empty() => {
+            Ok(Scheme::Sqlite(path.strip_prefix("//").unwrap_or(path).into()))
+        }
         _ => Err(Error::invalid(format!("store `{url}` is not known to this build: write sqlite:PATH or memory:")).at("store")),
     }
 }

@@ -4,3 +4,4 @@ pub mod checker;
 pub mod faults;
 pub mod ledger;
 pub mod model;
+pub mod store_suite;

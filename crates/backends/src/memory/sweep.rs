@@ -90,6 +90,7 @@ impl Table {
 
     /// What a restart does: see [`super::TaskStore::restart`].
     pub(super) fn void_claims(&mut self, now: Time) {
+        self.turns = rules::Turns::default();
         let open: Vec<u64> = self.running.iter().copied().collect();
         for number in open {
             let barren = self.change(number, |row| {

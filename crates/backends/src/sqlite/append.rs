@@ -148,4 +148,3 @@ impl Facts {
         Ok((own && alike && ended).then(|| stored.into_iter().map(|(_, event)| Arc::new(event)).collect()))
     }
 }
-

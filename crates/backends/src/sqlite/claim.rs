@@ -119,12 +119,14 @@ fn hand_out(tx: &mut Tx, number: i64) -> Result<HandedOut, Refusal> {
     let mut row = row::fetch(tx.db, number)?;
     row.epoch += 1;
     row.header.started_at.get_or_insert(tx.now);
-    let mut update = tx.db.prepare_cached("UPDATE tasks SET state = 3, epoch = ?2, started_at = ?3, progressed = 0, due = NULL WHERE row = ?1")?;
+    let mut update =
+        tx.db.prepare_cached("UPDATE tasks SET state = 3, epoch = ?2, started_at = ?3, progressed = 0, due = NULL WHERE row = ?1")?;
     update.execute((number, row.epoch, row.header.started_at.map(|Time(ms)| ms)))?;
     row::lease(tx, &row);
     let journal_missing = row.last_seq > SHORT;
     let journal = if journal_missing { Vec::new() } else { row::events(tx.db, number, 0, SHORT as usize)? };
-    let mut earlier = tx.db.prepare_cached("SELECT 1 FROM tasks WHERE tenant = ?1 AND agent = ?2 AND session = ?3 AND place < ?4 LIMIT 1")?;
+    let mut earlier =
+        tx.db.prepare_cached("SELECT 1 FROM tasks WHERE tenant = ?1 AND agent = ?2 AND session = ?3 AND place < ?4 LIMIT 1")?;
     let [tenant, agent, session] = row.session();
     let has_history = earlier.exists((tenant, agent, session, row.place))?;
     let claimed = Claimed {

@@ -112,7 +112,9 @@ impl Submission {
 
     fn remember(&self, tx: &Tx) -> Result<(), Refusal> {
         let Some(idempotency) = &self.new.idempotency else { return Ok(()) };
-        let mut remember = tx.db.prepare_cached("INSERT OR REPLACE INTO keys (tenant, scope, key, body_hash, task, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+        let mut remember = tx
+            .db
+            .prepare_cached("INSERT OR REPLACE INTO keys (tenant, scope, key, body_hash, task, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
         let Self { key, .. } = self;
         let (scope, name, body_hash) = (&idempotency.scope, &idempotency.key, &idempotency.body_hash);
         remember.execute((key.tenant.as_str(), scope, name, body_hash, key.id.as_str(), tx.now.0))?;

@@ -58,7 +58,7 @@ use writer::{Counters, Leases, Queue, Tx, Writer};
 pub type IoErrorPolicy = Arc<dyn Fn(&rusqlite::Error) + Send + Sync>;
 
 #[cfg(test)]
-type CommitFault = Arc<dyn Fn() -> Option<rusqlite::Error> + Send + Sync>;
+pub(crate) type CommitFault = Arc<dyn Fn() -> Option<rusqlite::Error> + Send + Sync>;
 
 /// Settings of a store.
 #[derive(Clone)]
@@ -74,7 +74,7 @@ pub struct Options {
     /// What is done after an I/O error. The default aborts the process.
     pub on_io_error: IoErrorPolicy,
     #[cfg(test)]
-    commit_fault: CommitFault,
+    pub(crate) commit_fault: CommitFault,
 }
 
 impl Default for Options {

@@ -30,7 +30,10 @@ pub(super) enum State {
 impl State {
     fn of(number: i64) -> Self {
         use State::*;
-        [Scheduled, Waiting, Ready, Running, Parked, Completed, Failed].into_iter().find(|state| *state as i64 == number).unwrap_or(Cancelled)
+        [Scheduled, Waiting, Ready, Running, Parked, Completed, Failed]
+            .into_iter()
+            .find(|state| *state as i64 == number)
+            .unwrap_or(Cancelled)
     }
     pub(super) fn is_final(self) -> bool {
         self >= Self::Completed
@@ -177,7 +180,8 @@ pub(super) fn due(state: State, not_before: Option<Time>, until: Option<Time>, d
 /// The task is its session's head and anybody may claim it.
 pub(super) fn make_ready(tx: &mut Tx, row: &mut Row) -> rusqlite::Result<()> {
     (row.state, row.until, row.header.waiting_for) = (State::Ready, None, None);
-    let mut update = tx.db.prepare_cached("UPDATE tasks SET state = 2, ready_at = ?2, until = NULL, waiting_for = NULL, due = ?3 WHERE row = ?1")?;
+    let mut update =
+        tx.db.prepare_cached("UPDATE tasks SET state = 2, ready_at = ?2, until = NULL, waiting_for = NULL, due = ?3 WHERE row = ?1")?;
     update.execute((row.number, tx.now.0, row.due()))?;
     tx.leased.insert(row.number, None);
     Ok(())
@@ -224,9 +228,9 @@ pub(super) fn end(tx: &mut Tx, row: &mut Row, ending: &Ending) -> Result<(AgentR
 
 /// The next that waits in this task's session is ready.
 fn release_next(tx: &mut Tx, row: &Row) -> Result<bool, Refusal> {
-    let mut next = tx.db.prepare_cached(
-        "SELECT row FROM tasks WHERE tenant = ?1 AND agent = ?2 AND session = ?3 AND state = 1 ORDER BY place LIMIT 1",
-    )?;
+    let mut next = tx
+        .db
+        .prepare_cached("SELECT row FROM tasks WHERE tenant = ?1 AND agent = ?2 AND session = ?3 AND state = 1 ORDER BY place LIMIT 1")?;
     let Some(next) = next.query_row(row.session(), |row| row.get(0)).optional()? else { return Ok(false) };
     let mut next = fetch(tx.db, next)?;
     make_ready(tx, &mut next)?;
@@ -244,7 +248,8 @@ pub(super) fn events(db: &Connection, number: i64, after: i64, limit: usize) -> 
     let mut select =
         db.prepare_cached("SELECT id, epoch, at, step, name, data FROM events WHERE id > ?1 AND id <= ?2 ORDER BY id LIMIT ?3")?;
     let last = number << 20 | rules::EVENTS_MAX as i64;
-    let mut rows = select.query((number << 20 | after.clamp(0, rules::EVENTS_MAX as i64), last, i64::try_from(limit).unwrap_or(i64::MAX)))?;
+    let mut rows =
+        select.query((number << 20 | after.clamp(0, rules::EVENTS_MAX as i64), last, i64::try_from(limit).unwrap_or(i64::MAX)))?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
         let data = RawValue::from_string(row.get(5)?)

@@ -8,13 +8,7 @@ use super::{
     writer::Tx,
 };
 use crate::{clock::until, rules};
-use maniple_core::{
-    AgentName, Result, TaskKey, Time,
-    event::StoredEvent,
-    ports::Swept,
-    signal::SignalKind,
-    task::Ending,
-};
+use maniple_core::{AgentName, Result, TaskKey, Time, event::StoredEvent, ports::Swept, signal::SignalKind, task::Ending};
 use std::{collections::BTreeSet, sync::Arc};
 
 /// What a sweep has found so far.
@@ -38,7 +32,8 @@ pub(super) fn sweep(tx: &mut Tx) -> Result<Swept, Refusal> {
             expire(tx, row, &mut found)?;
         }
     }
-    let next_due: Option<i64> = tx.db.prepare_cached("SELECT min(due) FROM tasks WHERE due IS NOT NULL")?.query_row([], |row| row.get(0))?;
+    let next_due: Option<i64> =
+        tx.db.prepare_cached("SELECT min(due) FROM tasks WHERE due IS NOT NULL")?.query_row([], |row| row.get(0))?;
     let next = next_due.map(Time).into_iter().chain(next_lease(tx)).min();
     Ok(Swept { ready: found.ready.into_iter().collect(), ended: found.ended, next: next.map(|at| until(now, at)) })
 }
@@ -90,11 +85,8 @@ fn fall_due(tx: &mut Tx, mut row: Row, found: &mut Found) -> Result<(), Refusal>
 
 /// The task takes its place: ready, or waiting behind the head of its session.
 fn take_place(tx: &mut Tx, row: &mut Row) -> Result<State, Refusal> {
-    let session = maniple_core::SessionKey {
-        tenant: row.tenant.clone(),
-        agent: row.header.agent.clone(),
-        id: row.header.session_id.clone(),
-    };
+    let session =
+        maniple_core::SessionKey { tenant: row.tenant.clone(), agent: row.header.agent.clone(), id: row.header.session_id.clone() };
     row.state = if super::create::has_head(tx, &session)? { State::Waiting } else { State::Ready };
     row.place = Some(tx.number());
     let mut update = tx.db.prepare_cached("UPDATE tasks SET state = ?2, place = ?3, ready_at = ?4, due = ?5 WHERE row = ?1")?;
