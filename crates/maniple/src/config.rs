@@ -21,6 +21,17 @@ impl Config {
         Self::load_with(file, |name| std::env::var(name).ok(), std::env::vars())
     }
 
+    /// The settings in a file, the environment over them, and `flags` over that, named as variables are
+    /// (`MANIPLE_LISTEN`). A file that is not there is all defaults.
+    pub fn with_flags(file: &Path, flags: impl IntoIterator<Item = (String, String)>) -> anyhow::Result<Self> {
+        let text = if file.exists() {
+            std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?
+        } else {
+            String::new()
+        };
+        Self::of_text(file, &text, |name| std::env::var(name).ok(), std::env::vars().chain(flags))
+    }
+
     /// The same with another environment than the process's.
     pub fn load_with(
         file: &Path,
@@ -28,22 +39,24 @@ impl Config {
         variables: impl Iterator<Item = (String, String)>,
     ) -> anyhow::Result<Self> {
         let text = std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?;
-        let folder = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut config = layers::lay(file, &text, folder, variable, variables)?;
-        config.folder = folder.to_owned();
-        config.check(file, &text)?;
-        Ok(config)
+        Self::of_text(file, &text, variable, variables)
     }
 
     /// The settings of `maniple dev DIR`: the file there, or all defaults.
     pub fn for_dev(folder: &Path) -> anyhow::Result<Self> {
-        let file = folder.join(FILE_NAME);
-        if file.exists() {
-            return Self::load(&file);
-        }
-        let mut config = layers::lay(&file, "", folder, |name| std::env::var(name).ok(), std::env::vars())?;
+        Self::with_flags(&folder.join(FILE_NAME), [])
+    }
+
+    fn of_text(
+        file: &Path,
+        text: &str,
+        variable: impl Fn(&str) -> Option<String>,
+        variables: impl Iterator<Item = (String, String)>,
+    ) -> anyhow::Result<Self> {
+        let folder = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let mut config = layers::lay(file, text, folder, variable, variables)?;
         config.folder = folder.to_owned();
-        config.check(&file, "")?;
+        config.check(file, text)?;
         Ok(config)
     }
 

@@ -1,2 +1,5 @@
 //! The `maniple` command.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    maniple::cli::main()
+}

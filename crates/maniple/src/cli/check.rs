@@ -1,0 +1,111 @@
+//! `maniple agent check`: every problem of a project's files, told as a compiler would.
+
+use super::{
+    cases::{format, is_yaml},
+    exit::{Exit, Trouble},
+    screen,
+};
+use crate::{
+    config::Config,
+    files::{Project, Sources},
+    yaml::Problem,
+};
+use maniple_core::{model::ModelName, task::TaskLimits};
+use maniple_registry::Catalog;
+use owo_colors::OwoColorize;
+use serde_json::json;
+use std::{fs, path::Path, sync::Arc};
+
+/// A project that is right as far as files can tell.
+pub struct Checked {
+    /// Its agents and tools.
+    pub project: Project,
+    /// Its tools and the built-in ones.
+    pub catalog: Arc<Catalog>,
+    /// The ceilings and defaults of its tasks.
+    pub limits: TaskLimits,
+}
+
+/// Checks settings, agents, tools and cases.
+pub fn check(dir: &Path, as_json: bool) -> Result<Exit, Trouble> {
+    if !dir.is_dir() {
+        return Err(Trouble::usage(format!("there is no folder {}", dir.display())).try_next("maniple new NAME"));
+    }
+    let mut problems = Vec::new();
+    let checked = project(dir).map_err(|more| problems.extend(more)).ok();
+    let cases = cases(&dir.join("cases"), &mut problems);
+    let count = |number: usize, thing| screen::count(number as u64, thing);
+    if as_json {
+        let problems: Vec<_> = problems.iter().map(as_value).collect();
+        screen::json(&json!({ "ok": problems.is_empty(), "problems": problems }))?;
+    } else if let (Some(checked), []) = (&checked, problems.as_slice()) {
+        let (agents, tools) = (checked.project.agents.len(), checked.project.tools.len());
+        screen::answer(format!("{}: {}, {}, {}", "all right".green(), count(agents, "agent"), count(tools, "tool"), count(cases, "case")))?;
+        if agents == 0 {
+            screen::remark(format!("there is no agent in {}; try: maniple new NAME", dir.display()))?;
+        }
+    } else {
+        for problem in &problems {
+            screen::answer(format!("{} {}\n", "error:".red().bold(), screen::clean(&problem.to_string())))?;
+        }
+        screen::answer(count(problems.len(), "problem").red())?;
+    }
+    Ok(if problems.is_empty() { Exit::Done } else { Exit::Unsuccessful })
+}
+
+/// Reads a project; either it is right, or every problem is told.
+pub fn project(dir: &Path) -> Result<Checked, Vec<Problem>> {
+    let config = Config::for_dev(dir).map_err(|error| vec![problem(&dir.join(crate::config::FILE_NAME), &error)])?;
+    let defaults = TaskLimits::default();
+    let limits = TaskLimits {
+        max_steps: config.limits.max_steps,
+        default_max_steps: defaults.default_max_steps.min(config.limits.max_steps),
+        token_budget: config.limits.token_budget,
+        default_token_budget: defaults.default_token_budget.min(config.limits.token_budget),
+    };
+    let default_model = config.model.as_deref().unwrap_or("demo/demo");
+    let wrong_model = |error: maniple_core::Error| vec![Problem::of_file(&config.folder.join(crate::config::FILE_NAME), error.to_string())];
+    let model = ModelName::parse(default_model).map_err(wrong_model)?;
+    let sources = Sources { agent_folders: config.agent_folders(), agent_files: Vec::new(), tool_folders: config.tool_folders() };
+    let project = Project::load(&sources, &limits, &model)?;
+    let of_tools =
+        |errors: Vec<maniple_core::Error>| errors.iter().map(|e| Problem::of_file(&dir.join("tools"), e.to_string())).collect::<Vec<_>>();
+    let catalog = Arc::new(Catalog::new(project.tools.clone()).map_err(of_tools)?);
+    let wishes = project.agents.iter().filter_map(|agent| catalog.resolve(&agent.name, &agent.tools).err().map(|error| (agent, error)));
+    let problems: Vec<Problem> = wishes.map(|(agent, error)| of_agent(&config, agent.name.as_str(), &error.to_string())).collect();
+    if problems.is_empty() { Ok(Checked { project, catalog, limits }) } else { Err(problems) }
+}
+
+/// How many cases there are; a folder without is none.
+fn cases(folder: &Path, problems: &mut Vec<Problem>) -> usize {
+    let Ok(entries) = fs::read_dir(folder) else { return 0 };
+    let mut files: Vec<_> = entries.flatten().map(|entry| entry.path()).filter(|path| is_yaml(path)).collect();
+    files.sort();
+    let mut count = 0;
+    for file in files {
+        match format::read(&file) {
+            Ok(cases) => count += cases.len(),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    count
+}
+
+/// What the settings said is wrong, with its place where it has one.
+fn problem(file: &Path, error: &anyhow::Error) -> Problem {
+    let placed = error.chain().find_map(|cause| cause.downcast_ref::<Problem>()).cloned();
+    placed.unwrap_or_else(|| Problem::of_file(file, format!("{error:#}")))
+}
+
+/// A problem with an agent's tools, at the line that lists them.
+fn of_agent(config: &Config, name: &str, message: &str) -> Problem {
+    let file = config.agent_folders().iter().map(|folder| folder.join(format!("{name}.md"))).find(|file| file.exists());
+    let file = file.unwrap_or_else(|| format!("{name}.md").into());
+    let text = fs::read_to_string(&file).unwrap_or_default();
+    Problem::of_field(&file, &text, 1, "tools", message)
+}
+
+fn as_value(problem: &Problem) -> serde_json::Value {
+    json!({ "file": problem.file, "line": problem.line, "column": problem.column, "field": problem.field,
+        "message": problem.message, "try": problem.hint })
+}

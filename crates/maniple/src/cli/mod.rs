@@ -1,0 +1,131 @@
+//! The command line: what a person or a script types, and what they are told.
+//!
+//! | module | thought |
+//! |---|---|
+//! | [`exit`] | exit codes, and errors that say what to try next |
+//! | [`screen`], [`steps`] | what reaches the screen; a run told as it happens |
+//! | [`new`], [`check`], [`cases`] | a project from nothing, its check, its test |
+
+mod agent;
+pub mod cases;
+mod check;
+pub mod exit;
+mod new;
+pub mod screen;
+pub mod steps;
+
+use crate::config::{Config, FILE_NAME};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use exit::{Exit, Trouble};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+const ENVIRONMENT: &str = "\
+Environment:
+  MANIPLE_URL    the node to speak to
+  MANIPLE_TOKEN  a bearer token, where the node asks for one
+  MANIPLE_…      over keys of maniple.yaml: MANIPLE_STORE, MANIPLE_LIMITS__MAX_STEPS
+  NO_COLOR       no colours; they appear on terminals only";
+
+/// Micro agents that survive anything.
+#[derive(Debug, Parser)]
+#[command(name = "maniple", version, propagate_version = true, max_term_width = 100, after_help = format!("{}\n\n{ENVIRONMENT}", exit::CODES))]
+pub struct Cli {
+    /// Answer in JSON; errors too, on standard error
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List, check and test agents
+    Agent(agent::Agents),
+    /// Make a project that starts and passes its own test
+    New(new::New),
+    /// Print the settings as they are in effect, secrets as ***
+    Config(Settings),
+    /// Print a completion script, to be put where your shell looks for them
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Settings {
+    /// The settings [default: maniple.yaml, if there is one]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// Parses, runs, tells, and says how it ended.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let as_json = cli.json;
+    let exit = run(cli).unwrap_or_else(|trouble| {
+        screen::trouble(&trouble, as_json);
+        trouble.exit
+    });
+    exit.into()
+}
+
+fn run(cli: Cli) -> Result<Exit, Trouble> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let outcome = runtime.block_on(cli.command.run(cli.json));
+    // What still blocks is not waited for: everything that matters is on disk.
+    runtime.shutdown_background();
+    outcome
+}
+
+impl Command {
+    async fn run(self, as_json: bool) -> Result<Exit, Trouble> {
+        match self {
+            Self::Agent(agents) => agents.run(as_json).await,
+            Self::New(new) => new.run(as_json),
+            Self::Config(settings) => settings.run(as_json),
+            Self::Completions { shell } => completions(shell),
+        }
+    }
+}
+
+impl Settings {
+    fn run(self, as_json: bool) -> Result<Exit, Trouble> {
+        let config = settings(self.config.as_deref())?;
+        if as_json {
+            screen::json(&config)?;
+        } else {
+            screen::answer(config.print()?.trim_end())?;
+        }
+        Ok(Exit::Done)
+    }
+}
+
+/// The settings in a file, which must be there if it was named, or those of this folder.
+fn settings(file: Option<&Path>) -> Result<Config, Trouble> {
+    let config = match file {
+        Some(file) => Config::load(file),
+        None => Config::with_flags(FILE_NAME.as_ref(), []),
+    };
+    Ok(config?)
+}
+
+fn completions(shell: clap_complete::Shell) -> Result<Exit, Trouble> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "maniple", &mut script);
+    screen::answer(String::from_utf8_lossy(&script).trim_end())?;
+    Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_what_clap_can_parse() {
+        Cli::command().debug_assert();
+    }
+}

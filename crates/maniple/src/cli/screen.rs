@@ -1,0 +1,144 @@
+//! What reaches the screen: answers on standard output, everything about them on standard error.
+//!
+//! Colours appear only where a person looks: `anstream` strips them for pipes, `NO_COLOR` and dumb terminals.
+
+use super::exit::Trouble;
+use comfy_table::{ContentArrangement, Table, presets};
+use owo_colors::OwoColorize;
+use serde::Serialize;
+use std::{
+    fmt::Display,
+    io::{self, IsTerminal, Write},
+    time::Duration,
+};
+
+/// One answer, a line of its own, on standard output.
+pub fn answer(text: impl Display) -> io::Result<()> {
+    let mut out = anstream::stdout().lock();
+    writeln!(out, "{text}")?;
+    out.flush()
+}
+
+/// A remark, on standard error.
+pub fn remark(text: impl Display) -> io::Result<()> {
+    writeln!(anstream::stderr().lock(), "{text}")
+}
+
+/// A piece of what is going on, on standard error, without a line end of its own.
+pub fn piece(text: &str) -> io::Result<()> {
+    let mut err = anstream::stderr().lock();
+    err.write_all(text.as_bytes())?;
+    err.flush()
+}
+
+/// One JSON document on standard output.
+pub fn json(value: &impl Serialize) -> io::Result<()> {
+    answer(serde_json::to_string_pretty(value).map_err(io::Error::other)?)
+}
+
+/// One JSON value as one line of standard output.
+pub fn json_line(value: &impl Serialize) -> io::Result<()> {
+    answer(serde_json::to_string(value).map_err(io::Error::other)?)
+}
+
+/// What went wrong and what to try, on standard error; with `--json` as one object.
+pub fn trouble(trouble: &Trouble, as_json: bool) {
+    if trouble.what.is_empty() {
+        return;
+    }
+    let text = if as_json {
+        let error = serde_json::json!({ "error": { "code": trouble.exit as u8, "message": trouble.what, "try": trouble.next } });
+        error.to_string()
+    } else {
+        let next = trouble.next.iter().map(|next| format!("\n  {} {next}", "try:".bold())).collect::<String>();
+        format!("{} {}{next}", "error:".red().bold(), clean(&trouble.what))
+    };
+    // Nobody is left to be told when even this cannot be written.
+    let _ = remark(text);
+}
+
+/// Whether a person reads both streams on one terminal, so that nothing need be said twice.
+pub fn is_one_terminal() -> bool {
+    io::stdout().is_terminal() && io::stderr().is_terminal()
+}
+
+/// A table without lines, as wide as the terminal at most; in a pipe as wide as it needs to be.
+pub fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_header(header.to_vec());
+    for row in rows {
+        table.add_row(row);
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    let text = table.trim_fmt();
+    match text.split_once('\n') {
+        Some((header, rows)) => format!("{}\n{rows}", header.bold()),
+        None => text.bold().to_string(),
+    }
+}
+
+/// Text from outside, without what could steer a terminal: of control characters only line ends and tabs stay.
+pub fn clean(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect()
+}
+
+/// Text from outside on one line, at most `max` characters.
+pub fn one_line(text: &str, max: usize) -> String {
+    let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let line = clean(&line);
+    match line.char_indices().nth(max) {
+        Some(_) => format!("{}…", line.chars().take(max.saturating_sub(1)).collect::<String>()),
+        None => line,
+    }
+}
+
+/// `12 ms`, `1.4 s`, `3 min 20 s`, `2 h 5 min`.
+pub fn duration(duration: Duration) -> String {
+    let ms = duration.as_millis();
+    match ms {
+        0..1_000 => format!("{ms} ms"),
+        1_000..60_000 => format!("{}.{} s", ms / 1000, ms % 1000 / 100),
+        60_000..3_600_000 => format!("{} min {} s", ms / 60_000, ms % 60_000 / 1000),
+        _ => format!("{} h {} min", ms / 3_600_000, ms % 3_600_000 / 60_000),
+    }
+}
+
+/// `1 step`, `2 steps`.
+pub fn count(number: u64, thing: &str) -> String {
+    if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_cannot_steer_the_terminal() {
+        assert_eq!(clean("a\x1b[2Jb\u{9b}31m\tc\nd\r\x07"), "a[2Jb31m\tc\nd");
+        assert_eq!(one_line("  a\n\n b\x1b[0m ", 80), "a b[0m");
+    }
+
+    #[test]
+    fn a_long_line_is_cut_between_characters_and_says_so() {
+        assert_eq!(one_line("ééééé", 5), "ééééé");
+        assert_eq!(one_line("éééééé", 5), "éééé…");
+    }
+
+    #[test]
+    fn durations_read_as_people_say_them() {
+        let read = |ms| duration(Duration::from_millis(ms));
+        assert_eq!((read(0), read(999)), ("0 ms".into(), "999 ms".into()));
+        assert_eq!((read(1_449), read(60_000)), ("1.4 s".into(), "1 min 0 s".into()));
+        assert_eq!(read(7_500_000), "2 h 5 min");
+    }
+
+    #[test]
+    fn in_a_pipe_a_table_is_as_wide_as_it_needs_to_be() {
+        let long = "x".repeat(300);
+        let text = table(&["ID", "OUTPUT"], [vec!["a".into(), long.clone()], vec!["bbb".into(), "y".into()]]);
+        let plain = anstream::adapter::strip_str(&text).to_string();
+        assert_eq!(plain, format!("ID   OUTPUT\na    {long}\nbbb  y"));
+    }
+}

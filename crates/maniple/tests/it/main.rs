@@ -1,0 +1,3 @@
+//! Drives the built binary from outside. One test binary, because each links for seconds.
+
+mod cli;
