@@ -6,6 +6,7 @@
 //! A worker remembers nothing between tasks: kill it anywhere and another one continues from the journal.
 
 pub mod agent;
+pub mod desk;
 mod driver;
 pub mod health;
 pub mod jobs;

@@ -1,0 +1,191 @@
+//! The one service behind every door: HTTP, gRPC, the command line and Kafka ask the same things here.
+//!
+//! ```text
+//! submit ─► store.create ─► publish what was recorded ─► hint the workers
+//! wait, events:  subscribe first, read the journal, then live; the bus only hints, so the journal is read again
+//! ```
+//! It holds nothing: any replica can answer for any task.
+
+mod reader;
+mod retry;
+mod wait;
+
+pub use reader::{Reader, Told};
+pub use retry::Retry;
+
+use maniple_core::{
+    Error, Result, SessionKey, TaskId, TaskKey,
+    ports::{Bus, Created, Hint, Idempotency, ListTasks, Live, NewTask, Signalled, TaskStore, Turn},
+    signal::{Signal, SignalKind},
+    task::{AgentResult, Task},
+};
+use serde_json::json;
+use std::{sync::Arc, time::Duration};
+
+/// The bounds of a desk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// How many tasks may wait in one session. Default 100.
+    pub session_waiting_max: u32,
+    /// How many unfinished tasks the store may hold. Default 100,000.
+    pub unfinished_max: u64,
+    /// How long a waiting reader trusts the bus before it looks into the journal; the pause doubles up to
+    /// four times this while nothing happens. Default 1 s.
+    pub poll: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { session_waiting_max: 100, unfinished_max: 100_000, poll: Duration::from_secs(1) }
+    }
+}
+
+/// Takes tasks in, tells how they are, and passes on what people want of them.
+#[derive(Clone)]
+pub struct Desk {
+    store: Arc<dyn TaskStore>,
+    bus: Arc<dyn Bus>,
+    settings: Settings,
+}
+
+/// A checked task to accept.
+#[derive(Debug, Clone)]
+pub struct Submission {
+    /// The task.
+    pub task: Task,
+    /// Hash of agent and request as the caller sent them.
+    pub content_hash: String,
+    /// The caller's Idempotency-Key.
+    pub idempotency: Option<Idempotency>,
+}
+
+/// What became of a wish to cancel.
+#[derive(Debug, Clone)]
+pub enum Cancelled {
+    /// It is asked to stop, or has stopped.
+    Asked(AgentResult),
+    /// It was final already; nothing changed.
+    Final(AgentResult),
+}
+
+impl Desk {
+    /// A desk over a store and a bus.
+    pub fn new(store: Arc<dyn TaskStore>, bus: Arc<dyn Bus>, settings: Settings) -> Self {
+        Self { store, bus, settings }
+    }
+
+    /// Accepts a task. It is durable when this returns. Errors are those of [`TaskStore::create`].
+    pub async fn submit(&self, submission: Submission) -> Result<Created> {
+        self.create(submission, None, None).await
+    }
+
+    async fn create(
+        &self,
+        submission: Submission,
+        taken_over: Option<maniple_core::event::Event>,
+        requeues: Option<TaskId>,
+    ) -> Result<Created> {
+        let Submission { task, content_hash, idempotency } = submission;
+        let tenant = task.tenant.clone();
+        let new = NewTask {
+            task,
+            content_hash,
+            idempotency,
+            taken_over,
+            requeues,
+            session_waiting_max: self.settings.session_waiting_max,
+            unfinished_max: self.settings.unfinished_max,
+        };
+        let created = self.store.create(new).await?;
+        if created.fresh {
+            let key = TaskKey { tenant, id: created.result.task_id.clone() };
+            created.events.iter().for_each(|event| self.bus.publish(&key, Live::Event(event.clone())));
+            self.bus.hint(Hint::Ready(created.result.agent.clone()));
+        }
+        Ok(created)
+    }
+
+    /// A task as it is now. `NotFound` for none, and for one of another tenant.
+    pub async fn get(&self, key: &TaskKey) -> Result<AgentResult> {
+        let found = self.store.get(key).await?;
+        found.ok_or_else(|| no_task(&key.id))
+    }
+
+    /// Tasks, newest first.
+    pub async fn list(&self, query: &ListTasks) -> Result<Vec<AgentResult>> {
+        self.store.list(query).await
+    }
+
+    /// Asks a task to stop. What is recorded first, the cancel or the end, wins.
+    pub async fn cancel(&self, key: &TaskKey, principal: &str) -> Result<Cancelled> {
+        // One id for all of them: a task is cancelled once, however often and by whomever it is asked.
+        let signal = Signal { id: "cancel".into(), kind: SignalKind::Cancel, data: json!({ "by": principal }), at: Default::default() };
+        match self.store.signal(key, signal).await? {
+            Signalled::Recorded(result) => {
+                self.bus.hint(Hint::Signalled(key.clone()));
+                // It may have been parked: then it is ready now.
+                self.bus.hint(Hint::Ready(result.agent.clone()));
+                Ok(Cancelled::Asked(result))
+            }
+            Signalled::Ended(result, event) => {
+                self.bus.publish(key, Live::Event(event));
+                // The next one of its session may be ready now.
+                self.bus.hint(Hint::Ready(result.agent.clone()));
+                Ok(Cancelled::Asked(result))
+            }
+            Signalled::Final(result) => Ok(Cancelled::Final(result)),
+        }
+    }
+
+    /// Takes a task out of the dead letters; its record stays. `NotFound` where it is not there.
+    pub async fn drop_dead_letter(&self, key: &TaskKey) -> Result<()> {
+        self.store.drop_dead_letter(key).await
+    }
+
+    /// The newest turns of a conversation; see [`TaskStore::turns`].
+    pub async fn turns(&self, session: &SessionKey, before: Option<&TaskId>, limit: usize, max_bytes: usize) -> Result<Vec<Turn>> {
+        self.store.turns(session, before, limit, max_bytes).await
+    }
+
+    /// Erases a conversation; returns how many tasks went. `Conflict` while one is unfinished.
+    pub async fn erase(&self, session: &SessionKey) -> Result<u64> {
+        self.store.erase(session).await
+    }
+
+    /// Whether the store answers.
+    pub async fn ping(&self) -> Result<()> {
+        self.store.ping().await
+    }
+}
+
+fn no_task(id: &TaskId) -> Error {
+    Error::not_found(format!("there is no task `{id}`"))
+}
+
+/// When to look into the journal though the bus said nothing: soon at first, then less often.
+struct Pulse {
+    pause: Duration,
+    longest: Duration,
+    first: Duration,
+    at: tokio::time::Instant,
+}
+
+impl Pulse {
+    fn new(first: Duration) -> Self {
+        Self { pause: first, longest: first * 4, first, at: tokio::time::Instant::now() + first }
+    }
+    /// Something came by the bus: it works.
+    fn heard(&mut self) {
+        self.pause = self.first;
+        self.at = tokio::time::Instant::now() + self.pause;
+    }
+    /// Nothing came, and the journal was read.
+    fn looked(&mut self) {
+        self.pause = (self.pause * 2).min(self.longest);
+        self.at = tokio::time::Instant::now() + self.pause;
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

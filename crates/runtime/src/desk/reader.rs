@@ -1,0 +1,202 @@
+//! A reader of one task's events: the journal first, then live; no gap, no repeat, to the last.
+//!
+//! | state | what it does |
+//! |---|---|
+//! | behind | reads the journal in pages until one is not full |
+//! | level | waits for the bus; the next number is passed on, a higher one means behind |
+//! | ended | the final event was passed on, or the task is gone |
+//!
+//! The bus may lose, repeat and reorder: only the numbers count. Deltas pass by as they come,
+//! unless an event has replaced them or a higher attempt has voided them.
+
+use super::{Desk, Pulse, Submission};
+use futures::{Stream, StreamExt, stream::BoxStream};
+use maniple_core::{
+    Result, TaskKey,
+    event::StoredEvent,
+    ports::{Created, Delta, Live, TaskStore},
+};
+use std::{collections::VecDeque, sync::Arc};
+
+/// How many events one look into the journal brings.
+const PAGE: usize = 64;
+
+/// What a reader is told.
+#[derive(Debug, Clone)]
+pub enum Told {
+    /// A recorded event, each once and in order.
+    Event(Arc<StoredEvent>),
+    /// A piece of a model's text, where nothing was lost.
+    Delta(Delta),
+}
+
+/// One reader. It is pulled: a slow one is left behind by the bus, loses deltas, and reads its events
+/// from the journal.
+pub struct Reader {
+    store: Arc<dyn TaskStore>,
+    key: TaskKey,
+    live: BoxStream<'static, Live>,
+    /// The last number passed on.
+    after: u64,
+    page: VecDeque<Arc<StoredEvent>>,
+    behind: bool,
+    bus_ended: bool,
+    ended: bool,
+    pulse: Pulse,
+    /// The last step whose text is whole: its deltas say nothing new.
+    whole_step: u32,
+    /// Step and attempt of the newest delta: lower ones are void.
+    newest: (u32, u32),
+}
+
+impl Desk {
+    /// Follows a task's events after the number `after` (0: from the first).
+    ///
+    /// `None` when the task has ended and nothing follows that number; `NotFound` for no such task.
+    pub async fn events(&self, key: &TaskKey, after: u64) -> Result<Option<Reader>> {
+        let mut reader = self.reader(key, self.bus.subscribe(key), after);
+        let now = self.get(key).await?;
+        if now.status.is_final() {
+            reader.look().await?;
+            if reader.page.is_empty() {
+                return Ok(None);
+            }
+        }
+        Ok(Some(reader))
+    }
+
+    /// Accepts a task and follows it from its first event; subscribed before it is accepted, so that no delta is missed.
+    pub async fn submit_and_follow(&self, submission: Submission) -> Result<(Created, Reader)> {
+        let asked = submission.task.key();
+        let live = self.bus.subscribe(&asked);
+        let created = self.submit(submission).await?;
+        let key = TaskKey { tenant: asked.tenant.clone(), id: created.result.task_id.clone() };
+        let live = if key == asked { live } else { self.bus.subscribe(&key) };
+        let mut reader = self.reader(&key, live, 0);
+        if created.fresh {
+            // All there is; what a worker has recorded since then comes by the bus.
+            reader.page = created.events.iter().cloned().collect();
+            reader.behind = false;
+        }
+        Ok((created, reader))
+    }
+
+    fn reader(&self, key: &TaskKey, live: BoxStream<'static, Live>, after: u64) -> Reader {
+        Reader {
+            store: self.store.clone(),
+            key: key.clone(),
+            live,
+            after,
+            page: VecDeque::new(),
+            behind: true,
+            bus_ended: false,
+            ended: false,
+            pulse: Pulse::new(self.settings.poll),
+            whole_step: 0,
+            newest: (0, 0),
+        }
+    }
+}
+
+impl Reader {
+    /// The task that is read.
+    pub fn key(&self) -> &TaskKey {
+        &self.key
+    }
+
+    /// What comes next; `None` after the final event. After an error, begin anew from the last number.
+    ///
+    /// Dropping the future loses nothing.
+    pub async fn next(&mut self) -> Result<Option<Told>> {
+        while !self.ended {
+            if let Some(event) = self.page.pop_front() {
+                if let Some(event) = self.pass(event) {
+                    return Ok(Some(Told::Event(event)));
+                }
+            } else if self.behind {
+                self.look().await?;
+            } else if let Some(told) = self.listen().await? {
+                return Ok(Some(told));
+            }
+        }
+        Ok(None)
+    }
+
+    /// As a stream that ends after the final event or an error.
+    pub fn into_stream(self) -> impl Stream<Item = Result<Told>> + Send + use<> {
+        futures::stream::unfold(self, |mut reader| async move {
+            let told = reader.next().await.transpose()?;
+            reader.ended |= told.is_err();
+            Some((told, reader))
+        })
+    }
+
+    /// Reads a page of the journal.
+    async fn look(&mut self) -> Result<()> {
+        let Some(events) = self.store.events(&self.key, self.after, PAGE).await? else {
+            // Erased or forgotten while it was read.
+            self.ended = true;
+            return Ok(());
+        };
+        self.behind = events.len() == PAGE;
+        self.page = events.into_iter().map(Arc::new).collect();
+        Ok(())
+    }
+
+    /// Waits for the bus, or for the moment not to trust it any longer.
+    async fn listen(&mut self) -> Result<Option<Told>> {
+        tokio::select! {
+            heard = self.live.next(), if !self.bus_ended => {
+                self.pulse.heard();
+                Ok(self.hear(heard))
+            }
+            () = tokio::time::sleep_until(self.pulse.at) => {
+                self.pulse.looked();
+                self.look().await?;
+                if self.page.is_empty() {
+                    // A reader that asked for what comes after the end waits for nothing.
+                    self.ended |= self.store.get(&self.key).await?.is_none_or(|now| now.status.is_final());
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    fn hear(&mut self, heard: Option<Live>) -> Option<Told> {
+        match heard {
+            Some(Live::Event(event)) if event.seq <= self.after + 1 => self.pass(event).map(Told::Event),
+            Some(Live::Event(_)) | Some(Live::Lagged) => {
+                self.behind = true;
+                None
+            }
+            Some(Live::Delta(delta)) => self.fresh(delta).map(Told::Delta),
+            None => {
+                self.bus_ended = true;
+                self.behind = true;
+                None
+            }
+        }
+    }
+
+    /// The event, if its reader has not had it.
+    fn pass(&mut self, event: Arc<StoredEvent>) -> Option<Arc<StoredEvent>> {
+        self.ended |= event.is_final();
+        if event.seq <= self.after {
+            return None;
+        }
+        self.after = event.seq;
+        if event.name == "model.finished" {
+            self.whole_step = self.whole_step.max(event.step);
+        }
+        Some(event)
+    }
+
+    fn fresh(&mut self, delta: Delta) -> Option<Delta> {
+        let place = (delta.step, delta.attempt);
+        if delta.step <= self.whole_step || place < self.newest {
+            return None;
+        }
+        self.newest = place;
+        Some(delta)
+    }
+}
