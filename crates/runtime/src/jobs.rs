@@ -29,6 +29,7 @@ pub async fn sweep(parts: Parts, stop: CancellationToken) {
             }
         };
         tokio::select! {
+            biased;
             () = tokio::time::sleep(pause) => {}
             () = stop.cancelled() => {}
         }

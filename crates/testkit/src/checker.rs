@@ -14,7 +14,7 @@ pub use witness::Witness;
 use crate::ledger::{Arrival, Ledger};
 use maniple_core::{
     TaskId, TaskKey, canonical,
-    event::{Event, StoredEvent, ToolStarted},
+    event::{Event, StoredEvent, ToolStarted, ToolStatus},
     ports::TaskStore,
     task::AgentResult,
     tool::Effect,
@@ -170,7 +170,8 @@ impl Calls {
                         self.start(started);
                     }
                 }
-                Ok(Event::ToolFinished(finished)) => {
+                // A doubt is no outcome: the call may be on its way still, for the first time.
+                Ok(Event::ToolFinished(finished)) if finished.status != ToolStatus::InDoubt => {
                     if let Some(key) = keys.get(&(stored.step, finished.index)) {
                         self.finished_ms.insert(key.clone(), stored.at.0);
                     }

@@ -90,6 +90,10 @@ impl Faults {
     pub fn crash(&self) {
         self.crashed.send_replace(true);
     }
+    /// Whether the worker has crashed.
+    pub fn has_crashed(&self) -> bool {
+        *self.crashed.borrow()
+    }
     /// Resolves when the worker has crashed.
     pub async fn crashed(&self) {
         // The sender is ours: it is there as long as we are.

@@ -3,3 +3,7 @@
 mod world;
 
 mod failpoints;
+mod signals;
+mod simulation;
+mod stopping;
+mod zombies;

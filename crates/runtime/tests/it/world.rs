@@ -126,6 +126,10 @@ impl World {
         signalled
     }
 
+    /// What a sweep of some other worker would do now.
+    pub async fn store_sweeps(&self) {
+        self.store.sweep().await.expect("it answers");
+    }
     pub async fn result(&self, key: &TaskKey) -> AgentResult {
         self.store.get(key).await.expect("it answers").expect("it is there")
     }

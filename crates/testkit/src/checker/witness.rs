@@ -3,7 +3,7 @@
 use crate::ledger::Ledger;
 use maniple_core::{
     TaskKey,
-    event::Event,
+    event::{Event, ToolStatus},
     ports::{Append, Appended, Claimed},
 };
 use std::{
@@ -92,7 +92,8 @@ impl Witness {
                 Event::ToolStarted(started) => {
                     seen.keys.insert((append.claim.key.clone(), *step, started.index), started.key.clone());
                 }
-                Event::ToolFinished(finished) => {
+                // A doubt is no outcome: the call may be on its way still, for the first time.
+                Event::ToolFinished(finished) if finished.status != ToolStatus::InDoubt => {
                     let key = seen.keys.get(&(append.claim.key.clone(), *step, finished.index));
                     key.iter().for_each(|key| self.ledger.recorded(key));
                 }
