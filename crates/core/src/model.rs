@@ -143,4 +143,7 @@ pub enum FaultKind {
     Denied,
     /// Any other 4xx: the provider does not understand the request or has no such model.
     Invalid,
+    /// It was not asked, or is not asked again: its breaker is open, or the wait is longer than the task can
+    /// or may wait. Made by the runtime, never by a provider.
+    NotAsked,
 }

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | throttled, overloaded, cut, timed out | 3 attempts, backoff, Retry-After at least | fallback, else `model_unavailable` |
 //! | money | never | fallback, else `model_denied` |
-//! | invalid | never | fallback, else `model_unavailable` |
+//! | invalid, not asked | never | fallback, else `model_unavailable` |
 //! | context too long | once, with half the window | `context_too_long` |
 //! | refused | never | `model_refused` |
 //! | denied | never | `model_denied`, at once |
@@ -34,7 +34,7 @@ pub fn choose(chain: &[&str], faults: &[ModelFailed]) -> Choice {
         let told = || format!("{}: {}", fault.model, fault.message);
         match fault.fault {
             FaultKind::Throttled | FaultKind::Overloaded | FaultKind::CutBefore | FaultKind::CutAfter | FaultKind::TimedOut => tries += 1,
-            FaultKind::Money | FaultKind::Invalid => tries = ATTEMPTS,
+            FaultKind::Money | FaultKind::Invalid | FaultKind::NotAsked => tries = ATTEMPTS,
             FaultKind::ContextTooLong => compactions += 1,
             FaultKind::Refused => return Choice::End(ErrorCode::ModelRefused, told()),
             FaultKind::Denied => return Choice::End(ErrorCode::ModelDenied, told()),

@@ -48,7 +48,8 @@ impl ModelHealth {
             | FaultKind::ContextTooLong
             | FaultKind::Refused
             | FaultKind::Denied
-            | FaultKind::Invalid => {}
+            | FaultKind::Invalid
+            | FaultKind::NotAsked => {}
         }
     }
     /// Whether its breaker is open. Half-open counts as answering: there are no probe calls.

@@ -37,10 +37,12 @@ impl Driver {
         };
         let model = request.model.clone();
         if let Err(wait) = self.parts.health.admit(&model) {
-            let fault = Fault {
-                retry_after: Some(wait),
-                ..Fault::new(FaultKind::Overloaded, "its circuit breaker is open after failures in a row")
-            };
+            let told = "its circuit breaker is open after failures in a row";
+            let is_last = ask.model >= self.prepared()?.contracts.agent().fallbacks.len();
+            if !is_last {
+                return self.give_up(&ask, &model, told);
+            }
+            let fault = Fault { retry_after: Some(wait), ..Fault::new(FaultKind::Overloaded, told) };
             return self.failed(&ask, &model, fault).await;
         }
         self.tell(
@@ -151,15 +153,7 @@ impl Driver {
     async fn failed(&mut self, ask: &Ask, model: &ModelName, fault: Fault) -> Result<Flow> {
         metrics::counter!("maniple_model_faults_total", "model" => model.to_string(), "fault" => format!("{:?}", fault.kind)).increment(1);
         tracing::debug!(%model, fault = ?fault.kind, message = %fault.message, "a model call came to nothing");
-        self.tell(
-            ask.step,
-            Event::ModelFailed(ModelFailed {
-                attempt: ask.attempt,
-                model: model.to_string(),
-                fault: fault.kind,
-                message: cut(&fault.message),
-            }),
-        )?;
+        self.tell_failed(ask, model, fault.kind, &fault.message)?;
         let prepared = self.prepared()?;
         let Next::Ask(next) = self.run.next(self.now(), Some(&prepared.contracts)) else { return Ok(Flow::Go) };
         if next.model != ask.model || fault.kind == FaultKind::ContextTooLong {
@@ -167,25 +161,34 @@ impl Driver {
         }
         let failures = self.run.steps().last().map_or(1, |step| step.faults.iter().filter(|f| f.model == model.as_str()).count() as u32);
         let wait = retry::backoff(failures, fault.retry_after, fastrand::f64());
-        if let Some(ending) = self.cannot_wait(wait, model, &fault) {
-            return self.end(ending).await;
+        match self.cannot_wait(wait, model) {
+            Some(why) => self.give_up(ask, model, &format!("{fault}; not asked again: {why}")),
+            None => self.wait(wait).await,
         }
-        self.wait(wait).await
+    }
+
+    /// Records that this model is not asked in this step any more: the next of the chain is, if there is one.
+    fn give_up(&mut self, ask: &Ask, model: &ModelName, why: &str) -> Result<Flow> {
+        self.tell_failed(ask, model, FaultKind::NotAsked, why)?;
+        Ok(Flow::Go)
+    }
+
+    fn tell_failed(&mut self, ask: &Ask, model: &ModelName, fault: FaultKind, message: &str) -> Result<()> {
+        let failed = ModelFailed { attempt: ask.attempt, model: model.to_string(), fault, message: cut(message) };
+        self.tell(ask.step, Event::ModelFailed(failed))
     }
 
     /// Why the next attempt is not worth waiting for.
-    fn cannot_wait(&self, wait: Duration, model: &ModelName, fault: &Fault) -> Option<Ending> {
-        let why = if self.interrupts.left().is_some_and(|left| left < wait) {
-            format!("the deadline comes before the {} ms to wait", wait.as_millis())
+    fn cannot_wait(&self, wait: Duration, model: &ModelName) -> Option<String> {
+        if self.interrupts.left().is_some_and(|left| left < wait) {
+            Some(format!("the deadline comes before the {} ms to wait", wait.as_millis()))
         } else if wait > self.settings.retry_after_max {
-            format!("it asks to wait {} s, more than worker.retry_after_max", wait.as_secs())
+            Some(format!("it asks to wait {} s, more than worker.retry_after_max", wait.as_secs()))
         } else if !self.parts.health.take_retry(model) {
-            "the retry budget is used up: a fifth of the calls, plus ten a minute".to_owned()
+            Some("the retry budget is used up: a fifth of the calls, plus ten a minute".to_owned())
         } else {
-            return None;
-        };
-        let output = self.run.best_output();
-        Some(Ending { output, ..Ending::failed(ErrorCode::ModelUnavailable, format!("{fault}; not asked again: {why}")) })
+            None
+        }
     }
 
     async fn wait(&mut self, wait: Duration) -> Result<Flow> {
