@@ -2,7 +2,9 @@
 
 mod world;
 
+mod basics;
 mod failpoints;
+mod models;
 mod signals;
 mod simulation;
 mod stopping;

@@ -96,19 +96,26 @@ impl World {
 
     /// Accepts a task.
     pub async fn submit(&self, task: Task) -> TaskKey {
+        self.accept(task, None).await
+    }
+    /// Accepts a task that takes over another's record.
+    pub async fn submit_retry(&self, task: Task, taken_over: Event) -> TaskKey {
+        self.accept(task, Some(taken_over)).await
+    }
+    async fn accept(&self, task: Task, taken_over: Option<Event>) -> TaskKey {
         let key = task.key();
-        let created = self.create(task).await;
+        let created = self.create(task, taken_over).await;
         assert!(created.fresh);
         self.accepted.lock().expect("no panic").push(key.clone());
         key
     }
-    async fn create(&self, task: Task) -> Created {
+    async fn create(&self, task: Task, taken_over: Option<Event>) -> Created {
         let agent = task.agent.clone();
         let new = NewTask {
             content_hash: task.prompt.clone(),
             task,
             idempotency: None,
-            taken_over: None,
+            taken_over,
             requeues: None,
             session_waiting_max: 100,
             unfinished_max: 10_000,
@@ -201,10 +208,6 @@ impl Running {
     /// Asks it to leave.
     pub fn drain(&self) {
         self.stop.cancel();
-    }
-    /// Whether it has left.
-    pub fn has_left(&self) -> bool {
-        self.working.is_finished()
     }
 }
 

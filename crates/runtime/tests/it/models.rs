@@ -1,0 +1,262 @@
+//! Models that fail: what is asked again, when, whom else, and what a caller is told.
+
+use crate::world::{ONCE, World, ended, task};
+use maniple_core::{
+    estimate,
+    message::ModelReply,
+    model::{Fault, FaultKind, ModelName, ModelRequest},
+    task::{AgentResult, ErrorCode, TaskStatus, WaitingFor},
+};
+use maniple_testkit::{
+    faults::Faults,
+    model::{Fake, calls, text},
+};
+use serde_json::json;
+use std::{sync::Arc, time::Duration};
+use tokio::time::Instant;
+
+const SECOND: Duration = Duration::from_secs(1);
+const FIRST: &str = "test/first";
+const SECOND_MODEL: &str = "test/second";
+
+fn fault(kind: FaultKind) -> Fault {
+    Fault::new(kind, format!("as the test wished: {kind:?}"))
+}
+fn throttled(wait: Duration) -> Fault {
+    Fault { retry_after: Some(wait), ..fault(FaultKind::Throttled) }
+}
+/// A model that says what it is told, at once.
+fn fake(says: impl Fn(u64, &ModelRequest) -> Result<ModelReply, Fault> + Send + Sync + 'static) -> Fake {
+    Fake::new(move |number, request| (Duration::ZERO, says(number, request)))
+}
+/// With `test/second` to fall back on.
+fn with_fallback(model: &Fake) -> World {
+    World::new(model.clone()).with(|agent| agent.fallbacks = vec![ModelName::parse(SECOND_MODEL).expect("legal")])
+}
+/// One task, from its submission to its end.
+async fn run(world: &World) -> AgentResult {
+    let key = world.submit(task("t")).await;
+    let worker = world.worker(Faults::none());
+    let result = world.finish(&key).await;
+    worker.leave().await;
+    world.check("models").await;
+    result
+}
+fn asked(model: &Fake) -> Vec<String> {
+    model.requests().iter().map(|request| request.model.to_string()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_passes_is_asked_three_times_and_then_the_fallback() {
+    use FaultKind::*;
+    for kind in [Throttled, Overloaded, CutBefore, CutAfter, TimedOut] {
+        let model = fake(move |_, request| if request.model.as_str() == FIRST { Err(fault(kind)) } else { Ok(text("second")) });
+        let result = run(&with_fallback(&model)).await;
+        assert_eq!(ended(&result), (TaskStatus::Completed, None, Some("second")), "{kind:?}");
+        assert_eq!(asked(&model), [FIRST, FIRST, FIRST, SECOND_MODEL], "{kind:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn money_and_what_is_not_understood_are_never_asked_again() {
+    for (kind, code) in [(FaultKind::Money, ErrorCode::ModelDenied), (FaultKind::Invalid, ErrorCode::ModelUnavailable)] {
+        let model = fake(move |_, request| if request.model.as_str() == FIRST { Err(fault(kind)) } else { Ok(text("second")) });
+        assert_eq!(run(&with_fallback(&model)).await.status, TaskStatus::Completed);
+        assert_eq!(asked(&model), [FIRST, SECOND_MODEL], "{kind:?}");
+
+        let alone = fake(move |_, _| Err(fault(kind)));
+        let result = run(&World::new(alone.clone())).await;
+        assert_eq!((result.status, result.error, asked(&alone).len()), (TaskStatus::Failed, Some(code), 1), "{kind:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_and_a_wrong_key_end_the_run_at_once() {
+    for (kind, code) in [(FaultKind::Refused, ErrorCode::ModelRefused), (FaultKind::Denied, ErrorCode::ModelDenied)] {
+        let model = fake(move |_, _| Err(fault(kind)));
+        let result = run(&with_fallback(&model)).await;
+        assert_eq!((result.status, result.error), (TaskStatus::Failed, Some(code)));
+        assert!(result.error_detail.expect("it says why").contains("as the test wished"));
+        assert_eq!(asked(&model), [FIRST], "{kind:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_nobody_is_left_the_caller_reads_what_the_last_one_said() {
+    let model = fake(|_, _| Err(fault(FaultKind::Overloaded)));
+    let result = run(&World::new(model.clone())).await;
+    assert_eq!((result.status, result.error), (TaskStatus::Failed, Some(ErrorCode::ModelUnavailable)));
+    assert!(result.error_detail.expect("it says why").contains("as the test wished: Overloaded"));
+    assert_eq!(asked(&model).len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_short_retry_after_is_waited_out() {
+    let model = fake(|number, _| if number == 0 { Err(throttled(7 * SECOND)) } else { Ok(text("done")) });
+    let begun = Instant::now();
+    assert_eq!(run(&World::new(model)).await.status, TaskStatus::Completed);
+    assert!((7 * SECOND..8 * SECOND).contains(&begun.elapsed()), "it took {:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_retry_after_parks_the_run_and_a_timer_wakes_it_on_another_worker() {
+    let model = fake(|number, _| if number == 0 { Err(throttled(120 * SECOND)) } else { Ok(text("done")) });
+    let world = World::new(model.clone());
+    let begun = Instant::now();
+    let key = world.submit(task("t")).await;
+    let first = world.worker(Faults::none());
+    world.until(&key, "run.parked").await;
+    let parked = world.result(&key).await;
+    assert_eq!((parked.status, parked.waiting_for), (TaskStatus::Running, Some(WaitingFor::Timer)));
+    first.kill();
+    let second = world.worker(Faults::none());
+    assert_eq!(world.finish(&key).await.output.as_deref(), Some("done"));
+    assert!((120 * SECOND..123 * SECOND).contains(&begun.elapsed()), "it took {:?}", begun.elapsed());
+    let expected = [
+        "task.accepted",
+        "task.started",
+        "model.started",
+        "model.failed",
+        "run.parked",
+        "run.resumed",
+        "model.started",
+        "model.finished",
+        "task.completed",
+    ];
+    assert_eq!(world.names(&key).await, expected);
+    second.leave().await;
+    world.check("parked").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_beyond_the_deadline_or_the_bound_is_not_begun() {
+    for (wait, deadline_ms) in [(30 * SECOND, Some(20_000)), (3_600 * SECOND, None)] {
+        let model = fake(move |_, request| if request.model.as_str() == FIRST { Err(throttled(wait)) } else { Ok(text("second")) });
+        let world = World::new(model.clone());
+        let mut brief = task("t");
+        brief.deadline_ms = deadline_ms;
+        let key = world.submit(brief.clone()).await;
+        let worker = world.worker(Faults::none());
+        let begun = Instant::now();
+        let result = world.finish(&key).await;
+        assert_eq!((result.status, result.error), (TaskStatus::Failed, Some(ErrorCode::ModelUnavailable)));
+        assert!(result.error_detail.expect("it says why").contains("not asked again"));
+        assert!(begun.elapsed() < SECOND);
+        worker.leave().await;
+        world.check("no use in waiting").await;
+
+        // Whoever has a fallback goes there at once.
+        let world = with_fallback(&model);
+        let key = world.submit(brief).await;
+        let worker = world.worker(Faults::none());
+        assert_eq!(world.finish(&key).await.output.as_deref(), Some("second"));
+        worker.leave().await;
+        world.check("no use in waiting, with a fallback").await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_open_breaker_sends_runs_to_the_fallback_without_a_call() {
+    let model = fake(|_, request| if request.model.as_str() == FIRST { Err(fault(FaultKind::Overloaded)) } else { Ok(text("second")) });
+    let world = with_fallback(&model);
+    let worker = world.worker(Faults::none());
+    for number in 0..4 {
+        let key = world.submit(task(&format!("t{number}"))).await;
+        assert_eq!(world.finish(&key).await.output.as_deref(), Some("second"));
+    }
+    let first = asked(&model).iter().filter(|name| *name == FIRST).count();
+    // Five failures open it: three of the first run, two of the second.
+    assert_eq!(first, 5);
+    assert!(worker.health.is_open(&ModelName::parse(FIRST).expect("legal")));
+    tokio::time::sleep(11 * SECOND).await;
+    let key = world.submit(task("later")).await;
+    world.finish(&key).await;
+    let now = asked(&model).iter().filter(|name| *name == FIRST).count();
+    assert_eq!(now, first + 1, "half-open lets one call try");
+    worker.leave().await;
+    world.check("breaker").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_open_breaker_without_a_fallback_is_waited_for() {
+    let model = fake(|number, _| if number < 5 { Err(fault(FaultKind::Overloaded)) } else { Ok(text("back")) });
+    let world = World::new(model.clone());
+    let worker = world.worker(Faults::none());
+    for number in 0..2 {
+        let key = world.submit(task(&format!("t{number}"))).await;
+        assert_eq!(world.finish(&key).await.error, Some(ErrorCode::ModelUnavailable));
+    }
+    assert!(worker.health.is_open(&ModelName::parse(FIRST).expect("legal")));
+    let begun = Instant::now();
+    let patient = world.submit(task("patient")).await;
+    assert_eq!(world.finish(&patient).await.output.as_deref(), Some("back"));
+    assert!(begun.elapsed() > 5 * SECOND, "it took {:?}", begun.elapsed());
+    worker.leave().await;
+    world.check("breaker, alone").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn retries_are_a_fifth_of_the_calls_and_ten_a_minute() {
+    let model = fake(|_, request| if request.model.as_str() == FIRST { Err(throttled(Duration::ZERO)) } else { Ok(text("second")) });
+    let world = with_fallback(&model);
+    let worker = world.worker(Faults::none());
+    for number in 0..40 {
+        let key = world.submit(task(&format!("t{number}"))).await;
+        assert_eq!(world.finish(&key).await.output.as_deref(), Some("second"));
+    }
+    let retries = asked(&model).iter().filter(|name| *name == FIRST).count() - 40;
+    assert!((10..=10 + 8 + 10).contains(&retries), "{retries} retries of 40 calls");
+    worker.leave().await;
+    world.check("retry budget").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_too_long_is_asked_once_more_with_half_the_window() {
+    let says =
+        |too_long: u64| fake(move |number, _| if number < too_long { Err(fault(FaultKind::ContextTooLong)) } else { Ok(text("done")) });
+    // A conversation that fills the window.
+    let converse = async |model: Fake| {
+        let past = fake(|_, _| Ok(text("an answer ".repeat(10))));
+        let mut world = World::new(past).with(|agent| agent.memory.window_tokens = 400);
+        let worker = world.worker(Faults::none());
+        for number in 0..12 {
+            let mut turn = task(&format!("past{number}"));
+            turn.session_id = task("t").session_id;
+            let key = world.submit(turn).await;
+            world.finish(&key).await;
+        }
+        worker.leave().await;
+        world.models = Arc::new(model);
+        run(&world).await
+    };
+    let model = says(1);
+    assert_eq!(converse(model.clone()).await.status, TaskStatus::Completed);
+    let sizes: Vec<u64> = model.requests().iter().map(estimate::request_tokens).collect();
+    assert_eq!(sizes.len(), 2);
+    assert!(sizes[1] < sizes[0] * 3 / 4, "{sizes:?}");
+
+    let result = converse(says(2)).await;
+    assert_eq!((result.status, result.error), (TaskStatus::Failed, Some(ErrorCode::ContextTooLong)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_takeover_goes_on_with_the_attempts_where_the_first_worker_stopped() {
+    let model = fake(|number, _| match number {
+        0 => Ok(calls(&[(ONCE, json!({ "mark": "m", "place": "r0.0", "nonce": 1 }))])),
+        1..4 => Err(throttled(10 * SECOND)),
+        _ => Ok(text("too late")),
+    });
+    let world = World::new(model.clone());
+    let key = world.submit(task("t")).await;
+    for _ in 0..3 {
+        let worker = world.worker(Faults::none());
+        tokio::time::sleep(5 * SECOND).await;
+        worker.leave().await;
+    }
+    let last = world.worker(Faults::none());
+    let result = world.finish(&key).await;
+    assert_eq!((result.status, result.error), (TaskStatus::Failed, Some(ErrorCode::ModelUnavailable)));
+    assert_eq!(asked(&model).len(), 4);
+    last.leave().await;
+    world.check("takeover").await;
+}
