@@ -152,6 +152,9 @@ fn references_that_double_at_every_turn_are_refused() {
         let why = refused(&chain(40, doubled));
         assert!(why.contains("too much work"), "{why}");
     }
+    let mut recurring = chain(40, |next| json!({ "anyOf": [next, next] }));
+    recurring["$defs"]["d40"] = json!({ "items": { "$ref": "#/$defs/d0" } });
+    assert!(refused(&recurring).contains("too much work"), "a number is checked anew by each, recurring or not");
     on_a_worker(|| {
         let long = Validator::compile(&chain(900, |next| next)).unwrap();
         long.check(&json!("a")).unwrap();
