@@ -35,7 +35,7 @@ pub trait TaskStore: Send + Sync {
     ///
     /// The same id with the same content is the same task ([`Created::fresh`] is false).
     /// `Conflict` for an id with other content or of a task that is gone, `Invalid` (field
-    /// `Idempotency-Key`) for a key with another body, `Exhausted` when the session or the node has too many waiting.
+    /// `Idempotency-Key`) for a key with another body, `Exhausted` when too many wait in the session, `Unavailable` when the store holds too many unfinished.
     async fn create(&self, new: NewTask) -> Result<Created>;
 
     /// The next ready tasks of `agents`, at most `limit`: higher priority first, tenants in turn, then oldest
