@@ -22,10 +22,13 @@ impl From<rusqlite::Error> for Refusal {
     }
 }
 
-/// The error a caller sees. Whatever it was, nothing was applied.
+/// The error a caller sees. Nothing was applied, or nobody knows.
 pub(super) fn failed(error: rusqlite::Error) -> Error {
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => Error::unavailable("the disk of the store is full, so nothing was written: free some space"),
+        Some(ErrorCode::SystemIoFailure) => {
+            Error::unavailable("the disk failed under the store, and nobody knows what it holds: look at it")
+        }
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
             Error::unavailable("the database is locked by another program, so nothing was written: close it")
         }

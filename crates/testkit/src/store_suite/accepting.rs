@@ -14,6 +14,7 @@ pub(super) fn cases() -> Vec<Case> {
         case(the_same_id_with_other_content_is_a_conflict),
         case(the_same_id_in_two_tenants_is_two_tasks),
         case(an_idempotency_key_answers_the_same_task_for_a_day),
+        case(hundreds_of_submissions_with_one_key_at_once_are_one_task),
         case(an_idempotency_key_with_another_body_is_refused),
         case(an_idempotency_key_is_known_in_its_scope_and_tenant_only),
         case(a_refused_submission_is_not_remembered_under_its_key),
@@ -83,6 +84,14 @@ async fn an_idempotency_key_answers_the_same_task_for_a_day(w: World) {
     assert!(later.fresh && !later.replayed);
     let again = w.store.create(keyed(task("d"), "k", "other body")).await.expect("replayed");
     assert_eq!(again.result.task_id, id("c"));
+}
+
+async fn hundreds_of_submissions_with_one_key_at_once_are_one_task(w: World) {
+    let all = (0..300).map(|n| w.store.create(keyed(task(&format!("t{n}")), "k", "body")));
+    let all: Vec<Created> = futures::future::try_join_all(all).await.expect("accepted");
+    assert_eq!(all.iter().filter(|created| created.fresh).count(), 1);
+    assert!(all.iter().all(|created| created.result == all[0].result && created.fresh != created.replayed));
+    assert_eq!(w.claim(10).await.len(), 1);
 }
 
 async fn an_idempotency_key_with_another_body_is_refused(w: World) {

@@ -108,16 +108,19 @@ struct World {
     keep: Arc<dyn Any + Send + Sync>,
 }
 
-fn agent(name: &str) -> AgentName {
+/// A name.
+pub fn agent(name: &str) -> AgentName {
     AgentName::parse(name).expect("legal")
 }
 fn id(name: &str) -> TaskId {
     TaskId::parse(name).expect("legal")
 }
-fn key(name: &str) -> TaskKey {
+/// A task of the default tenant.
+pub fn key(name: &str) -> TaskKey {
     TaskKey { tenant: Tenant::default(), id: id(name) }
 }
-fn session(name: &str) -> SessionKey {
+/// A session of the agent `search`.
+pub fn session(name: &str) -> SessionKey {
     SessionKey { tenant: Tenant::default(), agent: agent("search"), id: SessionId::parse(name).expect("legal") }
 }
 fn seconds(n: u64) -> Duration {
@@ -131,7 +134,8 @@ fn days(n: u64) -> Duration {
 fn task(name: &str) -> Task {
     task_in(name, &format!("session-of-{name}"))
 }
-fn task_in(name: &str, session: &str) -> Task {
+/// A task for the agent `search`.
+pub fn task_in(name: &str, session: &str) -> Task {
     Task {
         id: id(name),
         agent: agent("search"),
@@ -154,7 +158,8 @@ fn task_in(name: &str, session: &str) -> Task {
         trace: None,
     }
 }
-fn new(task: Task) -> NewTask {
+/// A submission with generous bounds.
+pub fn new(task: Task) -> NewTask {
     NewTask {
         content_hash: canonical::hash(&task),
         task,
@@ -165,7 +170,8 @@ fn new(task: Task) -> NewTask {
         unfinished_max: 10_000,
     }
 }
-fn tool_finished(index: u32) -> Event {
+/// An event that is progress.
+pub fn tool_finished(index: u32) -> Event {
     Event::ToolFinished(ToolFinished { index, name: "clock".into(), status: ToolStatus::Ok, result: "noon".into() })
 }
 /// An event that is no progress.
@@ -178,7 +184,8 @@ fn parked(until: Option<Time>) -> Event {
 fn signal(name: &str, kind: SignalKind) -> Signal {
     Signal { id: name.into(), kind, data: serde_json::json!({ "from": name }), at: Time::default() }
 }
-fn append(claim: &Claim, after: u64, events: Vec<Event>, then: Then) -> Append {
+/// Facts of step 1 under a claim.
+pub fn append(claim: &Claim, after: u64, events: Vec<Event>, then: Then) -> Append {
     Append {
         claim: claim.clone(),
         after,
@@ -193,7 +200,8 @@ fn append(claim: &Claim, after: u64, events: Vec<Event>, then: Then) -> Append {
 fn park(until: Option<Time>) -> Then {
     Then::Park { waiting_for: WaitingFor::Timer, until }
 }
-fn completed(output: &str) -> Then {
+/// The end with an answer.
+pub fn completed(output: &str) -> Then {
     Then::End(Ending::completed(Some(output.into())))
 }
 fn recorded(appended: Appended) -> Vec<Arc<StoredEvent>> {
