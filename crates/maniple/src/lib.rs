@@ -4,5 +4,6 @@
 pub mod cli;
 pub mod config;
 pub mod files;
+pub mod http;
 pub mod telemetry;
 pub mod yaml;

@@ -15,7 +15,7 @@ pub use retry::Retry;
 
 use maniple_core::{
     Error, Result, SessionKey, TaskId, TaskKey,
-    ports::{Bus, Created, Hint, Idempotency, ListTasks, Live, NewTask, Signalled, TaskStore, Turn},
+    ports::{Bus, Created, Hint, Idempotency, ListTasks, Live, NewTask, Signalled, TaskStore, Turn, Waiting},
     signal::{Signal, SignalKind},
     task::{AgentResult, Task},
 };
@@ -150,6 +150,11 @@ impl Desk {
     /// Erases a conversation; returns how many tasks went. `Conflict` while one is unfinished.
     pub async fn erase(&self, session: &SessionKey) -> Result<u64> {
         self.store.erase(session).await
+    }
+
+    /// What waits, by agent.
+    pub async fn waiting(&self) -> Result<Vec<Waiting>> {
+        self.store.waiting().await
     }
 
     /// Whether the store answers.

@@ -1,0 +1,56 @@
+//! Dead letters: tasks that kept killing their worker.
+
+use super::{
+    Shared,
+    answer::{self, Refusal},
+    auth::Who,
+    idempotency,
+    place::{Asked, Place},
+    tasks::ListQuery,
+};
+use crate::config::Scope;
+use axum::{body::Body, extract::State, response::Response};
+use http::{HeaderMap, StatusCode};
+use maniple_core::{Kind, task::ErrorCode};
+use std::sync::Arc;
+
+pub(super) async fn list(State(shared): State<Arc<Shared>>, Who(who): Who, Asked(query): Asked<ListQuery>) -> Result<Response, Refusal> {
+    who.may(Scope::Read)?;
+    shared.page(&who, &Place::default(), query, true).await
+}
+
+/// A retry that takes it out of the dead letters.
+pub(super) async fn requeue(
+    State(shared): State<Arc<Shared>>,
+    Who(who): Who,
+    place: Place,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    who.may(Scope::Run)?;
+    let key = idempotency::of_path(&headers, &format!("/dead-letters/{}/requeue", place.id))?;
+    shared.read_nothing(&headers, body).await?;
+    shared.retry(&who, &place, &headers, key, true).await
+}
+
+/// Takes it out; its record stays.
+pub(super) async fn drop(
+    State(shared): State<Arc<Shared>>,
+    Who(who): Who,
+    place: Place,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    who.may(Scope::Admin)?;
+    let idempotency = idempotency::of_path(&headers, &format!("/dead-letters/{}/drop", place.id))?;
+    shared.read_nothing(&headers, body).await?;
+    let (key, result) = shared.task(&who, &place).await?;
+    let dropped = match shared.door.desk.drop_dead_letter(&key).await {
+        Ok(()) => false,
+        // Who asks with a key asks for the second time, perhaps of another process: it is out, as was wished.
+        Err(error) if error.kind == Kind::NotFound && idempotency.is_some() && result.error == Some(ErrorCode::Poisoned) => true,
+        Err(error) => return Err(error.into()),
+    };
+    let known = shared.seen(&who, idempotency);
+    Ok(answer::replayed(answer::json(StatusCode::OK, &result), dropped || known))
+}

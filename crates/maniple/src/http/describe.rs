@@ -1,0 +1,118 @@
+//! What the node says of itself: health, readiness, agents, metrics, and the API's own description.
+
+use super::{
+    Shared,
+    answer::{self, Refusal},
+    auth::Who,
+    place::Asked,
+};
+use crate::config::Scope;
+use axum::{
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode, header};
+use maniple_api::{
+    Problem, openapi as description,
+    page::{self, Agent, AgentPage},
+    probe::{Health, PartState, Readiness},
+};
+use maniple_core::Error;
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+use std::{
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
+
+/// Self-contained: style, script and markup in one file.
+const PAGE: &str = include_str!("docs.html");
+/// How long `/ready` waits for its parts.
+const READY_MAX: Duration = Duration::from_secs(5);
+
+/// Never shed, asks nobody.
+pub(super) async fn health() -> Response {
+    answer::json(StatusCode::OK, &Health { status: "ok".into(), version: env!("CARGO_PKG_VERSION").into() })
+}
+
+/// 200, or 503 with each part.
+pub(super) async fn ready(State(shared): State<Arc<Shared>>) -> Result<Response, Refusal> {
+    if shared.door.closing.is_cancelled() {
+        return Err(Problem::from(Error::unavailable("this node is leaving: use another")).into());
+    }
+    let Ok(parts) = tokio::time::timeout(READY_MAX, shared.door.readiness.parts()).await else {
+        return Err(Problem::from(Error::unavailable("the parts of this node do not say how they are")).into());
+    };
+    let readiness = Readiness::of(parts);
+    if readiness.status != PartState::Failed {
+        return Ok(answer::json(StatusCode::OK, &readiness));
+    }
+    let failed = readiness.parts.iter().filter(|part| part.state == PartState::Failed);
+    let named = failed.map(|part| match &part.detail {
+        Some(detail) => format!("{}: {detail}", part.name),
+        None => part.name.clone(),
+    });
+    let detail = format!("not ready: {}", named.collect::<Vec<_>>().join("; "));
+    let parts = serde_json::to_value(&readiness.parts).unwrap_or_default();
+    Err(Problem::from(Error::unavailable(detail)).with("parts", parts).into())
+}
+
+/// Prometheus text. What it shows is everybody's, so where there are tokens it asks for one.
+pub(super) async fn metrics(State(shared): State<Arc<Shared>>, Who(who): Who) -> Result<Response, Refusal> {
+    who.may(Scope::Read)?;
+    // Asked for when somebody looks, so that what is shown is what is.
+    for waiting in shared.door.desk.waiting().await? {
+        let agent = waiting.agent.to_string();
+        metrics::gauge!("maniple_tasks_waiting", "agent" => agent.clone()).set(waiting.ready as f64);
+        metrics::gauge!("maniple_tasks_running", "agent" => agent.clone()).set(waiting.running as f64);
+        metrics::gauge!("maniple_oldest_waiting_seconds", "agent" => agent).set(waiting.oldest.as_secs_f64());
+    }
+    let text = (shared.door.metrics)();
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
+}
+
+#[derive(Deserialize)]
+pub(super) struct AgentsQuery {
+    limit: Option<String>,
+    cursor: Option<String>,
+}
+
+/// By name; those the caller may use.
+pub(super) async fn agents(
+    State(shared): State<Arc<Shared>>,
+    Who(who): Who,
+    Asked(query): Asked<AgentsQuery>,
+) -> Result<Response, Refusal> {
+    who.may(Scope::Read)?;
+    let limit = page::limit(query.limit.as_deref())?;
+    let after = query.cursor.unwrap_or_default();
+    let all = shared.door.agents.all();
+    let mut usable = all.values().filter(|agent| who.uses(&agent.name) && agent.name.as_str() > after.as_str());
+    let agents: Vec<Agent> = usable.by_ref().take(limit).map(|agent| Agent::from(&**agent)).collect();
+    let next_cursor = usable.next().and(agents.last()).map(|agent| agent.name.clone());
+    Ok(answer::json(StatusCode::OK, &AgentPage { agents, next_cursor }))
+}
+
+pub(super) async fn openapi() -> Response {
+    static TEXT: LazyLock<Bytes> = LazyLock::new(|| description::document().to_string().into());
+    ([(header::CONTENT_TYPE, "application/json")], TEXT.clone()).into_response()
+}
+
+/// The page may run its own script and ask its own node; everything else is forbidden to it.
+pub(super) async fn docs() -> Response {
+    static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
+        let script = PAGE.split_once("<script>").and_then(|(_, rest)| rest.split_once("</script>")).map_or("", |(script, _)| script);
+        let hash = BASE64_STANDARD.encode(Sha256::digest(script.as_bytes()));
+        let policy = format!(
+            "default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{hash}'; connect-src 'self'; img-src data:; \
+             base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        );
+        HeaderValue::from_str(&policy).unwrap_or_else(|_| HeaderValue::from_static("default-src 'none'"))
+    });
+    let mut response = ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], PAGE).into_response();
+    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, POLICY.clone());
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}

@@ -1,0 +1,104 @@
+//! What the door stands in front of.
+
+use super::Auth;
+use crate::config::{Config, Limits, Need};
+use async_trait::async_trait;
+use maniple_api::probe::{Part, PartState};
+use maniple_core::{Result, agent::AgentDefinition, model::ModelName, task::TaskLimits};
+use maniple_runtime::{
+    Agents, ModelHealth, Parts,
+    desk::{self, Desk},
+};
+use metrics_exporter_prometheus::PrometheusHandle;
+use std::{sync::Arc, time::Duration};
+use tokio_util::sync::CancellationToken;
+
+/// A door before it opens.
+pub struct Door {
+    /// The service behind every door.
+    pub desk: Desk,
+    /// The agents of this node as they are now.
+    pub agents: Agents,
+    /// Who may come in.
+    pub auth: Auth,
+    /// Bounds of what comes in.
+    pub limits: Limits,
+    /// Ceilings and defaults of tasks.
+    pub task_limits: TaskLimits,
+    /// How long `POST /run` waits for an agent that does not say. 50 s.
+    pub sync_run: Duration,
+    /// The text of `/metrics`.
+    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    /// The parts behind `/ready`.
+    pub readiness: Arc<dyn Readiness>,
+    /// Ends event streams and waiting runs; their tasks go on, and their readers resume elsewhere.
+    pub closing: CancellationToken,
+}
+
+/// Says how each part is that this role works with.
+#[async_trait]
+pub trait Readiness: Send + Sync {
+    /// The parts. [`PartState::Failed`] fails the probe.
+    async fn parts(&self) -> Vec<Part>;
+}
+
+impl Door {
+    /// The door of a node. Fails on tokens that cannot be.
+    pub fn new(config: &Config, parts: &Parts, task_limits: TaskLimits, metrics: PrometheusHandle) -> Result<Self> {
+        let settings = desk::Settings {
+            session_waiting_max: config.limits.session_waiting,
+            unfinished_max: config.limits.unfinished_tasks,
+            ..desk::Settings::default()
+        };
+        let desk = Desk::new(parts.store.clone(), parts.bus.clone(), settings);
+        let readiness =
+            NodeReadiness { desk: desk.clone(), agents: parts.agents.clone(), health: parts.health.clone(), model: config.readiness.model };
+        Ok(Self {
+            desk,
+            agents: parts.agents.clone(),
+            auth: Auth::of(config.auth.as_ref())?,
+            limits: config.limits,
+            task_limits,
+            sync_run: config.worker.sync_run.duration(),
+            metrics: Arc::new(move || metrics.render()),
+            readiness: Arc::new(readiness),
+            closing: CancellationToken::new(),
+        })
+    }
+}
+
+/// A node that runs agents: its store, and for each agent one model whose breaker is not open.
+struct NodeReadiness {
+    desk: Desk,
+    agents: Agents,
+    health: Arc<ModelHealth>,
+    model: Need,
+}
+
+#[async_trait]
+impl Readiness for NodeReadiness {
+    async fn parts(&self) -> Vec<Part> {
+        let store = match self.desk.ping().await {
+            Ok(()) => Part { name: "store".into(), state: PartState::Ready, detail: None },
+            Err(error) => Part { name: "store".into(), state: PartState::Failed, detail: Some(error.to_string()) },
+        };
+        let agents = self.agents.all();
+        std::iter::once(store).chain(agents.values().map(|agent| self.model_of(agent))).collect()
+    }
+}
+
+impl NodeReadiness {
+    fn model_of(&self, agent: &AgentDefinition) -> Part {
+        let models: Vec<&ModelName> = std::iter::once(&agent.model).chain(&agent.fallbacks).collect();
+        let name = format!("model:{}", agent.name);
+        if models.iter().any(|model| !self.health.is_open(model)) {
+            return Part { name, state: PartState::Ready, detail: None };
+        }
+        let named = models.iter().map(|model| model.as_str()).collect::<Vec<_>>().join(", ");
+        let state = match self.model {
+            Need::Require => PartState::Failed,
+            Need::Report => PartState::Degraded,
+        };
+        Part { name, state, detail: Some(format!("no model answers: the breaker of {named} is open")) }
+    }
+}

@@ -1,0 +1,87 @@
+//! Idempotency-Key on every POST.
+//!
+//! | POST | scope | where the key is remembered |
+//! |---|---|---|
+//! | `/run`, `/tasks`, bare or under an agent | `tasks` | with the task, in its transaction |
+//! | `/tasks/{id}/retry`, `/dead-letters/{id}/requeue` | the path | with the new task, in its transaction |
+//! | `/tasks/{id}/cancel`, `/dead-letters/{id}/drop` | the path | here, in this process |
+//!
+//! The last row makes nothing: cancelling twice is cancelling once, and what is dropped stays dropped, whatever
+//! is remembered. Neither takes a body, so no other body can come under a known key. What is lost with the process is
+//! only the header `Idempotency-Replayed`. A path counts without its agent: `/agents/a/tasks/1/cancel` is `/tasks/1/cancel`.
+
+use super::answer::Refusal;
+use http::HeaderMap;
+use maniple_api::Problem;
+use maniple_core::{Tenant, canonical, ports::Idempotency};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::time::Instant;
+
+const HEADER: &str = "Idempotency-Key";
+/// The scope of all submissions of a tenant.
+pub(super) const TASKS: &str = "tasks";
+/// How long a key is remembered here.
+const KEPT: Duration = Duration::from_secs(24 * 3600);
+/// How many; beyond, the oldest goes.
+const MOST: usize = 10_000;
+
+/// The key of a request: 1 to 255 printable characters of ASCII.
+pub(super) fn key(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
+    let wrong = |why: &str| Refusal::from(Problem::malformed(format!("{HEADER} {why}")).at(HEADER));
+    let mut given = headers.get_all(HEADER).iter();
+    let Some(key) = given.next() else { return Ok(None) };
+    if given.next().is_some() {
+        return Err(wrong("is there twice"));
+    }
+    let legal = (1..=255).contains(&key.len()) && key.as_bytes().iter().all(|b| (b' '..=b'~').contains(b));
+    match key.to_str() {
+        Ok(key) if legal => Ok(Some(key.to_owned())),
+        _ => Err(wrong("must be 1 to 255 printable characters of ASCII")),
+    }
+}
+
+/// The key with its scope, for a POST without a body.
+pub(super) fn of_path(headers: &HeaderMap, path: &str) -> Result<Option<Idempotency>, Refusal> {
+    let body_hash = || canonical::hash_bytes(b"");
+    Ok(key(headers)?.map(|key| Idempotency { scope: path.to_owned(), key, body_hash: body_hash() }))
+}
+
+/// The keys of calls that make nothing.
+#[derive(Default)]
+pub(super) struct Replays(Mutex<Kept>);
+
+#[derive(Default)]
+struct Kept {
+    known: HashMap<(Tenant, String, String), Instant>,
+    oldest_first: VecDeque<(Tenant, String, String)>,
+}
+
+impl Replays {
+    /// Whether this call was answered before.
+    pub(super) fn knows(&self, tenant: &Tenant, idempotency: &Idempotency) -> bool {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.known.get(&name(tenant, idempotency)).is_some_and(|at| at.elapsed() < KEPT)
+    }
+    /// It is answered, and with 2xx.
+    pub(super) fn remember(&self, tenant: &Tenant, idempotency: &Idempotency) {
+        let name = name(tenant, idempotency);
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = kept.known.insert(name.clone(), Instant::now()).is_none();
+        if is_new {
+            kept.oldest_first.push_back(name);
+        }
+        if kept.oldest_first.len() > MOST
+            && let Some(oldest) = kept.oldest_first.pop_front()
+        {
+            kept.known.remove(&oldest);
+        }
+    }
+}
+
+fn name(tenant: &Tenant, idempotency: &Idempotency) -> (Tenant, String, String) {
+    (tenant.clone(), idempotency.scope.clone(), idempotency.key.clone())
+}
