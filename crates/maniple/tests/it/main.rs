@@ -1,3 +1,4 @@
 //! Drives the built binary from outside. One test binary, because each links for seconds.
 
 mod cli;
+mod docs;

@@ -1,0 +1,223 @@
+//! The documentation says what the program does: keys, defaults, metrics, events, routes, commands, links, examples.
+
+mod tables;
+
+use clap::CommandFactory;
+use maniple::{
+    cli::Cli,
+    config::Config,
+    files::{Project, Sources},
+};
+use maniple_api::openapi::TABLE;
+use maniple_core::{model::ModelName, task::TaskLimits};
+use serde_json::Value;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+use tables::{code_blocks, first_cells, rows};
+
+/// The repository.
+fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+}
+
+fn page(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
+}
+
+/// README, CHANGELOG and so on, and every page below docs/ and examples/.
+fn pages() -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![root().to_owned(), root().join("docs"), root().join("examples")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
+            let below_docs = folder != root();
+            if entry.is_dir() && below_docs {
+                folders.push(entry);
+            } else if entry.extension().is_some_and(|e| e == "md") {
+                found.push(entry);
+            }
+        }
+    }
+    found
+}
+
+/// `a.b` for every leaf; a list of objects is `a[].b`, a map of named things `a.NAME.b`.
+fn leaves(value: &Value, path: &str, found: &mut BTreeMap<String, Value>) {
+    const NAMED: [&str; 2] = ["models", "models.NAME.prices"];
+    match value {
+        Value::Object(members) if !members.is_empty() => {
+            for (name, member) in members {
+                let name = match NAMED.iter().position(|map| *map == path) {
+                    Some(0) => "NAME",
+                    Some(_) => "MODEL",
+                    None => name,
+                };
+                leaves(member, &if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }, found);
+            }
+        }
+        Value::Array(items) if items.first().is_some_and(Value::is_object) => {
+            items.iter().for_each(|item| leaves(item, &format!("{path}[]"), found));
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => {
+            found.insert(path.to_owned(), value.clone());
+        }
+    }
+}
+
+fn printed(config: &Config) -> BTreeMap<String, Value> {
+    let text = config.print().expect("settings can be printed");
+    let mut found = BTreeMap::new();
+    leaves(&serde_saphyr::from_str(&text).expect("YAML"), "", &mut found);
+    found
+}
+
+/// Settings with a value wherever the defaults leave something out.
+fn with_everything() -> Config {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("maniple.yaml");
+    let token = format!("{{ name: a, sha256: {} }}", "0".repeat(64));
+    let prices = "{ m: { input: 1, cached_input: 0.1, output: 2 } }";
+    let provider = format!("{{ api: openai, base_url: \"http://x/v1\", api_key: k, prices: {prices} }}");
+    fs::write(&file, format!("auth: {{ tokens: [{token}] }}\nmodels: {{ lab: {provider} }}\n")).expect("a file");
+    Config::load_with(&file, |_| None, std::iter::empty()).expect("settings")
+}
+
+#[test]
+fn every_setting_is_documented_and_every_documented_setting_exists() {
+    let page = page("docs/reference/configuration.md");
+    let documented: BTreeSet<String> = first_cells(&page, "key").into_iter().collect();
+    let mut known: BTreeSet<String> = printed(&Config::default()).into_keys().collect();
+    known.remove("models");
+    known.extend(printed(&with_everything()).into_keys());
+    assert_eq!(documented, known);
+}
+
+#[test]
+fn every_documented_default_is_the_programs() {
+    let page = page("docs/reference/configuration.md");
+    let known = printed(&Config::default());
+    for row in rows(&page, "key") {
+        let Some(value) = known.get(row["key"].trim_matches('`')) else { continue };
+        let told = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        assert_eq!(row["default"].trim_matches('`'), told, "default of {}", row["key"]);
+    }
+}
+
+/// What stands in quotes right after one of these openings, in every source file of the crates.
+fn in_sources(openings: &[&str]) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut folders = vec![root().join("crates")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("sources").flatten().map(|entry| entry.path()) {
+            if entry.is_dir() && entry.file_name().is_some_and(|name| name != "tests") {
+                folders.push(entry);
+            } else if entry.extension().is_some_and(|e| e == "rs") {
+                let text = fs::read_to_string(&entry).expect("UTF-8");
+                for opening in openings {
+                    let after = text.split(opening).skip(1).map(str::trim_start).filter_map(|after| after.strip_prefix('"'));
+                    found.extend(after.filter_map(|after| after.split_once('"')).map(|(name, _)| name.to_owned()));
+                }
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn every_metric_is_documented_and_every_documented_metric_exists() {
+    let documented: BTreeSet<String> = first_cells(&page("docs/reference/metrics.md"), "metric").into_iter().collect();
+    let known: BTreeSet<String> =
+        in_sources(&["counter!(", "gauge!(", "histogram!("]).into_iter().filter(|name| name.starts_with("maniple_")).collect();
+    assert!(!known.is_empty());
+    assert_eq!(documented, known);
+}
+
+#[test]
+fn every_event_is_documented() {
+    let page = page("docs/reference/events.md");
+    let source = fs::read_to_string(root().join("crates/core/src/event.rs")).expect("the source");
+    let names: BTreeSet<&str> = source.lines().filter_map(|line| line.split_once("=> \"")?.1.split_once("\",").map(|(name, _)| name)).collect();
+    let names: Vec<&str> = names.into_iter().filter(|name| name.contains('.')).collect();
+    assert!(names.len() >= 13, "{names:?}");
+    for name in names {
+        assert!(page.contains(&format!("`{name}`")), "docs/reference/events.md does not tell of {name}");
+    }
+}
+
+#[test]
+fn every_route_is_documented() {
+    let page = page("docs/reference/http-api.md");
+    for operation in TABLE {
+        let call = format!("{} {}", operation.method.to_uppercase(), operation.path);
+        assert!(page.contains(&call), "docs/reference/http-api.md does not tell of {call}");
+    }
+}
+
+#[test]
+fn every_command_and_flag_is_documented() {
+    fn check(command: &clap::Command, path: &str, page: &str, missing: &mut Vec<String>) {
+        let flags = command.get_arguments().filter_map(|argument| argument.get_long()).filter(|flag| !["help", "version"].contains(flag));
+        missing.extend(flags.filter(|flag| !page.contains(&format!("--{flag}"))).map(|flag| format!("{path} --{flag}")));
+        let mut below = command.get_subcommands().filter(|command| command.get_name() != "help").peekable();
+        if below.peek().is_none() && !page.contains(path) {
+            missing.push(path.to_owned());
+        }
+        below.for_each(|command| check(command, &format!("{path} {}", command.get_name()), page, missing));
+    }
+    let mut missing = Vec::new();
+    check(&Cli::command(), "maniple", &page("docs/reference/cli.md"), &mut missing);
+    assert!(missing.is_empty(), "docs/reference/cli.md does not tell of {missing:?}");
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let mut broken = Vec::new();
+    for file in pages() {
+        let text = fs::read_to_string(&file).expect("UTF-8");
+        let links = text.split("](").skip(1).filter_map(|after| after.split_once(')')).map(|(target, _)| target);
+        for target in links.filter(|target| !target.contains("://")) {
+            let (path, anchor) = target.split_once('#').unwrap_or((target, ""));
+            let at = if path.is_empty() { file.clone() } else { file.parent().expect("a folder").join(path) };
+            let headings = fs::read_to_string(&at).unwrap_or_default();
+            let headings: Vec<String> = headings.lines().filter(|line| line.starts_with('#')).map(tables::anchor).collect();
+            if !at.exists() || !anchor.is_empty() && !headings.iter().any(|heading| heading == anchor) {
+                broken.push(format!("{}: {target}", file.display()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
+/// A block whose opening line names a file (` ```yaml tools/pay.yaml `) is that file of a project.
+#[test]
+fn every_example_of_an_agent_or_a_tool_can_be_read() {
+    let mut examples = 0;
+    for file in pages() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let text = fs::read_to_string(&file).expect("UTF-8");
+        for (path, content) in code_blocks(&text) {
+            let path = folder.path().join(path);
+            fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+            fs::write(&path, content).expect("a file");
+            examples += 1;
+        }
+        checked(folder.path(), &file);
+    }
+    assert!(examples >= 4, "only {examples} examples were found");
+    checked(&root().join("examples/shop"), Path::new("examples/shop"));
+}
+
+fn checked(project: &Path, of: &Path) {
+    let sources = Sources { agent_folders: vec![project.join("agents")], agent_files: vec![], tool_folders: vec![project.join("tools")] };
+    let model = ModelName::parse("demo/demo").expect("a name");
+    let config = project.join("maniple.yaml");
+    if config.exists() {
+        Config::load_with(&config, |_| Some("x".into()), std::iter::empty()).unwrap_or_else(|e| panic!("{}: {e:#}", of.display()));
+    }
+    if let Err(problems) = Project::load(&sources, &TaskLimits::default(), &model) {
+        panic!("{}:\n{}", of.display(), problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
+    }
+}
