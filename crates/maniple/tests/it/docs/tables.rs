@@ -41,7 +41,10 @@ pub fn code_blocks(page: &str) -> Vec<(String, String)> {
         match (&mut open, line.strip_prefix("```")) {
             (None, Some(info)) => {
                 let path = info.split_once(' ').map(|(_, path)| path.to_owned());
-                open = Some((path.filter(|path| path.starts_with("agents/") || path.starts_with("tools/") || path == "maniple.yaml"), String::new()));
+                open = Some((
+                    path.filter(|path| path.starts_with("agents/") || path.starts_with("tools/") || path == "maniple.yaml"),
+                    String::new(),
+                ));
             }
             (Some(_), Some(_)) => found.extend(open.take().and_then(|(path, content)| Some((path?, content)))),
             (Some((_, content)), None) => *content += &format!("{line}\n"),
