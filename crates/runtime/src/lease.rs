@@ -54,7 +54,9 @@ impl Leases {
     pub(crate) fn hold(self: &Arc<Self>, claim: Claim, length: Duration, claimed_at: Instant) -> Held {
         let (state, _) = watch::channel(State { until: claimed_at + length, lost: false, pokes: 0 });
         let lease = Arc::new(Lease { claim: claim.clone(), length, state });
-        self.held.lock().expect("no holder panics").insert(claim.key, lease.clone());
+        let earlier = self.held.lock().expect("no holder panics").insert(claim.key, lease.clone());
+        // This very process lost it (it stood still) and got it back: whoever still holds the old claim is to stop.
+        earlier.iter().for_each(|earlier| earlier.renewed(&Renewal::Lost, claimed_at));
         Held { lease, leases: self.clone() }
     }
 

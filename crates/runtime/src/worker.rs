@@ -93,7 +93,17 @@ impl Worker {
                 log(left);
             }
         }
-        self.leave(driven, drain).await;
+        // Signals go on to reach those who wait for a call before they leave.
+        let listening = async {
+            loop {
+                self.hinted(&mut hints).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.leave(driven, drain) => {}
+            () = listening => {}
+        }
     }
 
     /// Claims and sets off; returns how many.

@@ -204,6 +204,10 @@ impl Driver {
                 () = tokio::time::sleep_until(until) => return Ok(Flow::Go),
                 interrupt = self.interrupts.next() => interrupt,
             };
+            if interrupt == Interrupt::Drain {
+                // Handed over as it is, whoever comes next would ask at once.
+                return self.park_until(until.saturating_duration_since(Instant::now())).await;
+            }
             if let Some(flow) = self.interrupted(interrupt).await? {
                 return Ok(flow);
             }

@@ -1,6 +1,6 @@
 //! The tool calls of one step: eight at a time, each recorded before it is sent and when it has its outcome.
 
-use super::{Driver, Flow, Left, Recorded};
+use super::{Driver, Flow, Left, Recorded, interrupt::Interrupt};
 use crate::{Parts, lease::Lease, spans};
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use maniple_core::{
@@ -69,14 +69,14 @@ impl Driver {
                     self.stop(step, flight).await?;
                     return Ok(Flow::Go);
                 }
-                interrupt = self.interrupts.next(), if !draining => match self.interrupted(interrupt).await? {
-                    None => {}
+                interrupt = self.interrupts.next() => match self.interrupted(interrupt).await? {
                     Some(Flow::Leave(left)) => return Ok(Flow::Leave(left)),
-                    Some(Flow::Go) if self.interrupts.draining() => {}
-                    Some(Flow::Go) => {
+                    // Cancelled, or out of time; the calls of a run that is only handed over go on to their end.
+                    Some(Flow::Go) if interrupt != Interrupt::Drain => {
                         self.stop(step, flight).await?;
                         return Ok(Flow::Go);
                     }
+                    Some(Flow::Go) | None => {}
                 },
             }
         }

@@ -29,13 +29,15 @@ pub(super) struct Interrupts {
     watch: Watch,
     deadline: Option<Instant>,
     drain: Drain,
+    /// Said once: whoever goes on waiting then waits for something else.
+    drain_told: bool,
 }
 
 impl Interrupts {
     pub(super) fn new(watch: Watch, deadline: Option<Instant>, drain: Drain) -> Self {
         // A moment later, so that the run's clock, in whole milliseconds, has passed it too.
         let deadline = deadline.map(|deadline| deadline + std::time::Duration::from_millis(1));
-        Self { watch, deadline, drain }
+        Self { watch, deadline, drain, drain_told: false }
     }
 
     pub(super) fn draining(&self) -> bool {
@@ -52,7 +54,7 @@ impl Interrupts {
         self.drain.over.clone()
     }
 
-    /// Resolves when something interrupts. Cancel-safe.
+    /// Resolves when something interrupts. Cancel-safe. A drain interrupts once.
     pub(super) async fn next(&mut self) -> Interrupt {
         let deadline = self.deadline;
         let passed = async {
@@ -68,7 +70,10 @@ impl Interrupts {
                 News::Lost => Interrupt::Lost,
             },
             () = passed => Interrupt::Deadline,
-            () = self.drain.begun.cancelled() => Interrupt::Drain,
+            () = self.drain.begun.cancelled(), if !self.drain_told => {
+                self.drain_told = true;
+                Interrupt::Drain
+            }
         }
     }
 }

@@ -92,8 +92,10 @@ async fn of_a_mixed_step_the_repeatable_calls_are_left_and_the_others_waited_for
 async fn a_worker_leaves_while_it_waits_to_ask_again() {
     let throttled = || ModelFault { retry_after: Some(Duration::from_secs(8)), ..ModelFault::new(FaultKind::Throttled, "slow down") };
     let world = World::new(Fake::new(move |number, _| (Duration::ZERO, if number == 0 { Err(throttled()) } else { Ok(text("done")) })));
+    let begun = Instant::now();
     let took = handed_over(&world, Duration::from_secs(1)).await;
     assert!(took <= AT_ONCE, "it took {took:?}");
+    assert!(begun.elapsed() >= Duration::from_secs(8), "the next one asked again after {:?}", begun.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
@@ -169,6 +171,41 @@ async fn what_is_cancelled_while_its_worker_leaves_stays_cancelled() {
         second.leave().await;
         world.check("cancelled and leaving").await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancel_reaches_a_worker_that_waits_for_a_call_before_it_leaves() {
+    let world = slow(ONCE);
+    world.ledger.set(ONCE, Mode::Hang);
+    let key = world.submit(task("t")).await;
+    let worker = world.worker(Faults::none());
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    worker.drain();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let asked = Instant::now();
+    world.cancel(&key, "stop").await;
+    assert_eq!(world.finish(&key).await.status, TaskStatus::Cancelled);
+    assert!(asked.elapsed() < Duration::from_millis(1_200), "it took {:?}", asked.elapsed());
+    worker.leave().await;
+    world.check("cancelled while it leaves").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_dies_while_leaving_takes_no_cancel_with_it() {
+    let world = slow(ONCE);
+    world.ledger.set(ONCE, Mode::Hang);
+    let key = world.submit(task("t")).await;
+    let first = world.worker(Faults::none());
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    // Both at once: it reads the cancel, and waits for the call.
+    world.cancel(&key, "stop").await;
+    first.drain();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    first.kill();
+    let second = world.worker(Faults::none());
+    assert_eq!(world.finish(&key).await.status, TaskStatus::Cancelled);
+    second.leave().await;
+    world.check("died while leaving").await;
 }
 
 #[tokio::test(start_paused = true)]

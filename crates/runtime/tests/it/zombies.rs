@@ -12,47 +12,47 @@ use tokio::time::Instant;
 const ZOMBIES: usize = 1_000;
 const LONG: Duration = Duration::from_secs(60);
 
-/// Suspends renewals, stops every task where it is, past its lease, and takes no more after the first moments.
-fn stopped(call: &'static str, side: Side) -> Faults {
-    let born = Instant::now();
-    Faults::new(move |point: &Point| match point {
-        Point { call: "renew", .. } => Fault::Delay(10 * LONG),
-        Point { call: "claim", .. } if born.elapsed() > Duration::from_millis(500) => Fault::Delay(10 * LONG),
-        point if point.call == call && point.side == side => Fault::Delay(LONG),
-        _ => Fault::None,
-    })
+/// Stops every task where it is for a minute.
+fn slow(point: &Point, call: &'static str, side: Side) -> Fault {
+    if point.call == call && point.side == side { Fault::Delay(LONG) } else { Fault::None }
+}
+/// The same with renewals suspended, so that it is past its lease, and takes no more after the first moments.
+fn stopped(point: &Point, born: Instant, call: &'static str, side: Side) -> Fault {
+    match point.call {
+        "renew" => Fault::Delay(10 * LONG),
+        "claim" if born.elapsed() > Duration::from_millis(500) => Fault::Delay(10 * LONG),
+        _ => slow(point, call, side),
+    }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_thousand_zombies_write_nothing() {
     let moments =
-        [("model", Side::After), ("append", Side::Before), ("tool", Side::After), ("tool", Side::Before), ("resolve", Side::After)];
+        [("resolve", Side::After), ("append", Side::Before), ("model", Side::After), ("tool", Side::After), ("tool", Side::Before)];
     let mut refused = 0;
     for (call, side) in moments {
+        let about = format!("stopped {side:?} {call}");
         let world = World::new(Fickle::new(1, 3));
         let mut tasks = Vec::new();
         for number in 0..ZOMBIES / moments.len() {
             tasks.push(world.submit(task(&format!("t{number}"))).await);
         }
-        let zombie = world.worker(stopped(call, side));
+        let born = Instant::now();
+        let zombie = world.worker(Faults::new(move |point| stopped(point, born, call, side)));
         tokio::time::sleep(Duration::from_secs(1)).await;
-        let living = world.worker(Faults::none());
+        // Whoever takes over is as slow, so that the zombie rises while the task runs, and where its numbers still follow.
+        let living = world.worker(Faults::new(move |point| slow(point, call, side)));
         for key in &tasks {
-            assert_eq!(world.finish(key).await.status, TaskStatus::Completed);
+            assert_eq!(world.finish(key).await.status, TaskStatus::Completed, "{about}");
         }
-        let before = world.witness.stale_refused();
-        // Now the zombie goes on.
         tokio::time::sleep(3 * LONG).await;
-        let about = format!("stopped {side:?} {call}");
         world.check(&about).await;
-        let tried = world.witness.stale_refused() - before;
-        println!("{about}: {tried} stale appends, all refused");
-        refused += tried;
+        println!("{about}: {} stale appends, all refused", world.witness.stale_refused());
+        refused += world.witness.stale_refused();
         living.leave().await;
         zombie.kill();
     }
-    // Those stopped before a tool call see that their lease is over and write nothing at all.
-    assert!(refused as usize >= ZOMBIES * 3 / 5, "only {refused} tried to write");
+    assert!(refused as usize >= ZOMBIES, "only {refused} tried to write");
 }
 
 #[tokio::test(start_paused = true)]
