@@ -68,16 +68,13 @@ async fn live(store: Arc<sqlite::TaskStore>, commits: u32, client: u64, done: Ar
         let name = format!("018f-{client:04}-{number:012}");
         store.create(new(task_in(&name, &name))).await.unwrap();
         let claimed = store.claim(&agent, 1).await.unwrap().pop().expect("as many tasks as claims");
-        assert!(matches!(
-            store.append(append(&claimed.claim, 1, vec![tool_finished(0)], Then::Keep)).await.unwrap(),
-            Appended::Recorded(_)
-        ));
         let facts = match commits {
             3 => vec![append(&claimed.claim, 1, vec![tool_finished(0)], completed("done"))],
             _ => vec![append(&claimed.claim, 1, vec![tool_finished(0)], Then::Keep), append(&claimed.claim, 2, vec![], completed("done"))],
         };
         for facts in facts {
-            assert!(matches!(store.append(facts).await.unwrap(), Appended::Recorded(_)));
+            let appended = store.append(facts).await.unwrap();
+            assert!(matches!(appended, Appended::Recorded(_)), "{name}: {appended:?}");
         }
         done.fetch_add(1, Ordering::Relaxed);
     }

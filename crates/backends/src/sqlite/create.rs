@@ -184,7 +184,8 @@ impl Submission {
 }
 
 pub(super) fn has_head(tx: &Tx, session: &SessionKey) -> rusqlite::Result<bool> {
-    let mut head = tx.db.prepare_cached("SELECT 1 FROM tasks WHERE tenant = ?1 AND agent = ?2 AND session = ?3 AND state IN (2, 3, 4)")?;
+    let mut head =
+        tx.db.prepare_cached("SELECT 1 FROM tasks WHERE tenant = ?1 AND agent = ?2 AND session = ?3 AND state >= 2 AND state <= 4")?;
     head.exists(names(session))
 }
 

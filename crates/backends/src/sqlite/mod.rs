@@ -45,7 +45,7 @@ use maniple_core::{
 };
 use readers::Readers;
 use row::State;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, config::DbConfig};
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
@@ -168,6 +168,8 @@ fn connect(path: &Path, options: &Options) -> Result<Connection> {
     let open = || {
         let db = Connection::open_with_flags(path, flags)?;
         db.set_prepared_statement_cache_capacity(128);
+        // Plans do not depend on what is bound: else each statement with a bound LIMIT is prepared anew each time.
+        db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         db.busy_timeout(Duration::from_secs(5))?;
         db.pragma_update(None, "journal_mode", "WAL")?;
         db.pragma_update(None, "synchronous", if options.fsync { "FULL" } else { "OFF" })?;

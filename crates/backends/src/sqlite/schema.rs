@@ -59,7 +59,7 @@ CREATE TABLE tasks (
 CREATE UNIQUE INDEX tasks_id ON tasks (tenant, id);
 CREATE INDEX tasks_age ON tasks (tenant, created_at, id);
 CREATE INDEX tasks_session ON tasks (tenant, agent, session, place);
-CREATE UNIQUE INDEX tasks_head ON tasks (tenant, agent, session) WHERE state IN (2, 3, 4);
+CREATE UNIQUE INDEX tasks_head ON tasks (tenant, agent, session) WHERE state >= 2 AND state <= 4;
 CREATE INDEX tasks_waiting ON tasks (tenant, agent, session, place) WHERE state = 1;
 CREATE INDEX tasks_ready ON tasks (agent, priority, tenant, place, ready_at) WHERE state = 2;
 CREATE INDEX tasks_due ON tasks (due) WHERE due IS NOT NULL;

@@ -51,7 +51,7 @@ impl File {
             ("SELECT count(*) FROM tasks WHERE (state = 0) != (place IS NULL) AND state < 5", "those with a place are not scheduled"),
             (
                 "SELECT count(*) FROM tasks w WHERE state = 1 AND NOT EXISTS (SELECT 1 FROM tasks h WHERE h.tenant = w.tenant AND h.agent = w.agent \
-                 AND h.session = w.session AND h.state IN (2, 3, 4))",
+                 AND h.session = w.session AND h.state >= 2 AND state <= 4)",
                 "who waits, waits behind somebody",
             ),
             ("SELECT (SELECT max(max(row), max(place)) FROM tasks) > numbers FROM store", "numbers are given once"),
