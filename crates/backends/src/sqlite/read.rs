@@ -71,7 +71,11 @@ pub(super) fn list(db: &Connection, query: &ListTasks, now: Time) -> Result<Vec<
     if query.dead {
         sql.push_str(" AND dead = 1");
     }
-    sql.push_str(" ORDER BY created_at DESC, id DESC LIMIT ?");
+    // One session is found by its own index and sorted; anything else is read in the order it is wanted.
+    sql.push_str(match (session, agents.is_empty()) {
+        (Some(_), false) => " ORDER BY +created_at DESC, +id DESC LIMIT ?",
+        _ => " ORDER BY created_at DESC, id DESC LIMIT ?",
+    });
     values.push(&limit);
 
     let rows = row::all(&mut db.prepare_cached(&sql)?, values.as_slice())?;

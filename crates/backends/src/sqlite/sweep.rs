@@ -118,8 +118,10 @@ fn end(tx: &mut Tx, mut row: Row, ending: &Ending, found: &mut Found) -> Result<
 
 /// What is found running when the file is opened was held by a process that is gone: its claims are void.
 pub(super) fn void_claims(tx: &mut Tx) -> Result<(), Refusal> {
-    let mut open =
-        tx.db.prepare_cached(&format!("SELECT {COLUMNS} FROM tasks WHERE state >= 2 AND state <= 4 AND state = 3 ORDER BY row"))?;
+    // By the index of those under way: a large file opens as fast as a small one.
+    let mut open = tx.db.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM tasks INDEXED BY tasks_head WHERE state >= 2 AND state <= 4 AND state = 3 ORDER BY row"
+    ))?;
     for mut row in row::all(&mut open, [])? {
         row.epoch += 1;
         row.barren_open += u32::from(!row.progressed);
