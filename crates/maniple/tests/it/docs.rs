@@ -233,7 +233,7 @@ fn every_example_of_an_agent_or_a_tool_can_be_read() {
         checked(folder.path(), &file);
     }
     assert!(examples >= 4, "only {examples} examples were found");
-    checked(&root().join("examples/shop"), Path::new("examples/shop"));
+    checked(&root().join("scripts/demo_shop"), Path::new("scripts/demo_shop"));
 }
 
 fn checked(project: &Path, of: &Path) {

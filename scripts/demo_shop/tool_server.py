@@ -1,13 +1,6 @@
-#!/usr/bin/env python3
-"""The services behind the shop's tools: a payment service and a warehouse. Standard library only.
-
-Every call that arrives is written to the ledger, whatever becomes of it: GET /ledger.
-Usage: tool_server.py [PORT] [SECONDS A CALL TAKES]
-"""
+"""The services behind the shop's tools: a payment service and a warehouse. Every call that arrives is in the ledger."""
 import json
-import sys
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
@@ -47,9 +40,6 @@ def server(port, pause):
             pause(self.path)
             self.reply(answer)
 
-        def do_GET(self):
-            self.reply({"arrived": ledger.arrived, "done": ledger.done})
-
         def reply(self, value):
             body = json.dumps(value).encode()
             try:
@@ -71,14 +61,3 @@ def server(port, pause):
             pass  # a client that is killed is why this server exists
 
     return Server(("127.0.0.1", port), Handler), ledger
-
-
-if __name__ == "__main__":
-    port = int(sys.argv[1]) if len(sys.argv) > 1 else 9200
-    seconds = float(sys.argv[2]) if len(sys.argv) > 2 else 1.0
-    services, _ = server(port, lambda path: time.sleep(seconds))
-    print(f"the shop's services answer at http://127.0.0.1:{services.server_port}", flush=True)
-    try:
-        services.serve_forever()
-    except KeyboardInterrupt:
-        pass

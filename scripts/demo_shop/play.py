@@ -1,8 +1,12 @@
-"""Played by scripts/demo: an agent, its tools, and three starts of one node with two kill -9 between them."""
+"""Played by scripts/demo: an agent, its tools, and three starts of one node with two kill -9 between them.
+
+The services behind the tools live in this process and keep the ledger: what they count is independent of the node.
+"""
 import http.client
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -13,9 +17,9 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-SHOP = pathlib.Path(__file__).resolve().parent.parent / "examples" / "shop"
-sys.path.insert(0, str(SHOP))
-import tool_server  # noqa: E402
+import tool_server
+
+SHOP = pathlib.Path(__file__).resolve().parent
 
 PATIENCE = 60  # seconds anything here may take; with a real model ten times that
 BOLD, DIM, RED, OFF = ("\033[1m", "\033[2m", "\033[31m", "\033[0m") if sys.stdout.isatty() else ("",) * 4
@@ -117,7 +121,7 @@ def told(event):
         "task.completed": lambda: data["output"],
         "task.failed": lambda: f"{data['error']}: {data['error_detail']}",
     }.get(kind, lambda: "")()
-    text = " ".join((text or "").split())
+    text = " ".join(re.sub(r"^\[demo model[^\]]*\]", "", text or "").split())
     return f"{event['id']:>3}  {kind:<15} {DIM}{text[:130] + '…' if len(text) > 130 else text}{OFF}"
 
 
@@ -187,8 +191,8 @@ def play(node, ledger, held, checks, real_model):
     node.start()
     say(f"   {DIM}$ maniple run \"What is 17 * 23?\"{OFF}")
     run = subprocess.run([node.binary, "run", "--url", node.url, "What is 17 * 23?"], env=node.environment, timeout=PATIENCE,
-                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    say("\n".join("   " + line for line in run.stdout.splitlines()))
+                         capture_output=True, text=True)
+    say("\n".join("   " + line for line in run.stderr.splitlines()))
     checks.that(run.returncode == 0 and "391" in run.stdout, "it answered 391")
 
     head("2. kill -9 while a call is in flight that may be sent again")
