@@ -171,6 +171,10 @@ async fn several_agents_are_told_apart_by_path_or_body() {
     assert_eq!(house.post("/agents/write/run", json!({"prompt": "p", "agent": "search"})).await.problem(422)["field"], "agent");
     let unknown = house.post("/run", json!({"prompt": "p", "agent": "nobody"})).await.problem(422);
     assert!(unknown["detail"].as_str().unwrap().contains("search, write"), "{unknown}");
+    let id = house.post("/agents/write/run", json!({"prompt": "p"})).await.json()["task_id"].as_str().unwrap().to_owned();
+    assert_eq!(house.get(&format!("/agents/write/tasks/{id}")).await.status, StatusCode::OK);
+    house.get(&format!("/agents/search/tasks/{id}")).await.problem(404);
+    house.ask(empty_post(&format!("/agents/search/tasks/{id}/cancel"))).await.problem(404);
     house.post("/agents/nobody/run", json!({"prompt": "p"})).await.problem(404);
     house.post("/agents/No-body/run", json!({"prompt": "p"})).await.problem(404);
 }
