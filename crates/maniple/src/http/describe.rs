@@ -19,7 +19,7 @@ use maniple_api::{
     page::{self, Agent, AgentPage},
     probe::{Health, PartState, Readiness},
 };
-use maniple_core::Error;
+use maniple_core::{AgentName, Error, ports::Waiting};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use std::{
@@ -63,7 +63,8 @@ pub(super) async fn ready(State(shared): State<Arc<Shared>>) -> Result<Response,
 pub(super) async fn metrics(State(shared): State<Arc<Shared>>, Who(who): Who) -> Result<Response, Refusal> {
     who.may(Scope::Read)?;
     // Asked for when somebody looks, so that what is shown is what is.
-    for waiting in shared.door.desk.waiting().await? {
+    let served = shared.door.agents.all();
+    for waiting in with_idle(served.keys(), shared.door.desk.waiting().await?) {
         let agent = waiting.agent.to_string();
         metrics::gauge!("maniple_tasks_waiting", "agent" => agent.clone()).set(waiting.ready as f64);
         metrics::gauge!("maniple_tasks_running", "agent" => agent.clone()).set(waiting.running as f64);
@@ -71,6 +72,14 @@ pub(super) async fn metrics(State(shared): State<Arc<Shared>>, Who(who): Who) ->
     }
     let text = (shared.door.metrics)();
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
+}
+
+/// A store names only agents that have something; a gauge nobody sets again would show its last value for ever.
+fn with_idle<'a>(served: impl Iterator<Item = &'a AgentName>, mut waiting: Vec<Waiting>) -> Vec<Waiting> {
+    let idle = |agent: &AgentName| Waiting { agent: agent.clone(), ready: 0, oldest: Duration::ZERO, running: 0 };
+    let missing: Vec<Waiting> = served.filter(|agent| waiting.iter().all(|known| known.agent != **agent)).map(idle).collect();
+    waiting.extend(missing);
+    waiting
 }
 
 #[derive(Deserialize)]
@@ -115,4 +124,18 @@ pub(super) async fn docs() -> Response {
     response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, POLICY.clone());
     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agent_that_has_nothing_left_is_shown_with_nothing() {
+        let agents = ["busy", "idle"].map(|name| AgentName::parse(name).unwrap());
+        let busy = Waiting { agent: agents[0].clone(), ready: 3, oldest: Duration::from_secs(9), running: 1 };
+        let idle = Waiting { agent: agents[1].clone(), ready: 0, oldest: Duration::ZERO, running: 0 };
+        assert_eq!(with_idle(agents.iter(), vec![busy.clone()]), [busy, idle]);
+    }
 }

@@ -102,3 +102,35 @@ impl NodeReadiness {
         Part { name, state, detail: Some(format!("no model answers: the breaker of {named} is open")) }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use maniple_backends::{local, memory};
+    use maniple_core::model::FaultKind;
+
+    async fn states(node: &NodeReadiness) -> Vec<(String, PartState)> {
+        node.parts().await.into_iter().map(|part| (part.name, part.state)).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_agent_is_ready_while_one_of_its_models_is() {
+        let (first, second) = (ModelName::parse("a/one").unwrap(), ModelName::parse("b/two").unwrap());
+        let agent = AgentDefinition { model: first.clone(), fallbacks: vec![second.clone()], ..super::super::tests::agent("search") };
+        let desk = Desk::new(Arc::new(memory::TaskStore::new()), Arc::new(local::Bus::new()), Default::default());
+        let health = Arc::new(ModelHealth::default());
+        let mut node = NodeReadiness { desk, agents: Agents::new([agent]), health: health.clone(), model: Need::Require };
+        let with = |model: PartState| vec![("store".to_owned(), PartState::Ready), ("model:search".to_owned(), model)];
+        let fail = |model: &ModelName| (0..5).for_each(|_| health.failed(model, FaultKind::Overloaded));
+        fail(&first);
+        assert_eq!(states(&node).await, with(PartState::Ready), "its fallback answers");
+        fail(&second);
+        assert_eq!(states(&node).await, with(PartState::Failed));
+        node.model = Need::Report;
+        assert_eq!(states(&node).await, with(PartState::Degraded));
+        node.model = Need::Require;
+        tokio::time::advance(Duration::from_secs(11)).await;
+        assert_eq!(states(&node).await, with(PartState::Ready), "half-open counts as answering");
+    }
+}
