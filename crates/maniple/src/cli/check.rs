@@ -42,7 +42,7 @@ pub fn check(dir: &Path, as_json: bool) -> Result<Exit, Trouble> {
         let (agents, tools) = (checked.project.agents.len(), checked.project.tools.len());
         screen::answer(format!("{}: {}, {}, {}", "all right".green(), count(agents, "agent"), count(tools, "tool"), count(cases, "case")))?;
         if agents == 0 {
-            screen::remark(format!("there is no agent in {}; try: maniple new NAME", dir.display()))?;
+            screen::remark(format!("there is no agent in {}; try: maniple new NAME", dir.display()));
         }
     } else {
         for problem in &problems {

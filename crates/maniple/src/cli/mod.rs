@@ -4,15 +4,23 @@
 //! |---|---|
 //! | [`exit`] | exit codes, and errors that say what to try next |
 //! | [`screen`], [`steps`] | what reaches the screen; a run told as it happens |
+//! | [`reach`] | finds the node, or starts one in this process: one code path, HTTP |
+//! | [`ask`], [`task`], [`dlq`], [`agent`] | `run`, `task`, `dlq`, `agent` |
+//! | [`serve`] | `dev` and `serve` |
 //! | [`new`], [`check`], [`cases`] | a project from nothing, its check, its test |
 
 mod agent;
+mod ask;
 pub mod cases;
 mod check;
+mod dlq;
 pub mod exit;
 mod new;
+mod reach;
 pub mod screen;
+mod serve;
 pub mod steps;
+mod task;
 
 use crate::config::{Config, FILE_NAME};
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -42,6 +50,16 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Serve a project on this machine; changed files are used at once
+    Dev(serve::Dev),
+    /// Serve agents for others
+    Serve(serve::Serve),
+    /// Ask an agent: its steps as they happen, then its answer
+    Run(ask::Ask),
+    /// Look at tasks, stop them, try them again
+    Task(task::Tasks),
+    /// Look at dead letters, try them again, take them out
+    Dlq(dlq::DeadLetters),
     /// List, check and test agents
     Agent(agent::Agents),
     /// Make a project that starts and passes its own test
@@ -84,6 +102,11 @@ fn run(cli: Cli) -> Result<Exit, Trouble> {
 impl Command {
     async fn run(self, as_json: bool) -> Result<Exit, Trouble> {
         match self {
+            Self::Dev(dev) => dev.run(as_json).await,
+            Self::Serve(serve) => serve.run(as_json).await,
+            Self::Run(ask) => ask.run(as_json).await,
+            Self::Task(tasks) => tasks.run(as_json).await,
+            Self::Dlq(letters) => letters.run(as_json).await,
             Self::Agent(agents) => agents.run(as_json).await,
             Self::New(new) => new.run(as_json),
             Self::Config(settings) => settings.run(as_json),

@@ -3,7 +3,7 @@
 //! Colours appear only where a person looks: `anstream` strips them for pipes, `NO_COLOR` and dumb terminals.
 
 use super::exit::Trouble;
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
 use owo_colors::OwoColorize;
 use serde::Serialize;
 use std::{
@@ -19,16 +19,15 @@ pub fn answer(text: impl Display) -> io::Result<()> {
     out.flush()
 }
 
-/// A remark, on standard error.
-pub fn remark(text: impl Display) -> io::Result<()> {
-    writeln!(anstream::stderr().lock(), "{text}")
+/// A remark, on standard error. Where nobody reads it any more, the work goes on all the same.
+pub fn remark(text: impl Display) {
+    let _ = writeln!(anstream::stderr().lock(), "{text}");
 }
 
-/// A piece of what is going on, on standard error, without a line end of its own.
-pub fn piece(text: &str) -> io::Result<()> {
+/// A piece of what is going on, on standard error, without a line end of its own; like a remark.
+pub fn piece(text: &str) {
     let mut err = anstream::stderr().lock();
-    err.write_all(text.as_bytes())?;
-    err.flush()
+    let _ = err.write_all(text.as_bytes()).and_then(|()| err.flush());
 }
 
 /// One JSON document on standard output.
@@ -53,8 +52,7 @@ pub fn trouble(trouble: &Trouble, as_json: bool) {
         let next = trouble.next.iter().map(|next| format!("\n  {} {next}", "try:".bold())).collect::<String>();
         format!("{} {}{next}", "error:".red().bold(), clean(&trouble.what))
     };
-    // Nobody is left to be told when even this cannot be written.
-    let _ = remark(text);
+    remark(text);
 }
 
 /// Whether a person reads both streams on one terminal, so that nothing need be said twice.
@@ -62,21 +60,37 @@ pub fn is_one_terminal() -> bool {
     io::stdout().is_terminal() && io::stderr().is_terminal()
 }
 
-/// A table without lines, as wide as the terminal at most; in a pipe as wide as it needs to be.
+/// A table without lines, as wide as the terminal at most: the last column gives way, the others are never cut, so
+/// that an id can be copied. In a pipe it is as wide as it needs to be.
 pub fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_header(header.to_vec());
-    for row in rows {
-        table.add_row(row);
-    }
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
-    }
-    let text = table.trim_fmt();
+    let text = laid_out(header, rows, None);
     match text.split_once('\n') {
         Some((header, rows)) => format!("{}\n{rows}", header.bold()),
         None => text.bold().to_string(),
     }
+}
+
+fn laid_out(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>, width: Option<u16>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_header(header.to_vec());
+    width.map(|width| table.set_width(width));
+    table.add_rows(rows).set_truncation_indicator("…");
+    let gap = 2;
+    let widths: u16 = table.column_max_content_widths().iter().take(header.len() - 1).map(|width| width + gap).sum();
+    let last = header.last().map_or(0, |name| name.len() as u16);
+    let is_wide_enough = table.width().is_none_or(|width| widths + last <= width);
+    for (number, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, gap));
+        if is_wide_enough && number + 1 < header.len() {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
+    }
+    if is_wide_enough {
+        for row in table.row_iter_mut() {
+            row.max_height(1);
+        }
+    }
+    table.trim_fmt()
 }
 
 /// Text from outside, without what could steer a terminal: of control characters only line ends and tabs stay.
@@ -140,5 +154,12 @@ mod tests {
         let text = table(&["ID", "OUTPUT"], [vec!["a".into(), long.clone()], vec!["bbb".into(), "y".into()]]);
         let plain = anstream::adapter::strip_str(&text).to_string();
         assert_eq!(plain, format!("ID   OUTPUT\na    {long}\nbbb  y"));
+    }
+
+    #[test]
+    fn on_a_terminal_the_last_column_gives_way_and_ids_stay_whole() {
+        let lay = |width| laid_out(&["ID", "OUTPUT"], [vec!["0123456789".into(), "one two three".into()]], Some(width));
+        assert_eq!(lay(22), "ID          OUTPUT\n0123456789  one two…");
+        assert!(lay(12).lines().all(|line| line.chars().count() <= 12), "where nothing else helps, lines are broken: {}", lay(12));
     }
 }

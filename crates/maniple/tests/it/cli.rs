@@ -1,6 +1,7 @@
 //! The command line: exit codes, JSON, and what a person reads.
 
 mod project;
+mod served;
 
 use serde_json::Value;
 use std::{
@@ -66,7 +67,7 @@ fn completions_know_every_command_for_every_shell() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = run(dir.path(), &["completions", shell]);
         assert_eq!(script.code, 0, "{shell}");
-        for command in ["agent", "new", "config"] {
+        for command in ["run", "task", "dlq", "agent", "new", "config"] {
             assert!(script.out.contains(command), "{shell}: {command}");
         }
     }

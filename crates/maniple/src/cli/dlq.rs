@@ -1,0 +1,79 @@
+//! `maniple dlq`: look at tasks that kept killing their worker, try them again, take them out.
+
+use super::{
+    exit::{Exit, Trouble},
+    reach::{Need, Reached, Where},
+    task::{Page, list, said, show, taken_over},
+};
+use clap::{Args, Subcommand};
+use maniple_api::client::Client;
+use maniple_core::task::{AgentResult, ErrorCode};
+
+/// Tasks that kept killing their worker.
+#[derive(Debug, Args)]
+pub struct DeadLetters {
+    #[command(subcommand)]
+    what: Letter,
+    #[command(flatten)]
+    place: Where,
+}
+
+#[derive(Debug, Subcommand)]
+enum Letter {
+    /// List dead letters, newest first
+    Ls {
+        #[command(flatten)]
+        page: Page,
+    },
+    /// Show a dead letter
+    Show {
+        /// Its id
+        task: String,
+    },
+    /// Try a dead letter again: a new task goes on from its record
+    Requeue {
+        /// Its id
+        task: String,
+    },
+    /// Take a dead letter out; its record stays
+    Drop {
+        /// Its id
+        task: String,
+    },
+}
+
+impl DeadLetters {
+    /// Does it.
+    pub async fn run(self, as_json: bool) -> Result<Exit, Trouble> {
+        let reached = self.place.reach(Need::Desk).await?;
+        let outcome = self.what.act(&reached, as_json).await.map_err(|trouble| match trouble.exit {
+            Exit::NotFound => trouble.try_next("maniple dlq ls"),
+            _ => trouble,
+        });
+        reached.leave().await;
+        outcome
+    }
+}
+
+impl Letter {
+    async fn act(self, reached: &Reached, as_json: bool) -> Result<Exit, Trouble> {
+        let client = &reached.client;
+        match self {
+            Self::Ls { page } => list(&client.dead_letters(&page.query()).await?, as_json, "no dead letters")?,
+            Self::Show { task } => show(&dead(client, &task).await?, as_json)?,
+            Self::Requeue { task } => taken_over(client.requeue(&task, None).await?, reached, as_json)?,
+            Self::Drop { task } => said(&client.drop_dead_letter(&task).await?, as_json, &format!("task {task} is out; its record stays"))?,
+        }
+        Ok(Exit::Done)
+    }
+}
+
+/// A task that is a dead letter, or was one.
+async fn dead(client: &Client, task: &str) -> Result<AgentResult, Trouble> {
+    let result = client.task(task).await?;
+    if result.error == Some(ErrorCode::Poisoned) {
+        return Ok(result);
+    }
+    let what = format!("task {task} is {}, no dead letter", result.status.as_str());
+    Err(Trouble { exit: Exit::NotFound, what, next: None })
+}

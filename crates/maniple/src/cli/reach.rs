@@ -1,0 +1,124 @@
+//! Finds the node to speak to. With none running, one is started inside this process over the same store:
+//! every command then speaks HTTP all the same, so there is one code path.
+//!
+//! `--url` or `MANIPLE_URL` → the address in the store's lock file → a node of our own.
+
+use super::exit::{Exit, Trouble};
+use crate::{
+    config::Config,
+    node::{Node, NodeOptions},
+};
+use clap::Args;
+use maniple_api::client::Client;
+use maniple_backends::sqlite::Holder;
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// Where the node is.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Where {
+    /// Address of a running node, such as http://127.0.0.1:8080 [default: the owner of the store, or a node of our own]
+    #[arg(long, global = true, env = "MANIPLE_URL", value_name = "URL")]
+    pub url: Option<String>,
+    /// Settings that name the store [default: maniple.yaml, if there is one]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// What a node of our own is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// It must carry tasks out.
+    Work,
+    /// It only reads and notes; a store that does not exist yet is not made for it.
+    Desk,
+    /// It only tells what the project's files say.
+    Files,
+}
+
+/// How long a process that has just opened the store may take until it listens.
+const STARTING_MAX: Duration = Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// A node within reach.
+pub struct Reached {
+    /// Speaks to it.
+    pub client: Client,
+    node: Option<Node>,
+}
+
+impl Reached {
+    /// Whether somebody works on tasks after this command has ended.
+    pub fn goes_on(&self) -> bool {
+        self.node.is_none()
+    }
+    /// Lets go of it; a node of our own stops gracefully.
+    pub async fn leave(self) {
+        if let Some(node) = self.node {
+            node.stop().await;
+        }
+    }
+}
+
+impl Where {
+    /// Finds the node, or starts one.
+    pub async fn reach(&self, need: Need) -> Result<Reached, Trouble> {
+        let token = std::env::var("MANIPLE_TOKEN").ok().filter(|token| !token.is_empty());
+        if let Some(url) = &self.url {
+            return Ok(Reached { client: Client::new(url, token)?, node: None });
+        }
+        let mut config = super::settings(self.config.as_deref())?;
+        if let Some(address) = holder(&config).await? {
+            return Ok(Reached { client: Client::new(&address, token)?, node: None });
+        }
+        let store = config.store_url();
+        match need {
+            Need::Work => {}
+            Need::Files => config.store = "memory:".into(),
+            Need::Desk if store.strip_prefix("sqlite:").is_some_and(|path| Path::new(path).exists()) => {}
+            Need::Desk => {
+                return Err(Trouble {
+                    exit: Exit::Unreachable,
+                    what: format!("no node runs here, and there is no store {store}"),
+                    next: Some("`maniple dev` to start a node, --url for one elsewhere, or --config for another store".into()),
+                });
+            }
+        }
+        let options = NodeOptions {
+            work: need == Need::Work,
+            listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
+            quiet: true,
+            discover: need != Need::Desk,
+            assistant: true,
+            ..NodeOptions::default()
+        };
+        let node = Node::start(config, options).await?;
+        Ok(Reached { client: Client::new(&format!("http://{}", node.address()), token)?, node: Some(node) })
+    }
+}
+
+/// Where the process that has the store open listens; one that has just opened it is waited for.
+async fn holder(config: &Config) -> Result<Option<String>, Trouble> {
+    let url = config.store_url();
+    let mut waited = Duration::ZERO;
+    loop {
+        match maniple_backends::holder(&url)? {
+            None => return Ok(None),
+            Some(Holder { address: Some(address), .. }) => return Ok(Some(address)),
+            Some(Holder { pid, .. }) if waited >= STARTING_MAX => {
+                return Err(Trouble {
+                    exit: Exit::Unreachable,
+                    what: format!("process {pid} has the store {url} open, and listens nowhere"),
+                    next: Some("wait for it, stop it, or say where it is with --url".into()),
+                });
+            }
+            Some(Holder { address: None, .. }) => {
+                tokio::time::sleep(LOOK_EVERY).await;
+                waited += LOOK_EVERY;
+            }
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! `maniple dev` and `maniple serve`: a node in this process, until it is told to stop.
+
+use super::{
+    exit::{Exit, Trouble},
+    screen,
+};
+use crate::{
+    config::{Config, FILE_NAME},
+    node::{Node, NodeOptions},
+};
+use clap::{Args, ValueEnum};
+use maniple_api::page::Agent;
+use owo_colors::OwoColorize;
+use serde_json::json;
+use std::path::{Path, PathBuf};
+
+/// What a newcomer can ask whatever the agent is.
+const QUESTION: &str = "What is 17 * 23?";
+
+/// Serves a project on this machine, reading its files again when they change.
+#[derive(Debug, Args)]
+pub struct Dev {
+    /// The project's folder; without a project there, a built-in assistant is served
+    #[arg(default_value = ".")]
+    dir: PathBuf,
+    /// Where to listen [default: `listen` of maniple.yaml]
+    #[arg(long, value_name = "HOST:PORT")]
+    listen: Option<String>,
+}
+
+/// Serves agents for others.
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// The settings [default: maniple.yaml, if there is one]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Serve the agent of this file only; may be repeated
+    #[arg(long, value_name = "FILE")]
+    agent: Vec<PathBuf>,
+    /// What this process does; may be repeated [default: all]
+    #[arg(long)]
+    role: Vec<Role>,
+    /// Listen anywhere without `auth`: whoever reaches the node may use it
+    #[arg(long)]
+    insecure: bool,
+    /// Where to listen [default: `listen` of the settings]
+    #[arg(long, value_name = "HOST:PORT")]
+    listen: Option<String>,
+}
+
+/// A part of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Role {
+    /// Takes tasks and answers
+    Api,
+    /// Carries tasks out
+    Worker,
+    /// Serves the catalog of tools
+    Registry,
+    /// Shows a person what goes on
+    Console,
+}
+
+impl Dev {
+    /// Serves until it is told to stop.
+    pub async fn run(self, as_json: bool) -> Result<Exit, Trouble> {
+        if !self.dir.is_dir() {
+            let name = self.dir.display();
+            return Err(Trouble::usage(format!("there is no folder {name}")).try_next(format!("maniple new {name}")));
+        }
+        let config = settings(&self.dir.join(FILE_NAME), self.listen.clone(), false)?;
+        let (store, has_agents) = (config.store.clone(), has_agents(&config));
+        let options = NodeOptions { work: true, watch: true, discover: true, assistant: true, ..NodeOptions::default() };
+        let node = Node::start(config, options).await.map_err(started)?;
+        let url = format!("http://{}", node.address());
+        let agents: Vec<Agent> = node.agents.all().values().map(|agent| Agent::from(&**agent)).collect();
+        if as_json {
+            screen::json_line(&json!({ "url": url, "docs": format!("{url}/docs"), "store": store, "agents": agents }))?;
+        } else {
+            screen::answer(banner(&url, &store, &agents, &self.dir, has_agents))?;
+        }
+        node.run_until_signal().await?;
+        Ok(Exit::Done)
+    }
+}
+
+impl Serve {
+    /// Serves until it is told to stop.
+    pub async fn run(self, as_json: bool) -> Result<Exit, Trouble> {
+        possible(&self.role)?;
+        if let Some(missing) = self.config.as_ref().filter(|file| !file.is_file()) {
+            return Err(Trouble::usage(format!("there are no settings at {}", missing.display())));
+        }
+        let file = self.config.unwrap_or_else(|| FILE_NAME.into());
+        if let Some(missing) = self.agent.iter().find(|file| !file.is_file()) {
+            return Err(Trouble::usage(format!("there is no agent file {}", missing.display())).try_next("maniple new NAME"));
+        }
+        let config = settings(&file, self.listen, self.insecure)?;
+        let options = NodeOptions { work: true, agent_files: self.agent, ..NodeOptions::default() };
+        let node = Node::start(config, options).await.map_err(started)?;
+        let url = format!("http://{}", node.address());
+        if as_json {
+            screen::json_line(&json!({ "url": url, "docs": format!("{url}/docs") }))?;
+        } else {
+            screen::remark(format!("maniple {} serves at {url}", env!("CARGO_PKG_VERSION")));
+        }
+        node.run_until_signal().await?;
+        Ok(Exit::Done)
+    }
+}
+
+/// The settings with flags over them, named as variables are.
+fn settings(file: &Path, listen: Option<String>, insecure: bool) -> Result<Config, Trouble> {
+    let listen = listen.map(|address| ("MANIPLE_LISTEN".to_owned(), address));
+    let insecure = insecure.then(|| ("MANIPLE_INSECURE".to_owned(), "true".to_owned()));
+    Ok(Config::with_flags(file, listen.into_iter().chain(insecure))?)
+}
+
+/// One process owns an embedded store, so its parts cannot be in several.
+fn possible(roles: &[Role]) -> Result<(), Trouble> {
+    let has = |role| roles.contains(&role);
+    let all = roles.is_empty() || (has(Role::Api) && has(Role::Worker));
+    if let Some(role) = [Role::Registry, Role::Console].into_iter().find(|role| has(*role)) {
+        let what = format!("role `{}` is not in this build", role.to_possible_value().map(|v| v.get_name().to_owned()).unwrap_or_default());
+        return Err(Trouble::usage(what).try_next("leave --role out: one process does it all"));
+    }
+    if !all {
+        let what = "one process owns an embedded store: `api` and `worker` cannot be apart in this build";
+        return Err(Trouble::usage(what).try_next("--role api --role worker, or leave --role out"));
+    }
+    Ok(())
+}
+
+fn started(error: anyhow::Error) -> Trouble {
+    let in_use =
+        error.chain().any(|cause| cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::AddrInUse));
+    let trouble = Trouble::from(error);
+    if in_use { Trouble { exit: Exit::Conflict, ..trouble }.or_try("--listen 127.0.0.1:0 takes any free port") } else { trouble }
+}
+
+/// Whether the project has an agent of its own.
+fn has_agents(config: &Config) -> bool {
+    let files = config.agent_folders().into_iter().filter_map(|folder| std::fs::read_dir(folder).ok()).flatten().flatten();
+    files.map(|file| file.path()).any(|file| file.extension().is_some_and(|extension| extension == "md"))
+}
+
+fn banner(url: &str, store: &str, agents: &[Agent], dir: &Path, has_agents: bool) -> String {
+    let rows = agents.iter().map(|agent| {
+        let tools = if agent.tools.is_empty() { "–".to_owned() } else { agent.tools.join(", ") };
+        vec![format!("  {}", agent.name), agent.model.clone(), tools]
+    });
+    let table = if agents.is_empty() { String::new() } else { format!("\n{}\n", screen::table(&["  AGENT", "MODEL", "TOOLS"], rows)) };
+    let project = if has_agents {
+        "Files are watched: a changed agent or tool is used by the next task. Ctrl-C stops.".to_owned()
+    } else {
+        format!("There is no agent in {}, so a built-in assistant answers. To make a project: {}", dir.display(), "maniple new NAME".bold())
+    };
+    let several = agents.len() > 1;
+    let agent = agents.first().map_or("assistant", |agent| agent.name.as_str());
+    let here = if dir == Path::new(".") { String::new() } else { format!(" --url {url}") };
+    let flag = if several { format!(" --agent {agent}") } else { String::new() };
+    let path = if several { format!("/agents/{agent}/run") } else { "/run".to_owned() };
+    format!(
+        "{} {} · store {store}\n{table}\n  API   {}\n  docs  {}\n\nTry:\n  maniple run{here}{flag} \"{QUESTION}\"\n  \
+         curl {url}{path} --json '{{\"prompt\": \"{QUESTION}\"}}'\n\n{project}\n",
+        "maniple".bold(),
+        env!("CARGO_PKG_VERSION"),
+        url.cyan(),
+        format!("{url}/docs").cyan(),
+    )
+}
