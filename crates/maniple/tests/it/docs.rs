@@ -189,6 +189,18 @@ fn every_command_and_flag_is_documented() {
 }
 
 #[test]
+fn every_documented_command_exists() {
+    let documented = first_cells(&page("docs/reference/cli.md"), "command");
+    assert!(documented.len() > 10, "{documented:?}");
+    for line in documented {
+        let mut at = Cli::command();
+        for word in line.split(' ').skip(1).take_while(|word| word.starts_with(|c: char| c.is_ascii_lowercase())) {
+            at = at.find_subcommand(word).unwrap_or_else(|| panic!("there is no `{line}`")).clone();
+        }
+    }
+}
+
+#[test]
 fn every_link_leads_somewhere() {
     let mut broken = Vec::new();
     for file in pages() {
