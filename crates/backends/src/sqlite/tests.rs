@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::rules;
+use futures::FutureExt;
 use maniple_core::{
     Kind,
     ports::{TaskStore as _, Then},
@@ -271,12 +272,24 @@ async fn a_command_that_does_not_fit_fails_alone() {
     let file = File::new();
     drop(file.open());
     let pages = file.sql::<u32>("PRAGMA page_count") + 60;
-    let store = TaskStore::open(file.path(), Options { max_pages: Some(pages), ..file.options() }).expect("opens");
+    let gate = Arc::new(std::sync::Mutex::new(()));
+    let waits = gate.clone();
+    let at_the_gate = move || {
+        drop(waits.lock());
+        None
+    };
+    let options = Options { max_pages: Some(pages), commit_fault: Arc::new(at_the_gate), ..file.options() };
+    let store = TaskStore::open(file.path(), options).expect("opens");
     let sized = |n: usize| {
         let prompt = "x".repeat(if n == 7 { 1_000_000 } else { 10 });
         new(maniple_core::task::Task { prompt, ..task_in(&format!("t{n}"), &format!("s{n}")) })
     };
-    let created = futures::future::join_all((0..20).map(|n| store.create(sized(n)))).await;
+    let closed = gate.lock().expect("whole");
+    // The first commit stands at the gate while the rest are queued, to be one batch.
+    let mut all = futures::future::join_all((0..20).map(|n| store.create(sized(n))));
+    assert!((&mut all).now_or_never().is_none());
+    drop(closed);
+    let created = all.await;
     let failed: Vec<usize> = (0..20).filter(|n| created[*n].is_err()).collect();
     assert_eq!(failed, [7]);
     assert_eq!(names_ready(&store).await.len(), 19);

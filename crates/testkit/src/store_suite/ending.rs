@@ -22,6 +22,7 @@ pub(super) fn cases() -> Vec<Case> {
         case(released_and_parked_claims_do_not_count_towards_poison),
         case(a_dead_letter_is_dropped_once_and_its_record_stays),
         case(erasing_a_session_takes_its_tasks_and_keeps_their_ids),
+        case(an_id_used_again_is_taken_anew_when_its_task_goes),
         case(a_session_with_an_unfinished_task_is_not_erased),
         case(old_tasks_are_forgotten_in_batches_and_their_ids_stay_taken_for_thirty_days),
         case(definitions_stay_until_no_task_needs_them),
@@ -210,6 +211,16 @@ async fn erasing_a_session_takes_its_tasks_and_keeps_their_ids(w: World) {
     assert_eq!(kind(w.store.create(new(task_in("a", "s"))).await), Some(Kind::Conflict));
     let fresh = w.accept(task_in("d", "s")).await;
     assert!(fresh.fresh && !w.claim(1).await[0].has_history);
+}
+
+async fn an_id_used_again_is_taken_anew_when_its_task_goes(w: World) {
+    for _ in 0..2 {
+        assert!(w.accept(task_in("a", "s")).await.fresh);
+        w.signal("a", signal("c", SignalKind::Cancel)).await;
+        assert_eq!(w.store.erase(&session("s")).await.expect("erased"), 1);
+        assert_eq!(kind(w.store.create(new(task_in("a", "s"))).await), Some(Kind::Conflict));
+        w.clock.advance(days(30));
+    }
 }
 
 async fn a_session_with_an_unfinished_task_is_not_erased(w: World) {
