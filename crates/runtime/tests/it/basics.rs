@@ -248,7 +248,7 @@ async fn a_run_ends_on_the_definitions_it_began_with() {
 
 #[tokio::test(start_paused = true)]
 async fn a_failed_task_is_retried_from_its_record() {
-    use maniple_core::{ports::TaskStore, run::take_over};
+    use maniple_core::run::take_over;
     let model = says(vec![
         calls(&[(ONCE, arguments("r0.0")), (IDEMPOTENT, arguments("r0.1"))]),
         ModelReply { finish_reason: FinishReason::Refusal, ..text("I will not") },

@@ -3,6 +3,7 @@
 mod world;
 
 mod basics;
+mod durable;
 mod failpoints;
 mod models;
 mod signals;

@@ -105,7 +105,7 @@ async fn a_cancel_reaches_a_run_whose_worker_never_heard_of_it() {
 
 #[tokio::test(start_paused = true)]
 async fn a_cancel_without_a_hint_is_found_at_the_next_renewal() {
-    use maniple_core::{Time, ports::TaskStore, signal};
+    use maniple_core::{Time, signal};
     let world = World::new(Fickle::new(0, 1).slow(60 * SECOND));
     let key = world.submit(task("t")).await;
     let worker = world.worker(Faults::none());

@@ -30,7 +30,7 @@ pub const ONCE: &str = "pay";
 
 /// Where all workers of a test meet.
 pub struct World {
-    pub store: Arc<memory::TaskStore>,
+    pub store: Arc<dyn TaskStore>,
     pub bus: Arc<local::Bus>,
     pub ledger: Ledger,
     pub tools: Tools,
@@ -76,7 +76,7 @@ impl World {
 
     /// A new worker with such a fate: it knows nothing but the store.
     pub fn worker(&self, faults: Faults) -> Running {
-        let inner: Arc<dyn TaskStore> = self.store.clone();
+        let inner = self.store.clone();
         let agents = Agents::new([self.agent.clone()]);
         let health = Arc::new(ModelHealth::default());
         let parts = Parts {
