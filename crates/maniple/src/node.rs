@@ -45,7 +45,7 @@ pub struct Node {
     door: JoinHandle<()>,
     telemetry: telemetry::Installed,
     drain: std::time::Duration,
-    _store: Store,
+    store: Store,
 }
 
 impl Node {
@@ -54,14 +54,20 @@ impl Node {
         let telemetry = telemetry::install(&config.telemetry, options.quiet)?;
         let listen = options.listen.map_or_else(|| config.listen.parse().context("listen is no address"), Ok)?;
         let store = maniple_backends::open(&config.store_url(), Arc::new(SystemClock))?;
-        let listener = TcpListener::bind(listen).await.with_context(|| format!("{listen} cannot be listened on; another process may: choose one with `listen` or --listen"))?;
+        let listener = TcpListener::bind(listen)
+            .await
+            .with_context(|| format!("{listen} cannot be listened on; another process may: choose one with `listen` or --listen"))?;
         let address = listener.local_addr()?;
         store.set_address(&format!("http://{address}"))?;
 
         let (providers, default_model) = models::providers(&config, options.discover).await?;
         let providers: Arc<dyn Models> = Arc::new(providers);
         let limits = TaskLimits { max_steps: config.limits.max_steps, token_budget: config.limits.token_budget, ..TaskLimits::default() };
-        let sources = Sources { agent_folders: config.agent_folders(), agent_files: options.agent_files.clone(), tool_folders: config.tool_folders() };
+        let sources = Sources {
+            agent_folders: config.agent_folders(),
+            agent_files: options.agent_files.clone(),
+            tool_folders: config.tool_folders(),
+        };
         let project = project::Watched { sources, limits, model: default_model.clone(), assistant: options.assistant };
         let first = project.load()?;
         let catalog = Arc::new(Catalog::new(first.tools).map_err(project::all_of)?);
@@ -94,7 +100,7 @@ impl Node {
             tracing::warn!(%address, "--insecure: everyone who reaches this address may do everything");
         }
         tracing::info!(%address, agents = agents.all().len(), store = %config.store, "ready");
-        Ok(Self { address, default_model: default_model.to_string(), agents, stop_work, stop_door, working, door, telemetry, drain, _store: store })
+        Ok(Self { address, default_model: default_model.to_string(), agents, stop_work, stop_door, working, door, telemetry, drain, store })
     }
 
     /// Where it answers.
@@ -130,6 +136,8 @@ impl Node {
             tracing::warn!("open connections were cut at the bound");
         }
         self.telemetry.flush();
+        // The last one out: closing an embedded store folds its log into its file.
+        drop(self.store);
         tracing::info!("stopped");
     }
 }
@@ -140,7 +148,11 @@ fn worker(config: &Config) -> Settings {
         max_running: worker.max_running as usize,
         calls_parallel: worker.calls_parallel as usize,
         poll: worker.poll.duration(),
-        call_times: CallTimes { first_byte: worker.first_byte.duration(), between_chunks: worker.between_chunks.duration(), whole: worker.call_max.duration() },
+        call_times: CallTimes {
+            first_byte: worker.first_byte.duration(),
+            between_chunks: worker.between_chunks.duration(),
+            whole: worker.call_max.duration(),
+        },
         retry_after_max: worker.retry_after_max.duration(),
         renew_every: worker.lease.duration() / 3,
         drain: worker.drain.duration(),

@@ -17,7 +17,7 @@ use opentelemetry_sdk::{
     runtime::Tokio,
     trace::{Sampler, SdkTracerProvider, span_processor_with_async_runtime::BatchSpanProcessor},
 };
-use std::collections::HashMap;
+use std::{collections::HashMap, io::IsTerminal as _};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
@@ -38,7 +38,12 @@ pub fn install(settings: &Telemetry, quiet: bool) -> anyhow::Result<Installed> {
     let level = if quiet { "warn" } else { settings.level.as_str() };
     let filter = EnvFilter::try_from_default_env().or_else(|_| EnvFilter::try_new(level)).context("telemetry.level is no log filter")?;
     let logs = match settings.log {
-        LogFormat::Human => tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false).compact().boxed(),
+        LogFormat::Human => tracing_subscriber::fmt::layer()
+            .with_writer(std::io::stderr)
+            .with_ansi(std::io::stderr().is_terminal())
+            .with_target(false)
+            .compact()
+            .boxed(),
         LogFormat::Json => tracing_subscriber::fmt::layer().with_writer(std::io::stderr).json().flatten_event(true).boxed(),
     };
     let provider = settings.otlp_endpoint.as_deref().map(|endpoint| exporter(endpoint, settings.sample_ratio)).transpose()?;

@@ -10,6 +10,7 @@ mod interrupt;
 use crate::{
     Parts,
     agent::catalog::Prepared,
+    ended,
     lease::{Lease, patiently},
 };
 pub(crate) use interrupt::Drain;
@@ -148,6 +149,7 @@ impl Driver {
             Recorded::Yes => {
                 // The session's next task may be ready now.
                 self.parts.bus.hint(Hint::Ready(self.run.task().agent.clone()));
+                ended::count(&self.run.task().agent, status);
                 tracing::debug!(status = status.as_str(), error = ?code, "ended");
                 Ok(Flow::Leave(Left::Ended))
             }

@@ -18,6 +18,8 @@ pub struct ModelHealth {
 struct Known {
     breaker: Breaker,
     retries: Budget,
+    /// The state that the metric shows.
+    shown: Option<State>,
 }
 
 impl ModelHealth {
@@ -73,11 +75,23 @@ impl ModelHealth {
 
     fn with<T>(&self, model: &ModelName, f: impl FnOnce(&mut Known) -> T) -> T {
         let mut all = self.known.lock().expect("no holder panics");
-        if let Some(known) = all.get_mut(model) {
-            return f(known);
+        if !all.contains_key(model) {
+            let known = Known { breaker: Breaker::new(self.settings), retries: Budget::new(self.origin.elapsed()), shown: None };
+            all.insert(model.clone(), known);
         }
-        let known = Known { breaker: Breaker::new(self.settings), retries: Budget::new(self.origin.elapsed()) };
-        f(all.entry(model.clone()).or_insert(known))
+        let known = all.get_mut(model).expect("it is there or was just put there");
+        let outcome = f(known);
+        let state = known.breaker.state(self.origin.elapsed());
+        if known.shown != Some(state) {
+            known.shown = Some(state);
+            let open = match state {
+                State::Closed => 0.0,
+                State::HalfOpen => 0.5,
+                State::Open => 1.0,
+            };
+            metrics::gauge!("maniple_model_breaker_open", "model" => model.to_string()).set(open);
+        }
+        outcome
     }
 }
 

@@ -1,6 +1,6 @@
 //! What time brings, done by every worker alike: each job claims its units in the store, so there is no leader.
 
-use crate::Parts;
+use crate::{Parts, ended};
 use maniple_core::ports::{Hint, Live};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -20,7 +20,10 @@ pub async fn sweep(parts: Parts, stop: CancellationToken) {
         let pause = match parts.store.sweep().await {
             Ok(swept) => {
                 swept.ready.into_iter().for_each(|agent| parts.bus.hint(Hint::Ready(agent)));
-                swept.ended.into_iter().for_each(|(key, event)| parts.bus.publish(&key, Live::Event(event)));
+                for (key, event) in swept.ended {
+                    ended::count_event(&event);
+                    parts.bus.publish(&key, Live::Event(event));
+                }
                 swept.next.unwrap_or(SWEEP_MAX).clamp(SWEEP_MIN, SWEEP_MAX)
             }
             Err(error) => {

@@ -8,6 +8,7 @@
 pub mod agent;
 pub mod desk;
 mod driver;
+mod ended;
 pub mod health;
 pub mod jobs;
 mod lease;

@@ -2,3 +2,6 @@
 
 mod cli;
 mod docs;
+mod house;
+mod node;
+mod telemetry;

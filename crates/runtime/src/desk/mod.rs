@@ -13,6 +13,7 @@ mod wait;
 pub use reader::{Reader, Told};
 pub use retry::Retry;
 
+use crate::ended;
 use maniple_core::{
     Error, Result, SessionKey, TaskId, TaskKey,
     ports::{Bus, Created, Hint, Idempotency, ListTasks, Live, NewTask, Signalled, TaskStore, Turn, Waiting},
@@ -128,6 +129,7 @@ impl Desk {
                 Ok(Cancelled::Asked(result))
             }
             Signalled::Ended(result, event) => {
+                ended::count(&result.agent, result.status);
                 self.bus.publish(key, Live::Event(event));
                 // The next one of its session may be ready now.
                 self.bus.hint(Hint::Ready(result.agent.clone()));

@@ -1,0 +1,54 @@
+//! The house stays as drawn: every crate knows core, only the binary knows everyone.
+
+use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
+
+fn metadata() -> Metadata {
+    let options = ["--locked", "--offline"].map(str::to_owned).to_vec();
+    MetadataCommand::new().other_options(options).exec().expect("cargo metadata answers")
+}
+
+fn is_ours(name: &str) -> bool {
+    name == "maniple" || name.starts_with("maniple-")
+}
+
+fn uses(package: &Package) -> Vec<&str> {
+    package.dependencies.iter().filter(|d| d.kind == DependencyKind::Normal).map(|d| d.name.as_str()).collect()
+}
+
+#[test]
+fn siblings_do_not_know_each_other() {
+    let metadata = metadata();
+    let ours: Vec<&Package> = metadata.packages.iter().filter(|package| is_ours(&package.name)).collect();
+    assert!(ours.len() >= 8, "the workspace is incomplete: {}", ours.len());
+    for package in ours {
+        let knows: Vec<&str> = uses(package).into_iter().filter(|name| is_ours(name)).collect();
+        match package.name.as_str() {
+            "maniple-core" => assert!(knows.is_empty(), "core knows {knows:?}"),
+            "maniple" => assert!(!knows.contains(&"maniple-testkit"), "the binary knows the testkit"),
+            sibling => assert_eq!(knows, ["maniple-core"], "{sibling} knows more than core"),
+        }
+    }
+}
+
+#[test]
+fn core_has_no_runtime_no_client_no_store_and_no_dice() {
+    let metadata = metadata();
+    let core = metadata.packages.iter().find(|package| *package.name == "maniple-core").expect("core is in the workspace");
+    for banned in ["tokio", "reqwest", "hyper", "axum", "rusqlite", "fastrand", "rand", "tracing", "metrics"] {
+        assert!(!uses(core).contains(&banned), "core uses {banned}");
+    }
+}
+
+#[test]
+fn there_is_one_cryptographic_library_and_no_openssl() {
+    // What `cargo tree` shows: the lock file, and with it the metadata, also knows what no feature asks for.
+    let tree = std::process::Command::new(env!("CARGO"))
+        .args(["tree", "--workspace", "--edges", "normal,build", "--target", "all", "--prefix", "none", "--locked", "--offline"])
+        .output()
+        .expect("cargo tree answers");
+    let tree = String::from_utf8(tree.stdout).expect("UTF-8");
+    assert!(tree.contains("aws-lc-rs v"), "the tree is incomplete");
+    for banned in ["openssl-sys v", "native-tls v", "ring v"] {
+        assert!(!tree.lines().any(|line| line.starts_with(banned)), "{banned} is in the graph");
+    }
+}
