@@ -134,7 +134,7 @@ impl Config {
         Ok(())
     }
 
-    fn bounds(&self) -> [(&'static str, u64, u64, u64); 12] {
+    fn bounds(&self) -> [(&'static str, u64, u64, u64); 11] {
         let (limits, worker) = (&self.limits, &self.worker);
         [
             ("limits.max_steps", limits.max_steps.into(), 1, 1_000),
@@ -148,7 +148,6 @@ impl Config {
             ("limits.unfinished_tasks", limits.unfinished_tasks, 1, 100_000_000),
             ("worker.max_running", worker.max_running, 1, 100_000),
             ("worker.calls_parallel", worker.calls_parallel, 1, 16),
-            ("worker.lease", worker.lease.ms(), 1_000, 600_000),
         ]
     }
 }

@@ -154,7 +154,7 @@ fn worker(config: &Config) -> Settings {
             whole: worker.call_max.duration(),
         },
         retry_after_max: worker.retry_after_max.duration(),
-        renew_every: worker.lease.duration() / 3,
+        renew_every: maniple_backends::rules::LEASE / 3,
         drain: worker.drain.duration(),
     }
 }

@@ -58,7 +58,7 @@ fn secrets_come_from_outside_and_print_as_stars() {
 
 #[test]
 fn what_is_printed_can_be_read_again() {
-    let config = load("worker: { lease: 20s }\n", &[]).unwrap();
+    let config = load("worker: { drain: 20s }\n", &[]).unwrap();
     let again = load(&config.print().unwrap(), &[]).unwrap();
     assert_eq!(again.worker, config.worker);
     assert_eq!(again.limits, config.limits);

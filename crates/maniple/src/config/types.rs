@@ -265,8 +265,6 @@ pub struct Worker {
     pub calls_parallel: u64,
     /// How long an idle worker waits without a hint before it looks. Default 1 s.
     pub poll: Period,
-    /// How long a claim holds unless renewed; renewed at a third. Default 10 s.
-    pub lease: Period,
     /// How long `POST /run` waits before it answers 202. Default 50 s; an agent may set its own.
     pub sync_run: Period,
     /// How long one model call may take in all. Default 10 min; an agent may set its own.
@@ -286,7 +284,6 @@ impl Default for Worker {
             max_running: 1_024,
             calls_parallel: 8,
             poll: Period::seconds(1),
-            lease: Period::seconds(10),
             sync_run: Period::seconds(50),
             call_max: Period::seconds(600),
             first_byte: Period::seconds(30),
