@@ -4,4 +4,5 @@ mod cli;
 mod docs;
 mod house;
 mod node;
+mod survival;
 mod telemetry;

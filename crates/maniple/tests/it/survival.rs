@@ -1,0 +1,95 @@
+//! The built binary, killed again and again, against a model and tools outside it that forget nothing.
+//!
+//! `MANIPLE_KILLS` says how often (200); `scripts/kill-loop` goes on to 10,000. `MANIPLE_SEED` is printed by every run.
+
+mod load;
+mod node;
+mod reader;
+
+use load::Load;
+use node::{Node, World};
+use std::time::Duration;
+
+const KILLS: u64 = 200;
+/// Kills of one project folder: what it holds is checked, and the next begins with an empty one.
+const KILLS_A_ROUND: u64 = 200;
+const GENEROUS: Duration = Duration::from_secs(120);
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+fn seed() -> u64 {
+    let seed = number("MANIPLE_SEED").unwrap_or_else(|| fastrand::u64(..));
+    eprintln!("seed {seed}");
+    seed
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn killed_at_random_moments_it_loses_nothing_and_repeats_nothing() {
+    let (kills, mut rng) = (number("MANIPLE_KILLS").unwrap_or(KILLS), fastrand::Rng::with_seed(seed()));
+    let mut done = 0;
+    let mut total = load::Tally::default();
+    while done < kills {
+        let world = World::new().await;
+        let mut node = Node::start(&world);
+        let load = Load::begin(&world, rng.u64(..));
+        for _ in 0..KILLS_A_ROUND.min(kills - done) {
+            // One in ten dies while it starts, the others at work.
+            if rng.u8(0..10) > 0 {
+                node.answers(&world, GENEROUS).await;
+            }
+            tokio::time::sleep(Duration::from_millis(rng.u64(0..300))).await;
+            node.kill();
+            node = Node::start(&world);
+            done += 1;
+        }
+        node.answers(&world, GENEROUS).await;
+        let tally = load.settle(&world, GENEROUS).await;
+        total.add(&tally);
+        println!("{done} kills: {total}");
+        node.leave(GENEROUS).await;
+    }
+    println!("{kills} kills, {total}: L = 0, D = 0, V = 0");
+    assert_eq!(total.failed, 0, "{total}");
+    assert!(total.accepted > kills / 4 && total.doubted > 0, "too little happened: {total}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn stopped_past_its_lease_it_goes_on_where_it_was() {
+    let mut rng = fastrand::Rng::with_seed(seed());
+    let world = World::new().await;
+    let node = Node::start(&world);
+    node.answers(&world, GENEROUS).await;
+    let load = Load::begin(&world, rng.u64(..));
+    for _ in 0..2 {
+        tokio::time::sleep(Duration::from_millis(rng.u64(500..1_000))).await;
+        node.signal("STOP");
+        tokio::time::sleep(Duration::from_secs(11)).await;
+        node.signal("CONT");
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let tally = load.settle(&world, GENEROUS).await;
+    assert_eq!((tally.failed, tally.poisoned), (0, 0), "{tally}");
+    node.leave(GENEROUS).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn restarted_under_load_it_fails_no_task() {
+    let restarts = number("MANIPLE_RESTARTS").unwrap_or(5);
+    let mut rng = fastrand::Rng::with_seed(seed());
+    let world = World::new().await;
+    let mut node = Node::start(&world);
+    let load = Load::begin(&world, rng.u64(..));
+    for _ in 0..restarts {
+        node.answers(&world, GENEROUS).await;
+        tokio::time::sleep(Duration::from_millis(rng.u64(100..600))).await;
+        // The bound of a drain, and time to leave.
+        node.leave(GENEROUS).await;
+        node = Node::start(&world);
+    }
+    node.answers(&world, GENEROUS).await;
+    let tally = load.settle(&world, GENEROUS).await;
+    println!("{restarts} restarts: {tally}");
+    assert_eq!((tally.failed, tally.poisoned, tally.doubted), (0, 0, 0), "{tally}");
+    node.leave(GENEROUS).await;
+}

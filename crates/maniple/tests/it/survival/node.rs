@@ -1,0 +1,122 @@
+//! A project folder with everything it talks to, and the process that serves it.
+
+use super::reader::Door;
+use maniple_core::tool::Effect;
+use maniple_testkit::{
+    ledger::{self, Ledger, Mode},
+    model::{self, Fickle},
+};
+use std::{
+    fs,
+    net::TcpListener,
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+use tempfile::TempDir;
+
+/// Agents by how they work: rounds of calls, and calls a round.
+pub const AGENTS: [(&str, usize, usize); 4] = [("plain", 0, 1), ("wide", 1, 9), ("deep", 4, 1), ("both", 2, 4)];
+
+/// What outlives every process: the folder, the model, the tools' memory.
+pub struct World {
+    pub folder: TempDir,
+    pub door: Door,
+    pub ledger: Ledger,
+    pub model: Fickle,
+    _model: model::Server,
+    _tools: ledger::Server,
+}
+
+impl World {
+    pub async fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let ledger = Ledger::new();
+        let fickle = Fickle::new(0, 1).slow(Duration::from_millis(8));
+        let model = model::Server::start(fickle.clone()).await.expect("a port");
+        let tools = ledger::Server::start(ledger.clone()).await.expect("a port");
+        let port = TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr()).expect("a port").port();
+        let settings = format!(
+            "listen: 127.0.0.1:{port}\nmodels:\n  mock: {{ api: openai, base_url: \"{}\", api_key: none }}\ntelemetry: {{ level: warn }}\n",
+            model.base_url()
+        );
+        write(&folder.path().join("maniple.yaml"), &settings);
+        for (name, effect) in [("look", Effect::Pure), ("put", Effect::Idempotent), ("pay", Effect::AtMostOnce)] {
+            ledger.set(name, Mode::Slow(Duration::from_millis(8)));
+            let definition = ledger::definition(name, effect, &tools.endpoint(name));
+            // JSON is YAML.
+            write(&folder.path().join(format!("tools/{name}.yaml")), &serde_json::to_string(&definition).expect("JSON"));
+        }
+        for (name, rounds, width) in AGENTS {
+            let front = format!("description: works\nversion: 1.0.0\nmodel: mock/tools-{rounds}-x{width}\ntools: [look, put, pay]");
+            write(&folder.path().join(format!("agents/{name}.md")), &format!("---\n{front}\n---\nYou work.\n"));
+        }
+        Self { folder, door: Door::new(format!("http://127.0.0.1:{port}")), ledger, model: fickle, _model: model, _tools: tools }
+    }
+    /// What the processes wrote to their standard error.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+}
+
+fn write(path: &Path, text: &str) {
+    fs::create_dir_all(path.parent().expect("it has a folder")).expect("made");
+    fs::write(path, text).expect("written");
+}
+
+/// One process. Killed when it is dropped.
+pub struct Node(Child);
+
+impl Node {
+    pub fn start(world: &World) -> Self {
+        let log = fs::File::options().create(true).append(true).open(world.folder.path().join("log")).expect("a log");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_maniple"));
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("MANIPLE_") || name == "RUST_LOG") {
+            command.env_remove(name);
+        }
+        command.arg("serve").current_dir(world.folder.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        Self(command.spawn().expect("the binary starts"))
+    }
+    /// Waits until it answers.
+    pub async fn answers(&self, world: &World, patience: Duration) {
+        let health = async {
+            let url = format!("{}/health", world.door.url);
+            while !world.door.client.get(&url).send().await.is_ok_and(|answer| answer.status().is_success()) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let answered = tokio::time::timeout(patience, health).await;
+        assert!(answered.is_ok(), "it does not answer:\n{}", world.log());
+    }
+    pub fn kill(mut self) {
+        self.0.kill().expect("it is ours");
+        self.0.wait().expect("it is ours");
+    }
+    /// `STOP`, `CONT`, `TERM`.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([format!("-{name}"), self.0.id().to_string()]).status().expect("kill is there");
+        assert!(sent.success(), "{name} was not sent");
+    }
+    /// Asks it to leave, and waits until it has.
+    pub async fn leave(mut self, patience: Duration) {
+        self.signal("TERM");
+        let left = async {
+            loop {
+                match self.0.try_wait().expect("it is ours") {
+                    Some(status) => return status,
+                    None => tokio::time::sleep(Duration::from_millis(5)).await,
+                }
+            }
+        };
+        let status = tokio::time::timeout(patience, left).await.expect("it leaves inside the bound");
+        assert!(status.success(), "it left with {status}");
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // Gone already, mostly.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
