@@ -123,6 +123,23 @@ impl Lease {
         renewal != Renewal::Lost
     }
 
+    /// Resolves when it has run out as far as this process knows: somebody else may hold the task now.
+    pub(crate) async fn runs_out(&self) {
+        let mut state = self.state.subscribe();
+        loop {
+            let State { until, lost, .. } = *state.borrow_and_update();
+            if lost || Instant::now() >= until {
+                return;
+            }
+            tokio::select! {
+                biased;
+                () = tokio::time::sleep_until(until) => {}
+                // The sender is our own.
+                _ = state.changed() => {}
+            }
+        }
+    }
+
     pub(crate) fn watch(&self) -> Watch {
         Watch { state: self.state.subscribe(), pokes_seen: 0 }
     }

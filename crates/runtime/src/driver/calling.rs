@@ -135,9 +135,15 @@ async fn attempts(parts: Arc<Parts>, lease: Arc<Lease>, invocation: Invocation, 
             // Another worker is at it: nothing more may be sent or recorded. The driver learns of it by itself.
             std::future::pending::<()>().await;
         }
-        let invoked = match tokio::time::timeout(invocation.timeout + TIMEOUT_SLACK, parts.tools.invoke(&invocation)).await {
-            Ok(invoked) => invoked,
-            Err(_) => Invoked::Unknown(format!("no answer in {} ms", invocation.timeout.as_millis())),
+        let invoking = tokio::time::timeout(invocation.timeout + TIMEOUT_SLACK, parts.tools.invoke(&invocation));
+        let invoked = tokio::select! {
+            biased;
+            // What is still on its way must not arrive after the next holder has had its answer. An `at_most_once`
+            // call is nobody's to send again: it may go on.
+            () = lease.runs_out(), if started.effect != Effect::AtMostOnce => Invoked::Unknown("the claim ran out".to_owned()),
+            invoked = invoking => {
+                invoked.unwrap_or_else(|_| Invoked::Unknown(format!("no answer in {} ms", invocation.timeout.as_millis())))
+            }
         };
         break match invoked {
             Invoked::Ok(result) => finished(&started, ToolStatus::Ok, result),

@@ -56,6 +56,31 @@ async fn a_thousand_zombies_write_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_still_on_its_way_when_a_lease_runs_out_is_not_sent_after_the_next_holder_had_its_answer() {
+    let world = World::new(Fickle::new(1, 3));
+    let mut tasks = Vec::new();
+    for number in 0..20 {
+        tasks.push(world.submit(task(&format!("t{number}"))).await);
+    }
+    // Half a second longer than a lease, and shorter than a tool's time-out.
+    let on_its_way = Duration::from_millis(10_500);
+    let born = Instant::now();
+    let zombie = world.worker(Faults::new(move |point| match (point.call, point.side) {
+        ("tool", Side::Before) => Fault::Delay(on_its_way),
+        _ => stopped(point, born, "nothing else", Side::Before),
+    }));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let living = world.worker(Faults::none());
+    for key in &tasks {
+        assert_eq!(world.finish(key).await.status, TaskStatus::Completed);
+    }
+    tokio::time::sleep(3 * LONG).await;
+    world.check("on its way").await;
+    living.leave().await;
+    zombie.kill();
+}
+
+#[tokio::test(start_paused = true)]
 async fn two_workers_that_both_believe_to_hold_every_task_do_each_once() {
     let world = World::new(Fickle::new(2, 4).slow(Duration::from_secs(4)));
     let mut tasks = Vec::new();
