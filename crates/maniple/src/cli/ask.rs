@@ -2,13 +2,13 @@
 
 use super::{
     exit::{Exit, Trouble},
-    reach::{Need, Where},
+    reach::{Need, Reached, Where},
     screen,
     steps::Steps,
 };
 use clap::Args;
 use futures::StreamExt;
-use maniple_api::{TaskRequest, client::Client};
+use maniple_api::TaskRequest;
 use maniple_core::task::{AgentResult, TaskStatus};
 use serde_json::{Map, Value};
 use std::{
@@ -59,7 +59,7 @@ impl Ask {
         let mut looks = 1;
         let end = loop {
             let reached = self.place.reach(Need::Work).await?;
-            let end = story.follow(&reached.client, &request).await;
+            let end = story.follow(&reached, &request).await;
             match end {
                 // Left in a hurry: a node of our own is dropped, and its record is what the next one goes on from.
                 Ok(End::Left) => return Ok(Exit::Interrupted),
@@ -127,14 +127,19 @@ struct Story {
 
 impl Story {
     /// Tells a task's events to its end. The first Ctrl-C asks the node to cancel, the second leaves.
-    async fn follow(&mut self, client: &Client, request: &TaskRequest) -> Result<End, Trouble> {
+    async fn follow(&mut self, reached: &Reached, request: &TaskRequest) -> Result<End, Trouble> {
         let id = request.id.as_deref().unwrap_or_default();
+        let client = &reached.client;
         // One listener for the whole time: a second Ctrl-C counts even while the first one is being passed on.
         let mut interrupts = signal(SignalKind::interrupt())?;
         let mut events = pin!(client.run_and_follow(request, None).await?);
         loop {
             let event = tokio::select! {
+                biased;
                 event = events.next() => event,
+                () = reached.gone() => {
+                    return Err(Trouble { exit: Exit::Unreachable, what: "the node went away".into(), next: Some(format!("maniple task show {id}")) });
+                }
                 _ = interrupts.recv() => {
                     if std::mem::replace(&mut self.cancelling, true) {
                         return left(id);

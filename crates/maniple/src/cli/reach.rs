@@ -41,19 +41,28 @@ pub enum Need {
 
 /// How long a process that has just opened the store may take until it listens.
 const STARTING_MAX: Duration = Duration::from_secs(5);
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// A node within reach.
 pub struct Reached {
     /// Speaks to it.
     pub client: Client,
     node: Option<Node>,
+    /// The store whose owner it is, and where that one listens.
+    found: Option<(String, String)>,
 }
 
 impl Reached {
     /// Whether somebody works on tasks after this command has ended.
     pub fn goes_on(&self) -> bool {
         self.node.is_none()
+    }
+    /// Resolves when the process that was found by its store has let go of it; never for any other node.
+    pub async fn gone(&self) {
+        let Some((store, address)) = &self.found else { return std::future::pending().await };
+        while maniple_backends::holder(store).is_ok_and(|holder| holder.is_some_and(|holder| holder.address.as_ref() == Some(address))) {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
     }
     /// Lets go of it; a node of our own stops gracefully.
     pub async fn leave(self) {
@@ -68,11 +77,11 @@ impl Where {
     pub async fn reach(&self, need: Need) -> Result<Reached, Trouble> {
         let token = std::env::var("MANIPLE_TOKEN").ok().filter(|token| !token.is_empty());
         if let Some(url) = &self.url {
-            return Ok(Reached { client: Client::new(url, token)?, node: None });
+            return Ok(Reached { client: Client::new(url, token)?, node: None, found: None });
         }
         let mut config = super::settings(self.config.as_deref())?;
         if let Some(address) = holder(&config).await? {
-            return Ok(Reached { client: Client::new(&address, token)?, node: None });
+            return Ok(Reached { client: Client::new(&address, token)?, node: None, found: Some((config.store_url(), address)) });
         }
         let store = config.store_url();
         match need {
@@ -96,7 +105,7 @@ impl Where {
             ..NodeOptions::default()
         };
         let node = Node::start(config, options).await?;
-        Ok(Reached { client: Client::new(&format!("http://{}", node.address()), token)?, node: Some(node) })
+        Ok(Reached { client: Client::new(&format!("http://{}", node.address()), token)?, node: Some(node), found: None })
     }
 }
 

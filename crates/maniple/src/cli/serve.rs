@@ -12,7 +12,12 @@ use clap::{Args, ValueEnum};
 use maniple_api::page::Agent;
 use owo_colors::OwoColorize;
 use serde_json::json;
-use std::path::{Path, PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    pin::pin,
+    task::Poll,
+};
 
 /// What a newcomer can ask whatever the agent is.
 const QUESTION: &str = "What is 17 * 23?";
@@ -74,13 +79,14 @@ impl Dev {
         let node = Node::start(config, options).await.map_err(started)?;
         let url = format!("http://{}", node.address());
         let agents: Vec<Agent> = node.agents.all().values().map(|agent| Agent::from(&**agent)).collect();
-        if as_json {
-            screen::json_line(&json!({ "url": url, "docs": format!("{url}/docs"), "store": store, "agents": agents }))?;
-        } else {
-            screen::answer(banner(&url, &store, &agents, &self.dir, has_agents))?;
-        }
-        node.run_until_signal().await?;
-        Ok(Exit::Done)
+        until_signal(node, || {
+            if as_json {
+                screen::json_line(&json!({ "url": url, "docs": format!("{url}/docs"), "store": store, "agents": agents }))
+            } else {
+                screen::answer(banner(&url, &store, &agents, &self.dir, has_agents))
+            }
+        })
+        .await
     }
 }
 
@@ -99,14 +105,29 @@ impl Serve {
         let options = NodeOptions { work: true, agent_files: self.agent, ..NodeOptions::default() };
         let node = Node::start(config, options).await.map_err(started)?;
         let url = format!("http://{}", node.address());
-        if as_json {
-            screen::json_line(&json!({ "url": url, "docs": format!("{url}/docs") }))?;
-        } else {
-            screen::remark(format!("maniple {} serves at {url}", env!("CARGO_PKG_VERSION")));
-        }
-        node.run_until_signal().await?;
-        Ok(Exit::Done)
+        until_signal(node, || {
+            if as_json {
+                screen::json_line(&json!({ "url": url, "docs": format!("{url}/docs") }))
+            } else {
+                screen::remark(format!("maniple {} serves at {url}", env!("CARGO_PKG_VERSION")));
+                Ok(())
+            }
+        })
+        .await
     }
+}
+
+/// Tells where the node is and lets it run until it is told to stop.
+async fn until_signal(node: Node, tell: impl FnOnce() -> io::Result<()>) -> Result<Exit, Trouble> {
+    let mut running = pin!(node.run_until_signal());
+    // It listens for signals before anybody hears of it: one that comes at once is not missed.
+    if let Poll::Ready(end) = futures::poll!(running.as_mut()) {
+        return end.map(|()| Exit::Done).map_err(Trouble::from);
+    }
+    // A node works on where nobody reads what it says.
+    let _ = tell();
+    running.await?;
+    Ok(Exit::Done)
 }
 
 /// The settings with flags over them, named as variables are.

@@ -7,7 +7,13 @@ use serde_json::Value;
 use std::{
     path::Path,
     process::{Command, Output, Stdio},
+    sync::mpsc::{self, RecvTimeoutError},
+    thread,
+    time::Duration,
 };
+
+/// The longest anything here may take.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The binary in a folder, with nothing of this process's environment that could change what it does.
 fn maniple(dir: &Path, arguments: &[&str]) -> Command {
@@ -29,9 +35,27 @@ struct Told {
 }
 
 fn told(command: &mut Command) -> Told {
-    let Output { status, stdout, stderr } = command.output().expect("the binary starts");
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
+    let _watched = Watchdog::over(child.id());
+    let Output { status, stdout, stderr } = child.wait_with_output().expect("it ends");
     let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
-    Told { code: status.code().expect("an exit code"), out: text(stdout), err: text(stderr) }
+    let (out, err) = (text(stdout), text(stderr));
+    Told { code: status.code().unwrap_or_else(|| panic!("it did not end by itself: {out}{err}")), out, err }
+}
+
+/// Kills a process that does not end, so that its test fails instead of hanging. Dropped, it does nothing.
+struct Watchdog(#[allow(dead_code)] mpsc::Sender<()>);
+
+impl Watchdog {
+    fn over(pid: u32) -> Self {
+        let (alive, gone) = mpsc::channel();
+        thread::spawn(move || {
+            if gone.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+                let _ = Command::new("kill").args(["-KILL", &pid.to_string()]).status();
+            }
+        });
+        Self(alive)
+    }
 }
 
 /// Runs a command to its end.

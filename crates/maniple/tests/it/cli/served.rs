@@ -1,6 +1,6 @@
 //! Commands against a node: one of their own, one that runs, one that does not answer.
 
-use super::{Told, maniple, run, told};
+use super::{PATIENCE, Told, Watchdog, maniple, run, told};
 use serde_json::{Value, json};
 use std::{
     fs,
@@ -12,27 +12,26 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The longest anything here may take.
-const PATIENCE: Duration = Duration::from_secs(30);
-
 /// A running `maniple dev` or `serve`, killed when dropped.
 struct Node {
     child: Child,
     url: String,
+    _watched: Watchdog,
 }
 
 impl Node {
     /// Starts it on a free port; with `--json` its first line says where it is.
     fn start(command: &mut Command) -> Self {
-        let child = command.args(["--listen", "127.0.0.1:0", "--json"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+        let child = command.args(["--listen", "127.0.0.1:0", "--json"]).stdout(Stdio::piped()).spawn();
         let mut child = child.expect("the binary starts");
+        let _watched = Watchdog::over(child.id());
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("a line");
         let said: Value = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line}"));
-        Self { child, url: said["url"].as_str().expect("a url").to_owned() }
+        Self { child, url: said["url"].as_str().expect("a url").to_owned(), _watched }
     }
     fn dev(dir: &Path) -> Self {
-        Self::start(&mut maniple(dir, &["dev"]))
+        Self::start(maniple(dir, &["dev"]).stderr(Stdio::null()))
     }
     /// Asks it to stop and returns its exit code.
     fn stop(mut self) -> Option<i32> {
@@ -225,6 +224,7 @@ fn the_banner_says_where_what_and_how_to_try_it() {
     let dir = demo();
     let mut child =
         maniple(dir.path(), &["dev", "--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("starts");
+    let _watched = Watchdog::over(child.id());
     let banner = until(&mut BufReader::new(child.stdout.take().expect("piped")), "built-in assistant");
     signal(&child, "INT");
     assert_eq!(child.wait().expect("it ends").code(), Some(0));
@@ -242,16 +242,44 @@ fn a_changed_file_is_used_by_the_next_task_and_a_broken_one_is_not() {
     let project = dir.path().join("helper");
     let file = project.join("agents/helper.md");
     let text = fs::read_to_string(&file).expect("read");
-    let node = Node::dev(&project);
+    let mut node = Node::start(maniple(&project, &["dev"]).stderr(Stdio::piped()));
+    let mut log = BufReader::new(node.child.stderr.take().expect("piped"));
     let version = || run(&project, &["agent", "ls", "--url", &node.url, "--json"]).json()["agents"][0]["version"].clone();
+    fs::write(&file, text.replace("version: 0.1.0", "vresion: 0.2.0")).expect("written");
+    let warned = until(&mut log, "did you mean");
+    assert!(warned.contains("not taken over") && warned.contains("helper.md:3") && !warned.contains('\x1b'), "{warned}");
     assert_eq!(version(), "0.1.0");
-    fs::write(&file, text.replace("version: 0.1.0", "vresion: 0.3.0")).expect("written");
-    fs::write(&file, text.replace("version: 0.1.0", "version: 0.2.0")).expect("written");
+    fs::write(&file, text.replace("version: 0.1.0", "version: 0.3.0")).expect("written");
+    until(&mut log, "new tasks use them");
     let begun = Instant::now();
-    while version() != "0.2.0" {
+    while version() != "0.3.0" {
         assert!(begun.elapsed() < PATIENCE, "the change was never taken over");
-        thread::sleep(Duration::from_millis(50));
     }
+}
+
+#[test]
+fn a_question_outlives_the_node_that_was_asked() {
+    let asked = std::sync::atomic::AtomicU32::new(0);
+    let url = server(move |connection| {
+        if asked.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0 {
+            thread::sleep(PATIENCE);
+        }
+        let said = json!({ "choices": [{ "index": 0, "delta": { "content": "Back again." }, "finish_reason": "stop" }] });
+        let _ = write!(
+            connection,
+            "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\ndata: {said}\n\ndata: [DONE]\n\n"
+        );
+    });
+    let dir = asking(&url);
+    let node = Node::dev(dir.path());
+    let mut child = maniple(dir.path(), &["run", "hello"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
+    let _watched = Watchdog::over(child.id());
+    let mut err = BufReader::new(child.stderr.take().expect("piped"));
+    until(&mut err, "step 1");
+    drop(node); // SIGKILL
+    until(&mut err, "completed");
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stdout).as_ref()), (Some(0), "Back again.\n"));
 }
 
 #[test]
@@ -278,6 +306,7 @@ fn ctrl_c_asks_the_node_to_cancel() {
     let url = silent();
     let dir = asking(&url);
     let mut child = maniple(dir.path(), &["run", "hello", "--json"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
+    let _watched = Watchdog::over(child.id());
     drop(child.stderr.take());
     // With --json nothing is told until the end: the store shows when the model is being asked.
     let begun = Instant::now();
@@ -304,6 +333,7 @@ fn a_second_ctrl_c_leaves_at_once() {
     });
     let dir = tempfile::tempdir().expect("a folder");
     let mut child = maniple(dir.path(), &["run", "hello", "--url", &url]).stderr(Stdio::piped()).spawn().expect("starts");
+    let _watched = Watchdog::over(child.id());
     let mut err = BufReader::new(child.stderr.take().expect("piped"));
     until(&mut err, "task ");
     signal(&child, "INT");
@@ -357,7 +387,8 @@ fn serve_takes_one_agent_file_and_refuses_roles_it_cannot_part() {
     assert!(open.code == 2 && open.err.contains("loopback only") && open.err.contains("--insecure"), "{open:?}");
     let missing = run(&project, &["serve", "--config", "nothing.yaml"]);
     assert!(missing.code == 2 && missing.err.contains("nothing.yaml"), "{missing:?}");
-    let node = Node::start(&mut maniple(&project, &["serve", "--agent", "agents/other.md", "--role", "api", "--role", "worker"]));
+    let node =
+        Node::start(maniple(&project, &["serve", "--agent", "agents/other.md", "--role", "api", "--role", "worker"]).stderr(Stdio::null()));
     let agents = run(&project, &["agent", "ls", "--url", &node.url, "--json"]).json();
     let names: Vec<&Value> = agents["agents"].as_array().expect("agents").iter().map(|agent| &agent["name"]).collect();
     assert_eq!(names, ["other"]);
