@@ -3,7 +3,11 @@
 mod models;
 mod project;
 
-use crate::{config::Config, files::Sources, http, telemetry};
+use crate::{
+    config::Config,
+    files::{self, Sources},
+    http, telemetry,
+};
 use anyhow::Context as _;
 use maniple_backends::{Store, SystemClock, local};
 use maniple_core::{model::CallTimes, ports::Models, task::TaskLimits};
@@ -69,6 +73,8 @@ impl Node {
             tool_folders: config.tool_folders(),
         };
         let project = project::Watched { sources, limits, model: default_model.clone(), assistant: options.assistant };
+        // Before the files are read: a change in between is a change.
+        let known = files::fingerprint(&project.sources);
         let first = project.load()?;
         let catalog = Arc::new(Catalog::new(first.tools).map_err(project::all_of)?);
         let agents = Agents::new(first.agents);
@@ -91,7 +97,7 @@ impl Node {
             working.push(tokio::spawn(jobs::forget(parts.clone(), config.retention.finished_tasks.duration(), stop_work.clone())));
         }
         if options.watch {
-            working.push(tokio::spawn(project.watch(agents.clone(), catalog, stop_work.clone())));
+            working.push(tokio::spawn(project.watch(known, agents.clone(), catalog, stop_work.clone())));
         }
         let drain = config.worker.drain.duration();
         let door = http::Door::new(&config, &parts, limits, telemetry.metrics.clone())?;

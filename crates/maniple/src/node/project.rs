@@ -35,8 +35,8 @@ impl Watched {
     }
 
     /// Takes changes over until `stop`. A project with problems changes nothing; running tasks keep what they began with.
-    pub(super) async fn watch(self, agents: Agents, catalog: Arc<Catalog>, stop: CancellationToken) {
-        let mut known = files::fingerprint(&self.sources);
+    /// `known` is the fingerprint from before the files were last read.
+    pub(super) async fn watch(self, mut known: u64, agents: Agents, catalog: Arc<Catalog>, stop: CancellationToken) {
         loop {
             tokio::select! {
                 () = tokio::time::sleep(LOOK_EVERY) => {}
