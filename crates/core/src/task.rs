@@ -330,6 +330,13 @@ impl Default for TaskLimits {
 }
 
 impl TaskLimits {
+    /// An operator's ceilings; the defaults stay below them.
+    pub fn with_ceilings(max_steps: u32, token_budget: u64) -> Self {
+        let usual = Self::default();
+        let (default_max_steps, default_token_budget) =
+            (usual.default_max_steps.min(max_steps), usual.default_token_budget.min(token_budget));
+        Self { max_steps, default_max_steps, token_budget, default_token_budget }
+    }
     /// `max_steps` of a request, checked, never clamped.
     pub fn steps(&self, asked: Option<i64>) -> Result<u32> {
         in_range("max_steps", asked.unwrap_or(self.default_max_steps.into()), 1, self.max_steps.into()).map(|n| n as u32)

@@ -66,7 +66,7 @@ impl Node {
 
         let (providers, default_model) = models::providers(&config, options.discover).await?;
         let providers: Arc<dyn Models> = Arc::new(providers);
-        let limits = TaskLimits { max_steps: config.limits.max_steps, token_budget: config.limits.token_budget, ..TaskLimits::default() };
+        let limits = TaskLimits::with_ceilings(config.limits.max_steps, config.limits.token_budget);
         let sources = Sources {
             agent_folders: config.agent_folders(),
             agent_files: options.agent_files.clone(),

@@ -217,6 +217,14 @@ fn limits_are_checked_never_clamped_and_name_the_field_and_both_bounds() {
 }
 
 #[test]
+fn a_ceiling_below_the_usual_default_lowers_the_default() {
+    let low = TaskLimits::with_ceilings(5, 1_000);
+    assert_eq!((low.steps(None).unwrap(), low.tokens(None).unwrap()), (5, 1_000));
+    let high = TaskLimits::with_ceilings(1_000, 10_000_000);
+    assert_eq!((high.steps(None).unwrap(), high.tokens(None).unwrap()), (10, 8_192));
+}
+
+#[test]
 fn a_task_without_a_prompt_or_with_a_schema_that_is_none_is_refused() {
     task().check().unwrap();
     let field = |task: Task| task.check().unwrap_err().field.unwrap();
