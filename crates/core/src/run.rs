@@ -25,7 +25,7 @@ pub use takeover::take_over;
 pub use transcript::Piece;
 
 use crate::{
-    Error, Result, Time,
+    Error, Result, Time, canonical,
     event::{Event, ModelFailed, ModelFinished, Started, StoredEvent, ToolFinished, ToolStarted, ToolStatus},
     message::ToolCall,
     model::FaultKind,
@@ -89,6 +89,8 @@ pub struct Call {
     pub finished: Option<ToolFinished>,
     /// It was started under an earlier claim, and nobody knows how it went.
     pub interrupted: bool,
+    /// Its arguments in canonical spelling, or as they stand where they are not JSON.
+    canonical: String,
 }
 
 impl Run {
@@ -256,8 +258,14 @@ impl Step {
         Self { number, attempts: 0, faults: Vec::new(), reply: None, calls: Vec::new() }
     }
     fn replied(&mut self, reply: ModelFinished) {
-        self.calls =
-            reply.calls.iter().map(|asked| Call { asked: asked.clone(), started: None, finished: None, interrupted: false }).collect();
+        self.calls = reply.calls.iter().cloned().map(Call::asked).collect();
         self.reply = Some(reply);
+    }
+}
+
+impl Call {
+    fn asked(asked: ToolCall) -> Self {
+        let canonical = calls::arguments(&asked.arguments).map_or_else(|_| asked.arguments.clone(), |a| canonical::exact(&a));
+        Self { asked, started: None, finished: None, interrupted: false, canonical }
     }
 }

@@ -145,6 +145,9 @@ impl Driver {
 
     async fn end(&mut self, ending: Ending) -> Result<Flow> {
         let (status, code) = (ending.status, ending.error);
+        for doubt in self.run.open_doubts() {
+            self.tell(self.run.step_number(), doubt)?;
+        }
         match self.record(Then::End(ending)).await? {
             Recorded::Yes => {
                 // The session's next task may be ready now.

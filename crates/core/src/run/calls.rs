@@ -9,7 +9,10 @@ use crate::{
     tool::{Effect, ToolDefinition},
 };
 use serde_json::Value;
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 /// What to record before acting, and then what to send.
 #[derive(Debug, Default)]
@@ -24,8 +27,8 @@ pub struct Plan {
 pub(super) struct Repeats {
     /// The most that any call of the run came to.
     pub most: u32,
-    /// For every finished call, in order: (step, index, times so far).
-    pub each: Vec<(u32, u32, u32)>,
+    /// For every finished call, by step and index: how many times so far.
+    pub each: HashMap<(u32, u32), u32>,
 }
 
 impl Run {
@@ -61,6 +64,13 @@ impl Run {
     pub fn resent(&mut self, started: &ToolStarted) {
         let call = self.steps.last_mut().and_then(|step| step.calls.get_mut(started.index as usize));
         call.into_iter().for_each(|call| call.interrupted = false);
+    }
+
+    /// What a run that ends now must still say: `at_most_once` calls of an earlier claim that have no outcome.
+    pub fn open_doubts(&self) -> Vec<Event> {
+        let calls = self.steps.last().map_or(&[][..], |step| &step.calls);
+        let open = calls.iter().filter(|call| call.interrupted && call.finished.is_none()).filter_map(|call| call.started.as_ref());
+        open.filter(|started| started.effect == Effect::AtMostOnce).map(|started| Event::ToolFinished(doubt(started))).collect()
     }
 
     /// What is recorded for a started call that nobody will hear of again.
@@ -112,9 +122,9 @@ impl Run {
 
     /// Counts equal calls with equal results in a row; what was taken over does not count.
     pub(super) fn repeats(&self, contracts: &Contracts) -> Repeats {
-        let mut repeats = Repeats { most: 0, each: Vec::new() };
+        let mut repeats = Repeats { most: 0, each: HashMap::new() };
         let mut times = 0;
-        let mut last: Option<(&str, String, &ToolFinished)> = None;
+        let mut last: Option<(&str, &str, &ToolFinished)> = None;
         for step in &self.steps[self.taken..] {
             for (index, call) in step.calls.iter().enumerate() {
                 let Some(finished) = &call.finished else { continue };
@@ -123,17 +133,16 @@ impl Run {
                     (times, last) = (0, None);
                     continue;
                 }
-                let arguments = arguments(&call.asked.arguments).map_or_else(|_| call.asked.arguments.clone(), |a| canonical::exact(&a));
                 let same = last.as_ref().is_some_and(|(name, earlier, outcome)| {
                     *name == call.asked.name
-                        && *earlier == arguments
+                        && *earlier == call.canonical
                         && outcome.status == finished.status
                         && outcome.result == finished.result
                 });
                 times = if same { times + 1 } else { 1 };
                 repeats.most = repeats.most.max(times);
-                repeats.each.push((step.number, index as u32, times));
-                last = Some((&call.asked.name, arguments, finished));
+                repeats.each.insert((step.number, index as u32), times);
+                last = Some((&call.asked.name, &call.canonical, finished));
             }
         }
         repeats
@@ -153,7 +162,7 @@ fn newly_doubted(step: &Step) -> HashSet<(String, String)> {
 }
 
 /// What a model wrote as arguments; nothing at all counts as no arguments.
-fn arguments(text: &str) -> Result<Value, String> {
+pub(super) fn arguments(text: &str) -> Result<Value, String> {
     if text.trim().is_empty() {
         return Ok(Value::Object(serde_json::Map::new()));
     }

@@ -23,7 +23,7 @@ impl Run {
             pieces.push(fixed(Message::Assistant { content: reply.text.clone(), calls: reply.calls.clone() }));
             for (index, call) in step.calls.iter().enumerate() {
                 let Some(finished) = &call.finished else { continue };
-                let times = repeats.each.iter().find(|(s, i, _)| (*s, *i) == (step.number, index as u32)).map_or(0, |(_, _, times)| *times);
+                let times = repeats.each.get(&(step.number, index as u32)).copied().unwrap_or_default();
                 let mut content = tool::shown(&finished.result);
                 if times >= REPEATS_TOLD {
                     content.push_str(&format!(

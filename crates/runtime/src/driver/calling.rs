@@ -107,7 +107,7 @@ impl Driver {
     fn invoke(&self, started: ToolStarted) -> BoxFuture<'static, ToolFinished> {
         let tool = self.prepared.as_ref().and_then(|prepared| prepared.contracts.tool(&started.name)).map(|(tool, _)| tool.clone());
         let Some(tool) = tool else {
-            let told = format!("not sent: the agent has no tool `{}` any more", started.name);
+            let told = format!("not sent again: the agent has no tool `{}` any more", started.name);
             return futures::future::ready(finished(&started, ToolStatus::Error, Value::String(told))).boxed();
         };
         let span = spans::tool_call(&started);

@@ -179,3 +179,18 @@ async fn a_deadline_counts_while_nobody_works() {
     second.leave().await;
     world.check("nobody worked").await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_task_cancelled_after_its_worker_was_killed_still_tells_what_is_in_doubt() {
+    let world = slow(ONCE);
+    let key = world.submit(task("t")).await;
+    let killed = world.worker(Faults::none());
+    tokio::time::sleep(3 * SECOND).await;
+    killed.kill();
+    world.cancel(&key, "stop").await;
+    let next = world.worker(Faults::none());
+    assert_eq!(ended(&world.finish(&key).await), (TaskStatus::Cancelled, None, None));
+    next.leave().await;
+    assert_eq!(world.outcomes(&key).await.iter().map(|outcome| outcome.2).collect::<Vec<_>>(), ["in_doubt"]);
+    assert_eq!(world.ledger.count(ONCE), 1);
+}
