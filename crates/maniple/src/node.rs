@@ -58,13 +58,14 @@ impl Node {
         let telemetry = telemetry::install(&config.telemetry, options.quiet)?;
         let listen = options.listen.map_or_else(|| config.listen.parse().context("listen is no address"), Ok)?;
         let store = maniple_backends::open(&config.store_url(), Arc::new(SystemClock))?;
+        // Before the door is bound: a node that looks for a model server must not find itself.
+        let (providers, default_model) = models::providers(&config, options.discover).await?;
         let listener = TcpListener::bind(listen)
             .await
             .with_context(|| format!("{listen} cannot be listened on; another process may: choose one with `listen` or --listen"))?;
         let address = listener.local_addr()?;
         store.set_address(&format!("http://{address}"))?;
 
-        let (providers, default_model) = models::providers(&config, options.discover).await?;
         let providers: Arc<dyn Models> = Arc::new(providers);
         let limits = TaskLimits::with_ceilings(config.limits.max_steps, config.limits.token_budget);
         let sources = Sources {

@@ -154,10 +154,12 @@ impl Model for Fake {
             requests.len() as u64 - 1
         };
         let (wait, answer) = (self.says)(number, request);
-        tokio::time::sleep(wait).await;
+        // It speaks halfway, so that a reader has a while to hear it before the whole answer voids it.
+        tokio::time::sleep(wait / 2).await;
         if let Ok(ModelReply { text: Some(said), .. }) = &answer {
             text(said);
         }
+        tokio::time::sleep(wait - wait / 2).await;
         answer
     }
 }
