@@ -17,7 +17,7 @@ def load(process, url, connections, seconds, warm_up=1):
     # In wrk's own words, over its own time.
     requests, took = re.search(r"(\d+) requests in ([\d.]+)s", out).groups()
     requests, took = int(requests), float(took)
-    at = {share: milliseconds(value) for share, value in re.findall(r"(50|99)%\s+(\S+)", out)}
+    at = {share: milliseconds(value) for share, value in re.findall(r"^ +(50|99)% +(\S+)", out, re.MULTILINE)}
     bad = re.search(r"Non-2xx or 3xx responses: (\d+)", out)
     lost = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", out)
     return {
