@@ -1,4 +1,4 @@
-"""The project that the measured node serves: four agents, one tool, two providers that differ in streaming."""
+"""The project that the measured node serves: five agents, one tool, two providers that differ in streaming."""
 from pathlib import Path
 
 SETTINGS = """\
@@ -44,7 +44,8 @@ def write(folder, port, mock):
     agents = {
         "plain": ("one piece", "plain/final", ""),
         "streamed": ("many pieces", "streamed/final", ""),
-        "slow": ("two seconds", "plain/slow-2000", ""),
+        "slow": ("twenty seconds", "plain/slow-20000", ""),
+        "two-seconds": ("two seconds", "plain/slow-2000", ""),
         "long": ("a hundred steps", "plain/tools-99", LONG),
     }
     for name, (what, model, more) in agents.items():
