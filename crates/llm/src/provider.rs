@@ -70,7 +70,7 @@ pub enum MaxTokensField {
 pub(crate) struct Provider {
     pub name: String,
     pub api: RemoteApi,
-    pub url: String,
+    pub url: Url,
     pub api_key: Option<SecretString>,
     pub needs_key: bool,
     pub key_hint: String,
@@ -168,9 +168,9 @@ impl Provider {
             RemoteApi::Anthropic => "https://api.anthropic.com/v1",
         });
         let parsed = Url::parse(base).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-        let parsed = parsed.ok_or_else(|| {
-            Error::invalid(format!("{} `{base}` must be http://HOST… or https://HOST…", field("base_url"))).at(field("base_url"))
-        })?;
+        let wrong =
+            || Error::invalid(format!("{} `{base}` must be http://HOST… or https://HOST…", field("base_url"))).at(field("base_url"));
+        let parsed = parsed.ok_or_else(wrong)?;
         let host = parsed.host_str().unwrap_or_default();
         let is_vendor = |vendor: &str| host == vendor || host.strip_suffix(vendor).is_some_and(|rest| rest.ends_with('.'));
         let key_variable = match name.as_str() {
@@ -182,14 +182,15 @@ impl Provider {
         let key = given.or_else(|| key_variable.and_then(variable)).map(|key| key.trim().to_owned()).filter(|key| !key.is_empty());
         let is_openai = is_vendor("openai.com") || is_vendor("openai.azure.com");
         let max_tokens = if is_openai { MaxTokensField::MaxCompletionTokens } else { MaxTokensField::MaxTokens };
-        let base = base.trim_end_matches('/');
+        let root = base.trim_end_matches('/');
+        let url = match api {
+            RemoteApi::OpenAi => format!("{root}/chat/completions"),
+            // Anthropic's own clients leave `/v1` out of the base.
+            RemoteApi::Anthropic if root.ends_with("/v1") => format!("{root}/messages"),
+            RemoteApi::Anthropic => format!("{root}/v1/messages"),
+        };
         Ok(Self {
-            url: match api {
-                RemoteApi::OpenAi => format!("{base}/chat/completions"),
-                // Anthropic's own clients leave `/v1` out of the base.
-                RemoteApi::Anthropic if base.ends_with("/v1") => format!("{base}/messages"),
-                RemoteApi::Anthropic => format!("{base}/v1/messages"),
-            },
+            url: Url::parse(&url).map_err(|_| wrong())?,
             api,
             api_key: key.map(SecretString::from),
             needs_key: is_vendor("openai.com") || is_vendor("anthropic.com"),

@@ -100,7 +100,7 @@ impl Remote {
         let mut sending = self
             .pool
             .client()?
-            .post(&provider.url)
+            .post(provider.url.clone())
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::ACCEPT, if provider.dialect.stream { "text/event-stream" } else { "application/json" })
             .body(body);

@@ -91,7 +91,7 @@ fn addresses_keys_and_dialects_follow_from_the_settings() {
         (MaxTokensField::MaxCompletionTokens, false, false)
     );
     for base in ["https://a.example", "https://a.example/v1"] {
-        assert_eq!(settle("x", RemoteApi::Anthropic, Some(base), None).url, "https://a.example/v1/messages");
+        assert_eq!(settle("x", RemoteApi::Anthropic, Some(base), None).url.as_str(), "https://a.example/v1/messages");
     }
     assert!(!format!("{openai:?}").contains("OPENAI_API_KEY-value"), "a key is never printed");
 }
