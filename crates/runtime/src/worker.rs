@@ -6,7 +6,7 @@ use crate::{
     lease::Leases,
     spans,
 };
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use maniple_core::{
     AgentName,
     model::CallTimes,
@@ -52,6 +52,8 @@ impl Default for Settings {
 
 /// The most tasks taken by one claim.
 const CLAIM_MAX: usize = 64;
+/// The most hints that one claim answers.
+const HINTS_AT_ONCE: usize = 1_024;
 
 /// Claims tasks and drives them. Holds no conversation between tasks.
 pub struct Worker {
@@ -76,6 +78,7 @@ impl Worker {
         let mut driven = JoinSet::new();
         let drain = Drain { begun: stop.clone(), ..Drain::default() };
         while !stop.is_cancelled() {
+            self.heard(&mut hints);
             let room = self.settings.max_running.saturating_sub(driven.len()).min(CLAIM_MAX);
             let claimed = self.claim(room, &drain, &mut driven).await;
             if claimed == room && room > 0 {
@@ -125,6 +128,17 @@ impl Worker {
                 tracing::warn!(%error, "claiming failed; trying again");
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 0
+            }
+        }
+    }
+
+    /// Takes the hints that came so far: the claim that follows answers all of them.
+    fn heard(&self, hints: &mut (impl futures::Stream<Item = Hint> + Unpin)) {
+        for _ in 0..HINTS_AT_ONCE {
+            match hints.next().now_or_never() {
+                Some(Some(Hint::Signalled(key))) => self.leases.poke(&key),
+                Some(Some(Hint::Ready(_))) => {}
+                Some(None) | None => return,
             }
         }
     }
