@@ -97,11 +97,12 @@ impl Node {
             working.push(tokio::spawn(jobs::sweep(parts.clone(), stop_work.clone())));
             working.push(tokio::spawn(jobs::forget(parts.clone(), config.retention.finished_tasks.duration(), stop_work.clone())));
         }
+        working.push(tokio::spawn(telemetry::upkeep(telemetry.metrics.clone(), stop_work.clone())));
         if options.watch {
             working.push(tokio::spawn(project.watch(known, agents.clone(), catalog, stop_work.clone())));
         }
         let drain = config.worker.drain.duration();
-        let door = http::Door::new(&config, &parts, limits, telemetry.metrics.clone())?;
+        let door = http::Door { leaving: stop_work.clone(), ..http::Door::new(&config, &parts, limits, telemetry.metrics.clone())? };
         let door = tokio::spawn(http::serve(listener, door, stop_door.clone()));
         if config.insecure && config.auth.is_none() && !listen.ip().is_loopback() {
             tracing::warn!(%address, "--insecure: everyone who reaches this address may do everything");

@@ -17,7 +17,8 @@ use opentelemetry_sdk::{
     runtime::Tokio,
     trace::{Sampler, SdkTracerProvider, span_processor_with_async_runtime::BatchSpanProcessor},
 };
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
+use tokio_util::sync::CancellationToken;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
@@ -55,6 +56,19 @@ pub fn install(settings: &Telemetry, quiet: bool) -> anyhow::Result<Installed> {
     let _ = tracing_subscriber::registry().with(spans).with(logs.with_filter(filter)).try_init();
     let tracing = if provider.is_some() { Tracing { adopt, context } } else { Tracing::default() };
     Ok(Installed { provider, metrics: metrics()?, tracing })
+}
+
+/// How often histograms are folded.
+const UPKEEP_EVERY: Duration = Duration::from_secs(5);
+
+/// Folds histograms until `stop`: the recorder keeps every sample until somebody does, scraped or not.
+pub async fn upkeep(metrics: PrometheusHandle, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(UPKEEP_EVERY) => metrics.run_upkeep(),
+            () = stop.cancelled() => return,
+        }
+    }
 }
 
 impl Installed {

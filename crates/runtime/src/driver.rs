@@ -173,6 +173,12 @@ impl Driver {
     /// Tells the run a fact and keeps it for the next record.
     fn tell(&mut self, step: u32, fact: Event) -> Result<()> {
         self.run.tell(self.now(), step, &fact)?;
+        if let Event::ToolFinished(finished) = &fact {
+            // A model may make names up: only granted tools become labels.
+            let granted = self.prepared.as_ref().is_some_and(|prepared| prepared.contracts.tool(&finished.name).is_some());
+            let tool = if granted { finished.name.clone() } else { "unknown".to_owned() };
+            metrics::counter!("maniple_tool_calls_total", "tool" => tool, "status" => finished.status.as_str()).increment(1);
+        }
         self.facts.push((step, fact));
         Ok(())
     }

@@ -39,7 +39,7 @@ pub(super) async fn health() -> Response {
 
 /// 200, or 503 with each part.
 pub(super) async fn ready(State(shared): State<Arc<Shared>>) -> Result<Response, Refusal> {
-    if shared.door.closing.is_cancelled() {
+    if shared.door.leaving.is_cancelled() || shared.door.closing.is_cancelled() {
         return Err(Problem::from(Error::unavailable("this node is leaving: use another")).into());
     }
     let Ok(parts) = tokio::time::timeout(READY_MAX, shared.door.readiness.parts()).await else {

@@ -33,6 +33,8 @@ pub struct Door {
     pub readiness: Arc<dyn Readiness>,
     /// Ends event streams and waiting runs; their tasks go on, and their readers resume elsewhere.
     pub closing: CancellationToken,
+    /// Says on `/ready` that this node leaves, before the door closes.
+    pub leaving: CancellationToken,
 }
 
 /// Says how each part is that this role works with.
@@ -63,6 +65,7 @@ impl Door {
             metrics: Arc::new(move || metrics.render()),
             readiness: Arc::new(readiness),
             closing: CancellationToken::new(),
+            leaving: CancellationToken::new(),
         })
     }
 }

@@ -99,7 +99,6 @@ impl Driver {
     }
 
     fn told_finished(&mut self, step: u32, finished: ToolFinished) -> Result<()> {
-        metrics::counter!("maniple_tool_calls_total", "tool" => finished.name.clone(), "status" => finished.status.as_str()).increment(1);
         self.tell(step, Event::ToolFinished(finished))
     }
 

@@ -128,6 +128,7 @@ pub(super) fn build(plan: Plan) -> House {
         metrics: Arc::new(|| "# TYPE maniple_up gauge\nmaniple_up 1\n".to_owned()),
         readiness: Arc::new(Switch(ready.clone())),
         closing: closing.clone(),
+        leaving: CancellationToken::new(),
     };
     House { router: router(door), store, bus, closing, ready, _stop: stop.drop_guard() }
 }
