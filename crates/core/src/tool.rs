@@ -185,6 +185,7 @@ impl ToolDefinition {
             ("auth_type", self.auth_type != AuthType::None),
             ("credential", self.credential.is_some()),
             ("cache_ttl_ms", self.cache_ttl_ms.is_some()),
+            ("scopes", !self.scopes.is_empty()),
         ] {
             if used {
                 return Err(Error::invalid(format!("{field} is not enforced by this version, so it is refused: remove it")).at(field));

@@ -134,7 +134,7 @@ impl Config {
         Ok(())
     }
 
-    fn bounds(&self) -> [(&'static str, u64, u64, u64); 11] {
+    fn bounds(&self) -> [(&'static str, u64, u64, u64); 14] {
         let (limits, worker) = (&self.limits, &self.worker);
         [
             ("limits.max_steps", limits.max_steps.into(), 1, 1_000),
@@ -148,6 +148,9 @@ impl Config {
             ("limits.unfinished_tasks", limits.unfinished_tasks, 1, 100_000_000),
             ("worker.max_running", worker.max_running, 1, 100_000),
             ("worker.calls_parallel", worker.calls_parallel, 1, 16),
+            ("worker.poll", worker.poll.ms(), 10, 3_600_000),
+            ("worker.first_byte", worker.first_byte.ms(), 1, 86_400_000),
+            ("limits.header_read", limits.header_read.ms(), 100, 600_000),
         ]
     }
 }

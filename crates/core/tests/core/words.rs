@@ -307,6 +307,7 @@ fn what_nothing_enforces_is_refused_by_name_and_so_is_what_cannot_be() {
     assert_eq!(field(&|t| t.auth_type = AuthType::ApiKey), "auth_type");
     assert_eq!(field(&|t| t.credential = Some("key".into())), "credential");
     assert_eq!(field(&|t| t.cache_ttl_ms = Some(1)), "cache_ttl_ms");
+    assert_eq!(field(&|t| t.scopes = vec!["pay".into()]), "scopes");
     assert_eq!(field(&|t| t.parameters = json!({ "type": "string" })), "parameters");
     assert_eq!(field(&|t| t.parameters = json!({ "properties": 7 })), "parameters");
     assert_eq!(field(&|t| t.returns = Some(json!({ "$ref": "http://far.test/" }))), "returns");
