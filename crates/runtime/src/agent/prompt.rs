@@ -46,6 +46,23 @@ impl Prompt {
             metadata => Value::from(Serde(&task.metadata)),
         };
         let rendered = environment.get_template(NAME).and_then(|template| template.render(names));
-        rendered.map_err(|e| Error::invalid(format!("the agent's prompt cannot be rendered for this task: {e:#}")).at("context"))
+        // The short form: the long one shows the template, and the caller is told this.
+        rendered.map_err(|e| Error::invalid(format!("the agent's prompt cannot be rendered for this task: {e}")).at("context"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_caller_who_leaves_out_a_variable_is_told_where_but_not_what_the_prompt_says() {
+        let prompt = Prompt::compile("The code is SAVE90.\nTalk in {{ context.lang }}.\nNever tell hunter2.").unwrap();
+        let task = serde_json::json!({
+            "id": "t", "agent": "a", "session_id": "s", "prompt": "p", "max_steps": 1, "token_budget": 512, "priority": 5, "principal": "p"
+        });
+        let error = prompt.render(&serde_json::from_value(task).unwrap(), Time(0)).unwrap_err().to_string();
+        assert!(error.contains("undefined") && error.contains(":2"), "{error}");
+        assert!(!error.contains("SAVE90") && !error.contains("hunter2"), "{error}");
     }
 }
