@@ -88,7 +88,7 @@ pub struct ModelStarted {
     pub attempt: u32,
     /// Whom.
     pub model: String,
-    /// SHA-256 of the canonical request: evidence, never a gate.
+    /// SHA-256 of the request as JSON, its times left out: evidence, never a gate.
     pub request_hash: String,
     /// The most it may say, in tokens.
     pub max_output_tokens: u32,

@@ -1,4 +1,4 @@
-//! After a failed attempt: the same model again, the next one, or the end. The only place that decides it.
+//! After a failed attempt: the same model again, the next one, or the end. What the record says is decided here; what only a process knows, by its driver.
 //!
 //! | fault | same model | then |
 //! |---|---|---|
