@@ -5,7 +5,7 @@ use crate::{
     message::ToolSpec,
     model::ModelName,
     schema::Validator,
-    tool::{ToolDefinition, ToolWish},
+    tool::{Offer, ToolDefinition, ToolWish},
 };
 use semver::Version;
 use serde::{Deserialize, Serialize};
@@ -90,9 +90,21 @@ pub struct Definitions {
     pub agent: AgentDefinition,
     /// Its tools, each at the version it got.
     pub tools: Vec<ToolDefinition>,
+    /// Those of them, by name, whose URLs no operator wrote.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub untrusted: Vec<String>,
 }
 
 impl Definitions {
+    /// Of an agent and what it was offered.
+    pub fn of(agent: AgentDefinition, offers: Vec<Offer>) -> Self {
+        let untrusted = offers.iter().filter(|offer| !offer.trusted).map(|offer| offer.definition.name.clone()).collect();
+        Self { agent, tools: offers.into_iter().map(|offer| offer.definition).collect(), untrusted }
+    }
+    /// Whether an operator wrote the URLs of the tool of that name.
+    pub fn trusts(&self, tool: &str) -> bool {
+        !self.untrusted.iter().any(|name| name == tool)
+    }
     /// The hash under which a store keeps them.
     pub fn hash(&self) -> String {
         canonical::hash(self)

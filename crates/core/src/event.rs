@@ -9,6 +9,8 @@
 //! | `model.finished` | the whole answer | |
 //! | `tool.started` | before the call is sent | the call is sent |
 //! | `tool.finished` | its outcome; without `tool.started` where it was refused | |
+//! | `approval.requested` | with the append that parks the run | a person is asked |
+//! | `approval.decided` | what the person said, or that nobody did in time | the call is made, refused, or settled |
 //! | `run.taken_over` | by a retry: the failed task's record | |
 //! | `run.parked`, `run.resumed` | | nothing is held in between |
 //! | `task.completed`, `task.failed`, `task.cancelled` | last, once | nothing |
@@ -25,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 
 /// What this build writes and the newest it can fold. A worker does not claim a task with newer events.
-pub const EVENT_VERSION: u32 = 1;
+pub const EVENT_VERSION: u32 = 2;
 
 /// A fact of a run.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,6 +47,10 @@ pub enum Event {
     ToolStarted(ToolStarted),
     /// A tool call has its outcome.
     ToolFinished(ToolFinished),
+    /// A person is asked about a call.
+    ApprovalRequested(ApprovalRequested),
+    /// The person said something, or nobody did in time.
+    ApprovalDecided(ApprovalDecided),
     /// The run lets go of its worker.
     Parked(Parked),
     /// It goes on.
@@ -177,6 +183,64 @@ impl ToolStatus {
         }
     }
 }
+/// See [`Event::ApprovalRequested`]. What is decided is decided for exactly this.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ApprovalRequested {
+    /// `{task_id}:{step}:{index}`, with `:doubt` after it for a call in doubt; unique in its tenant.
+    pub id: String,
+    /// The call's place in the step, from 0.
+    pub index: u32,
+    /// What is asked.
+    pub question: Question,
+    /// The tool.
+    pub tool: String,
+    /// The version that would be called.
+    pub version: Version,
+    /// The hash of that version's contract.
+    pub contract: String,
+    /// Checked arguments.
+    pub arguments: Value,
+    /// The hash of the arguments in canonical form.
+    pub arguments_hash: String,
+    /// After this a decision comes too late.
+    pub expires_at: Time,
+}
+/// What a person is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Question {
+    /// May the call be made?
+    MayCall,
+    /// Nobody knows how the call went: did it happen?
+    DidHappen,
+}
+/// See [`Event::ApprovalDecided`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ApprovalDecided {
+    /// The request.
+    pub id: String,
+    /// The call's place in the step, from 0.
+    pub index: u32,
+    /// What was said.
+    pub answer: Answer,
+    /// The principal that said it; none where nobody did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// Why; the model reads it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+/// What was said to a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// Yes.
+    Approved,
+    /// No.
+    Denied,
+    /// Nothing, in time.
+    Expired,
+}
 /// See [`Event::Parked`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Parked {
@@ -223,6 +287,8 @@ impl Event {
             Self::ModelFinished(_) => "model.finished",
             Self::ToolStarted(_) => "tool.started",
             Self::ToolFinished(_) => "tool.finished",
+            Self::ApprovalRequested(_) => "approval.requested",
+            Self::ApprovalDecided(_) => "approval.decided",
             Self::Parked(_) => "run.parked",
             Self::Resumed(_) => "run.resumed",
             Self::TakenOver(_) => "run.taken_over",
@@ -241,6 +307,8 @@ impl Event {
             Self::ModelFinished(data) => serde_json::value::to_raw_value(data),
             Self::ToolStarted(data) => serde_json::value::to_raw_value(data),
             Self::ToolFinished(data) => serde_json::value::to_raw_value(data),
+            Self::ApprovalRequested(data) => serde_json::value::to_raw_value(data),
+            Self::ApprovalDecided(data) => serde_json::value::to_raw_value(data),
             Self::Parked(data) => serde_json::value::to_raw_value(data),
             Self::Resumed(data) => serde_json::value::to_raw_value(data),
             Self::TakenOver(data) => serde_json::value::to_raw_value(data),
@@ -259,6 +327,8 @@ impl Event {
             "model.finished" => serde_json::from_str(data).map(Self::ModelFinished),
             "tool.started" => serde_json::from_str(data).map(Self::ToolStarted),
             "tool.finished" => serde_json::from_str(data).map(Self::ToolFinished),
+            "approval.requested" => serde_json::from_str(data).map(Self::ApprovalRequested),
+            "approval.decided" => serde_json::from_str(data).map(Self::ApprovalDecided),
             "run.parked" => serde_json::from_str(data).map(Self::Parked),
             "run.resumed" => serde_json::from_str(data).map(Self::Resumed),
             "run.taken_over" => serde_json::from_str(data).map(Self::TakenOver),

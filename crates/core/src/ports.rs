@@ -5,7 +5,10 @@
 //! | [`TaskStore`] | the truth, and who works on what | memory, SQLite | later |
 //! | [`Bus`] | hints: fast, may lose | in-process | later |
 //! | [`Models`] / [`Model`] | one attempt of a model call | any provider | the same |
-//! | [`Tools`] | definitions and one attempt of a tool call | the catalog in-process | later |
+//! | [`Tools`] | what an agent may call, and one attempt of a call | the registry in-process | its client over HTTP |
+//! | [`ToolRegistry`] | the catalogue and who may change it | the registry in-process | its client over HTTP |
+//! | [`ToolStore`] | versions only move compatibly; a key has one outcome | memory, SQLite | later |
+//! | [`RateLimiter`] | a sliding count that all replicas share | in-process | later |
 
 use crate::{
     AgentName, Result, SessionId, SessionKey, TaskId, TaskKey, Tenant, Time,
@@ -15,9 +18,13 @@ use crate::{
     model::{Fault, ModelName, ModelRequest},
     signal::{Signal, SignalKind},
     task::{AgentResult, Ending, Progress, Task, TaskStatus, WaitingFor},
-    tool::{ToolDefinition, ToolWish},
-    trace::TraceContext,
 };
+mod approvals;
+mod tools;
+
+pub use approvals::{Approval, ApprovalState, Decided, Decision, ListApprovals};
+pub use tools::*;
+
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use serde_json::Value;
@@ -393,45 +400,4 @@ pub trait Model: Send + Sync {
     /// Asks once, inside `request.times`. Text is passed to `text` as it comes; only a whole, terminated
     /// answer is a reply. Dropping the future aborts the call.
     async fn call(&self, request: &ModelRequest, text: &mut OnText<'_>) -> Result<ModelReply, Fault>;
-}
-
-/// The tools of this node.
-#[async_trait]
-pub trait Tools: Send + Sync {
-    /// For each wish the highest version in its range. `Invalid` names what is missing and what there is.
-    async fn resolve(&self, agent: &AgentName, wishes: &[ToolWish]) -> Result<Vec<ToolDefinition>>;
-    /// Calls once. Arguments are already checked, and `tool.started` is recorded.
-    async fn invoke(&self, call: &Invocation) -> Invoked;
-}
-
-/// One attempt of a tool call.
-#[derive(Debug, Clone)]
-pub struct Invocation {
-    /// What to call, as the run began with it.
-    pub tool: Arc<ToolDefinition>,
-    /// Checked arguments.
-    pub arguments: Value,
-    /// The Idempotency-Key.
-    pub key: String,
-    /// The agent that calls.
-    pub agent: AgentName,
-    /// On whose behalf.
-    pub tenant: Tenant,
-    /// The trace it belongs to.
-    pub trace: Option<TraceContext>,
-    /// The least of the tool's own time-out and what is left of the deadline.
-    pub timeout: Duration,
-}
-
-/// How one attempt of a tool call went. There is no fourth state.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Invoked {
-    /// A complete answer that is a result, already bounded.
-    Ok(Value),
-    /// A complete answer that is a failure, already bounded.
-    Failed(Value),
-    /// Not a byte was written: it did not happen.
-    NotSent(String),
-    /// It may have happened; nobody knows.
-    Unknown(String),
 }

@@ -191,6 +191,7 @@ impl Run {
                 self.taken = self.steps.len();
                 self.doubted.extend(takeover::doubts(&self.steps));
             }
+            Event::ApprovalRequested(_) | Event::ApprovalDecided(_) => {}
             Event::Parked(_) => self.parked = true,
             Event::Resumed(_) => self.parked = false,
             Event::Completed(_) | Event::Failed(_) | Event::Cancelled(_) => self.ended = true,

@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fmt;
 
+mod known;
+pub use known::{Instance, Offer, Published, Registered, Source, ToolState, ToolVersion, Verdict};
+
 /// A tool as its file or its registration defines it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -21,16 +24,20 @@ pub struct ToolDefinition {
     pub parameters: Value,
     /// Where calls go: `http(s)://…`, possibly with `{argument}` in its path, or `builtin:NAME`.
     pub endpoint: String,
-    /// Polled by the registry. Refused until something polls it.
+    /// Polled by the registry: an instance that does not answer 2xx gets no calls.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health_url: Option<String>,
-    /// How calls are authorised. Anything but `none` is refused until credentials exist.
+    /// Asked with `?key=` of a call in doubt: 2xx says that it happened and its body is the result, 404 that it
+    /// did not and never will. Anything else leaves the doubt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe_url: Option<String>,
+    /// How calls are authorised. Anything but `none` needs a `credential`.
     #[serde(default)]
     pub auth_type: AuthType,
     /// The name of a credential in maniple.yaml.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credential: Option<String>,
-    /// Calls of each agent in any 60 s. Refused until something counts.
+    /// At most so many calls of each agent in any 60 s; 1 to 1,000,000.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate_limit: Option<u32>,
     /// How long one call may take. Default 10,000 ms; 1 to 600,000.
@@ -48,13 +55,13 @@ pub struct ToolDefinition {
     /// What a run does with a call in doubt.
     #[serde(default)]
     pub on_in_doubt: OnInDoubt,
-    /// A person must agree to each call. Refused until somebody can be asked.
+    /// A person must agree to each call.
     #[serde(default)]
     pub requires_approval: bool,
-    /// What a principal needs.
+    /// What a principal needs. Refused until tokens can carry scopes of their own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scopes: Vec<String>,
-    /// How long the result of a pure call may be used again, in ms.
+    /// How long the result of a pure call may be used again, in ms; 1 to 86,400,000.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache_ttl_ms: Option<u64>,
     /// Calling it again and again with the same result is what it is for.
@@ -138,7 +145,7 @@ pub enum OnInDoubt {
     /// The model is told, and the run goes on.
     #[default]
     Tell,
-    /// A person is asked. Refused until somebody can be asked.
+    /// A person is asked whether it happened; the run is parked until then.
     Ask,
 }
 
@@ -177,18 +184,27 @@ impl ToolDefinition {
         if !(1..=600_000).contains(&self.timeout_ms) {
             return Err(Error::invalid("timeout_ms must be 1 to 600000").at("timeout_ms"));
         }
-        for (field, used) in [
-            ("requires_approval", self.requires_approval),
-            ("on_in_doubt", self.on_in_doubt == OnInDoubt::Ask),
-            ("rate_limit", self.rate_limit.is_some()),
-            ("health_url", self.health_url.is_some()),
-            ("auth_type", self.auth_type != AuthType::None),
-            ("credential", self.credential.is_some()),
-            ("cache_ttl_ms", self.cache_ttl_ms.is_some()),
-            ("scopes", !self.scopes.is_empty()),
-        ] {
-            if used {
-                return Err(Error::invalid(format!("{field} is not enforced by this version, so it is refused: remove it")).at(field));
+        if !self.scopes.is_empty() {
+            return Err(Error::invalid("scopes is not enforced by this version, so it is refused: remove it").at("scopes"));
+        }
+        if self.rate_limit.is_some_and(|most| !(1..=1_000_000).contains(&most)) {
+            return Err(Error::invalid("rate_limit must be 1 to 1000000 calls of each agent in any 60 s").at("rate_limit"));
+        }
+        match (self.auth_type, &self.credential) {
+            (AuthType::None, Some(_)) => {
+                return Err(Error::invalid("credential is set, so auth_type must be api_key or oauth2").at("auth_type"));
+            }
+            (AuthType::ApiKey | AuthType::Oauth2, None) => {
+                return Err(Error::invalid("auth_type needs `credential: NAME`, the name of one in maniple.yaml").at("credential"));
+            }
+            (AuthType::None, None) | (AuthType::ApiKey | AuthType::Oauth2, Some(_)) => {}
+        }
+        if let Some(ttl) = self.cache_ttl_ms {
+            if self.effect() != Effect::Pure {
+                return Err(Error::invalid("cache_ttl_ms is for pure tools: the result of any other call is its own").at("cache_ttl_ms"));
+            }
+            if !(1..=86_400_000).contains(&ttl) {
+                return Err(Error::invalid("cache_ttl_ms must be 1 to 86400000").at("cache_ttl_ms"));
             }
         }
         schema::Validator::compile(&self.parameters).map_err(|e| Error::invalid(format!("parameters: {e}")).at("parameters"))?;

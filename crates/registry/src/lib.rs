@@ -13,8 +13,8 @@ pub use egress::Egress;
 use async_trait::async_trait;
 use maniple_core::{
     AgentName, Result,
-    ports::{Invocation, Invoked, Tools},
-    tool::{ToolDefinition, ToolWish},
+    ports::{Admission, Invocation, Invoked, Probed, Tools},
+    tool::{Offer, ToolWish},
 };
 use std::sync::Arc;
 use transport::{builtin, http};
@@ -42,8 +42,17 @@ impl Registry {
 
 #[async_trait]
 impl Tools for Registry {
-    async fn resolve(&self, agent: &AgentName, wishes: &[ToolWish]) -> Result<Vec<ToolDefinition>> {
-        self.catalog.resolve(agent, wishes)
+    async fn resolve(&self, agent: &AgentName, wishes: &[ToolWish]) -> Result<Vec<Offer>> {
+        let definitions = self.catalog.resolve(agent, wishes)?;
+        Ok(definitions.into_iter().map(|definition| Offer { definition, trusted: true }).collect())
+    }
+
+    async fn admit(&self, _call: &Invocation) -> Admission {
+        Admission::Now
+    }
+
+    async fn probe(&self, _call: &Invocation) -> Probed {
+        Probed::Unknown
     }
 
     async fn invoke(&self, call: &Invocation) -> Invoked {

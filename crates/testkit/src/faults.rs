@@ -12,12 +12,12 @@ use maniple_core::{
     message::ModelReply,
     model::{Fault as ModelFault, FaultKind, ModelName, ModelRequest},
     ports::{
-        Append, Appended, Claim, Claimed, Created, Invocation, Invoked, ListTasks, Model, Models, NewTask, OnText, Price, Renewal,
-        Signalled, Swept, TaskStore, Tools, Turn, Waiting,
+        Admission, Append, Appended, Claim, Claimed, Created, Invocation, Invoked, ListTasks, Model, Models, NewTask, OnText, Price,
+        Probed, Renewal, Signalled, Swept, TaskStore, Tools, Turn, Waiting,
     },
     signal::Signal,
     task::AgentResult,
-    tool::{ToolDefinition, ToolWish},
+    tool::{Offer, ToolWish},
 };
 use std::{
     future::Future,
@@ -254,8 +254,14 @@ pub struct Called {
 
 #[async_trait]
 impl Tools for Called {
-    async fn resolve(&self, agent: &AgentName, wishes: &[ToolWish]) -> Result<Vec<ToolDefinition>> {
+    async fn resolve(&self, agent: &AgentName, wishes: &[ToolWish]) -> Result<Vec<Offer>> {
         self.faults.around("resolve", self.inner.resolve(agent, wishes)).await
+    }
+    async fn admit(&self, call: &Invocation) -> Admission {
+        self.inner.admit(call).await
+    }
+    async fn probe(&self, call: &Invocation) -> Probed {
+        self.inner.probe(call).await
     }
     async fn invoke(&self, call: &Invocation) -> Invoked {
         if let Err(error) = self.faults.pass("tool", Side::Before).await {

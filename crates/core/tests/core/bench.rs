@@ -78,6 +78,7 @@ pub fn definitions() -> Definitions {
             prompt: "You find things.".into(),
         },
         tools: vec![tool("look", Effect::Pure), tool("save", Effect::Idempotent), tool("pay", Effect::AtMostOnce), wait],
+        untrusted: Vec::new(),
     }
 }
 

@@ -7,7 +7,7 @@ use maniple_core::{
     canonical, estimate,
     message::{Message, ToolCall},
     task::{Header, Progress, Task, TaskLimits, TaskStatus},
-    tool::{AuthType, Effect, Method, OnInDoubt, SHOWN_RESULT_BYTES, ToolDefinition, ToolWish, shown},
+    tool::{AuthType, Effect, Method, SHOWN_RESULT_BYTES, ToolDefinition, ToolWish, shown},
     trace::TraceContext,
 };
 use proptest::prelude::*;
@@ -300,13 +300,11 @@ fn what_nothing_enforces_is_refused_by_name_and_so_is_what_cannot_be() {
     assert_eq!(field(&|t| t.description = " ".into()), "description");
     assert_eq!(field(&|t| t.timeout_ms = 0), "timeout_ms");
     assert_eq!(field(&|t| t.timeout_ms = 600_001), "timeout_ms");
-    assert_eq!(field(&|t| t.requires_approval = true), "requires_approval");
-    assert_eq!(field(&|t| t.on_in_doubt = OnInDoubt::Ask), "on_in_doubt");
-    assert_eq!(field(&|t| t.rate_limit = Some(1)), "rate_limit");
-    assert_eq!(field(&|t| t.health_url = Some("http://t.test/".into())), "health_url");
-    assert_eq!(field(&|t| t.auth_type = AuthType::ApiKey), "auth_type");
-    assert_eq!(field(&|t| t.credential = Some("key".into())), "credential");
-    assert_eq!(field(&|t| t.cache_ttl_ms = Some(1)), "cache_ttl_ms");
+    assert_eq!(field(&|t| t.rate_limit = Some(0)), "rate_limit");
+    assert_eq!(field(&|t| t.auth_type = AuthType::ApiKey), "credential");
+    assert_eq!(field(&|t| t.credential = Some("key".into())), "auth_type");
+    assert_eq!(field(&|t| (t.effect, t.cache_ttl_ms) = (Some(Effect::AtMostOnce), Some(1))), "cache_ttl_ms");
+    assert_eq!(field(&|t| t.cache_ttl_ms = Some(86_400_001)), "cache_ttl_ms");
     assert_eq!(field(&|t| t.scopes = vec!["pay".into()]), "scopes");
     assert_eq!(field(&|t| t.parameters = json!({ "type": "string" })), "parameters");
     assert_eq!(field(&|t| t.parameters = json!({ "properties": 7 })), "parameters");

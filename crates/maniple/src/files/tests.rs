@@ -49,7 +49,7 @@ fn every_problem_of_every_file_is_told_at_once() {
     let told = told(&[
         ("agents/a.md", "---\ndescription: d\nversion: 1.0.0\nmodel: gpt\nlimits: { max_steps: 99 }\n---\nToday is {{ today."),
         ("agents/Bad_Name.md", "---\ndescription: d\nversion: 1.0.0\n---\nHello."),
-        ("tools/t.yaml", "name: t\nversion: 1.0.0\ndescription: d\nendpoint: http://127.0.0.1:1/x\nrequires_approval: true\n"),
+        ("tools/t.yaml", "name: t\nversion: 1.0.0\ndescription: d\nendpoint: http://127.0.0.1:1/x\nscopes: [pay]\n"),
         ("agents/nofront.md", "Hello."),
     ]);
     for part in [
@@ -57,7 +57,7 @@ fn every_problem_of_every_file_is_told_at_once() {
         "max_steps must be 1 to 25",
         "no template",
         "the file's name is the agent's",
-        "requires_approval is not enforced",
+        "scopes is not enforced",
         "begins with front matter",
     ] {
         assert!(told.contains(part), "`{part}` is missing in:\n{told}");

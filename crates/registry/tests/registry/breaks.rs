@@ -219,7 +219,7 @@ async fn a_pooled_connection_closed_under_a_call_never_sends_it_twice() {
                 told[2] += 1;
                 assert!(arrived(&ledger) <= 1, "call {n}: {why}");
             }
-            Invoked::Failed(failure) => panic!("call {n}: {failure}"),
+            other @ (Invoked::Failed(_) | Invoked::Wait(..) | Invoked::Refused(_)) => panic!("call {n}: {other:?}"),
         }
     }
     assert!(told[0] > 200 && told[2] > 10, "the server was to answer most and to break some: {told:?}");

@@ -35,6 +35,9 @@ pub fn tool(endpoint: &str, fields: Value) -> ToolDefinition {
 
 pub fn invocation(tool: ToolDefinition, arguments: Value) -> Invocation {
     Invocation {
+        trusted: true,
+        journalled: true,
+        send: "t:1:0#1".into(),
         tool: Arc::new(tool),
         arguments,
         key: "task-1:2:0".into(),

@@ -6,7 +6,7 @@ use maniple_core::{
     canonical,
     event::{Started, StartedTool},
     ports::TaskStore,
-    tool::ToolDefinition,
+    tool::Offer,
 };
 use std::{
     collections::{BTreeMap, HashMap},
@@ -71,12 +71,12 @@ impl Agents {
     }
 
     /// What a run of this agent begins with now.
-    pub(crate) fn begin(&self, agent: Arc<AgentDefinition>, tools: Vec<ToolDefinition>) -> Result<Arc<Beginning>> {
+    pub(crate) fn begin(&self, agent: Arc<AgentDefinition>, offers: Vec<Offer>) -> Result<Arc<Beginning>> {
+        let definitions = Definitions::of((*agent).clone(), offers);
         let known = self.beginnings.lock().expect("no holder panics").get(&agent.name).cloned();
-        if let Some(known) = known.filter(|known| Arc::ptr_eq(&known.agent, &agent) && known.definitions.1.tools == tools) {
+        if let Some(known) = known.filter(|known| Arc::ptr_eq(&known.agent, &agent) && known.definitions.1 == definitions) {
             return Ok(known);
         }
-        let definitions = Definitions { agent: (*agent).clone(), tools };
         let hash = definitions.hash();
         let started = Started {
             version: agent.version.clone(),

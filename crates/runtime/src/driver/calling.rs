@@ -113,6 +113,9 @@ impl Driver {
         let task = self.run.task();
         let own = Duration::from_millis(tool.timeout_ms);
         let invocation = Invocation {
+            trusted: self.prepared.as_ref().is_some_and(|prepared| prepared.contracts.definitions.trusts(&tool.name)),
+            journalled: true,
+            send: String::new(),
             timeout: self.interrupts.left().map_or(own, |left| left.min(own)),
             tool,
             arguments: started.arguments.clone(),
@@ -130,6 +133,7 @@ async fn attempts(parts: Arc<Parts>, lease: Arc<Lease>, invocation: Invocation, 
     let mut attempt = 0;
     let outcome = loop {
         attempt += 1;
+        let invocation = Invocation { send: format!("{}#{}.{attempt}", started.key, lease.claim.epoch), ..invocation.clone() };
         if !lease.holds(&parts.store).await {
             // Another worker is at it: nothing more may be sent or recorded. The driver learns of it by itself.
             std::future::pending::<()>().await;
@@ -148,11 +152,18 @@ async fn attempts(parts: Arc<Parts>, lease: Arc<Lease>, invocation: Invocation, 
             Invoked::Ok(result) => finished(&started, ToolStatus::Ok, result),
             Invoked::Failed(result) => finished(&started, ToolStatus::Error, result),
             Invoked::Unknown(_) if started.effect == Effect::AtMostOnce => Run::in_doubt(&started),
+            Invoked::Refused(refusal) => finished(&started, ToolStatus::Error, Value::String(format!("not sent: {}", refusal.message))),
+            Invoked::Wait(_, wait) if attempt < ATTEMPTS => {
+                tokio::time::sleep(wait).await;
+                continue;
+            }
             Invoked::NotSent(_) | Invoked::Unknown(_) if attempt < ATTEMPTS => {
                 tokio::time::sleep(retry::backoff(attempt, None, fastrand::f64())).await;
                 continue;
             }
-            Invoked::NotSent(why) => finished(&started, ToolStatus::Error, Value::String(format!("not sent: {why}"))),
+            Invoked::NotSent(why) | Invoked::Wait(why, _) => {
+                finished(&started, ToolStatus::Error, Value::String(format!("not sent: {why}")))
+            }
             Invoked::Unknown(why) => {
                 finished(&started, ToolStatus::Error, Value::String(format!("no outcome after {attempt} attempts: {why}")))
             }

@@ -74,6 +74,7 @@ impl Journal {
             }
             Event::Completed(_) | Event::Failed(_) | Event::Cancelled(_) => self.ended = true,
             Event::Started(_) | Event::ModelStarted(_) | Event::ModelFailed(_) | Event::Parked(_) | Event::Resumed(_) => {}
+            Event::ApprovalRequested(_) | Event::ApprovalDecided(_) => {}
         }
     }
 

@@ -4,8 +4,8 @@ use super::{Ledger, Mode};
 use async_trait::async_trait;
 use maniple_core::{
     AgentName, Error, Result,
-    ports::{self, Invocation, Invoked},
-    tool::{ToolDefinition, ToolWish},
+    ports::{self, Admission, Invocation, Invoked, Probed},
+    tool::{Offer, ToolDefinition, ToolWish},
 };
 use serde_json::json;
 use std::sync::{Arc, RwLock};
@@ -30,13 +30,24 @@ impl Tools {
 
 #[async_trait]
 impl ports::Tools for Tools {
-    async fn resolve(&self, _agent: &AgentName, wishes: &[ToolWish]) -> Result<Vec<ToolDefinition>> {
+    async fn resolve(&self, _agent: &AgentName, wishes: &[ToolWish]) -> Result<Vec<Offer>> {
         let definitions = self.definitions.read().expect("no holder panics");
         let find = |wish: &ToolWish| {
             let fitting = definitions.iter().filter(|tool| tool.name == wish.name && wish.range.matches(&tool.version));
-            fitting.max_by_key(|tool| tool.version.clone()).cloned().ok_or_else(|| Error::invalid(format!("there is no tool `{wish}`")))
+            let highest = fitting.max_by_key(|tool| tool.version.clone()).cloned();
+            highest
+                .map(|definition| Offer { definition, trusted: true })
+                .ok_or_else(|| Error::invalid(format!("there is no tool `{wish}`")))
         };
         wishes.iter().map(find).collect()
+    }
+
+    async fn admit(&self, _call: &Invocation) -> Admission {
+        Admission::Now
+    }
+
+    async fn probe(&self, _call: &Invocation) -> Probed {
+        Probed::Unknown
     }
 
     async fn invoke(&self, call: &Invocation) -> Invoked {

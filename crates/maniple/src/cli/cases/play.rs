@@ -12,9 +12,9 @@ use maniple_core::{
     agent::AgentDefinition,
     event::{Event, ToolStatus},
     model::ModelName,
-    ports::{Bus, Invocation, Invoked, Live, Model, Models, NewTask, Price, TaskStore, Tools},
+    ports::{Admission, Bus, Invocation, Invoked, Live, Model, Models, NewTask, Price, Probed, TaskStore, Tools},
     task::{AgentResult, TaskLimits},
-    tool::{ToolDefinition, ToolWish},
+    tool::{Offer, ToolWish},
 };
 use maniple_llm::{Line, Scripted};
 use maniple_runtime::{Agents, ModelHealth, Parts, Settings, Worker, spans::Tracing};
@@ -216,8 +216,14 @@ impl Fakes {
 
 #[async_trait]
 impl Tools for Fakes {
-    async fn resolve(&self, agent: &AgentName, wishes: &[ToolWish]) -> Result<Vec<ToolDefinition>> {
+    async fn resolve(&self, agent: &AgentName, wishes: &[ToolWish]) -> Result<Vec<Offer>> {
         self.real.resolve(agent, wishes).await
+    }
+    async fn admit(&self, _call: &Invocation) -> Admission {
+        Admission::Now
+    }
+    async fn probe(&self, _call: &Invocation) -> Probed {
+        Probed::Unknown
     }
     async fn invoke(&self, call: &Invocation) -> Invoked {
         let name = &call.tool.name;

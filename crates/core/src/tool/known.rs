@@ -1,0 +1,207 @@
+//! What a registry knows of its tools, as its callers see it.
+
+use super::{Effect, ToolDefinition};
+use crate::Time;
+use semver::Version;
+use serde::{Deserialize, Serialize};
+
+/// A tool as an agent may use it now.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Offer {
+    /// The definition, of one of its instances.
+    pub definition: ToolDefinition,
+    /// Whether an operator wrote its URLs. All others pass the egress rules.
+    pub trusted: bool,
+}
+
+/// Where a definition came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// Part of the program.
+    Builtin,
+    /// A file of the project.
+    File,
+    /// Published from the command line; it stays until it is removed.
+    Added,
+    /// It registered itself; it leaves when it is silent.
+    Registered,
+    /// An MCP server.
+    Mcp,
+    /// An OpenAPI document.
+    Openapi,
+}
+
+impl Source {
+    /// The name on the wire and in storage.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Builtin => "builtin",
+            Self::File => "file",
+            Self::Added => "added",
+            Self::Registered => "registered",
+            Self::Mcp => "mcp",
+            Self::Openapi => "openapi",
+        }
+    }
+    /// Whether an operator wrote its URLs, so that they are trusted.
+    pub fn is_operators(self) -> bool {
+        match self {
+            Self::Builtin | Self::File | Self::Mcp => true,
+            Self::Added | Self::Registered | Self::Openapi => false,
+        }
+    }
+}
+
+/// How a version, or one instance of it, is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToolState {
+    /// It may be called.
+    Healthy,
+    /// It does not answer; it is not offered until it does again.
+    Unhealthy,
+    /// It is not what `tools.lock` says; it is not used.
+    Quarantined,
+    /// It is known, and nobody serves it now.
+    Gone,
+}
+
+impl ToolState {
+    /// The name on the wire and in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Unhealthy => "unhealthy",
+            Self::Quarantined => "quarantined",
+            Self::Gone => "gone",
+        }
+    }
+}
+
+/// One version of a tool with all that is known of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ToolVersion {
+    /// The definition; endpoint, limits and tags are those of its first instance.
+    pub definition: ToolDefinition,
+    /// The hash of its contract.
+    pub contract: String,
+    /// The effect class in force, said or by the method.
+    pub effect: Effect,
+    /// The principal that the name belongs to.
+    pub owner: String,
+    /// Where it came from.
+    pub source: Source,
+    /// How it is.
+    pub state: ToolState,
+    /// Why it is not healthy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Those that serve it.
+    pub instances: Vec<Instance>,
+    /// When it was first published.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub published_at: Option<Time>,
+    /// The version before, that it was compared with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<Version>,
+    /// What the comparison came to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Verdict>,
+    /// What changed since the version before, a line each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<String>,
+    /// Who took it in against the checker's doubts, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overridden: Option<String>,
+    /// What was mended in the definition as it came.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+    /// The effect that its source claims and that nobody has confirmed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proposed_effect: Option<Effect>,
+}
+
+/// One that serves a version.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Instance {
+    /// Its name in the registry: made of the version and the endpoint.
+    pub id: String,
+    /// Where calls go.
+    pub endpoint: String,
+    /// How it is.
+    pub state: ToolState,
+    /// Why it is not healthy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Where it came from.
+    pub source: Source,
+    /// How long until it leaves if it stays silent, in ms; absent for one that does not expire.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease_ms: Option<u64>,
+}
+
+/// What a comparison of two versions came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Proven: what the old one accepted, the new one accepts.
+    Compatible,
+    /// A witness or a named rule says that callers break.
+    Breaking,
+    /// Neither could be shown.
+    Unproven,
+}
+
+/// The answer to a registration.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Registered {
+    /// The definition as it was taken in.
+    pub definition: ToolDefinition,
+    /// The hash of its contract.
+    pub contract: String,
+    /// The instance; `DELETE /tools/{name}/instances/{id}` takes it out.
+    pub instance: String,
+    /// Register again within this many ms; absent where nothing expires.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease_ms: Option<u64>,
+    /// Whether this version was not known before.
+    pub new_version: bool,
+    /// The version before, that it was compared with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<Version>,
+    /// What the comparison came to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Verdict>,
+    /// What changed since the version before, a line each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<String>,
+    /// What was mended in the definition as it came.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// A version as it is remembered, so that it only ever moves compatibly.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Published {
+    /// The definition as it was first published.
+    pub definition: ToolDefinition,
+    /// The hash of its contract.
+    pub contract: String,
+    /// The principal that the name belongs to.
+    pub owner: String,
+    /// Where it came from.
+    pub source: Source,
+    /// When. Given by the store.
+    #[serde(default)]
+    pub at: Time,
+    /// The version before, that it was compared with.
+    pub previous: Option<Version>,
+    /// What the comparison came to.
+    pub verdict: Option<Verdict>,
+    /// What changed since the version before, a line each.
+    #[serde(default)]
+    pub changes: Vec<String>,
+    /// Who took it in against the checker's doubts, and why.
+    pub overridden: Option<String>,
+}
