@@ -1,4 +1,4 @@
-//! Stores and the bus: in memory and SQLite.
+//! Stores, the bus and the rate limiter: in memory and SQLite.
 //!
 //! | url | store |
 //! |---|---|
@@ -6,12 +6,14 @@
 //! | `memory:` | [`memory::TaskStore`]: gone with the process |
 
 pub mod clock;
+pub mod limiter;
 pub mod local;
 pub mod memory;
 pub mod rules;
 pub mod sqlite;
 
 pub use clock::{Clock, SystemClock, TokioClock};
+pub use limiter::RateLimiter;
 
 use maniple_core::{Error, Result, ports};
 use std::{path::PathBuf, sync::Arc};

@@ -3,5 +3,6 @@
 pub mod checker;
 pub mod faults;
 pub mod ledger;
+pub mod limiter_suite;
 pub mod model;
 pub mod store_suite;

@@ -1,0 +1,4 @@
+//! Every backend keeps its seam's contract.
+
+mod limiter;
+mod store;
