@@ -35,6 +35,13 @@ impl Store {
             Self::Sqlite(store) => store.clone(),
         }
     }
+    /// What it remembers of tools: in the same place, with the same promises.
+    pub fn tools(&self) -> Arc<dyn ports::ToolStore> {
+        match self {
+            Self::Memory(store) => store.clone(),
+            Self::Sqlite(store) => store.clone(),
+        }
+    }
     /// Says where this node listens, where somebody may want to know: in the lock file of an embedded store.
     pub fn set_address(&self, address: &str) -> Result<()> {
         match self {

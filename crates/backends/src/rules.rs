@@ -1,5 +1,7 @@
 //! What every store decides alike: bounds, the events it writes itself, and the words of its refusals.
 
+pub mod tools;
+
 use maniple_core::{
     AgentName, Error, Result, TaskId, Tenant, Time,
     event::{Event, StoredEvent},

@@ -1,6 +1,6 @@
 //! Faults at every I/O point of a worker: before a call, and after it was applied but before its reply came.
 //!
-//! [`Faults`] is one worker's fate. [`Store`], [`Asked`] and [`Called`] put it on the worker's ports. A worker that
+//! [`Faults`] is one worker's fate. [`Store`], [`Remembered`], [`Asked`] and [`Called`] put it on the worker's ports. A worker that
 //! crashed gets no further answer from any of them: drop it.
 
 use crate::checker::Witness;
@@ -12,13 +12,14 @@ use maniple_core::{
     message::ModelReply,
     model::{Fault as ModelFault, FaultKind, ModelName, ModelRequest},
     ports::{
-        Admission, Append, Appended, Claim, Claimed, Created, Invocation, Invoked, ListTasks, Model, Models, NewTask, OnText, Price,
-        Probed, Renewal, Signalled, Swept, TaskStore, Tools, Turn, Waiting,
+        Admission, Append, Appended, Claim, Claimed, Created, Invocation, Invoked, LedgerKey, ListTasks, Model, Models, NewTask, OnText,
+        Opened, Outcome, Price, Probed, Renewal, Signalled, Swept, TaskStore, ToolStore, Tools, Turn, Waiting,
     },
     signal::Signal,
     task::AgentResult,
-    tool::{Offer, ToolWish},
+    tool::{Offer, Published, ToolWish},
 };
+use semver::Version;
 use std::{
     future::Future,
     sync::{Arc, Mutex},
@@ -207,6 +208,39 @@ impl TaskStore for Store {
     }
     async fn ping(&self) -> Result<()> {
         self.inner.ping().await
+    }
+}
+
+/// What a registry remembers, as one with such a fate sees it.
+pub struct Remembered {
+    /// The truth.
+    pub inner: Arc<dyn ToolStore>,
+    /// What happens to the registry.
+    pub faults: Faults,
+}
+
+#[async_trait]
+impl ToolStore for Remembered {
+    async fn publish(&self, version: Published) -> Result<Published> {
+        self.faults.around("publish", self.inner.publish(version)).await
+    }
+    async fn published(&self) -> Result<Vec<Published>> {
+        self.faults.around("published", self.inner.published()).await
+    }
+    async fn unpublish(&self, name: &str, version: Option<&Version>) -> Result<u64> {
+        self.faults.around("unpublish", self.inner.unpublish(name, version)).await
+    }
+    async fn open_call(&self, call: &LedgerKey, arguments_hash: &str) -> Result<Opened> {
+        self.faults.around("open_call", self.inner.open_call(call, arguments_hash)).await
+    }
+    async fn close_call(&self, call: &LedgerKey, outcome: &Outcome) -> Result<()> {
+        self.faults.around("close_call", self.inner.close_call(call, outcome)).await
+    }
+    async fn drop_call(&self, call: &LedgerKey) -> Result<()> {
+        self.faults.around("drop_call", self.inner.drop_call(call)).await
+    }
+    async fn forget_calls(&self, keep: Duration, limit: usize) -> Result<u64> {
+        self.faults.around("forget_calls", self.inner.forget_calls(keep, limit)).await
     }
 }
 

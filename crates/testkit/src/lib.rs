@@ -6,3 +6,4 @@ pub mod ledger;
 pub mod limiter_suite;
 pub mod model;
 pub mod store_suite;
+pub mod tool_store_suite;

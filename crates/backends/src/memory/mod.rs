@@ -9,6 +9,7 @@ mod read;
 mod signal;
 mod sweep;
 mod table;
+mod tools;
 
 use crate::{
     clock::{Clock, Monotone, SystemClock},
@@ -29,9 +30,10 @@ use std::{
 };
 use table::Table;
 
-/// All tasks in one process's memory.
+/// All tasks in one process's memory, and what is remembered of tools.
 pub struct TaskStore {
     table: Mutex<Table>,
+    tools: Mutex<tools::Tools>,
     clock: Monotone,
 }
 
@@ -42,7 +44,7 @@ impl TaskStore {
     }
     /// An empty store on another clock, such as [`crate::TokioClock`].
     pub fn with_clock(clock: Arc<dyn Clock>) -> Self {
-        Self { table: Mutex::default(), clock: Monotone::new(clock, Time::default()) }
+        Self { table: Mutex::default(), tools: Mutex::default(), clock: Monotone::new(clock, Time::default()) }
     }
     /// What the death of its process would do to an embedded store: all claims are void, their tasks ready
     /// at once, and those that were found open ten times without progress are poisoned.

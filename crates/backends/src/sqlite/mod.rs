@@ -23,6 +23,7 @@ mod signal;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod tools;
 mod writer;
 
 pub use lock::{Holder, holder};
@@ -97,7 +98,7 @@ fn abort(error: &rusqlite::Error) {
     std::process::abort();
 }
 
-/// All tasks in one SQLite file.
+/// All tasks in one SQLite file, and what is remembered of tools.
 pub struct TaskStore {
     queue: Option<Queue>,
     readers: Option<Readers>,

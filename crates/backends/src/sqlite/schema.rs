@@ -9,7 +9,7 @@ use maniple_core::{Error, Result, event::EVENT_VERSION};
 use rusqlite::Connection;
 
 /// One step a version; never edited once released, only added to.
-const MIGRATIONS: &[&str] = &[FIRST];
+const MIGRATIONS: &[&str] = &[FIRST, TOOLS];
 
 const FIRST: &str = "
 CREATE TABLE store (                     -- one row
@@ -96,6 +96,30 @@ CREATE INDEX taken_until ON taken (until);
 CREATE TABLE outbox (
   n INTEGER PRIMARY KEY AUTOINCREMENT, task INTEGER NOT NULL, topic TEXT NOT NULL, key TEXT NOT NULL, payload TEXT NOT NULL
 );
+";
+
+const TOOLS: &str = "
+CREATE TABLE tool_versions (
+  row INTEGER PRIMARY KEY,
+  name TEXT NOT NULL,
+  version TEXT NOT NULL,
+  owner TEXT NOT NULL,
+  data TEXT NOT NULL,
+  at INTEGER NOT NULL
+);
+CREATE UNIQUE INDEX tool_versions_name ON tool_versions (name, version);
+CREATE TABLE tool_calls (                -- the ledger: what was asked under a key, and what came of it
+  row INTEGER PRIMARY KEY,
+  tenant TEXT NOT NULL,
+  tool TEXT NOT NULL,
+  key TEXT NOT NULL,
+  arguments_hash TEXT NOT NULL,
+  at INTEGER NOT NULL,                   -- when it was opened
+  is_ok INTEGER,                         -- 1 for a result, 0 for a failure, null while it is open
+  result TEXT                            -- null while it is open
+);
+CREATE UNIQUE INDEX tool_calls_key ON tool_calls (tenant, tool, key);
+CREATE INDEX tool_calls_at ON tool_calls (at);
 ";
 
 // The numbers in the SQL above and below are these.

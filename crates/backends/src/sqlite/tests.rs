@@ -446,3 +446,32 @@ async fn what_was_queued_when_the_store_is_dropped_is_still_done() {
     assert_eq!(names_ready(&file.open()).await.len(), 100);
     file.audit();
 }
+
+#[tokio::test]
+async fn a_file_from_before_tools_were_remembered_learns_to() {
+    use maniple_testkit::tool_store_suite::version;
+    let file = File::new();
+    drop(file.open());
+    let db = Connection::open(file.path()).expect("opens");
+    db.execute_batch("DROP TABLE tool_versions; DROP TABLE tool_calls; PRAGMA user_version = 1;").expect("as it was");
+    drop(db);
+    let store = file.open();
+    ports::ToolStore::publish(&store, version("pay", "1.0.0", "ann")).await.expect("published");
+}
+
+#[tokio::test]
+async fn no_more_versions_of_tools_are_kept_than_a_node_can_bear() {
+    use maniple_testkit::tool_store_suite::version;
+    let file = File::new();
+    drop(file.open());
+    let db = Connection::open(file.path()).expect("opens");
+    let fill = "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 100000) \
+                INSERT INTO tool_versions (name, version, owner, data, at) SELECT 't' || n, '1.0.0', 'ann', '', 0 FROM n";
+    db.execute_batch(fill).expect("filled");
+    drop(db);
+    let store = file.open();
+    let refused = ports::ToolStore::publish(&store, version("pay", "1.0.0", "ann")).await;
+    assert_eq!(refused.map_err(|e| e.kind), Err(Kind::Exhausted));
+    assert_eq!(ports::ToolStore::unpublish(&store, "t7", None).await.expect("unpublished"), 1);
+    ports::ToolStore::publish(&store, version("pay", "1.0.0", "ann")).await.expect("there is room");
+}

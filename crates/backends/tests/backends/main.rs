@@ -2,3 +2,4 @@
 
 mod limiter;
 mod store;
+mod tools;

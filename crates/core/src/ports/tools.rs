@@ -187,16 +187,17 @@ pub trait ToolStore: Send + Sync {
     /// Forgets one version, or all of a name, which is then nobody's. Returns how many.
     async fn unpublish(&self, name: &str, version: Option<&Version>) -> Result<u64>;
 
-    /// Opens the record of a call under (tenant, tool, key), before it is sent.
+    /// Opens the record of a call under (tenant, tool, key), before it is sent. `Invalid` for a key that is not 1 to 255 bytes.
     async fn open_call(&self, call: &LedgerKey, arguments_hash: &str) -> Result<Opened>;
 
-    /// Records its outcome; a record without one stays open.
+    /// Records its outcome; a record without one stays open. The first outcome stays: another one later changes nothing.
+    /// `NotFound` for a call that was never opened, `Invalid` for more than 1 MiB of JSON or one nested more than 100 deep.
     async fn close_call(&self, call: &LedgerKey, outcome: &Outcome) -> Result<()>;
 
-    /// Takes an open record out: the call was not sent.
+    /// Takes an open record out: the call was not sent. One that has its outcome stays.
     async fn drop_call(&self, call: &LedgerKey) -> Result<()>;
 
-    /// Forgets up to `limit` records older than `keep`. Returns how many.
+    /// Forgets up to `limit` records opened longer than `keep` ago, at most 10,000 at once. Returns how many.
     async fn forget_calls(&self, keep: Duration, limit: usize) -> Result<u64>;
 }
 
