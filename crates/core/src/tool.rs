@@ -4,7 +4,7 @@ use crate::{Error, Result, canonical, message::ToolSpec, schema};
 use semver::{Version, VersionReq};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 mod known;
 pub use known::{Instance, Offer, Published, Registered, Source, ToolState, ToolVersion, Verdict};
@@ -46,6 +46,9 @@ pub struct ToolDefinition {
     /// The HTTP method. Default POST.
     #[serde(default)]
     pub method: Method,
+    /// Where arguments travel that do not go where the method says: bodies of POST, PUT and PATCH, queries of the rest.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub places: BTreeMap<String, Place>,
     /// JSON Schema of the result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub returns: Option<Value>,
@@ -93,6 +96,30 @@ pub enum AuthType {
     /// Not at all.
     #[default]
     None,
+}
+
+/// Where an argument travels.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Place {
+    /// In what.
+    #[serde(rename = "in")]
+    pub carrier: Carrier,
+    /// Under which name, where it is not the argument's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
+
+/// What carries an argument.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Carrier {
+    /// The query.
+    Query,
+    /// A header. Those that HTTP or the registry itself needs are refused.
+    Header,
+    /// The whole body is this argument's value.
+    Body,
 }
 
 /// The HTTP method of a tool.

@@ -32,12 +32,15 @@ impl Transport {
     /// One attempt. A complete answer, whatever its status, is an outcome; arguments that cannot be sent are a
     /// failure the model can repair.
     pub(crate) async fn call(&self, call: &Invocation) -> Invoked {
-        let (url, body) = match request::prepare(&call.tool, &call.arguments) {
+        let request::Prepared { url, body, headers: placed } = match request::prepare(&call.tool, &call.arguments) {
             Ok(prepared) => prepared,
             Err(why) => return Invoked::Failed(json!({ "error": why })),
         };
         let headers = match headers(call, body.is_some()) {
-            Ok(headers) => headers,
+            Ok(mut headers) => {
+                headers.extend(placed);
+                headers
+            }
             Err(why) => return Invoked::NotSent(why),
         };
         let trusted = Some(url.origin());
@@ -51,6 +54,11 @@ impl Transport {
             Err(_) => Invoked::Unknown(format!("tool `{}` gave no complete answer within {} ms", call.tool.name, call.timeout.as_millis())),
         }
     }
+}
+
+/// The headers that every question about a call carries.
+pub(crate) fn headers_of(call: &Invocation) -> HeaderMap {
+    headers(call, false).unwrap_or_default()
 }
 
 fn headers(call: &Invocation, has_body: bool) -> Result<HeaderMap, String> {

@@ -1,6 +1,7 @@
 //! From arguments to a URL and a body. Pure.
 
-use maniple_core::tool::{Method, ToolDefinition};
+use maniple_core::tool::{Carrier, Method, ToolDefinition};
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value};
 use std::fmt::Write;
 use url::Url;
@@ -42,7 +43,56 @@ pub(super) fn check(tool: &ToolDefinition) -> Result<(), String> {
     if !url.username().is_empty() || url.password().is_some() {
         return Err("endpoint must not hold credentials: a definition never holds a secret".into());
     }
-    Ok(())
+    places(tool)
+}
+
+/// Headers that HTTP, a credential or the registry itself writes.
+const OURS: [&str; 14] = [
+    "host",
+    "content-length",
+    "content-type",
+    "content-encoding",
+    "transfer-encoding",
+    "connection",
+    "upgrade",
+    "te",
+    "trailer",
+    "authorization",
+    "cookie",
+    "idempotency-key",
+    "traceparent",
+    "tracestate",
+];
+
+/// The rules of `places`: each names a parameter, headers are legal and not ours, a body of its own leaves no room for members.
+fn places(tool: &ToolDefinition) -> Result<(), String> {
+    let properties = tool.parameters.get("properties").and_then(Value::as_object);
+    let in_path: Vec<&str> =
+        parts(&tool.endpoint)?.into_iter().filter_map(|part| if let Part::Argument(name) = part { Some(name) } else { None }).collect();
+    let mut whole = Vec::new();
+    for (argument, place) in &tool.places {
+        if !properties.is_some_and(|properties| properties.contains_key(argument)) {
+            return Err(format!("places: `{argument}` is no parameter"));
+        }
+        match place.carrier {
+            Carrier::Query => {}
+            Carrier::Header => {
+                let name = place.name.as_deref().unwrap_or(argument).to_ascii_lowercase();
+                if HeaderName::from_bytes(name.as_bytes()).is_err() || OURS.contains(&name.as_str()) || name.starts_with("proxy-") {
+                    return Err(format!("places: `{argument}` cannot travel as the header `{name}`"));
+                }
+            }
+            Carrier::Body if tool.method.has_body() => whole.push(argument),
+            Carrier::Body => return Err(format!("places: `{argument}` cannot be the body of a method that has none")),
+        }
+    }
+    let homeless =
+        properties.into_iter().flat_map(Map::keys).find(|name| !tool.places.contains_key(*name) && !in_path.contains(&name.as_str()));
+    match (whole.as_slice(), homeless) {
+        ([], _) | ([_], None) => Ok(()),
+        ([_], Some(name)) => Err(format!("places: with a body of its own, `{name}` needs a place too")),
+        (_, _) => Err("places: only one argument can be the body".into()),
+    }
 }
 
 fn known(tool: &ToolDefinition, name: &str) -> Result<(), String> {
@@ -57,8 +107,15 @@ fn known(tool: &ToolDefinition, name: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// The URL and, for POST, PUT and PATCH, the body. What fills the path is in neither query nor body.
-pub(super) fn prepare(tool: &ToolDefinition, arguments: &Value) -> Result<(Url, Option<Vec<u8>>), String> {
+/// A request's parts that come from arguments.
+pub(super) struct Prepared {
+    pub(super) url: Url,
+    pub(super) body: Option<Vec<u8>>,
+    pub(super) headers: HeaderMap,
+}
+
+/// Where each argument travels: in its place if it has one, else in the path, the body or the query.
+pub(super) fn prepare(tool: &ToolDefinition, arguments: &Value) -> Result<Prepared, String> {
     let no_arguments = Map::new();
     let members = match arguments {
         Value::Object(members) => members,
@@ -66,23 +123,43 @@ pub(super) fn prepare(tool: &ToolDefinition, arguments: &Value) -> Result<(Url, 
         _ => return Err("arguments must be an object".into()),
     };
     let (mut url, in_path) = fill(&tool.endpoint, members)?;
-    let rest = members.iter().filter(|(name, _)| !in_path.contains(&name.as_str()));
-    if tool.method.has_body() {
-        let body: Map<String, Value> = rest.map(|(name, value)| (name.clone(), value.clone())).collect();
-        let bytes = serde_json::to_vec(&body).map_err(|e| e.to_string())?;
-        return Ok((url, Some(bytes)));
-    }
-    let mut pairs: Vec<(&str, String)> = Vec::new();
-    for (name, value) in rest {
-        match value {
-            Value::Array(items) => pairs.extend(items.iter().filter_map(|item| Some((name.as_str(), scalar(item)?)))),
-            other => pairs.extend(scalar(other).map(|text| (name.as_str(), text))),
+    let mut prepared = Prepared { url: url.clone(), body: None, headers: HeaderMap::new() };
+    let (mut query, mut body, mut whole) = (Vec::new(), Map::new(), None);
+    for (name, value) in members.iter().filter(|(name, _)| !in_path.contains(&name.as_str())) {
+        let place = tool.places.get(name);
+        let wire_name = place.and_then(|place| place.name.as_deref()).unwrap_or(name);
+        match place.map(|place| place.carrier) {
+            Some(Carrier::Header) => header(&mut prepared.headers, wire_name, value)?,
+            Some(Carrier::Body) => whole = Some(value),
+            Some(Carrier::Query) => pairs(&mut query, wire_name, value),
+            None if tool.method.has_body() => drop(body.insert(name.clone(), value.clone())),
+            None => pairs(&mut query, wire_name, value),
         }
     }
-    if !pairs.is_empty() {
-        url.query_pairs_mut().extend_pairs(pairs);
+    if tool.method.has_body() {
+        let bytes = whole.map_or_else(|| serde_json::to_vec(&body), serde_json::to_vec).map_err(|e| e.to_string())?;
+        prepared.body = Some(bytes);
     }
-    Ok((url, None))
+    if !query.is_empty() {
+        url.query_pairs_mut().extend_pairs(query);
+        prepared.url = url;
+    }
+    Ok(prepared)
+}
+
+fn pairs<'a>(query: &mut Vec<(&'a str, String)>, name: &'a str, value: &Value) {
+    match value {
+        Value::Array(items) => query.extend(items.iter().filter_map(|item| Some((name, scalar(item)?)))),
+        other => query.extend(scalar(other).map(|text| (name, text))),
+    }
+}
+
+fn header(headers: &mut HeaderMap, name: &str, value: &Value) -> Result<(), String> {
+    let Some(text) = scalar(value) else { return Ok(()) };
+    let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("`{name}` is no header"))?;
+    let value = HeaderValue::from_str(&text).map_err(|_| format!("argument `{name}` cannot be written as a header"))?;
+    headers.insert(name, value);
+    Ok(())
 }
 
 /// One value of a query: text as it is, the rest as JSON text. `null` is left out.
@@ -159,8 +236,8 @@ mod tests {
     fn sent(method: &str, endpoint: &str, arguments: Value) -> Result<(String, Option<Value>), String> {
         let definition = json!({ "name": "t", "version": "1.0.0", "description": "d", "endpoint": endpoint, "method": method });
         let tool: ToolDefinition = serde_json::from_value(definition).expect("a definition");
-        let (url, body) = prepare(&tool, &arguments)?;
-        Ok((url.to_string(), body.map(|b| serde_json::from_slice(&b).expect("JSON"))))
+        let prepared = prepare(&tool, &arguments)?;
+        Ok((prepared.url.to_string(), prepared.body.map(|b| serde_json::from_slice(&b).expect("JSON"))))
     }
 
     #[test]
@@ -203,5 +280,37 @@ mod tests {
             assert!(refused.as_ref().is_err_and(|why| why.contains("`id`")), "{value}: {refused:?}");
         }
         assert!(sent("GET", "http://x.test/{a}{b}/", json!({ "a": ".", "b": "." })).is_err());
+    }
+
+    #[test]
+    fn an_argument_with_a_place_travels_there_under_its_name_there() {
+        let definition = json!({
+            "name": "t", "version": "1.0.0", "description": "d", "endpoint": "http://x.test/{id}", "method": "POST",
+            "parameters": { "type": "object", "required": ["id"], "properties": { "id": {}, "page": {}, "tenant": {}, "body": {} } },
+            "places": { "page": { "in": "query", "name": "p[]" }, "tenant": { "in": "header", "name": "X-Tenant" }, "body": { "in": "body" } },
+        });
+        let tool: ToolDefinition = serde_json::from_value(definition).expect("a definition");
+        check(&tool).expect("legal places");
+        let arguments = json!({ "id": 1, "page": [1, 2], "tenant": "a", "body": ["x", null] });
+        let prepared = prepare(&tool, &arguments).expect("a request");
+        assert_eq!(prepared.url.as_str(), "http://x.test/1?p%5B%5D=1&p%5B%5D=2");
+        assert_eq!((prepared.body.as_deref(), prepared.headers["x-tenant"].as_bytes()), (Some(&br#"["x",null]"#[..]), &b"a"[..]));
+        assert!(prepare(&tool, &json!({ "id": 1, "tenant": "a\r\nX-Evil: 1" })).is_err());
+
+        for (argument, place, why) in [
+            ("other", json!({ "in": "query" }), "is no parameter"),
+            ("tenant", json!({ "in": "header", "name": "Host" }), "cannot travel"),
+            ("tenant", json!({ "in": "header", "name": "Idempotency-Key" }), "cannot travel"),
+            ("tenant", json!({ "in": "header", "name": "a b" }), "cannot travel"),
+            ("tenant", json!({ "in": "body" }), "only one"),
+        ] {
+            let mut wrong = tool.clone();
+            wrong.places.insert(argument.into(), serde_json::from_value(place).expect("a place"));
+            let told = check(&wrong).expect_err(why);
+            assert!(told.contains(why), "{told}");
+        }
+        let mut homeless = tool.clone();
+        homeless.places.remove("page");
+        assert!(check(&homeless).is_err_and(|why| why.contains("`page` needs a place")));
     }
 }
