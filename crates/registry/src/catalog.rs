@@ -1,203 +1,210 @@
-//! Which tools there are, by name and version.
+//! Which tools there are: names, their versions, and who serves each.
+//!
+//! ```text
+//! name ─► version ─► what was published (contract, owner, verdict)
+//!                 └► instances: a file's, an import's, those that registered themselves
+//! ```
+//! A version stays known when nobody serves it: it is *gone*, and what comes back under its number must be the same.
+//! The shelf is replaced whole, so that a reader sees one state of it.
 
-use crate::transport::{builtin, http};
+mod admission;
+mod instance;
+mod shelf;
+mod view;
+
+pub use admission::Incoming;
+pub(crate) use admission::{Accepted, Changed, News};
+pub(crate) use instance::{InHand, Instance};
+pub(crate) use shelf::{Entry, Shelf};
+
+use crate::{
+    lock::Pins,
+    transport::{builtin, http},
+};
 use maniple_core::{
     AgentName, Error, Result,
-    tool::{ToolDefinition, ToolWish},
+    tool::{Offer, Published, Source, ToolDefinition, ToolState, ToolVersion, ToolWish},
 };
-use semver::Version;
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, PoisonError, RwLock},
-};
+use semver::{Version, VersionReq};
+use std::sync::{Arc, PoisonError, RwLock};
 
-/// name → version → definition, versions ascending.
-type Shelf = BTreeMap<String, BTreeMap<Version, ToolDefinition>>;
+/// The principal that owns what an operator wrote.
+pub const OPERATOR: &str = "operator";
+/// The collection of the project's files.
+pub(crate) const FILES: &str = "files";
+/// The collection of those that registered themselves or were added.
+pub(crate) const REGISTERED: &str = "registered";
 
-/// The definitions of this node: the built-in ones always, and those from files.
-pub struct Catalog(RwLock<Arc<Shelf>>);
+/// The tools of this node: the built-in ones always.
+pub struct Catalog {
+    shelf: RwLock<Arc<Shelf>>,
+    pins: RwLock<Arc<Pins>>,
+}
 
 impl Default for Catalog {
     fn default() -> Self {
-        let shelf = fill(vec![]).expect("the built-in definitions keep the rules");
-        Self(RwLock::new(Arc::new(shelf)))
+        let catalog = Self { shelf: RwLock::default(), pins: RwLock::default() };
+        let builtins = builtin::definitions().into_iter().map(|definition| Incoming::by_operator(definition, Source::Builtin));
+        let accepted = catalog.plan(builtins.collect(), Changed::Refused).expect("the built-in definitions keep the rules");
+        catalog.put("builtin", accepted);
+        catalog
     }
 }
 
 impl Catalog {
-    /// A catalog of these and the built-in ones; see [`Catalog::replace`].
+    /// A catalog of these, as an operator wrote them, and the built-in ones; every definition that breaks a rule is reported.
     pub fn new(definitions: Vec<ToolDefinition>) -> Result<Self, Vec<Error>> {
-        Ok(Self(RwLock::new(Arc::new(fill(definitions)?))))
+        let catalog = Self::default();
+        let incoming = definitions.into_iter().map(|definition| Incoming::by_operator(definition, Source::File)).collect();
+        let accepted = catalog.plan(incoming, Changed::Refused)?;
+        catalog.put(FILES, accepted);
+        Ok(catalog)
     }
 
-    /// Puts these in the place of all that are not built in, at once, or reports every one that breaks a rule
-    /// and changes nothing. Running tasks keep the definitions they began with.
-    pub fn replace(&self, definitions: Vec<ToolDefinition>) -> Result<(), Vec<Error>> {
-        let shelf = Arc::new(fill(definitions)?);
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = shelf;
-        Ok(())
+    /// Puts the versions of an earlier process on the shelf. Those that were added are served again; the others wait for theirs.
+    pub(crate) fn remember(&self, published: Vec<Published>) {
+        self.change(|shelf| {
+            for one in published.into_iter().filter(|one| !matches!(one.source, Source::Builtin)) {
+                shelf.remember(one);
+            }
+        });
     }
 
-    /// Every definition, by name, lowest version first.
-    pub fn definitions(&self) -> Vec<ToolDefinition> {
-        self.shelf().values().flat_map(BTreeMap::values).cloned().collect()
+    /// What of these can be taken in, each compared with the versions before it, those of the same batch included.
+    /// Every one that breaks a rule is reported, and then none is to be taken in.
+    pub(crate) fn plan(&self, incoming: Vec<Incoming>, changed: Changed) -> Result<Vec<Accepted>, Vec<Error>> {
+        let (accepted, errors) = admission::judge(&self.shelf(), incoming, changed);
+        if errors.is_empty() { Ok(accepted) } else { Err(errors.into_iter().map(|(_, error)| error).collect()) }
     }
 
-    /// For each wish the highest version in its range, in the order of the wishes. `Invalid` tells of every
-    /// wish that cannot be met what there is instead.
-    pub fn resolve(&self, agent: &AgentName, wishes: &[ToolWish]) -> Result<Vec<ToolDefinition>> {
-        let shelf = self.shelf();
-        let mut found: Vec<ToolDefinition> = Vec::with_capacity(wishes.len());
+    /// The same for what somebody else wrote and that comes as a whole: what cannot be taken in is left out, with its reason.
+    pub(crate) fn plan_leniently(&self, incoming: Vec<Incoming>) -> (Vec<Accepted>, Vec<(String, Error)>) {
+        admission::judge(&self.shelf(), incoming, Changed::Quarantined)
+    }
+
+    /// Replaces a collection by these.
+    pub(crate) fn put(&self, collection: &str, accepted: Vec<Accepted>) {
+        self.change(|shelf| shelf.put(collection, accepted));
+    }
+    /// Takes one in, or renews its lease if it is the same as before.
+    pub(crate) fn join(&self, accepted: Accepted, lease: Option<std::time::Duration>) -> Arc<Instance> {
+        self.change(|shelf| shelf.join(REGISTERED, accepted, lease))
+    }
+    /// Takes an instance out; its version stays known.
+    pub(crate) fn withdraw(&self, name: &str, instance: &str) -> Option<Arc<Instance>> {
+        self.change(|shelf| shelf.withdraw(name, instance))
+    }
+    /// Forgets versions that no collection serves: one, or all of a name. Returns those.
+    pub(crate) fn forget(&self, name: &str, version: Option<&Version>) -> Vec<Version> {
+        self.change(|shelf| shelf.forget(name, version))
+    }
+    /// Takes out those whose lease ran out. Returns how many.
+    pub(crate) fn expire(&self) -> usize {
+        if self.instances().iter().any(|instance| instance.is_expired()) { self.change(Shelf::expire) } else { 0 }
+    }
+
+    /// From now on, what `tools.lock` names is only used as it says.
+    pub(crate) fn pin(&self, pins: Pins) {
+        *self.pins.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(pins);
+    }
+    pub(crate) fn pins(&self) -> Arc<Pins> {
+        self.pins.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// For each wish the highest version in its range that can be called now, in the order of the wishes; a tool that is
+    /// unhealthy, gone or quarantined is not offered. `Invalid` tells of every wish that nothing was ever known for, and what there is instead.
+    pub fn resolve(&self, agent: &AgentName, wishes: &[ToolWish]) -> Result<Vec<Offer>> {
+        let (shelf, pins) = (self.shelf(), self.pins());
+        let mut found: Vec<Offer> = Vec::with_capacity(wishes.len());
         let mut missing = Vec::new();
+        let mut seen = std::collections::BTreeSet::new();
         for wish in wishes {
-            match meet(&shelf, wish) {
-                Ok(tool) if found.iter().any(|other| other.name == tool.name) => {
-                    missing.push(format!("tool `{}` is listed twice", tool.name))
-                }
-                Ok(tool) => found.push(tool.clone()),
+            if !seen.insert(&wish.name) {
+                missing.push(format!("tool `{}` is listed twice", wish.name));
+                continue;
+            }
+            match shelf.meet(wish) {
+                Ok(entries) => match entries.iter().find_map(|entry| entry.offer(&pins)) {
+                    Some(offer) => found.push(offer),
+                    None => {
+                        let why = entries.first().and_then(|entry| entry.state(&pins).1).unwrap_or_default();
+                        tracing::debug!(%agent, tool = %wish.name, why, "not offered");
+                    }
+                },
                 Err(why) => missing.push(why),
             }
         }
         if missing.is_empty() { Ok(found) } else { Err(Error::invalid(format!("agent `{agent}`: {}", missing.join("; "))).at("tools")) }
     }
 
-    fn shelf(&self) -> Arc<Shelf> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    /// A version that is known.
+    pub(crate) fn find(&self, name: &str, version: &Version) -> Option<Arc<Entry>> {
+        self.shelf().find(name, version).cloned()
+    }
+    /// Everything that serves anything.
+    pub(crate) fn instances(&self) -> Vec<Arc<Instance>> {
+        self.shelf().entries().flat_map(|entry| entry.instances.iter().cloned()).collect()
+    }
+    /// How many versions, and instances, there are.
+    pub(crate) fn size(&self) -> (usize, usize) {
+        let shelf = self.shelf();
+        (shelf.entries().count(), shelf.entries().map(|entry| entry.instances.len()).sum())
+    }
+
+    /// Tools by name, the versions of each highest first: after `after`, at most `limit` names.
+    pub(crate) fn list(&self, after: Option<&str>, limit: usize) -> Vec<ToolVersion> {
+        let (shelf, pins) = (self.shelf(), self.pins());
+        shelf.names_after(after).take(limit).flat_map(|(_, versions)| versions.values().rev()).map(|entry| entry.view(&pins)).collect()
+    }
+    /// The versions of one tool, highest first.
+    pub(crate) fn versions(&self, name: &str) -> Result<Vec<ToolVersion>> {
+        let (shelf, pins) = (self.shelf(), self.pins());
+        let versions = shelf.versions(name).map_err(Error::not_found)?;
+        Ok(versions.values().rev().map(|entry| entry.view(&pins)).collect())
+    }
+    /// The highest version in a wish's range and in the range that was granted, or why there is none that can be called.
+    pub(crate) fn pick_within(&self, wish: &ToolWish, granted: &VersionReq) -> Result<Offer, (ToolState, String)> {
+        let (shelf, pins) = (self.shelf(), self.pins());
+        let mut entries = shelf.meet(wish).map_err(|why| (ToolState::Gone, why))?;
+        entries.retain(|entry| granted.matches(&entry.published.definition.version));
+        if entries.is_empty() {
+            return Err((
+                ToolState::Gone,
+                format!("tool `{}` was granted as `{granted}`, and has no version there that is in `{}` too", wish.name, wish.range),
+            ));
+        }
+        entries.iter().find_map(|entry| entry.offer(&pins)).ok_or_else(|| {
+            let (state, why) = entries.first().map(|entry| entry.state(&pins)).unwrap_or((ToolState::Gone, None));
+            (state, format!("tool `{wish}` is {}: {}", state.as_str(), why.unwrap_or_default()))
+        })
+    }
+
+    pub(crate) fn shelf(&self) -> Arc<Shelf> {
+        self.shelf.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+    fn change<T>(&self, change: impl FnOnce(&mut Shelf) -> T) -> T {
+        let mut current = self.shelf.write().unwrap_or_else(PoisonError::into_inner);
+        change(Arc::make_mut(&mut current))
     }
 }
 
 /// Whether one definition keeps every rule, those of its transport included.
 pub fn check(tool: &ToolDefinition) -> Result<()> {
     tool.check()?;
-    match tool.endpoint.strip_prefix("builtin:") {
-        Some(name) => builtin::check(name),
-        None => http::check(tool),
-    }
-}
-
-fn fill(definitions: Vec<ToolDefinition>) -> Result<Shelf, Vec<Error>> {
-    let mut shelf = Shelf::new();
-    let mut errors = Vec::new();
-    for tool in builtin::definitions().into_iter().chain(definitions) {
-        if let Err(error) = check(&tool) {
-            errors.push(Error { message: format!("tool `{}`: {}", tool.name, error.message).into(), ..error });
-            continue;
+    for (field, url) in [("health_url", &tool.health_url), ("probe_url", &tool.probe_url)] {
+        let Some(url) = url else { continue };
+        let is_http =
+            url::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host() && url.username().is_empty());
+        if !is_http {
+            return Err(Error::invalid(format!("{field} `{url}` must be an http:// or https:// URL without credentials")).at(field));
         }
-        let versions = shelf.entry(tool.name.clone()).or_default();
-        if versions.contains_key(&tool.version) {
-            let built_in = builtin::definitions().iter().any(|b| b.name == tool.name && b.version == tool.version);
-            let by = if built_in { "this one is built in: choose another version or name" } else { "give one of them another version" };
-            errors.push(Error::conflict(format!("tool `{}` {} is defined twice; {by}", tool.name, tool.version)).at("version"));
-            continue;
-        }
-        versions.insert(tool.version.clone(), tool);
     }
-    if errors.is_empty() { Ok(shelf) } else { Err(errors) }
-}
-
-fn meet<'a>(shelf: &'a Shelf, wish: &ToolWish) -> Result<&'a ToolDefinition, String> {
-    let Some(versions) = shelf.get(&wish.name) else {
-        let near = shelf.keys().map(|name| (strsim::jaro_winkler(name, &wish.name), name)).max_by(|a, b| a.0.total_cmp(&b.0));
-        return Err(match near {
-            Some((likeness, name)) if likeness > 0.7 => {
-                format!("there is no tool `{}`; did you mean `{name}` ({})?", wish.name, listed(shelf[name].keys()))
-            }
-            _ => format!("there is no tool `{}`; there are {}", wish.name, listed(shelf.keys())),
-        });
-    };
-    let highest = versions.iter().rev().find(|(version, _)| wish.range.matches(version));
-    highest.map(|(_, tool)| tool).ok_or_else(|| {
-        format!(
-            "tool `{}` has no version in `{}`; there {} {}",
-            wish.name,
-            wish.range,
-            if versions.len() == 1 { "is" } else { "are" },
-            listed(versions.keys())
-        )
-    })
-}
-
-/// At most 20, comma-separated.
-fn listed<T: ToString>(names: impl ExactSizeIterator<Item = T>) -> String {
-    const MOST: usize = 20;
-    let more = names.len().saturating_sub(MOST);
-    let text = names.take(MOST).map(|n| n.to_string()).collect::<Vec<_>>().join(", ");
-    if more > 0 { format!("{text} and {more} more") } else { text }
+    match tool.endpoint.split_once(':') {
+        Some(("builtin", name)) => builtin::check(name),
+        Some(("mcp", name)) if name.contains('/') => Ok(()),
+        _ => http::check(tool),
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::{Value, json};
-
-    fn tool(name: &str, version: &str) -> ToolDefinition {
-        let url = "http://tools.test/x";
-        serde_json::from_value(json!({ "name": name, "version": version, "description": "d", "endpoint": url })).expect("a definition")
-    }
-    fn resolved(catalog: &Catalog, wishes: &[&str]) -> Result<Vec<String>, String> {
-        let wishes: Vec<_> = wishes.iter().map(|w| ToolWish::parse(w).expect("a wish")).collect();
-        let tools = catalog.resolve(&AgentName::parse("a").expect("a name"), &wishes).map_err(|e| e.to_string())?;
-        Ok(tools.iter().map(|t| format!("{} {}", t.name, t.version)).collect())
-    }
-    fn refused(endpoint: &str, parameters: Value) -> String {
-        let mut definition = tool("t", "1.0.0");
-        definition.endpoint = endpoint.into();
-        definition.parameters = parameters;
-        Catalog::new(vec![definition]).err().map_or_else(String::new, |errors| errors[0].to_string())
-    }
-
-    #[test]
-    fn a_wish_gets_the_highest_version_in_its_range() {
-        let catalog =
-            Catalog::new(["1.2.0", "1.10.0", "1.9.0", "2.0.0", "3.0.0-rc.1"].map(|v| tool("search", v)).into()).expect("good ones");
-        assert_eq!(resolved(&catalog, &["search"]), Ok(vec!["search 2.0.0".into()]));
-        assert_eq!(resolved(&catalog, &["search@^1.2", "clock"]), Ok(vec!["search 1.10.0".into(), "clock 1.0.0".into()]));
-        assert_eq!(resolved(&catalog, &["search@=3.0.0-rc.1"]), Ok(vec!["search 3.0.0-rc.1".into()]));
-    }
-
-    #[test]
-    fn what_is_missing_is_named_with_what_there_is() {
-        let catalog = Catalog::new(vec![tool("web_search", "1.0.0"), tool("web_search", "1.1.0")]).expect("good ones");
-        let message = resolved(&catalog, &["web_serach", "clock@^7", "zzz", "clock", "clock"]).expect_err("missing");
-        assert_eq!(
-            message,
-            "agent `a`: there is no tool `web_serach`; did you mean `web_search` (1.0.0, 1.1.0)?; tool `clock` has no version in `^7`; \
-             there is 1.0.0; there is no tool `zzz`; there are calculator, clock, http_fetch, web_search; tool `clock` is listed twice"
-        );
-    }
-
-    #[test]
-    fn a_replacement_is_whole_or_nothing() {
-        let catalog = Catalog::new(vec![tool("old", "1.0.0")]).expect("a good one");
-        let mut bad = tool("bad", "1.0.0");
-        bad.description = " ".into();
-        let errors = catalog.replace(vec![bad, tool("new", "1.0.0"), tool("new", "1.0.0"), tool("clock", "1.0.0")]).expect_err("bad");
-        assert_eq!(errors.len(), 3, "{errors:?}");
-        assert!(errors[2].message.contains("built in"), "{errors:?}");
-        assert!(resolved(&catalog, &["old"]).is_ok());
-        catalog.replace(vec![tool("new", "1.0.0")]).expect("a good one");
-        assert!(resolved(&catalog, &["old"]).is_err());
-        assert!(resolved(&catalog, &["new", "calculator", "clock", "http_fetch"]).is_ok());
-    }
-
-    #[test]
-    fn an_endpoint_that_could_never_work_is_refused_by_what_is_wrong_with_it() {
-        let object = json!({ "type": "object", "properties": { "id": { "type": "string" } }, "required": ["id"] });
-        for (endpoint, why) in [
-            ("builtin:clok", "did you mean `clock`"),
-            ("ftp://x.test/", "http"),
-            ("not a url", "no URL"),
-            ("http://u:p@x.test/", "credentials"),
-            ("http://{id}.test/", "only in the path"),
-            ("http://x.test/a?q={id}", "only in the path"),
-            ("http://x.test/{id", "not closed"),
-            ("http://x.test/{idd}", "`idd` is no parameter"),
-            ("http://x.test/#{id}", "only in the path"),
-        ] {
-            let message = refused(endpoint, object.clone());
-            assert!(message.contains(why), "{endpoint}: {message:?}");
-        }
-        assert!(refused("http://x.test/{id}", json!({ "type": "object", "properties": { "id": {} } })).contains("required"));
-        assert_eq!(refused("http://x.test/{id}/of/{id}?fixed=1", object), "");
-    }
-}
+mod tests;

@@ -1,64 +1,35 @@
-//! The tool registry: definitions, checks, and the call itself.
+//! The tool registry: what tools there are, who may call them, and the call itself.
 //!
-//! A [`Catalog`] knows which tools there are; a [`Registry`] calls them, each over the transport that its
-//! endpoint names. URLs that no operator wrote pass [`Egress`] first.
+//! | part | thought |
+//! |---|---|
+//! | [`catalog`] | names, versions, instances; who is let in |
+//! | `gateway` | the way of a call: checks, rate, breaker, credential, send, record |
+//! | `health` | who is well |
+//! | [`lock`] | `tools.lock`: what is used only as it was |
+//! | [`egress`] | where a URL that no operator wrote may lead |
 
 pub mod catalog;
+mod compat;
 pub mod egress;
+mod gateway;
+mod health;
+pub mod lock;
+mod mend;
+pub mod openapi;
+mod registry;
 mod transport;
+mod transports;
 
-pub use catalog::Catalog;
+pub use catalog::{Catalog, Incoming};
 pub use egress::Egress;
+pub use health::HealthSettings;
+pub use registry::{Files, Parts, Registry, Settings};
+pub(crate) use transports::Transports;
 
-use async_trait::async_trait;
-use maniple_core::{
-    AgentName, Result,
-    ports::{Admission, Invocation, Invoked, Probed, Tools},
-    tool::{Offer, ToolWish},
-};
-use std::sync::Arc;
-use transport::{builtin, http};
+use maniple_core::{AgentName, tool::ToolWish};
 
-/// The tools of this node, called in this process.
-///
-/// Every call is one attempt: nothing below it sends a request twice.
-pub struct Registry {
-    catalog: Arc<Catalog>,
-    http: http::Transport,
-    builtin: builtin::Transport,
-}
-
-impl Registry {
-    /// A registry over a catalog.
-    pub fn new(catalog: Arc<Catalog>, egress: Egress) -> Self {
-        let client = Arc::new(transport::client::Client::new(egress));
-        Self { catalog, http: http::Transport::new(client.clone()), builtin: builtin::Transport::new(client) }
-    }
-    /// Which tools there are.
-    pub fn catalog(&self) -> &Arc<Catalog> {
-        &self.catalog
-    }
-}
-
-#[async_trait]
-impl Tools for Registry {
-    async fn resolve(&self, agent: &AgentName, wishes: &[ToolWish]) -> Result<Vec<Offer>> {
-        let definitions = self.catalog.resolve(agent, wishes)?;
-        Ok(definitions.into_iter().map(|definition| Offer { definition, trusted: true }).collect())
-    }
-
-    async fn admit(&self, _call: &Invocation) -> Admission {
-        Admission::Now
-    }
-
-    async fn probe(&self, _call: &Invocation) -> Probed {
-        Probed::Unknown
-    }
-
-    async fn invoke(&self, call: &Invocation) -> Invoked {
-        match call.tool.endpoint.strip_prefix("builtin:") {
-            Some(name) => self.builtin.call(name, call).await,
-            None => self.http.call(call).await,
-        }
-    }
+/// Which tools each agent was granted.
+pub trait Grants: Send + Sync {
+    /// What the agent's file lists; `None` for no such agent.
+    fn of(&self, agent: &AgentName) -> Option<Vec<ToolWish>>;
 }

@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod bench;
 mod breaks;
 mod egress;
+mod gateway;
+mod openapi;
 mod server;
 mod wire;

@@ -1,0 +1,263 @@
+//! Who is let onto the shelf: the rules of one definition, the owner of its name, and the versions before it.
+
+use super::{Instance, OPERATOR, Shelf, shelf};
+use crate::compat;
+use maniple_core::{
+    Error, Kind, Time,
+    tool::{Effect, Published, Source, ToolDefinition, Verdict},
+};
+use semver::Version;
+use std::{collections::BTreeMap, sync::Arc};
+
+/// A definition on its way onto the shelf.
+#[derive(Debug, Clone)]
+pub struct Incoming {
+    /// The definition, mended where that was needed.
+    pub definition: ToolDefinition,
+    /// Whether an operator wrote its URLs.
+    pub trusted: bool,
+    /// Where it comes from.
+    pub source: Source,
+    /// Who brings it.
+    pub owner: String,
+    /// Whether they may act for every owner.
+    pub admin: bool,
+    /// Why an unproven version is taken in all the same.
+    pub override_reason: Option<String>,
+    /// What was mended.
+    pub notes: Vec<String>,
+    /// The effect that its source claims and that nobody has confirmed.
+    pub proposed: Option<Effect>,
+}
+
+impl Incoming {
+    /// As an operator wrote it.
+    pub fn by_operator(definition: ToolDefinition, source: Source) -> Self {
+        Self {
+            definition,
+            trusted: source.is_operators(),
+            source,
+            owner: OPERATOR.into(),
+            admin: true,
+            override_reason: None,
+            notes: Vec::new(),
+            proposed: None,
+        }
+    }
+}
+
+/// What becomes of a definition whose version is known with another contract.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Changed {
+    /// It is refused.
+    Refused,
+    /// It takes the place of the one before: somebody is writing it.
+    Taken,
+    /// It is kept where everyone can see it, and not used.
+    Quarantined,
+}
+
+/// A definition that may go onto the shelf.
+#[derive(Debug, Clone)]
+pub(crate) struct Accepted {
+    pub(crate) published: Published,
+    /// Whether the store must hear of it, and what of the version must be forgotten first.
+    pub(crate) news: News,
+    pub(crate) definition: Arc<ToolDefinition>,
+    pub(crate) trusted: bool,
+    pub(crate) source: Source,
+    pub(crate) quarantine: Option<String>,
+    pub(crate) notes: Vec<String>,
+    pub(crate) proposed: Option<Effect>,
+}
+
+/// What the store must hear.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum News {
+    /// Nothing: it is known.
+    None,
+    /// A version that is new.
+    Version,
+    /// A version that is to be another from now on.
+    OtherContract,
+}
+
+impl Accepted {
+    pub(crate) fn instance(&self, collection: &str) -> Instance {
+        let instance = Instance::new(self.definition.clone(), self.source, self.trusted, collection.into());
+        match &self.quarantine {
+            Some(why) => instance.quarantined(why.clone()),
+            None => instance,
+        }
+    }
+}
+
+/// Every definition that may go onto the shelf, and every one that may not with the reason.
+pub(super) fn judge(shelf: &Shelf, incoming: Vec<Incoming>, changed: Changed) -> (Vec<Accepted>, Vec<(String, Error)>) {
+    let mut order: Vec<usize> = (0..incoming.len()).collect();
+    // Lower versions first, so that each finds the ones before it.
+    order.sort_by(|a, b| {
+        let key = |at: &usize| (&incoming[*at].definition.name, &incoming[*at].definition.version);
+        key(a).cmp(&key(b))
+    });
+    let mut batch = Batch { shelf, accepted: BTreeMap::new() };
+    let mut verdicts: Vec<Option<Result<Accepted, (String, Error)>>> = incoming.iter().map(|_| None).collect();
+    for at in order {
+        let one = &incoming[at];
+        let verdict = batch.admit(one, changed);
+        if let Ok(accepted) = &verdict {
+            batch.accepted.entry(one.definition.name.clone()).or_default().push(accepted.clone());
+        }
+        verdicts[at] = Some(verdict.map_err(|error| {
+            let message = format!("tool `{}`: {}", one.definition.name, error.message);
+            (one.definition.name.clone(), Error { message: message.into(), ..error })
+        }));
+    }
+    let (mut accepted, mut refused) = (Vec::new(), Vec::new());
+    for verdict in verdicts.into_iter().flatten() {
+        match verdict {
+            Ok(one) => accepted.push(one),
+            Err(error) => refused.push(error),
+        }
+    }
+    (accepted, refused)
+}
+
+/// The shelf with what this batch has added to it so far.
+struct Batch<'a> {
+    shelf: &'a Shelf,
+    accepted: BTreeMap<String, Vec<Accepted>>,
+}
+
+impl Batch<'_> {
+    fn admit(&self, one: &Incoming, changed: Changed) -> Result<Accepted, Error> {
+        let tool = &one.definition;
+        super::check(tool)?;
+        if tool.endpoint.starts_with("mcp:") && one.source != Source::Mcp {
+            return Err(Error::invalid("endpoint mcp: is made by the section `mcp` of maniple.yaml, not written").at("endpoint"));
+        }
+        let contract = tool.contract_hash();
+        let owner = self.owner(&tool.name).unwrap_or(&one.owner).to_owned();
+        if owner != one.owner && !one.admin {
+            return Err(Error::denied(format!("the name belongs to `{owner}`: choose another")).at("name"));
+        }
+        let accepted = |published: Published, news: News, quarantine: Option<String>| Accepted {
+            published,
+            news,
+            definition: Arc::new(tool.clone()),
+            trusted: one.trusted,
+            source: one.source,
+            quarantine,
+            notes: one.notes.clone(),
+            proposed: one.proposed,
+        };
+        let mut news = News::Version;
+        if let Some(known) = self.known(&tool.name, &tool.version) {
+            if self.is_twice(one) {
+                return Err(Error::conflict(format!("{} is defined twice; give one of them another version", tool.version)).at("version"));
+            }
+            if known.contract == contract {
+                return Ok(accepted(known.clone(), News::None, None));
+            }
+            let other = other_contract(known, tool);
+            match changed {
+                Changed::Taken if known.source != Source::Builtin => news = News::OtherContract,
+                Changed::Quarantined => return Ok(accepted(known.clone(), News::None, Some(other.message.into_owned()))),
+                Changed::Refused | Changed::Taken => return Err(other),
+            }
+        }
+        let (previous, verdict, changes) = self.compared(one)?;
+        let overridden = one.override_reason.as_ref().filter(|_| verdict == Some(Verdict::Unproven));
+        let published = Published {
+            definition: tool.clone(),
+            contract,
+            owner,
+            source: one.source,
+            at: Time::default(),
+            previous,
+            verdict,
+            changes,
+            overridden: overridden.map(|reason| format!("{}: {reason}", one.owner)),
+        };
+        Ok(accepted(published, news, None))
+    }
+
+    /// What the version before it of the same line says; `Conflict` where callers would break.
+    fn compared(&self, one: &Incoming) -> Result<(Option<Version>, Option<Verdict>, Vec<String>), Error> {
+        let tool = &one.definition;
+        let Some(before) = self.before(&tool.name, &tool.version) else { return Ok((None, None, Vec::new())) };
+        let report = compat::compare(&before.definition, tool);
+        let changes: Vec<String> = report.changes.iter().map(ToString::to_string).collect();
+        let previous = Some(before.definition.version.clone());
+        if !same_line(&before.definition.version, &tool.version) {
+            return Ok((previous, Some(report.verdict), changes));
+        }
+        let told = || format!("{} after {}:\n  {}", tool.version, before.definition.version, changes.join("\n  "));
+        match report.verdict {
+            Verdict::Compatible => {}
+            Verdict::Breaking => {
+                let next = next_line(&before.definition.version);
+                return Err(Error::conflict(format!("{}\nthis breaks its callers: make it {next}, which may", told())).at("version"));
+            }
+            Verdict::Unproven if one.override_reason.is_some() && one.admin => {}
+            Verdict::Unproven => {
+                let hint = "whether this breaks callers cannot be proven: simplify the change, make it a new major version, or let an admin override it with a reason";
+                return Err(Error::conflict(format!("{}\n{hint}", told())).at("version"));
+            }
+        }
+        Ok((previous, Some(report.verdict), changes))
+    }
+
+    fn owner(&self, name: &str) -> Option<&str> {
+        let batch = self.accepted.get(name).and_then(|accepted| Some(accepted.first()?.published.owner.as_str()));
+        self.shelf.owner(name).or(batch)
+    }
+    fn known(&self, name: &str, version: &Version) -> Option<&Published> {
+        let batch = self.accepted.get(name).into_iter().flatten().map(|accepted| &accepted.published);
+        let batch = batch.rev().find(|published| published.definition.version == *version);
+        batch.or_else(|| self.shelf.find(name, version).map(|entry| &entry.published))
+    }
+    fn is_twice(&self, one: &Incoming) -> bool {
+        let mut batch = self.accepted.get(&one.definition.name).into_iter().flatten();
+        batch.any(|other| other.definition.version == one.definition.version && other.definition.endpoint == one.definition.endpoint)
+    }
+    /// The highest release below a version; pre-releases promise nothing and are compared with nothing.
+    fn before(&self, name: &str, version: &Version) -> Option<&Published> {
+        if !version.pre.is_empty() {
+            return None;
+        }
+        let shelf = self.shelf.versions(name).ok().into_iter().flat_map(|versions| versions.values()).map(|entry| &entry.published);
+        let batch = self.accepted.get(name).into_iter().flatten().map(|accepted| &accepted.published);
+        let below = shelf.chain(batch).filter(|known| known.definition.version < *version && known.definition.version.pre.is_empty());
+        below.max_by(|a, b| a.definition.version.cmp(&b.definition.version))
+    }
+}
+
+/// Whether callers of one may be given the other: the same major version or, below 1.0.0, the same minor.
+fn same_line(a: &Version, b: &Version) -> bool {
+    next_line(a) == next_line(b)
+}
+
+/// The first version after this one that may break its callers.
+fn next_line(version: &Version) -> Version {
+    if version.major == 0 { Version::new(0, version.minor + 1, 0) } else { Version::new(version.major + 1, 0, 0) }
+}
+
+fn other_contract(known: &Published, tool: &ToolDefinition) -> Error {
+    let version = &tool.version;
+    if known.source == Source::Builtin {
+        return Error::conflict(format!("{version} is defined twice; this one is built in: choose another version or name")).at("version");
+    }
+    let changes = compat::compare(&known.definition, tool).changes;
+    let changes = shelf::listed(changes.iter());
+    let next = Version::new(version.major, version.minor, version.patch + 1);
+    Error {
+        kind: Kind::Conflict,
+        ..Error::conflict(format!(
+            "{version} is published with another contract ({changes}): give the changed one a version of its own, such as {next}, \
+             or take the published one out with `maniple tool rm {}@{version}`",
+            tool.name
+        ))
+    }
+    .at("version")
+}

@@ -1,0 +1,212 @@
+//! The shelf: every name, version and instance at one moment.
+
+use super::{admission::Accepted, instance::Instance};
+use crate::lock::Pins;
+use maniple_core::{
+    schema::Validator,
+    tool::{Effect, Offer, Published, Source, ToolState, ToolWish},
+};
+use semver::Version;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+/// The versions of one name, ascending.
+pub(crate) type Versions = BTreeMap<Version, Arc<Entry>>;
+
+/// Names, and the versions of each.
+#[derive(Clone, Default)]
+pub(crate) struct Shelf(BTreeMap<String, Arc<Versions>>);
+
+/// One version of a tool.
+#[derive(Clone)]
+pub(crate) struct Entry {
+    pub(crate) published: Published,
+    pub(crate) notes: Vec<String>,
+    pub(crate) proposed: Option<Effect>,
+    pub(crate) instances: Vec<Arc<Instance>>,
+    validator: Arc<OnceLock<Result<Validator, String>>>,
+}
+
+impl Entry {
+    fn new(published: Published) -> Self {
+        Self { published, notes: Vec::new(), proposed: None, instances: Vec::new(), validator: Arc::default() }
+    }
+
+    /// The validator of its arguments.
+    pub(crate) fn validator(&self) -> Result<&Validator, &String> {
+        self.validator.get_or_init(|| Validator::compile(&self.published.definition.parameters)).as_ref()
+    }
+
+    /// How it is, and why if it cannot be called.
+    pub(crate) fn state(&self, pins: &Pins) -> (ToolState, Option<String>) {
+        let mut worst = (ToolState::Gone, Some("nobody serves it now".to_owned()));
+        for instance in &self.instances {
+            match self.usable(instance, pins) {
+                Ok(()) => return (ToolState::Healthy, None),
+                Err((state, why)) => worst = (state, Some(why)),
+            }
+        }
+        worst
+    }
+    /// Whether calls may go to this instance.
+    pub(crate) fn usable(&self, instance: &Instance, pins: &Pins) -> Result<(), (ToolState, String)> {
+        let definition = &self.published.definition;
+        if let Some(why) = pins.against(&definition.name, &definition.version, &self.published.contract, &instance.definition.endpoint) {
+            return Err((ToolState::Quarantined, why));
+        }
+        match instance.health() {
+            (ToolState::Healthy, _) => Ok(()),
+            (state, why) => Err((state, why.unwrap_or_default())),
+        }
+    }
+    /// As an agent may use it now.
+    pub(crate) fn offer(&self, pins: &Pins) -> Option<Offer> {
+        let usable = self.instances.iter().find(|instance| self.usable(instance, pins).is_ok())?;
+        Some(Offer { definition: (*usable.definition).clone(), trusted: usable.trusted })
+    }
+}
+
+impl Shelf {
+    pub(crate) fn find(&self, name: &str, version: &Version) -> Option<&Arc<Entry>> {
+        self.0.get(name)?.get(version)
+    }
+    pub(crate) fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        self.0.values().flat_map(|versions| versions.values())
+    }
+    pub(crate) fn names_after<'a>(&'a self, after: Option<&'a str>) -> impl Iterator<Item = (&'a String, &'a Arc<Versions>)> {
+        self.0.iter().filter(move |(name, _)| after.is_none_or(|after| name.as_str() > after))
+    }
+    /// The principal that a name belongs to.
+    pub(crate) fn owner(&self, name: &str) -> Option<&str> {
+        self.0.get(name)?.values().next().map(|entry| entry.published.owner.as_str())
+    }
+
+    pub(super) fn remember(&mut self, published: Published) {
+        let (name, version) = (published.definition.name.clone(), published.definition.version.clone());
+        let versions = Arc::make_mut(self.0.entry(name).or_default());
+        versions.entry(version).or_insert_with(|| {
+            let mut entry = Entry::new(published);
+            if entry.published.source == Source::Added {
+                let definition = Arc::new(entry.published.definition.clone());
+                entry.instances.push(Arc::new(Instance::new(definition, Source::Added, false, super::REGISTERED.into())));
+            }
+            Arc::new(entry)
+        });
+    }
+
+    /// The collection is these from now on. One that stays keeps its health, its breaker and the calls it has in hand.
+    pub(super) fn put(&mut self, collection: &str, accepted: Vec<Accepted>) {
+        let before = self.take_out(|instance| &*instance.collection == collection);
+        for one in accepted {
+            let fresh = one.instance(collection);
+            let known = before.iter().find(|known| {
+                known.id == fresh.id
+                    && known.definition == fresh.definition
+                    && known.quarantine == fresh.quarantine
+                    && known.trusted == fresh.trusted
+            });
+            let instance = known.cloned().unwrap_or_else(|| Arc::new(fresh));
+            self.entry(one).instances.push(instance);
+        }
+    }
+
+    pub(super) fn join(&mut self, collection: &str, accepted: Accepted, lease: Option<Duration>) -> Arc<Instance> {
+        let fresh = accepted.instance(collection);
+        let id = fresh.id.clone();
+        let entry = self.entry(accepted);
+        if let Some(known) = entry.instances.iter().find(|known| known.id == id && known.definition == fresh.definition) {
+            known.renew();
+            return known.clone();
+        }
+        entry.instances.retain(|known| known.id != id);
+        let instance = Arc::new(match lease {
+            Some(lease) => fresh.leased(lease),
+            None => fresh,
+        });
+        entry.instances.push(instance.clone());
+        instance
+    }
+
+    pub(super) fn withdraw(&mut self, name: &str, id: &str) -> Option<Arc<Instance>> {
+        self.take_out(|instance| instance.definition.name == name && instance.id == id).pop()
+    }
+
+    pub(super) fn expire(&mut self) -> usize {
+        self.take_out(Instance::is_expired).len()
+    }
+
+    pub(super) fn forget(&mut self, name: &str, version: Option<&Version>) -> Vec<Version> {
+        let Some(versions) = self.0.get_mut(name) else { return Vec::new() };
+        let versions = Arc::make_mut(versions);
+        let ours = |entry: &Entry| entry.instances.iter().all(|instance| &*instance.collection == super::REGISTERED);
+        let gone: Vec<Version> =
+            versions.iter().filter(|(v, entry)| version.is_none_or(|wanted| *v == wanted) && ours(entry)).map(|(v, _)| v.clone()).collect();
+        versions.retain(|v, _| !gone.contains(v));
+        if versions.is_empty() {
+            self.0.remove(name);
+        }
+        gone
+    }
+
+    /// The versions in a wish's range, highest first, or what there is instead.
+    pub(super) fn meet(&self, wish: &ToolWish) -> Result<Vec<&Arc<Entry>>, String> {
+        let versions = self.versions(&wish.name)?;
+        let fitting: Vec<_> = versions.iter().rev().filter(|(version, _)| wish.range.matches(version)).map(|(_, entry)| entry).collect();
+        if !fitting.is_empty() {
+            return Ok(fitting);
+        }
+        let verb = if versions.len() == 1 { "is" } else { "are" };
+        Err(format!("tool `{}` has no version in `{}`; there {verb} {}", wish.name, wish.range, listed(versions.keys())))
+    }
+
+    pub(crate) fn versions(&self, name: &str) -> Result<&Arc<Versions>, String> {
+        self.0.get(name).ok_or_else(|| {
+            let near = self.0.keys().map(|known| (strsim::jaro_winkler(known, name), known)).max_by(|a, b| a.0.total_cmp(&b.0));
+            match near {
+                Some((likeness, near)) if likeness > 0.7 => {
+                    format!("there is no tool `{name}`; did you mean `{near}` ({})?", listed(self.0[near].keys()))
+                }
+                _ => format!("there is no tool `{name}`; there are {}", listed(self.0.keys())),
+            }
+        })
+    }
+
+    /// The entry of what is taken in, made or made new.
+    fn entry(&mut self, accepted: Accepted) -> &mut Entry {
+        let definition = &accepted.published.definition;
+        let versions = Arc::make_mut(self.0.entry(definition.name.clone()).or_default());
+        let slot = versions.entry(definition.version.clone()).or_insert_with(|| Arc::new(Entry::new(accepted.published.clone())));
+        let entry = Arc::make_mut(slot);
+        if entry.published.contract != accepted.published.contract {
+            *entry = Entry { instances: std::mem::take(&mut entry.instances), ..Entry::new(accepted.published) };
+        }
+        (entry.notes, entry.proposed) = (accepted.notes, accepted.proposed);
+        entry
+    }
+
+    fn take_out(&mut self, which: impl Fn(&Instance) -> bool) -> Vec<Arc<Instance>> {
+        let mut out = Vec::new();
+        for versions in self.0.values_mut() {
+            let touched = versions.values().any(|entry| entry.instances.iter().any(|instance| which(instance)));
+            for entry in touched.then(|| Arc::make_mut(versions)).into_iter().flat_map(BTreeMap::values_mut) {
+                if entry.instances.iter().any(|instance| which(instance)) {
+                    let (leaving, staying) = Arc::make_mut(entry).instances.drain(..).partition(|instance| which(instance));
+                    Arc::make_mut(entry).instances = staying;
+                    out.extend::<Vec<_>>(leaving);
+                }
+            }
+        }
+        out
+    }
+}
+
+/// At most 20, comma-separated.
+pub(super) fn listed<T: ToString>(names: impl ExactSizeIterator<Item = T>) -> String {
+    const MOST: usize = 20;
+    let more = names.len().saturating_sub(MOST);
+    let text = names.take(MOST).map(|n| n.to_string()).collect::<Vec<_>>().join(", ");
+    if more > 0 { format!("{text} and {more} more") } else { text }
+}

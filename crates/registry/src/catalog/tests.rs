@@ -1,0 +1,121 @@
+use super::*;
+use serde_json::{Value, json};
+
+fn tool(name: &str, version: &str) -> ToolDefinition {
+    let url = "http://tools.test/x";
+    serde_json::from_value(json!({ "name": name, "version": version, "description": "d", "endpoint": url })).expect("a definition")
+}
+fn resolved(catalog: &Catalog, wishes: &[&str]) -> Result<Vec<String>, String> {
+    let wishes: Vec<_> = wishes.iter().map(|w| ToolWish::parse(w).expect("a wish")).collect();
+    let tools = catalog.resolve(&AgentName::parse("a").expect("a name"), &wishes).map_err(|e| e.to_string())?;
+    Ok(tools.iter().map(|t| format!("{} {}", t.definition.name, t.definition.version)).collect())
+}
+fn refused(endpoint: &str, parameters: Value) -> String {
+    let mut definition = tool("t", "1.0.0");
+    definition.endpoint = endpoint.into();
+    definition.parameters = parameters;
+    Catalog::new(vec![definition]).err().map_or_else(String::new, |errors| errors[0].to_string())
+}
+
+#[test]
+fn a_wish_gets_the_highest_version_in_its_range() {
+    let catalog = Catalog::new(["1.2.0", "1.10.0", "1.9.0", "2.0.0", "3.0.0-rc.1"].map(|v| tool("search", v)).into()).expect("good ones");
+    assert_eq!(resolved(&catalog, &["search"]), Ok(vec!["search 2.0.0".into()]));
+    assert_eq!(resolved(&catalog, &["search@^1.2", "clock"]), Ok(vec!["search 1.10.0".into(), "clock 1.0.0".into()]));
+    assert_eq!(resolved(&catalog, &["search@=3.0.0-rc.1"]), Ok(vec!["search 3.0.0-rc.1".into()]));
+}
+
+#[test]
+fn what_is_missing_is_named_with_what_there_is() {
+    let catalog = Catalog::new(vec![tool("web_search", "1.0.0"), tool("web_search", "1.1.0")]).expect("good ones");
+    let message = resolved(&catalog, &["web_serach", "clock@^7", "zzz", "clock"]).expect_err("missing");
+    assert_eq!(
+        message,
+        "agent `a`: there is no tool `web_serach`; did you mean `web_search` (1.0.0, 1.1.0)?; tool `clock` has no version in `^7`; \
+         there is 1.0.0; there is no tool `zzz`; there are calculator, clock, http_fetch, web_search; tool `clock` is listed twice"
+    );
+}
+
+fn take(catalog: &Catalog, definitions: Vec<ToolDefinition>, changed: Changed) -> Result<(), Vec<String>> {
+    let incoming = definitions.into_iter().map(|one| Incoming::by_operator(one, Source::File)).collect();
+    let accepted = catalog.plan(incoming, changed).map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+    catalog.put(FILES, accepted);
+    Ok(())
+}
+fn at(endpoint: &str, definition: ToolDefinition) -> ToolDefinition {
+    ToolDefinition { endpoint: endpoint.into(), ..definition }
+}
+
+#[test]
+fn a_replacement_is_whole_or_nothing() {
+    let catalog = Catalog::new(vec![tool("old", "1.0.0")]).expect("a good one");
+    let mut bad = tool("bad", "1.0.0");
+    bad.description = " ".into();
+    let errors =
+        take(&catalog, vec![bad, tool("new", "1.0.0"), tool("new", "1.0.0"), tool("clock", "1.0.0")], Changed::Refused).expect_err("bad");
+    assert_eq!(errors.len(), 3, "{errors:?}");
+    assert!(errors[2].contains("built in"), "{errors:?}");
+    assert_eq!(resolved(&catalog, &["old"]).map(|found| found.len()), Ok(1));
+    take(&catalog, vec![tool("new", "1.0.0")], Changed::Refused).expect("a good one");
+    assert_eq!(resolved(&catalog, &["old"]), Ok(vec![]), "it is known, and nobody serves it");
+    assert!(resolved(&catalog, &["new", "calculator", "clock", "http_fetch"]).is_ok());
+}
+
+#[test]
+fn a_version_that_is_published_keeps_its_contract_and_may_have_many_instances() {
+    let catalog = Catalog::new(vec![tool("t", "1.0.0")]).expect("a good one");
+    let mut other = tool("t", "1.0.0");
+    other.description = "another".into();
+    let told = take(&catalog, vec![other.clone()], Changed::Refused).expect_err("changed").join("");
+    assert!(
+        told.contains("1.0.0 is published with another contract") && told.contains("1.0.1") && told.contains("maniple tool rm t@1.0.0"),
+        "{told}"
+    );
+
+    take(&catalog, vec![other.clone()], Changed::Quarantined).expect("looked at");
+    assert_eq!(resolved(&catalog, &["t"]), Ok(vec![]));
+    let seen = catalog.versions("t").expect("known");
+    assert_eq!((seen[0].state, seen[0].definition.description.as_str()), (ToolState::Quarantined, "another"));
+
+    take(&catalog, vec![other], Changed::Taken).expect("somebody writes it");
+    assert_eq!(resolved(&catalog, &["t"]), Ok(vec!["t 1.0.0".into()]));
+
+    let two = vec![at("http://a.test/", tool("u", "1.0.0")), at("http://b.test/", tool("u", "1.0.0"))];
+    take(&catalog, two, Changed::Refused).expect("one version at two places");
+    assert_eq!(catalog.versions("u").expect("known")[0].instances.len(), 2);
+}
+
+#[test]
+fn what_changed_under_a_pin_is_quarantined_and_says_so() {
+    let catalog = Catalog::new(vec![at("http://good.test/", tool("t", "1.0.0"))]).expect("a good one");
+    catalog.pin(Pins::of(&catalog.list(None, 100)));
+    assert_eq!(resolved(&catalog, &["t", "clock"]).map(|found| found.len()), Ok(2));
+
+    take(&catalog, vec![at("http://evil.test/", tool("t", "1.0.0")), tool("t", "1.0.1")], Changed::Refused).expect("it moved");
+    assert_eq!(resolved(&catalog, &["t"]), Ok(vec![]));
+    let seen = catalog.versions("t").expect("known");
+    assert_eq!((seen[0].state, seen[1].state), (ToolState::Quarantined, ToolState::Quarantined));
+    assert!(seen[0].reason.as_deref().is_some_and(|why| why.contains("pins 1.0.0, not 1.0.1")), "{seen:?}");
+    assert!(seen[1].reason.as_deref().is_some_and(|why| why.contains("evil.test")), "{seen:?}");
+}
+
+#[test]
+fn an_endpoint_that_could_never_work_is_refused_by_what_is_wrong_with_it() {
+    let object = json!({ "type": "object", "properties": { "id": { "type": "string" } }, "required": ["id"] });
+    for (endpoint, why) in [
+        ("builtin:clok", "did you mean `clock`"),
+        ("ftp://x.test/", "http"),
+        ("not a url", "no URL"),
+        ("http://u:p@x.test/", "credentials"),
+        ("http://{id}.test/", "only in the path"),
+        ("http://x.test/a?q={id}", "only in the path"),
+        ("http://x.test/{id", "not closed"),
+        ("http://x.test/{idd}", "`idd` is no parameter"),
+        ("http://x.test/#{id}", "only in the path"),
+    ] {
+        let message = refused(endpoint, object.clone());
+        assert!(message.contains(why), "{endpoint}: {message:?}");
+    }
+    assert!(refused("http://x.test/{id}", json!({ "type": "object", "properties": { "id": {} } })).contains("required"));
+    assert_eq!(refused("http://x.test/{id}/of/{id}?fixed=1", object), "");
+}

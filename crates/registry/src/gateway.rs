@@ -1,0 +1,251 @@
+//! The way of a call to a tool.
+//!
+//! ```text
+//! known? ─► arguments ─► grant ─► ledger ─► pins ─► cache ─► rate ─► instance, breaker ─► credential ─► send ─► cache, ledger
+//!           └ only where no run's journal has seen to it ┘
+//! ```
+//! Every stage before *send* ends a call without a byte written. One call is one send: whoever calls decides
+//! by the outcome whether to call again.
+
+mod cache;
+mod ledger;
+
+use crate::{
+    Grants, Transports,
+    catalog::{Catalog, Entry, InHand, Instance},
+};
+use cache::Cache;
+use ledger::Ledger;
+use maniple_core::{
+    AgentName,
+    ports::{Admission, Invocation, Invoked, Probed, RateLimiter, Refusal, RefusalKind, ToolStore},
+    tool::{Effect, ToolDefinition, ToolState},
+};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+/// The window in which calls are counted.
+pub(crate) const RATE_WINDOW: Duration = Duration::from_secs(60);
+
+/// What a call passes through.
+pub(crate) struct Gateway {
+    catalog: Arc<Catalog>,
+    transports: Transports,
+    limiter: Arc<dyn RateLimiter>,
+    grants: Arc<dyn Grants>,
+    ledger: Ledger,
+    cache: Cache,
+    turn: AtomicUsize,
+}
+
+/// Where a call goes.
+struct Target {
+    definition: Arc<ToolDefinition>,
+    trusted: bool,
+    /// The instance, counted as busy; none for a run that ends on a definition that is no more.
+    instance: Option<(Arc<Instance>, InHand)>,
+}
+
+impl Gateway {
+    pub(crate) fn new(
+        catalog: Arc<Catalog>,
+        transports: Transports,
+        limiter: Arc<dyn RateLimiter>,
+        grants: Arc<dyn Grants>,
+        store: Option<Arc<dyn ToolStore>>,
+        cache_bytes: u64,
+    ) -> Self {
+        Self { catalog, transports, limiter, grants, ledger: Ledger::new(store), cache: Cache::new(cache_bytes), turn: AtomicUsize::new(0) }
+    }
+
+    /// Takes a place under the tool's rate for one send.
+    pub(crate) async fn admit(&self, call: &Invocation) -> Admission {
+        let limit = match self.entry(&call.tool).and_then(|entry| Some(entry.instances.first()?.definition.rate_limit)) {
+            Some(limit) => limit,
+            None => call.tool.rate_limit,
+        };
+        let Some(most) = limit else { return Admission::Now };
+        let bucket = format!("{}/{}/{}", call.tenant, call.agent, call.tool.name);
+        self.limiter.take(&bucket, most, RATE_WINDOW, &call.send).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "the rate limiter does not answer: calls of limited tools wait");
+            Admission::After(Duration::from_secs(1))
+        })
+    }
+
+    /// Calls once. A call that no journal holds goes on to its outcome although its caller leaves.
+    pub(crate) async fn invoke(self: &Arc<Self>, call: &Invocation) -> Invoked {
+        let entry = self.entry(&call.tool);
+        let outcome = if call.journalled {
+            self.pass(entry.as_deref(), call).await
+        } else {
+            match entry.as_deref().map_or_else(|| Err(self.unknown(&call.tool)), |entry| self.check(entry, call)) {
+                Ok(()) => self.recorded(entry, call).await,
+                Err(refusal) => Invoked::Refused(refusal),
+            }
+        };
+        if let Invoked::Refused(refusal) = &outcome {
+            metrics::counter!("maniple_tool_refusals_total", "reason" => reason(refusal.kind)).increment(1);
+        }
+        outcome
+    }
+
+    /// Asks whether a call in doubt happened.
+    pub(crate) async fn probe(&self, call: &Invocation) -> Probed {
+        match &call.tool.probe_url {
+            Some(url) => self.transports.probe(url, call).await,
+            None => Probed::Unknown,
+        }
+    }
+
+    /// What whoever holds a journal has seen to already: the arguments, the grant, a person's consent.
+    fn check(&self, entry: &Entry, call: &Invocation) -> Result<(), Refusal> {
+        let tool = &call.tool;
+        let validator = entry.validator().map_err(|why| refused(RefusalKind::NotFound, format!("tool `{}`: {why}", tool.name)))?;
+        validator.check(&call.arguments).map_err(|complaint| {
+            refused(RefusalKind::Arguments, format!("the arguments do not fit the parameters of `{}`: {complaint}", tool.name))
+        })?;
+        self.granted(&call.agent, tool)?;
+        if tool.requires_approval {
+            let told = format!(
+                "`{}` needs a person's consent to each call: ask the agent to do it, and the call waits in GET /approvals",
+                tool.name
+            );
+            return Err(refused(RefusalKind::NeedsApproval, told));
+        }
+        Ok(())
+    }
+
+    fn granted(&self, agent: &AgentName, tool: &ToolDefinition) -> Result<(), Refusal> {
+        let wishes = self.grants.of(agent).ok_or_else(|| refused(RefusalKind::NotGranted, format!("there is no agent `{agent}`")))?;
+        if wishes.iter().any(|wish| wish.name == tool.name && wish.range.matches(&tool.version)) {
+            return Ok(());
+        }
+        let told = format!("agent `{agent}` was not granted `{}` {}: list it under `tools` in the agent's file", tool.name, tool.version);
+        Err(refused(RefusalKind::NotGranted, told))
+    }
+
+    /// The call under its key: recorded before it is sent, answered from the record if it was made before.
+    async fn recorded(self: &Arc<Self>, entry: Option<Arc<Entry>>, call: &Invocation) -> Invoked {
+        let (gateway, owned) = (self.clone(), call.clone());
+        self.ledger.once(call, move || async move { gateway.pass(entry.as_deref(), &owned).await }).await
+    }
+
+    async fn pass(&self, entry: Option<&Entry>, call: &Invocation) -> Invoked {
+        let caching = self.cache.of(call);
+        if let Some(known) = self.cache.get(caching.as_ref()).await {
+            return Invoked::Ok(known);
+        }
+        let target = match self.target(entry, call) {
+            Ok(target) => target,
+            Err(outcome) => return outcome,
+        };
+        if let Admission::After(wait) = self.admit(call).await {
+            let most = target.definition.rate_limit.unwrap_or_default();
+            let told = format!("agent `{}` has made all of its {most} calls of `{}` in 60 s", call.agent, call.tool.name);
+            return Invoked::Wait(told, wait);
+        }
+        let outcome = self.send(&target, call).await;
+        if let (Invoked::Ok(result), Some(caching)) = (&outcome, caching) {
+            self.cache.put(caching, result.clone()).await;
+        }
+        outcome
+    }
+
+    async fn send(&self, target: &Target, call: &Invocation) -> Invoked {
+        let call = Invocation { tool: target.definition.clone(), trusted: target.trusted, ..call.clone() };
+        let outcome = self.transports.call(&call).await;
+        if let Some((instance, _)) = &target.instance {
+            match &outcome {
+                Invoked::Ok(_) => instance.went(true),
+                Invoked::Failed(failure) => instance.went(failure["status"].as_u64().is_none_or(|status| status < 500)),
+                Invoked::NotSent(_) | Invoked::Unknown(_) => instance.went(false),
+                Invoked::Wait(..) | Invoked::Refused(_) => {}
+            }
+        }
+        outcome
+    }
+
+    /// An instance that is well, whose breaker lets calls through, and that has the fewest in hand.
+    fn target(&self, entry: Option<&Entry>, call: &Invocation) -> Result<Target, Invoked> {
+        let Some(entry) = entry else {
+            // The run ends on the definition it began with; nobody but an operator is trusted to have meant that.
+            if call.trusted {
+                return Ok(Target { definition: call.tool.clone(), trusted: true, instance: None });
+            }
+            return Err(Invoked::Refused(self.unknown(&call.tool)));
+        };
+        let pins = self.catalog.pins();
+        let (mut usable, mut worst) = (Vec::new(), (ToolState::Gone, "nobody serves it now".to_owned()));
+        for instance in &entry.instances {
+            match entry.usable(instance, &pins) {
+                Ok(()) => usable.push(instance),
+                Err(why) => worst = why,
+            }
+        }
+        let name = &call.tool.name;
+        if usable.is_empty() {
+            return Err(match worst {
+                (ToolState::Quarantined, why) => {
+                    Invoked::Refused(refused(RefusalKind::Quarantined, format!("tool `{name}` is quarantined: {why}")))
+                }
+                (state, why) => Invoked::NotSent(format!("tool `{name}` {} is {}: {why}", call.tool.version, state.as_str())),
+            });
+        }
+        let from = self.turn.fetch_add(1, Ordering::Relaxed) % usable.len();
+        usable.rotate_left(from);
+        usable.sort_by_key(|instance| instance.in_hand());
+        let mut wait = None;
+        for instance in usable {
+            match instance.take() {
+                Ok(hand) => {
+                    let (definition, trusted) = (instance.definition.clone(), instance.trusted);
+                    return Ok(Target { definition, trusted, instance: Some((instance.clone(), hand)) });
+                }
+                Err(open) => wait = wait.min(Some(open)).or(Some(open)),
+            }
+        }
+        let wait = wait.unwrap_or_default().as_millis();
+        Err(Invoked::NotSent(format!("tool `{name}` failed several times in a row, so its breaker is open for another {wait} ms")))
+    }
+
+    /// The version with the very contract that the caller means.
+    fn entry(&self, tool: &ToolDefinition) -> Option<Arc<Entry>> {
+        self.catalog.find(&tool.name, &tool.version).filter(|entry| same_contract(&entry.published.definition, tool))
+    }
+    fn unknown(&self, tool: &ToolDefinition) -> Refusal {
+        refused(RefusalKind::NotFound, format!("there is no tool `{}` {} with that contract any more", tool.name, tool.version))
+    }
+}
+
+/// Whether two definitions have one contract, without the cost of its hash.
+fn same_contract(a: &ToolDefinition, b: &ToolDefinition) -> bool {
+    (&a.name, &a.version, &a.description, a.method, a.requires_approval)
+        == (&b.name, &b.version, &b.description, b.method, b.requires_approval)
+        && (a.effect(), &a.scopes, &a.returns, &a.parameters) == (b.effect(), &b.scopes, &b.returns, &b.parameters)
+}
+
+pub(crate) fn refused(kind: RefusalKind, message: String) -> Refusal {
+    Refusal { kind, message }
+}
+
+fn reason(kind: RefusalKind) -> &'static str {
+    match kind {
+        RefusalKind::Arguments => "arguments",
+        RefusalKind::NotGranted => "not_granted",
+        RefusalKind::NotFound => "not_found",
+        RefusalKind::Quarantined => "quarantined",
+        RefusalKind::KeyReused => "key_reused",
+        RefusalKind::Forbidden => "forbidden",
+        RefusalKind::NeedsApproval => "needs_approval",
+    }
+}
+
+/// Whether the result of a call may be used again.
+pub(crate) fn may_cache(tool: &ToolDefinition) -> Option<Duration> {
+    tool.cache_ttl_ms.filter(|_| tool.effect() == Effect::Pure).map(Duration::from_millis)
+}

@@ -1,0 +1,374 @@
+//! The registry of this process: the catalogue, kept in the store, and the gateway over it.
+
+use crate::{
+    Grants, HealthSettings, Incoming, Transports,
+    catalog::{Accepted, Catalog, Changed, FILES, News},
+    egress::Egress,
+    gateway::{Gateway, refused},
+    health,
+    lock::Pins,
+};
+use async_trait::async_trait;
+use futures::future::try_join_all;
+use maniple_core::{
+    AgentName, Error, Kind, Result,
+    ports::{
+        Admission, Invocation, Invoked, Probed, RateLimiter, Refusal, RefusalKind, Registrant, Registration, ToolRegistry, ToolStore, Tools,
+    },
+    tool::{Offer, Published, Registered, Source, ToolDefinition, ToolState, ToolVersion, ToolWish},
+};
+use semver::{Version, VersionReq};
+use std::{sync::Arc, time::Duration};
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+
+/// What a registry is made of.
+pub struct Parts {
+    /// What it remembers; without one, nothing outlives the process.
+    pub store: Option<Arc<dyn ToolStore>>,
+    /// What counts calls.
+    pub limiter: Arc<dyn RateLimiter>,
+    /// Who was granted what.
+    pub grants: Arc<dyn Grants>,
+    /// Where untrusted URLs may lead.
+    pub egress: Egress,
+    /// Its bounds.
+    pub settings: Settings,
+}
+
+/// The bounds of a registry.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// How long a registration holds without renewal. 30 s.
+    pub lease: Duration,
+    /// How health is asked.
+    pub health: HealthSettings,
+    /// What the cached results of pure tools may weigh, in bytes. 64 MiB.
+    pub cache_bytes: u64,
+    /// How many versions there may be. 100,000.
+    pub versions_max: usize,
+    /// How many instances there may be. 100,000.
+    pub instances_max: usize,
+    /// How long the outcome of a call is remembered under its key. 24 h.
+    pub keys_kept: Duration,
+}
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            lease: Duration::from_secs(30),
+            health: HealthSettings::default(),
+            cache_bytes: 64 << 20,
+            versions_max: 100_000,
+            instances_max: 100_000,
+            keys_kept: Duration::from_secs(86_400),
+        }
+    }
+}
+
+/// How the project's files are taken in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Files {
+    /// A version that is published with another contract is refused: what is deployed moves by new versions.
+    #[default]
+    Strict,
+    /// It takes the place of the published one, and that is said: somebody is writing it.
+    Lenient,
+    /// It is there to be looked at and not used: the process only tells what there is.
+    Looking,
+}
+
+/// The tools of this node, called from this process.
+pub struct Registry {
+    catalog: Arc<Catalog>,
+    gateway: Arc<Gateway>,
+    transports: Transports,
+    store: Option<Arc<dyn ToolStore>>,
+    grants: Arc<dyn Grants>,
+    settings: Settings,
+    /// One change at a time: compared, published, then put on the shelf.
+    changing: Mutex<()>,
+}
+
+impl Registry {
+    /// A registry with all that its store remembers.
+    pub async fn open(parts: Parts) -> Result<Self> {
+        let catalog = Arc::new(Catalog::default());
+        if let Some(store) = &parts.store {
+            catalog.remember(store.published().await?);
+        }
+        Ok(Self::over(catalog, parts))
+    }
+
+    /// A registry of these tools alone, for whoever keeps a record of the calls: it remembers nothing, counts nothing and grants nothing.
+    pub fn new(catalog: Arc<Catalog>, egress: Egress) -> Self {
+        let parts = Parts { store: None, limiter: Arc::new(Uncounted), grants: Arc::new(Nobody), egress, settings: Settings::default() };
+        Self::over(catalog, parts)
+    }
+
+    fn over(catalog: Arc<Catalog>, parts: Parts) -> Self {
+        let transports = Transports::new(parts.egress);
+        let (limiter, grants, store) = (parts.limiter, parts.grants, parts.store);
+        let gateway = Gateway::new(catalog.clone(), transports.clone(), limiter, grants.clone(), store.clone(), parts.settings.cache_bytes);
+        Self { catalog, gateway: Arc::new(gateway), transports, store, grants, settings: parts.settings, changing: Mutex::new(()) }
+    }
+
+    /// Asks after the health of tools, lets silent ones go and old records, until `stop`.
+    pub async fn work(&self, stop: CancellationToken) {
+        tokio::join!(
+            health::watch(self.catalog.clone(), self.transports.clone(), self.settings.health, stop.clone()),
+            self.forget(stop.clone())
+        );
+    }
+
+    /// Takes the definitions of the project's files in the place of those before, all or none; every problem is told.
+    pub async fn take_files(&self, definitions: Vec<ToolDefinition>, files: Files) -> Result<(), Vec<Error>> {
+        let incoming: Vec<Incoming> = definitions.into_iter().map(|one| Incoming::by_operator(one, Source::File)).collect();
+        let _one_at_a_time = self.changing.lock().await;
+        let accepted = match files {
+            Files::Strict => self.catalog.plan(incoming, Changed::Refused)?,
+            Files::Lenient => self.catalog.plan(incoming, Changed::Taken)?,
+            Files::Looking => self.catalog.plan(incoming, Changed::Quarantined)?,
+        };
+        for changed in accepted.iter().filter(|one| one.news == News::OtherContract) {
+            let (tool, version) = (&changed.definition.name, &changed.definition.version);
+            tracing::warn!(%tool, %version, "its contract changed under its version; that is for writing it: `maniple serve` asks for a new version");
+        }
+        if files != Files::Looking {
+            self.publish(&accepted).await.map_err(|error| vec![error])?;
+        }
+        self.catalog.put(FILES, accepted);
+        Ok(())
+    }
+
+    /// Takes what somebody else wrote in the place of what the same import brought before. What breaks a rule is left out and returned;
+    /// what changed under its version is quarantined.
+    pub async fn take_import(&self, collection: &str, incoming: Vec<Incoming>) -> Result<Vec<(String, Error)>> {
+        let _one_at_a_time = self.changing.lock().await;
+        let (accepted, refused) = self.catalog.plan_leniently(incoming);
+        self.publish(&accepted).await?;
+        for one in accepted.iter() {
+            if let Some(why) = &one.quarantine {
+                tracing::warn!(tool = %one.definition.name, version = %one.definition.version, why, "quarantined: it is not used");
+            }
+        }
+        self.catalog.put(collection, accepted);
+        Ok(refused)
+    }
+
+    /// Whether those that a collection serves can be reached; asked by whoever holds the connection.
+    pub fn set_reachable(&self, collection: &str, why_not: Option<&str>) {
+        for instance in self.catalog.instances().iter().filter(|instance| &*instance.collection == collection) {
+            instance.set_sick(why_not.map(Into::into));
+        }
+    }
+
+    /// From now on, what these pins name is only used as they say.
+    pub fn pin(&self, pins: Pins) {
+        self.catalog.pin(pins);
+    }
+    /// Which tools there are.
+    pub fn catalog(&self) -> &Arc<Catalog> {
+        &self.catalog
+    }
+
+    /// Makes what is new durable, before anybody sees it.
+    async fn publish(&self, accepted: &[Accepted]) -> Result<()> {
+        let (versions, _) = self.catalog.size();
+        let new = accepted.iter().filter(|one| one.news == News::Version).count();
+        if versions + new > self.settings.versions_max {
+            return Err(Error::exhausted(format!("the catalogue holds {versions} versions, and takes {}", self.settings.versions_max)));
+        }
+        let Some(store) = &self.store else { return Ok(()) };
+        for replaced in accepted.iter().filter(|one| one.news == News::OtherContract) {
+            store.unpublish(&replaced.definition.name, Some(&replaced.definition.version)).await?;
+        }
+        let news = accepted.iter().filter(|one| one.news != News::None).map(|one| store.publish(one.published.clone()));
+        try_join_all(news).await.map(drop)
+    }
+
+    async fn forget(&self, stop: CancellationToken) {
+        const EVERY: Duration = Duration::from_secs(60);
+        const BATCH: usize = 1_000;
+        let Some(store) = &self.store else { return };
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(EVERY) => {}
+                () = stop.cancelled() => return,
+            }
+            while let Ok(gone) =
+                store.forget_calls(self.settings.keys_kept, BATCH).await.inspect_err(|error| tracing::warn!(%error, "old calls stay"))
+            {
+                if gone < BATCH as u64 {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// A definition as it came, mended, with what was mended.
+    fn read(registration: &Registration) -> Result<(ToolDefinition, Vec<String>)> {
+        let mended = crate::mend::mend(registration.definition.clone())?;
+        Ok((mended.definition, mended.notes.iter().map(ToString::to_string).collect()))
+    }
+}
+
+#[async_trait]
+impl Tools for Registry {
+    async fn resolve(&self, agent: &AgentName, wishes: &[ToolWish]) -> Result<Vec<Offer>> {
+        self.catalog.resolve(agent, wishes)
+    }
+    async fn admit(&self, call: &Invocation) -> Admission {
+        self.gateway.admit(call).await
+    }
+    async fn invoke(&self, call: &Invocation) -> Invoked {
+        self.gateway.invoke(call).await
+    }
+    async fn probe(&self, call: &Invocation) -> Probed {
+        self.gateway.probe(call).await
+    }
+}
+
+#[async_trait]
+impl ToolRegistry for Registry {
+    async fn list(&self, after: Option<&str>, limit: usize) -> Result<Vec<ToolVersion>> {
+        Ok(self.catalog.list(after, limit))
+    }
+
+    async fn versions(&self, name: &str) -> Result<Vec<ToolVersion>> {
+        self.catalog.versions(name)
+    }
+
+    async fn granted(&self, agent: &AgentName) -> Result<Vec<Offer>> {
+        let wishes = self.grants.of(agent).ok_or_else(|| Error::not_found(format!("there is no agent `{agent}`")).at("agent"))?;
+        self.catalog.resolve(agent, &wishes)
+    }
+
+    async fn pick(&self, agent: &AgentName, name: &str, range: &VersionReq) -> Result<Offer, Refusal> {
+        let told = |kind, why: String| refused(kind, why);
+        let wishes = self.grants.of(agent).ok_or_else(|| told(RefusalKind::NotGranted, format!("there is no agent `{agent}`")))?;
+        let granted = wishes.into_iter().find(|wish| wish.name == name);
+        let wish = ToolWish { name: name.to_owned(), range: range.clone() };
+        let known = self.catalog.shelf().versions(name).map(drop);
+        let Some(granted) = granted else {
+            known.map_err(|why| told(RefusalKind::NotFound, why))?;
+            let why = format!("agent `{agent}` was not granted `{name}`: list it under `tools` in the agent's file");
+            return Err(told(RefusalKind::NotGranted, why));
+        };
+        let both = self.catalog.pick_within(&wish, &granted.range);
+        both.map_err(|(state, why)| match state {
+            ToolState::Quarantined => told(RefusalKind::Quarantined, why),
+            ToolState::Healthy | ToolState::Unhealthy | ToolState::Gone => told(RefusalKind::NotFound, why),
+        })
+    }
+
+    async fn register(&self, registration: Registration) -> Result<Registered> {
+        let (definition, notes) = Self::read(&registration)?;
+        let leased = registration.source == Source::Registered;
+        let incoming = Incoming {
+            definition,
+            trusted: false,
+            source: registration.source,
+            owner: registration.by.name,
+            admin: registration.by.admin,
+            override_reason: registration.override_reason,
+            notes: notes.clone(),
+            proposed: None,
+        };
+        let _one_at_a_time = self.changing.lock().await;
+        let (_, instances) = self.catalog.size();
+        if instances >= self.settings.instances_max {
+            return Err(Error::exhausted(format!("the catalogue holds {instances} instances, and takes no more")));
+        }
+        let mut planned = self.catalog.plan(vec![incoming], Changed::Refused).map_err(|mut errors| errors.remove(0))?;
+        let accepted = planned.remove(0);
+        self.publish(std::slice::from_ref(&accepted)).await?;
+        let (published, new_version): (Published, bool) = (accepted.published.clone(), accepted.news != News::None);
+        let instance = self.catalog.join(accepted, leased.then_some(self.settings.lease));
+        Ok(Registered {
+            definition: (*instance.definition).clone(),
+            contract: published.contract,
+            instance: instance.id.clone(),
+            lease_ms: leased.then_some(self.settings.lease.as_millis() as u64),
+            new_version,
+            previous: published.previous,
+            verdict: published.verdict,
+            changes: published.changes,
+            notes,
+        })
+    }
+
+    async fn withdraw(&self, name: &str, instance: &str, principal: &Registrant) -> Result<()> {
+        let _one_at_a_time = self.changing.lock().await;
+        let versions = self.catalog.versions(name)?;
+        let known = versions.iter().flat_map(|version| &version.instances).find(|known| known.id == instance);
+        let known = known.ok_or_else(|| Error::not_found(format!("tool `{name}` has no instance `{instance}`")))?;
+        Self::may_change(&versions, name, principal)?;
+        match known.source {
+            Source::Registered => {}
+            Source::Added => return Err(Error::conflict(format!("`{name}` was added, not registered: remove its version"))),
+            Source::Builtin | Source::File | Source::Mcp | Source::Openapi => return Err(written(name, known.source)),
+        }
+        self.catalog.withdraw(name, instance);
+        Ok(())
+    }
+
+    async fn remove(&self, name: &str, version: Option<&Version>, principal: &Registrant) -> Result<u64> {
+        let _one_at_a_time = self.changing.lock().await;
+        let versions = self.catalog.versions(name)?;
+        Self::may_change(&versions, name, principal)?;
+        let meant: Vec<&ToolVersion> = versions.iter().filter(|known| version.is_none_or(|v| known.definition.version == *v)).collect();
+        let (Some(_), blocking) = (meant.first(), meant.iter().find(|known| is_served_by_operator(known))) else {
+            let version = version.map(ToString::to_string).unwrap_or_default();
+            return Err(Error::not_found(format!("tool `{name}` has no version {version}")));
+        };
+        if let Some(blocking) = blocking {
+            return Err(written(name, blocking.source));
+        }
+        if let Some(store) = &self.store {
+            store.unpublish(name, version).await?;
+        }
+        Ok(self.catalog.forget(name, version).len() as u64)
+    }
+}
+
+impl Registry {
+    fn may_change(versions: &[ToolVersion], name: &str, principal: &Registrant) -> Result<()> {
+        let owner = versions.first().map(|version| version.owner.as_str()).unwrap_or_default();
+        if principal.admin || owner == principal.name {
+            return Ok(());
+        }
+        Err(Error::denied(format!("the name `{name}` belongs to `{owner}`")).at("name"))
+    }
+}
+
+struct Uncounted;
+#[async_trait]
+impl RateLimiter for Uncounted {
+    async fn take(&self, _bucket: &str, _most: u32, _window: Duration, _name: &str) -> Result<Admission> {
+        Ok(Admission::Now)
+    }
+}
+
+struct Nobody;
+impl Grants for Nobody {
+    fn of(&self, _agent: &AgentName) -> Option<Vec<ToolWish>> {
+        None
+    }
+}
+
+/// Whether a file or an import serves it, as it was published.
+fn is_served_by_operator(version: &ToolVersion) -> bool {
+    let theirs = |source| !matches!(source, Source::Registered | Source::Added);
+    version.instances.iter().any(|instance| theirs(instance.source) && instance.state != ToolState::Quarantined)
+}
+
+fn written(name: &str, source: Source) -> Error {
+    let place = match source {
+        Source::Builtin => "is part of the program: an agent that does not list it does not get it",
+        Source::File => "comes from a file of the project: remove the file",
+        Source::Mcp => "comes from the section `mcp` of maniple.yaml: remove it there",
+        Source::Openapi => "comes from the section `openapi` of maniple.yaml: remove it there",
+        Source::Added | Source::Registered => "is in use",
+    };
+    Error { kind: Kind::Conflict, ..Error::conflict(format!("tool `{name}` {place}")) }
+}

@@ -1,0 +1,243 @@
+//! The way of a call: what is refused before a byte is sent, what is answered from the record, who gets it.
+
+use crate::bench::{Bench, Counting, definition, invocation, registration, until};
+use futures::future::join_all;
+use maniple_core::{
+    Tenant,
+    ports::{Invoked, Refusal, RefusalKind, ToolRegistry, Tools},
+    tool::{ToolDefinition, ToolState},
+};
+use maniple_registry::Settings;
+use semver::VersionReq;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+fn refusal(invoked: Invoked) -> Refusal {
+    match invoked {
+        Invoked::Refused(refusal) => refusal,
+        other => panic!("{other:?}"),
+    }
+}
+fn ok(invoked: Invoked) -> Value {
+    match invoked {
+        Invoked::Ok(value) => value,
+        other => panic!("{other:?}"),
+    }
+}
+fn with_parameter() -> Value {
+    json!({ "parameters": { "type": "object", "properties": { "to": { "type": "string" } }, "required": ["to"] } })
+}
+
+#[tokio::test]
+async fn what_may_not_go_is_refused_before_a_byte_is_sent() {
+    let (bench, server) = (Bench::new(&["t@^1", "guarded"]).await, Counting::start().await);
+    let tool = bench.register(definition(&server.url, with_parameter())).await.definition;
+    let wrong = refusal(bench.call(&tool, json!({ "to": 7 }), "k1").await);
+    assert_eq!(wrong.kind, RefusalKind::Arguments);
+    assert!(wrong.message.contains("/to") && wrong.message.contains("string"), "a model can repair it: {wrong:?}");
+
+    let mut theirs = invocation(&tool, json!({ "to": "b" }), "k2");
+    theirs.agent = maniple_core::AgentName::parse("nobody").unwrap();
+    assert_eq!(refusal(bench.registry.invoke(&theirs).await).kind, RefusalKind::NotGranted);
+    let two =
+        bench.registry.register(registration(definition(&server.url, json!({ "version": "2.0.0" })), "ann")).await.unwrap().definition;
+    assert_eq!(refusal(bench.call(&two, json!({}), "k3").await).kind, RefusalKind::NotGranted, "2.0.0 is not in ^1");
+
+    let guarded = definition(&server.url, json!({ "name": "guarded", "requires_approval": true }));
+    let guarded = bench.register(guarded).await.definition;
+    assert_eq!(refusal(bench.call(&guarded, json!({}), "k4").await).kind, RefusalKind::NeedsApproval);
+    let other = ToolDefinition { description: "another".into(), ..tool.clone() };
+    assert_eq!(refusal(bench.call(&other, json!({ "to": "b" }), "k5").await).kind, RefusalKind::NotFound, "not with that contract");
+    assert_eq!(server.calls(), 0);
+}
+
+#[tokio::test]
+async fn a_key_has_one_outcome_and_one_meaning() {
+    let (bench, server) = (Bench::new(&["t"]).await, Counting::start().await);
+    let tool = bench.register(definition(&server.url, with_parameter())).await.definition;
+    server.set_slow(50);
+    let calls = join_all((0..50).map(|_| bench.call(&tool, json!({ "to": "b" }), "k"))).await;
+    assert!(calls.iter().all(|outcome| *outcome == Invoked::Ok(json!({ "n": 1, "path": "/" }))), "{calls:?}");
+    server.set_slow(0);
+    assert_eq!(ok(bench.call(&tool, json!({ "to": "b" }), "k").await)["n"], 1, "from the record");
+    assert_eq!(refusal(bench.call(&tool, json!({ "to": "c" }), "k").await).kind, RefusalKind::KeyReused);
+    assert_eq!(server.calls(), 1);
+
+    let mut elsewhere = invocation(&tool, json!({ "to": "c" }), "k");
+    elsewhere.tenant = Tenant::parse("other").unwrap();
+    assert_eq!(ok(bench.registry.invoke(&elsewhere).await)["n"], 2, "a key belongs to its tenant");
+
+    // Another process over the same store answers from the record too.
+    let later = Bench::over(bench.store.clone(), &["t"], Settings::default()).await;
+    let tool = later.register(definition(&server.url, with_parameter())).await.definition;
+    assert_eq!(ok(later.call(&tool, json!({ "to": "b" }), "k").await)["n"], 1);
+    assert_eq!(server.calls(), 2);
+}
+
+#[tokio::test]
+async fn a_call_whose_outcome_nobody_recorded_goes_by_its_effect_class() {
+    for (effect, sent_again) in [("pure", true), ("idempotent", true), ("at_most_once", false)] {
+        let (bench, server) = (Bench::new(&["t"]).await, Counting::start().await);
+        let tool = bench.register(definition(&server.url, json!({ "effect": effect }))).await.definition;
+        let call = invocation(&tool, json!({}), "k");
+        let key = maniple_core::ports::LedgerKey { tenant: call.tenant.clone(), tool: "t".into(), key: "k".into() };
+        // As a process that was killed in mid-call leaves it.
+        bench.store.open_call(&key, &maniple_core::canonical::hash(&json!({}))).await.unwrap();
+        let outcome = bench.registry.invoke(&call).await;
+        assert_eq!(matches!(outcome, Invoked::Ok(_)), sent_again, "{effect}: {outcome:?}");
+        assert_eq!(matches!(outcome, Invoked::Unknown(_)), !sent_again, "{effect}: {outcome:?}");
+        assert_eq!(server.calls(), usize::from(sent_again), "{effect}");
+        assert!(server.keys().iter().all(|key| key == "k"));
+    }
+}
+
+#[tokio::test]
+async fn a_caller_that_leaves_does_not_leave_a_doubt() {
+    let (bench, server) = (Bench::new(&["t"]).await, Counting::start().await);
+    let tool = bench.register(definition(&server.url, json!({}))).await.definition;
+    server.set_slow(200);
+    let left = tokio::time::timeout(Duration::from_millis(60), bench.call(&tool, json!({}), "k")).await;
+    assert!(left.is_err(), "it left before the answer");
+    assert_eq!(ok(bench.call(&tool, json!({}), "k").await)["n"], 1);
+    assert_eq!(server.calls(), 1);
+}
+
+#[tokio::test]
+async fn the_result_of_a_pure_tool_is_used_again_for_as_long_as_it_says() {
+    let (bench, server) = (Bench::new(&["t"]).await, Counting::start().await);
+    let fields = json!({ "effect": "pure", "cache_ttl_ms": 300 });
+    let tool = bench.register(definition(&server.url, fields)).await.definition;
+    let call = |key: &str, arguments: Value| {
+        let (registry, call) = (bench.registry.clone(), invocation(&tool, arguments, key));
+        async move { ok(registry.invoke(&call).await)["n"].clone() }
+    };
+    assert_eq!(call("k1", json!({ "a": 1, "b": 2 })).await, 1);
+    assert_eq!(call("k2", json!({ "b": 2, "a": 1 })).await, 1, "the same arguments");
+    assert_eq!(call("k3", json!({ "a": 2 })).await, 2, "other arguments");
+    tokio::time::sleep(Duration::from_millis(320)).await;
+    assert_eq!(call("k4", json!({ "a": 1, "b": 2 })).await, 3, "too old");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_a_thousand_calls_at_once_exactly_the_limit_goes_and_the_rest_is_told_when() {
+    let (bench, server) = (Bench::new(&["t"]).await, Counting::start().await);
+    let tool = bench.register(definition(&server.url, json!({ "rate_limit": 37 }))).await.definition;
+    let calls = (0..1_000).map(|n| {
+        let (registry, call) = (bench.registry.clone(), invocation(&tool, json!({ "n": n }), &format!("k{n}")));
+        tokio::spawn(async move { registry.invoke(&call).await })
+    });
+    let outcomes: Vec<Invoked> = join_all(calls).await.into_iter().map(Result::unwrap).collect();
+    let went = outcomes.iter().filter(|outcome| matches!(outcome, Invoked::Ok(_))).count();
+    let told = outcomes
+        .iter()
+        .filter(|outcome| matches!(outcome, Invoked::Wait(_, wait) if *wait <= Duration::from_secs(60) && !wait.is_zero()))
+        .count();
+    assert_eq!((went, told, server.calls()), (37, 963, 37));
+
+    let mut another = invocation(&tool, json!({}), "k-other");
+    another.agent = maniple_core::AgentName::parse("b").unwrap();
+    assert!(matches!(bench.registry.invoke(&another).await, Invoked::Ok(_)), "each agent has its own");
+}
+
+#[tokio::test]
+async fn one_version_is_balanced_over_its_instances_and_an_unhealthy_one_gets_nothing_until_it_is_well() {
+    let (bench, a, b) = (Bench::quick(&["t"]).await, Counting::start().await, Counting::start().await);
+    let at = |server: &Counting| definition(&server.url, json!({ "health_url": format!("{}/health", server.url) }));
+    let renewing = bench.registry.clone();
+    let both = [at(&a), at(&b)];
+    let renewal = tokio::spawn(async move {
+        loop {
+            for definition in &both {
+                renewing.register(registration(definition.clone(), "ann")).await.unwrap();
+            }
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+    });
+    until("both serve", async || bench.registry.versions("t").await.is_ok_and(|versions| versions[0].instances.len() == 2)).await;
+    let tool = bench.registry.versions("t").await.unwrap().remove(0).definition;
+    for n in 0..20 {
+        ok(bench.call(&tool, json!({}), &format!("k{n}")).await);
+    }
+    assert_eq!((a.calls(), b.calls()), (10, 10));
+
+    a.set_well(false);
+    until("one is unhealthy", async || {
+        bench.registry.versions("t").await.unwrap()[0].instances.iter().any(|i| i.state == ToolState::Unhealthy)
+    })
+    .await;
+    for n in 20..30 {
+        ok(bench.call(&tool, json!({}), &format!("k{n}")).await);
+    }
+    assert_eq!((a.calls(), b.calls()), (10, 20));
+    assert_eq!(bench.offered("t").await, ["t 1.0.0"], "the other is well");
+
+    b.set_well(false);
+    until("nobody is well", async || bench.offered("t").await.is_empty()).await;
+    assert!(matches!(bench.call(&tool, json!({}), "k-none").await, Invoked::NotSent(why) if why.contains("unhealthy")));
+    a.set_well(true);
+    until("one is well again", async || !bench.offered("t").await.is_empty()).await;
+    ok(bench.call(&tool, json!({}), "k-again").await);
+    renewal.abort();
+}
+
+#[tokio::test]
+async fn who_is_silent_leaves_and_its_version_stays_known() {
+    let (bench, server) = (Bench::quick(&["t"]).await, Counting::start().await);
+    let registered = bench.register(definition(&server.url, json!({}))).await;
+    assert_eq!((registered.new_version, registered.lease_ms), (true, Some(1_500)));
+    assert!(!bench.register(definition(&server.url, json!({}))).await.new_version, "renewed");
+    until("it left", async || bench.registry.versions("t").await.unwrap()[0].instances.is_empty()).await;
+    let known = bench.registry.versions("t").await.unwrap().remove(0);
+    assert_eq!((known.state, known.owner.as_str()), (ToolState::Gone, "ann"));
+    let changed = definition(&server.url, json!({ "description": "another" }));
+    let told = bench.registry.register(registration(changed, "ann")).await.unwrap_err().to_string();
+    assert!(told.contains("published with another contract"), "{told}");
+}
+
+#[tokio::test]
+async fn a_name_belongs_to_whoever_registered_it_first() {
+    let (bench, server) = (Bench::new(&["t"]).await, Counting::start().await);
+    let registered = bench.register(definition(&server.url, json!({}))).await;
+    let next = |by: &str| registration(definition(&server.url, json!({ "version": "1.0.1" })), by);
+    let denied = bench.registry.register(next("bob")).await.unwrap_err();
+    assert_eq!((denied.kind, denied.message.contains("belongs to `ann`")), (maniple_core::Kind::Denied, true));
+    assert!(bench.registry.withdraw("t", &registered.instance, &next("bob").by).await.is_err());
+    bench.registry.register(next("admin")).await.unwrap();
+    assert_eq!(bench.registry.versions("t").await.unwrap()[0].owner, "ann");
+    bench.registry.withdraw("t", &registered.instance, &next("ann").by).await.unwrap();
+    assert_eq!(bench.registry.remove("t", None, &next("ann").by).await.unwrap(), 2);
+    bench.registry.register(next("bob")).await.unwrap();
+    assert_eq!(bench.registry.versions("t").await.unwrap()[0].owner, "bob");
+}
+
+#[tokio::test]
+async fn after_failures_in_a_row_the_breaker_keeps_calls_away() {
+    let bench = Bench::new(&["t"]).await;
+    let server = Counting::start().await;
+    server.set_well(false);
+    let tool = bench.register(definition(&server.url, json!({}))).await.definition;
+    for n in 0..5 {
+        assert!(matches!(bench.call(&tool, json!({}), &format!("k{n}")).await, Invoked::Failed(_)));
+    }
+    let kept = bench.call(&tool, json!({}), "k-open").await;
+    assert!(matches!(&kept, Invoked::NotSent(why) if why.contains("breaker is open")), "{kept:?}");
+    assert_eq!(server.calls(), 5);
+}
+
+#[tokio::test]
+async fn an_agent_gets_what_it_was_granted_and_no_more() {
+    let (bench, server) = (Bench::new(&["t@^1"]).await, Counting::start().await);
+    bench.register(definition(&server.url, json!({}))).await;
+    bench.register(definition(&server.url, json!({ "version": "2.0.0" }))).await;
+    bench.register(definition(&server.url, json!({ "name": "u" }))).await;
+    let pick = async |agent: &str, name: &str, range: &str| {
+        let agent = maniple_core::AgentName::parse(agent).unwrap();
+        let picked = bench.registry.pick(&agent, name, &VersionReq::parse(range).unwrap()).await;
+        picked.map(|offer| offer.definition.version.to_string()).map_err(|refusal| refusal.kind)
+    };
+    assert_eq!(pick("a", "t", "*").await, Ok("1.0.0".into()));
+    assert_eq!(pick("a", "t", "^2").await, Err(RefusalKind::NotFound));
+    assert_eq!(pick("a", "u", "*").await, Err(RefusalKind::NotGranted));
+    assert_eq!(pick("a", "v", "*").await, Err(RefusalKind::NotFound));
+    assert_eq!(pick("nobody", "t", "*").await, Err(RefusalKind::NotGranted));
+}
