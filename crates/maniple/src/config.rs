@@ -134,8 +134,8 @@ impl Config {
         Ok(())
     }
 
-    fn bounds(&self) -> [(&'static str, u64, u64, u64); 14] {
-        let (limits, worker) = (&self.limits, &self.worker);
+    fn bounds(&self) -> [(&'static str, u64, u64, u64); 18] {
+        let (limits, worker, gateway) = (&self.limits, &self.worker, &self.gateway);
         [
             ("limits.max_steps", limits.max_steps.into(), 1, 1_000),
             ("limits.token_budget", limits.token_budget, 512, 10_000_000),
@@ -150,6 +150,10 @@ impl Config {
             ("worker.calls_parallel", worker.calls_parallel, 1, 16),
             ("worker.poll", worker.poll.ms(), 10, 3_600_000),
             ("worker.first_byte", worker.first_byte.ms(), 1, 86_400_000),
+            ("gateway.health_every", gateway.health_every.ms(), 100, 3_600_000),
+            ("gateway.health_timeout", gateway.health_timeout.ms(), 10, 60_000),
+            ("gateway.health_failures", gateway.health_failures.into(), 1, 100),
+            ("gateway.keys_kept", gateway.keys_kept.ms(), 1_000, 30 * 86_400_000),
             ("limits.header_read", limits.header_read.ms(), 100, 600_000),
         ]
     }

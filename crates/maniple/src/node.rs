@@ -2,16 +2,13 @@
 
 mod models;
 mod project;
+mod tools;
 
-use crate::{
-    config::Config,
-    files::{self, Sources},
-    http, telemetry,
-};
+use crate::{config::Config, files::Sources, http, telemetry};
 use anyhow::Context as _;
 use maniple_backends::{Store, SystemClock, local};
 use maniple_core::{model::CallTimes, ports::Models, task::TaskLimits};
-use maniple_registry::{Catalog, Egress, Registry};
+use maniple_registry::Files;
 use maniple_runtime::{Agents, ModelHealth, Parts, Settings, Worker, jobs};
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -32,6 +29,8 @@ pub struct NodeOptions {
     pub agent_files: Vec<PathBuf>,
     /// Look for a model server on this machine, for agents that name no model.
     pub discover: bool,
+    /// How the project's tool files are taken in.
+    pub files: Files,
     /// Where there is no agent, offer one that shows what there is.
     pub assistant: bool,
 }
@@ -73,19 +72,26 @@ impl Node {
             agent_files: options.agent_files.clone(),
             tool_folders: config.tool_folders(),
         };
-        let project = project::Watched { sources, limits, model: default_model.clone(), assistant: options.assistant };
+        let project = project::Watched {
+            sources,
+            limits,
+            model: default_model.clone(),
+            assistant: options.assistant,
+            lock_file: config.path(maniple_registry::lock::FILE_NAME),
+        };
         // Before the files are read: a change in between is a change.
-        let known = files::fingerprint(&project.sources);
+        let known = project.fingerprint();
         let first = project.load()?;
-        let catalog = Arc::new(Catalog::new(first.tools).map_err(project::all_of)?);
         let agents = Agents::new(first.agents);
-        project::warn_of_missing_tools(&agents, &catalog);
+        let tools = tools::Tools::open(&config, &store, &agents, options.files).await?;
+        tools.take(first.tools).await?;
+        project::warn_of_missing_tools(&agents, &tools.registry);
 
         let parts = Parts {
             store: store.tasks(),
             bus: Arc::new(local::Bus::default()),
             models: providers,
-            tools: Arc::new(Registry::new(catalog.clone(), Egress::new(&config.egress.allow)?)),
+            tools: tools.registry.clone(),
             agents: agents.clone(),
             health: Arc::new(ModelHealth::default()),
             tracing: telemetry.tracing,
@@ -97,9 +103,11 @@ impl Node {
             working.push(tokio::spawn(jobs::sweep(parts.clone(), stop_work.clone())));
             working.push(tokio::spawn(jobs::forget(parts.clone(), config.retention.finished_tasks.duration(), stop_work.clone())));
         }
+        let (registry, stopping) = (tools.registry.clone(), stop_work.clone());
+        working.push(tokio::spawn(async move { registry.work(stopping).await }));
         working.push(tokio::spawn(telemetry::upkeep(telemetry.metrics.clone(), stop_work.clone())));
         if options.watch {
-            working.push(tokio::spawn(project.watch(known, agents.clone(), catalog, stop_work.clone())));
+            working.push(tokio::spawn(project.watch(known, agents.clone(), tools.clone(), stop_work.clone())));
         }
         let drain = config.worker.drain.duration();
         let door = http::Door { leaving: stop_work.clone(), ..http::Door::new(&config, &parts, limits, telemetry.metrics.clone())? };

@@ -11,6 +11,7 @@ use crate::{
 use clap::Args;
 use maniple_api::client::Client;
 use maniple_backends::sqlite::Holder;
+use maniple_registry::Files;
 use std::{
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
@@ -102,6 +103,7 @@ impl Where {
             quiet: true,
             discover: need != Need::Desk,
             assistant: true,
+            files: if need == Need::Work { Files::Lenient } else { Files::Looking },
             ..NodeOptions::default()
         };
         let node = Node::start(config, options).await?;

@@ -10,6 +10,7 @@ use crate::{
 };
 use clap::{Args, ValueEnum};
 use maniple_api::page::Agent;
+use maniple_registry::Files;
 use owo_colors::OwoColorize;
 use serde_json::json;
 use std::{
@@ -75,7 +76,8 @@ impl Dev {
         }
         let config = settings(&self.dir.join(FILE_NAME), self.listen.clone(), false)?;
         let (store, has_agents) = (config.store.clone(), has_agents(&config));
-        let options = NodeOptions { work: true, watch: true, discover: true, assistant: true, ..NodeOptions::default() };
+        let options =
+            NodeOptions { work: true, watch: true, discover: true, assistant: true, files: Files::Lenient, ..NodeOptions::default() };
         let node = Node::start(config, options).await.map_err(started)?;
         let url = format!("http://{}", node.address());
         let agents: Vec<Agent> = node.agents.all().values().map(|agent| Agent::from(&**agent)).collect();

@@ -37,6 +37,8 @@ pub struct Config {
     pub openapi: BTreeMap<String, serde_json::Value>,
     /// What URLs that no operator wrote may reach besides the public internet.
     pub egress: Egress,
+    /// How tools are called.
+    pub gateway: Gateway,
     /// Who may. Absent: everyone who reaches the node, which then listens on loopback only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auth: Option<Auth>,
@@ -74,6 +76,7 @@ impl Default for Config {
             mcp: BTreeMap::new(),
             openapi: BTreeMap::new(),
             egress: Egress::default(),
+            gateway: Gateway::default(),
             auth: None,
             insecure: false,
             limits: Limits::default(),
@@ -159,6 +162,33 @@ pub struct Price {
 pub struct Egress {
     /// CIDRs or HOST:PORT.
     pub allow: Vec<String>,
+}
+
+/// How tools are called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Gateway {
+    /// How often the `health_url` of a tool is asked, give or take a fifth. Default 10 s.
+    pub health_every: Period,
+    /// How long its answer may take. Default 2 s.
+    pub health_timeout: Period,
+    /// So many failures in a row make an instance unhealthy; one success makes it well again. Default 2.
+    pub health_failures: u32,
+    /// What the cached results of pure tools may weigh, in bytes. Default 64 MiB.
+    pub cache_bytes: u64,
+    /// How long the outcome of a call over HTTP is remembered under its Idempotency-Key. Default 24 h.
+    pub keys_kept: Period,
+}
+impl Default for Gateway {
+    fn default() -> Self {
+        Self {
+            health_every: Period::seconds(10),
+            health_timeout: Period::seconds(2),
+            health_failures: 2,
+            cache_bytes: 64 << 20,
+            keys_kept: Period::seconds(86_400),
+        }
+    }
 }
 
 /// Who may.

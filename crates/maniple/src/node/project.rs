@@ -1,5 +1,6 @@
 //! The project of a node, read at the start and again when its files change.
 
+use super::tools::Tools;
 use crate::files::{self, Project, Sources};
 use maniple_core::{
     AgentName,
@@ -8,9 +9,9 @@ use maniple_core::{
     task::TaskLimits,
     tool::ToolWish,
 };
-use maniple_registry::Catalog;
+use maniple_registry::Registry;
 use maniple_runtime::Agents;
-use std::{fmt::Display, sync::Arc, time::Duration};
+use std::{fmt::Display, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 /// How often the files are looked at.
@@ -22,6 +23,7 @@ pub(super) struct Watched {
     pub(super) limits: TaskLimits,
     pub(super) model: ModelName,
     pub(super) assistant: bool,
+    pub(super) lock_file: std::path::PathBuf,
 }
 
 impl Watched {
@@ -34,24 +36,42 @@ impl Watched {
         Ok(project)
     }
 
+    /// What changes when any file of the project does.
+    pub(super) fn fingerprint(&self) -> (u64, Option<std::time::SystemTime>) {
+        let locked = std::fs::metadata(&self.lock_file).and_then(|about| about.modified());
+        (files::fingerprint(&self.sources), locked.ok())
+    }
+
+    async fn take(&self, tools: &Tools) -> anyhow::Result<Vec<AgentDefinition>> {
+        let project = self.load()?;
+        tools.take(project.tools).await?;
+        Ok(project.agents)
+    }
+
     /// Takes changes over until `stop`. A project with problems changes nothing; running tasks keep what they began with.
     /// `known` is the fingerprint from before the files were last read.
-    pub(super) async fn watch(self, mut known: u64, agents: Agents, catalog: Arc<Catalog>, stop: CancellationToken) {
+    pub(super) async fn watch(
+        self,
+        mut known: (u64, Option<std::time::SystemTime>),
+        agents: Agents,
+        tools: Tools,
+        stop: CancellationToken,
+    ) {
         loop {
             tokio::select! {
                 () = tokio::time::sleep(LOOK_EVERY) => {}
                 () = stop.cancelled() => return,
             }
-            let now = files::fingerprint(&self.sources);
+            let now = self.fingerprint();
             if now == known {
                 continue;
             }
             known = now;
-            match self.load().and_then(|project| catalog.replace(project.tools).map_err(all_of).map(|()| project.agents)) {
+            match self.take(&tools).await {
                 Ok(new) => {
                     tracing::info!(agents = new.len(), "the project's files changed: new tasks use them");
                     agents.replace(new);
-                    warn_of_missing_tools(&agents, &catalog);
+                    warn_of_missing_tools(&agents, &tools.registry);
                 }
                 Err(problems) => tracing::warn!("the project's files changed, but not taken over:\n{problems:#}"),
             }
@@ -60,9 +80,9 @@ impl Watched {
 }
 
 /// An agent may wait for a tool that is registered later; but mostly it is a slip.
-pub(super) fn warn_of_missing_tools(agents: &Agents, catalog: &Catalog) {
+pub(super) fn warn_of_missing_tools(agents: &Agents, registry: &Registry) {
     for agent in agents.all().values() {
-        if let Err(error) = catalog.resolve(&agent.name, &agent.tools) {
+        if let Err(error) = registry.catalog().resolve(&agent.name, &agent.tools) {
             tracing::warn!(agent = %agent.name, %error, "the agent's tasks will fail");
         }
     }

@@ -1,0 +1,77 @@
+//! The registry of a node: over its store, with the project's files and pins.
+
+use super::project::all_of;
+use crate::config::Config;
+use anyhow::Context as _;
+use maniple_backends::{RateLimiter, Store};
+use maniple_core::{
+    AgentName,
+    tool::{ToolDefinition, ToolWish},
+};
+use maniple_registry::{
+    Egress, Files, Grants, HealthSettings, Parts, Registry, Settings,
+    lock::{self, Pins},
+};
+use maniple_runtime::Agents;
+use std::{path::PathBuf, sync::Arc};
+
+/// The registry in this process, and how the project is taken into it.
+#[derive(Clone)]
+pub(super) struct Tools {
+    pub(super) registry: Arc<Registry>,
+    lock_file: PathBuf,
+    files: Files,
+}
+
+/// What the agents' files list.
+struct Listed(Agents);
+
+impl Grants for Listed {
+    fn of(&self, agent: &AgentName) -> Option<Vec<ToolWish>> {
+        self.0.get(agent).map(|agent| agent.tools.clone())
+    }
+}
+
+impl Tools {
+    pub(super) async fn open(config: &Config, store: &Store, agents: &Agents, files: Files) -> anyhow::Result<Self> {
+        let parts = Parts {
+            store: Some(store.tools()),
+            limiter: Arc::new(RateLimiter::new()),
+            grants: Arc::new(Listed(agents.clone())),
+            egress: Egress::new(&config.egress.allow)?,
+            settings: settings(config),
+        };
+        let registry = Arc::new(Registry::open(parts).await?);
+        Ok(Self { registry, lock_file: config.path(lock::FILE_NAME), files })
+    }
+
+    /// Takes the project's tools and pins over, all or nothing.
+    pub(super) async fn take(&self, definitions: Vec<ToolDefinition>) -> anyhow::Result<()> {
+        let pins = self.pins()?;
+        self.registry.take_files(definitions, self.files).await.map_err(all_of)?;
+        self.registry.pin(pins);
+        Ok(())
+    }
+
+    fn pins(&self) -> anyhow::Result<Pins> {
+        match std::fs::read_to_string(&self.lock_file) {
+            Ok(text) => Ok(Pins::parse(&text)?),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Pins::default()),
+            Err(error) => Err(error).with_context(|| format!("{} cannot be read", self.lock_file.display())),
+        }
+    }
+}
+
+fn settings(config: &Config) -> Settings {
+    let gateway = &config.gateway;
+    Settings {
+        health: HealthSettings {
+            every: gateway.health_every.duration(),
+            timeout: gateway.health_timeout.duration(),
+            failures_max: gateway.health_failures,
+        },
+        cache_bytes: gateway.cache_bytes,
+        keys_kept: gateway.keys_kept.duration(),
+        ..Settings::default()
+    }
+}
