@@ -92,6 +92,14 @@ impl Accepted {
     }
 }
 
+/// What the version before says to this one.
+#[derive(Default)]
+struct Compared {
+    previous: Option<Version>,
+    verdict: Option<Verdict>,
+    changes: Vec<String>,
+}
+
 /// Every definition that may go onto the shelf, and every one that may not with the reason.
 pub(super) fn judge(shelf: &Shelf, incoming: Vec<Incoming>, changed: Changed) -> (Vec<Accepted>, Vec<(String, Error)>) {
     let mut order: Vec<usize> = (0..incoming.len()).collect();
@@ -166,7 +174,7 @@ impl Batch<'_> {
                 Changed::Refused | Changed::Taken => return Err(other),
             }
         }
-        let (previous, verdict, changes) = self.compared(one)?;
+        let Compared { previous, verdict, changes } = self.compared(one)?;
         let overridden = one.override_reason.as_ref().filter(|_| verdict == Some(Verdict::Unproven));
         let published = Published {
             definition: tool.clone(),
@@ -183,14 +191,14 @@ impl Batch<'_> {
     }
 
     /// What the version before it of the same line says; `Conflict` where callers would break.
-    fn compared(&self, one: &Incoming) -> Result<(Option<Version>, Option<Verdict>, Vec<String>), Error> {
+    fn compared(&self, one: &Incoming) -> Result<Compared, Error> {
         let tool = &one.definition;
-        let Some(before) = self.before(&tool.name, &tool.version) else { return Ok((None, None, Vec::new())) };
+        let Some(before) = self.before(&tool.name, &tool.version) else { return Ok(Compared::default()) };
         let report = compat::compare(&before.definition, tool);
         let changes: Vec<String> = report.changes.iter().map(ToString::to_string).collect();
         let previous = Some(before.definition.version.clone());
         if !same_line(&before.definition.version, &tool.version) {
-            return Ok((previous, Some(report.verdict), changes));
+            return Ok(Compared { previous, verdict: Some(report.verdict), changes });
         }
         let told = || format!("{} after {}:\n  {}", tool.version, before.definition.version, changes.join("\n  "));
         match report.verdict {
@@ -205,7 +213,7 @@ impl Batch<'_> {
                 return Err(Error::conflict(format!("{}\n{hint}", told())).at("version"));
             }
         }
-        Ok((previous, Some(report.verdict), changes))
+        Ok(Compared { previous, verdict: Some(report.verdict), changes })
     }
 
     fn owner(&self, name: &str) -> Option<&str> {
