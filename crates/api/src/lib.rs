@@ -13,6 +13,7 @@ pub mod page;
 pub mod probe;
 pub mod problem;
 pub mod request;
+pub mod tool_pages;
 
 pub use json::Malformed;
 pub use problem::Problem;
