@@ -7,7 +7,7 @@
 mod address;
 mod rules;
 
-use crate::transport::client::{self, LazyClient};
+use crate::transport::client::{self, LazyClient, Patient};
 use async_trait::async_trait;
 use maniple_core::Result;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
@@ -30,8 +30,8 @@ pub trait Lookup: Send + Sync {
 /// The rules of egress, and the clients that keep them.
 pub struct Egress {
     rules: Arc<Rules>,
-    checked: LazyClient,
-    listed: LazyClient,
+    checked: Patient,
+    listed: Patient,
 }
 
 /// Why a URL may not be reached.
@@ -51,13 +51,13 @@ impl Egress {
         let client = |rules: Option<Arc<Rules>>| {
             let resolver = Arc::new(Resolver { rules, lookup: lookup.clone() });
             // No pool: a connection serves the call it was checked for.
-            LazyClient::new(move || client::builder(CONNECT).dns_resolver(resolver.clone()).pool_max_idle_per_host(0))
+            Patient::new(move |connect| client::builder(connect).dns_resolver(resolver.clone()).pool_max_idle_per_host(0))
         };
         Ok(Self { checked: client(Some(rules.clone())), listed: client(None), rules })
     }
 
-    /// The client that may be used for this URL; its connections go to checked addresses only.
-    pub(crate) fn client(&self, url: &Url) -> Result<&LazyClient, Refused> {
+    /// The client that may be used for this URL by a call of so much time; its connections go to checked addresses only.
+    pub(crate) fn client(&self, url: &Url, timeout: Duration) -> Result<&LazyClient, Refused> {
         if !matches!(url.scheme(), "http" | "https") {
             return Err(Refused(format!("only http and https URLs may be fetched, not {}:", url.scheme())));
         }
@@ -65,7 +65,7 @@ impl Egress {
             return Err(Refused("a URL with credentials in it is not fetched".into()));
         }
         if self.rules.lists(url) {
-            return Ok(&self.listed);
+            return Ok(self.listed.for_timeout(timeout));
         }
         match url.host() {
             Some(Host::Ipv4(ip)) => self.rules.check(ip.into(), &ip.to_string())?,
@@ -73,12 +73,9 @@ impl Egress {
             Some(Host::Domain(name)) if !name.trim_end_matches('.').is_empty() => {}
             Some(Host::Domain(_)) | None => return Err(Refused("the URL has no host".into())),
         }
-        Ok(&self.checked)
+        Ok(self.checked.for_timeout(timeout))
     }
 }
-
-/// How long a connection may take, its look-up and TLS handshake included.
-const CONNECT: Duration = Duration::from_secs(5);
 
 /// Looks a name up for one connection; with rules, every address must pass them.
 struct Resolver {

@@ -4,12 +4,14 @@
 //! |---|---|
 //! | [`catalog`] | names, versions, instances; who is let in |
 //! | `gateway` | the way of a call: checks, rate, breaker, credential, send, record |
+//! | [`credentials`] | what proves to a tool who calls it |
 //! | `health` | who is well |
 //! | [`lock`] | `tools.lock`: what is used only as it was |
 //! | [`egress`] | where a URL that no operator wrote may lead |
 
 pub mod catalog;
 mod compat;
+pub mod credentials;
 pub mod egress;
 mod gateway;
 mod health;

@@ -67,7 +67,7 @@ impl Transports {
         let request = Request { method: Method::GET, url, headers, body: None, trusted, timeout };
         match tokio::time::timeout(timeout, self.client.exchange(request)).await {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(Lost::Refused(why) | Lost::NotSent(why) | Lost::Unknown(why))) => Err(why),
+            Ok(Err(Lost::Refused(why) | Lost::Astray(why) | Lost::NotSent(why) | Lost::Unknown(why))) => Err(why),
             Err(_) => Err(format!("no answer in {} ms", timeout.as_millis())),
         }
     }

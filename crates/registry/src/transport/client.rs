@@ -14,7 +14,10 @@
 //! Any other error is *unknown*.
 
 use super::answer::Answer;
-use crate::egress::{Egress, Refused};
+use crate::{
+    credentials::Authorization,
+    egress::{Egress, Refused},
+};
 use reqwest::{
     Method, StatusCode,
     header::{ACCEPT_ENCODING, HeaderMap, HeaderValue, LOCATION},
@@ -31,7 +34,7 @@ const CONNECT_CLASSES_MS: [u64; 4] = [5_000, 1_000, 200, 20];
 
 /// HTTP clients for URLs that an operator wrote, and the egress for all others.
 pub(crate) struct Client {
-    trusted: Vec<(Duration, LazyClient)>,
+    trusted: Patient,
     egress: Egress,
 }
 
@@ -45,10 +48,27 @@ impl LazyClient {
     pub(crate) fn new(builder: impl Fn() -> reqwest::ClientBuilder + Send + Sync + 'static) -> Self {
         Self { builder: Box::new(builder), made: OnceLock::new() }
     }
-    fn get(&self) -> Result<&reqwest::Client, Lost> {
+    pub(crate) fn get(&self) -> Result<&reqwest::Client, Lost> {
         let made =
             self.made.get_or_init(|| (self.builder)().build().map_err(|error| format!("cannot make an HTTP client: {}", told(error))));
         made.as_ref().map_err(|why| Lost::NotSent(why.clone()))
+    }
+}
+
+/// One client for each class of patience.
+pub(crate) struct Patient(Vec<(Duration, LazyClient)>);
+
+impl Patient {
+    pub(crate) fn new(builder: impl Fn(Duration) -> reqwest::ClientBuilder + Clone + Send + Sync + 'static) -> Self {
+        let client = |connect| {
+            let builder = builder.clone();
+            (connect, LazyClient::new(move || builder(connect)))
+        };
+        Self(CONNECT_CLASSES_MS.into_iter().map(Duration::from_millis).map(client).collect())
+    }
+    pub(crate) fn for_timeout(&self, timeout: Duration) -> &LazyClient {
+        let fitting = self.0.iter().find(|(connect, _)| *connect <= timeout / 2).or(self.0.last());
+        &fitting.expect("there are classes").1
     }
 }
 
@@ -66,8 +86,10 @@ pub(crate) struct Request {
 
 /// Why there is no answer.
 pub(crate) enum Lost {
-    /// The egress rules forbid it; trying again would not help.
+    /// The egress rules forbid it, and nothing was sent; trying again would not help.
     Refused(String),
+    /// It was answered with a redirect that may not be followed.
+    Astray(String),
     /// Not a byte was written.
     NotSent(String),
     /// Nobody knows.
@@ -92,45 +114,63 @@ pub(crate) fn builder(connect: Duration) -> reqwest::ClientBuilder {
 
 impl Client {
     pub(crate) fn new(egress: Egress) -> Self {
-        let classes = CONNECT_CLASSES_MS.into_iter().map(Duration::from_millis);
-        Self { trusted: classes.map(|connect| (connect, LazyClient::new(move || builder(connect)))).collect(), egress }
+        Self { trusted: Patient::new(builder), egress }
     }
 
     /// Sends once and reads the answer. Redirects of a GET or HEAD are followed, each its own check: back to
     /// the operator's origin freely, elsewhere by the egress rules, never from https to http.
-    pub(crate) async fn exchange(&self, mut request: Request) -> Result<Answer, Lost> {
-        for hop in 0..=REDIRECTS_MAX {
-            let answer = self.send(&request, hop).await?;
-            let follows = request.body.is_none() && matches!(request.method, Method::GET | Method::HEAD);
-            let Some(next) = redirect(&answer).filter(|_| follows) else { return read(answer).await };
-            request.url = next.map_err(Lost::Refused)?;
-        }
-        Err(Lost::Refused(format!("more than {REDIRECTS_MAX} redirects")))
+    pub(crate) async fn exchange(&self, request: Request) -> Result<Answer, Lost> {
+        self.exchange_as(request, &Authorization::default()).await
     }
 
-    async fn send(&self, request: &Request, hop: usize) -> Result<(reqwest::Response, Url), Lost> {
+    /// The same as somebody. The authorization stays at the origin of the request's URL: a redirect that leads elsewhere
+    /// goes without it, and so does one that leads back from there, which somebody else chose.
+    pub(crate) async fn exchange_as(&self, mut request: Request, who: &Authorization) -> Result<Answer, Lost> {
+        let home = request.url.origin();
+        let mut sent_as = Some(who);
+        for hop in 0..=REDIRECTS_MAX {
+            let mut answer = self.send(&request, sent_as, hop).await?;
+            let follows = request.body.is_none() && matches!(request.method, Method::GET | Method::HEAD);
+            let Some(next) = redirect(&answer).filter(|_| follows) else {
+                if answer.0.headers().get(LOCATION).is_some_and(|location| who.is_in(location.as_bytes())) {
+                    answer.0.headers_mut().remove(LOCATION); // it would be told to the model
+                }
+                return read(answer).await;
+            };
+            request.url = who.stripped(&next.map_err(Lost::Astray)?);
+            sent_as = sent_as.filter(|_| request.url.origin() == home);
+        }
+        Err(Lost::Astray(format!("more than {REDIRECTS_MAX} redirects")))
+    }
+
+    async fn send(&self, request: &Request, who: Option<&Authorization>, hop: usize) -> Result<(reqwest::Response, Url), Lost> {
+        let refused_at = |why| if hop == 0 { Lost::Refused(why) } else { Lost::Astray(why) };
         let client = match &request.trusted {
-            Some(origin) if *origin == request.url.origin() => self.for_timeout(request.timeout),
-            _ => self.egress.client(&request.url).map_err(|refused| Lost::Refused(refused.to_string()))?,
+            Some(origin) if *origin == request.url.origin() => self.trusted.for_timeout(request.timeout),
+            _ => self.egress.client(&request.url, request.timeout).map_err(|refused| refused_at(refused.to_string()))?,
         };
-        let mut building = client.get()?.request(request.method.clone(), request.url.clone()).headers(request.headers.clone());
+        let (mut url, mut headers) = (request.url.clone(), request.headers.clone());
+        if let Some(who) = who {
+            url = who.signed(&url);
+            who.sign(&mut headers);
+        }
         // Nothing is decompressed here, so there is no bomb to bound; an answer that is coded all the same says so.
-        building = building.header(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        let mut building = client.get()?.request(request.method.clone(), url).headers(headers);
         if let Some(body) = &request.body {
             building = building.body(body.clone());
         }
         match building.send().await {
+            // As it was before it was signed: an answer tells where it came from.
             Ok(response) => Ok((response, request.url.clone())),
-            // An earlier hop was answered: the call did reach somebody.
-            Err(error) if hop > 0 => Err(refused(&error).unwrap_or_else(|| Lost::Unknown(told(error)))),
-            Err(error) if error.is_connect() || error.is_builder() => Err(refused(&error).unwrap_or_else(|| Lost::NotSent(told(error)))),
-            Err(error) => Err(Lost::Unknown(told(error))),
+            Err(error) => Err(match refused(&error) {
+                Some(why) => refused_at(why),
+                // An earlier hop was answered: the call did reach somebody.
+                None if hop > 0 => Lost::Unknown(told(error)),
+                None if error.is_connect() || error.is_builder() => Lost::NotSent(told(error)),
+                None => Lost::Unknown(told(error)),
+            }),
         }
-    }
-
-    fn for_timeout(&self, timeout: Duration) -> &LazyClient {
-        let fitting = self.trusted.iter().find(|(connect, _)| *connect <= timeout / 2).or(self.trusted.last());
-        &fitting.expect("there are classes").1
     }
 }
 
@@ -160,11 +200,11 @@ fn redirect((response, from): &(reqwest::Response, Url)) -> Option<Result<Url, S
     Some(Ok(to))
 }
 
-fn refused(error: &reqwest::Error) -> Option<Lost> {
+fn refused(error: &reqwest::Error) -> Option<String> {
     let mut source = error.source();
     while let Some(cause) = source {
         if let Some(refused) = cause.downcast_ref::<Refused>() {
-            return Some(Lost::Refused(refused.to_string()));
+            return Some(refused.to_string());
         }
         source = cause.source();
     }
@@ -172,7 +212,7 @@ fn refused(error: &reqwest::Error) -> Option<Lost> {
 }
 
 /// The causes of an error in a line, without its URL: arguments may be in it.
-fn told(error: reqwest::Error) -> String {
+pub(crate) fn told(error: reqwest::Error) -> String {
     let error = error.without_url();
     let mut text = error.to_string();
     let mut source = error.source();

@@ -6,9 +6,10 @@ use super::{
     answer::Answer,
     client::{Client, Lost, Request},
 };
+use crate::credentials::Authorization;
 use maniple_core::{
     Error, Result,
-    ports::{Invocation, Invoked},
+    ports::{Invocation, Invoked, Refusal, RefusalKind},
     schema::Validator,
     tool::ToolDefinition,
 };
@@ -32,6 +33,11 @@ impl Transport {
     /// One attempt. A complete answer, whatever its status, is an outcome; arguments that cannot be sent are a
     /// failure the model can repair.
     pub(crate) async fn call(&self, call: &Invocation) -> Invoked {
+        self.call_as(call, &Authorization::default()).await
+    }
+
+    /// The same as somebody.
+    pub(crate) async fn call_as(&self, call: &Invocation, who: &Authorization) -> Invoked {
         let request::Prepared { url, body, headers: placed } = match request::prepare(&call.tool, &call.arguments) {
             Ok(prepared) => prepared,
             Err(why) => return Invoked::Failed(json!({ "error": why })),
@@ -43,12 +49,15 @@ impl Transport {
             }
             Err(why) => return Invoked::NotSent(why),
         };
-        let trusted = Some(url.origin());
+        let trusted = call.trusted.then(|| url.origin());
         let method = request::method(call.tool.method);
         let request = Request { method, url, headers, body, trusted, timeout: call.timeout };
-        match tokio::time::timeout(call.timeout, self.0.exchange(request)).await {
+        match tokio::time::timeout(call.timeout, self.0.exchange_as(request, who)).await {
             Ok(Ok(answer)) => invoked(&call.tool, &answer),
-            Ok(Err(Lost::Refused(why))) => Invoked::Failed(json!({ "error": why })),
+            Ok(Err(Lost::Refused(why))) => {
+                Invoked::Refused(Refusal { kind: RefusalKind::Forbidden, message: format!("tool `{}`: {why}", call.tool.name) })
+            }
+            Ok(Err(Lost::Astray(why))) => Invoked::Failed(json!({ "error": why })),
             Ok(Err(Lost::NotSent(why))) => Invoked::NotSent(format!("tool `{}`: {why}", call.tool.name)),
             Ok(Err(Lost::Unknown(why))) => Invoked::Unknown(format!("tool `{}`: {why}", call.tool.name)),
             Err(_) => Invoked::Unknown(format!("tool `{}` gave no complete answer within {} ms", call.tool.name, call.timeout.as_millis())),

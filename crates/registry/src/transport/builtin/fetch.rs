@@ -37,7 +37,7 @@ pub(super) async fn call(client: &Client, call: &Invocation) -> Invoked {
     match tokio::time::timeout(call.timeout, client.exchange(request)).await {
         Ok(Ok(answer)) if answer.is_success() => Invoked::Ok(page(&answer)),
         Ok(Ok(answer)) => Invoked::Failed(answer.failure()),
-        Ok(Err(Lost::Refused(why))) => Invoked::Failed(json!({ "error": why })),
+        Ok(Err(Lost::Refused(why) | Lost::Astray(why))) => Invoked::Failed(json!({ "error": why })),
         Ok(Err(Lost::NotSent(why))) => Invoked::NotSent(why),
         Ok(Err(Lost::Unknown(why))) => Invoked::Unknown(why),
         Err(_) => Invoked::Unknown(format!("no complete answer within {} ms", call.timeout.as_millis())),
