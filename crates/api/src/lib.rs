@@ -14,6 +14,7 @@ pub mod probe;
 pub mod problem;
 pub mod request;
 pub mod tool_pages;
+pub mod tools;
 
 pub use json::Malformed;
 pub use problem::Problem;

@@ -37,7 +37,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    fn new(name: &str, title: &str, status: u16, detail: impl Into<String>) -> Self {
+    pub(crate) fn new(name: &str, title: &str, status: u16, detail: impl Into<String>) -> Self {
         let kind = format!("urn:maniple:problem:{name}");
         Self { kind, title: title.into(), status, detail: detail.into(), field: None, retry_after: None, more: Map::new() }
     }
@@ -57,6 +57,11 @@ impl Problem {
     /// 408: the body came too slowly.
     pub fn too_slow(detail: impl Into<String>) -> Self {
         Self::new("too-slow", "The request came too slowly", 408, detail)
+    }
+    /// 412: the question is meant for a process that this one is not.
+    pub fn other_process() -> Self {
+        let detail = "this is another process than the one the question is meant for: it does not know what that one did";
+        Self::new("other-process", "Another process is meant", 412, detail)
     }
     /// 413.
     pub fn too_large(max_bytes: usize) -> Self {

@@ -11,16 +11,19 @@ pub use known::{Instance, Offer, Published, Registered, Source, ToolState, ToolV
 
 /// A tool as its file or its registration defines it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ToolDefinition {
     /// `[a-zA-Z0-9_-]{1,64}`
     pub name: String,
     /// SemVer.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub version: Version,
     /// What a model reads to know when to call it.
     pub description: String,
     /// JSON Schema (2020-12; draft-07 is read) of the arguments.
     #[serde(default = "no_parameters")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     pub parameters: Value,
     /// Where calls go: `http(s)://…`, possibly with `{argument}` in its path, or `builtin:NAME`.
     pub endpoint: String,
@@ -51,6 +54,7 @@ pub struct ToolDefinition {
     pub places: BTreeMap<String, Place>,
     /// JSON Schema of the result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
     pub returns: Option<Value>,
     /// What may be done when nobody knows how a call went. Unsaid: pure for GET and HEAD, else `at_most_once`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -87,6 +91,7 @@ fn ten_seconds() -> u64 {
 
 /// How calls are authorised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum AuthType {
     /// A header with a key.
@@ -124,6 +129,7 @@ pub enum Carrier {
 
 /// The HTTP method of a tool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "UPPERCASE")]
 #[allow(missing_docs)]
 pub enum Method {
@@ -145,6 +151,7 @@ impl Method {
 
 /// What may be done with a call when nobody knows how it went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Effect {
     /// It changes nothing: it may run again.
@@ -167,6 +174,7 @@ impl fmt::Display for Effect {
 
 /// What a run does with a call in doubt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum OnInDoubt {
     /// The model is told, and the run goes on.

@@ -24,7 +24,7 @@ const MAX_ANSWER_BYTES: usize = 256 << 20;
 #[derive(Debug, Clone)]
 pub struct Client {
     http: reqwest::Client,
-    base: String,
+    pub(crate) base: String,
     token: Option<String>,
 }
 
@@ -68,9 +68,13 @@ impl TaskQuery {
 impl Client {
     /// A client of the node at `base`, such as `http://127.0.0.1:8080`.
     pub fn new(base: &str, token: Option<String>) -> Result<Self> {
+        Self::connecting_within(Duration::from_secs(5), base, token)
+    }
+
+    pub(crate) fn connecting_within(connect_max: Duration, base: &str, token: Option<String>) -> Result<Self> {
         let base = base.trim_end_matches('/').to_owned();
         let http = reqwest::Client::builder()
-            .connect_timeout(Duration::from_secs(5))
+            .connect_timeout(connect_max)
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|e| Error::internal("the HTTP client cannot be made").because(e))?;
@@ -146,7 +150,7 @@ impl Client {
     }
 
     /// Each part becomes one segment, whatever it holds.
-    fn to(&self, method: Method, parts: &[&str]) -> RequestBuilder {
+    pub(crate) fn to(&self, method: Method, parts: &[&str]) -> RequestBuilder {
         let mut url = self.base.clone();
         for part in parts {
             url.push('/');
@@ -168,13 +172,13 @@ impl Client {
         Ok(Submitted { result: read(response).await?, replayed })
     }
 
-    async fn answer<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T> {
+    pub(crate) async fn answer<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T> {
         read(self.sent(request).await?).await
     }
 
     /// The response, if it is not a refusal.
-    async fn sent(&self, request: RequestBuilder) -> Result<Response> {
-        let response = request.send().await.map_err(|e| self.unreachable(e))?;
+    pub(crate) async fn sent(&self, request: RequestBuilder) -> Result<Response> {
+        let response = self.asked(request).await?;
         if response.status().is_success() {
             return Ok(response);
         }
@@ -186,6 +190,11 @@ impl Client {
         Err(problem.into())
     }
 
+    /// The response, whatever it says.
+    pub(crate) async fn asked(&self, request: RequestBuilder) -> Result<Response> {
+        request.send().await.map_err(|e| self.unreachable(e))
+    }
+
     fn unreachable(&self, error: reqwest::Error) -> Error {
         let mut cause: &dyn std::error::Error = &error;
         while let Some(below) = cause.source() {
@@ -195,7 +204,7 @@ impl Client {
     }
 }
 
-fn keyed(request: RequestBuilder, key: Option<&str>) -> RequestBuilder {
+pub(crate) fn keyed(request: RequestBuilder, key: Option<&str>) -> RequestBuilder {
     match key {
         Some(key) => request.header("Idempotency-Key", key),
         None => request,
@@ -206,7 +215,7 @@ fn not_ours(base: &str, status: StatusCode) -> Error {
     Error::unavailable(format!("{base} answered {status} without saying why: is it a Maniple node?"))
 }
 
-async fn read<T: DeserializeOwned>(response: Response) -> Result<T> {
+pub(crate) async fn read<T: DeserializeOwned>(response: Response) -> Result<T> {
     let broken = |e: reqwest::Error| Error::unavailable("the answer broke off: ask again").because(e);
     let mut bytes = Vec::new();
     let mut body = response.bytes_stream();

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// A tool as an agent may use it now.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Offer {
     /// The definition, of one of its instances.
     pub definition: ToolDefinition,
@@ -16,6 +17,7 @@ pub struct Offer {
 
 /// Where a definition came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Source {
     /// Part of the program.
@@ -55,6 +57,7 @@ impl Source {
 
 /// How a version, or one instance of it, is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ToolState {
     /// It may be called.
@@ -81,6 +84,7 @@ impl ToolState {
 
 /// One version of a tool with all that is known of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ToolVersion {
     /// The definition; endpoint, limits and tags are those of its first instance.
     pub definition: ToolDefinition,
@@ -101,9 +105,11 @@ pub struct ToolVersion {
     pub instances: Vec<Instance>,
     /// When it was first published.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
     pub published_at: Option<Time>,
     /// The version before, that it was compared with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub previous: Option<Version>,
     /// What the comparison came to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -124,6 +130,7 @@ pub struct ToolVersion {
 
 /// One that serves a version.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Instance {
     /// Its name in the registry: made of the version and the endpoint.
     pub id: String,
@@ -143,6 +150,7 @@ pub struct Instance {
 
 /// What a comparison of two versions came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// Proven: what the old one accepted, the new one accepts.
@@ -155,6 +163,7 @@ pub enum Verdict {
 
 /// The answer to a registration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Registered {
     /// The definition as it was taken in.
     pub definition: ToolDefinition,
@@ -169,6 +178,7 @@ pub struct Registered {
     pub new_version: bool,
     /// The version before, that it was compared with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub previous: Option<Version>,
     /// What the comparison came to.
     #[serde(default, skip_serializing_if = "Option::is_none")]

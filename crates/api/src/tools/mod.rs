@@ -1,0 +1,27 @@
+//! Tools on the wire: the catalogue, a call, how a call that came to nothing is told, and the registry behind HTTP.
+//!
+//! | module | thought |
+//! |---|---|
+//! | [`wire`] | what is sent and answered |
+//! | [`outcome`] | every outcome of a call as an HTTP answer, and the way back |
+//! | [`client`] | the calls, for people and their scripts |
+//! | [`remote`] | the same registry as the one in process, for a runtime |
+
+pub mod client;
+pub mod outcome;
+pub mod remote;
+pub mod wire;
+
+pub use outcome::CallOutcome;
+pub use remote::RemoteTools;
+pub use wire::{
+    AdmitAnswer, CallAnswer, CallRequest, GrantedPage, GrantedTool, ProbeAnswer, Removed, ResolveAnswer, ResolveRequest, ToolPage,
+    VersionPage,
+};
+
+/// Names the process that answers. Sent with a call that is asked again, it keeps another process, which does not know of the
+/// first time, from taking it for a new one: that one answers 412.
+pub const REGISTRY_HEADER: &str = "maniple-registry";
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,269 @@
+//! What is sent and answered at `/tools`. Bodies are read strictly: an unknown field is refused and named.
+
+use crate::json::excerpt;
+use maniple_core::{
+    Error, Result,
+    ports::{Admission, Probed},
+    tool::{Offer, ToolVersion},
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::{Map, Value};
+use std::time::Duration;
+use utoipa::ToSchema;
+
+/// The longest time-out that a call may ask for, in ms.
+pub const TIMEOUT_MS_MAX: u64 = 600_000;
+
+/// A page of the catalogue: by name, the versions of each highest first. `limit` counts names.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ToolPage {
+    /// The versions.
+    pub tools: Vec<ToolVersion>,
+    /// Where the next page begins; null after the last.
+    pub next_cursor: Option<String>,
+}
+
+/// A page of one tool's versions, highest first.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct VersionPage {
+    /// The versions.
+    pub versions: Vec<ToolVersion>,
+    /// Where the next page begins; null after the last.
+    pub next_cursor: Option<String>,
+}
+
+/// A tool as the model of an agent is shown it, with its version.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct GrantedTool {
+    /// Its name.
+    pub name: String,
+    /// The version that a call gets now.
+    pub version: String,
+    /// What the model reads to know when to call it.
+    pub description: String,
+    /// JSON Schema of the arguments.
+    #[schema(value_type = Object)]
+    pub parameters: Value,
+}
+
+impl From<&Offer> for GrantedTool {
+    fn from(offer: &Offer) -> Self {
+        let spec = offer.definition.spec();
+        Self { name: spec.name, version: offer.definition.version.to_string(), description: spec.description, parameters: spec.parameters }
+    }
+}
+
+/// Everything that an agent may use now.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct GrantedPage {
+    /// The tools, in the order of the agent's file.
+    pub tools: Vec<GrantedTool>,
+    /// Always null: an agent's tools fit one page.
+    pub next_cursor: Option<String>,
+}
+
+/// What a removal did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Removed {
+    /// The tool.
+    pub name: String,
+    /// How many of its versions are forgotten.
+    pub versions: u64,
+}
+
+/// A call of a tool, or what names one. Leave a field out for its default.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CallRequest {
+    /// The agent on whose grant it is called.
+    pub agent: String,
+    /// The arguments; none where the tool takes none.
+    #[schema(value_type = Object)]
+    pub arguments: Map<String, Value>,
+    /// A range, such as `^1.2`; the highest version in it that can be called. Default: any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub version: Option<String>,
+    /// For runtimes: the hash of the very contract that is meant. No other is called.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub contract: Option<String>,
+    /// On whose behalf, if not the token's tenant. Needs `admin`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub tenant: Option<String>,
+    /// For `admit` and `probe`: the key of the call that is meant. `invoke` takes it as the header Idempotency-Key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, min_length = 1, max_length = 255)]
+    pub key: Option<String>,
+    /// For runtimes: names this very send, so that it is counted once. A new name is made otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, min_length = 1, max_length = 255)]
+    pub send: Option<String>,
+    /// How long the call may take; never longer than the tool's own `timeout_ms`, which is the default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, minimum = 1, maximum = 600_000)]
+    pub timeout_ms: Option<u64>,
+    /// For runtimes: a person has agreed, and the run's journal holds the call, so no record is made here. Needs `admin`.
+    #[serde(skip_serializing_if = "is_false")]
+    pub approved: bool,
+}
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+impl CallRequest {
+    const FIELDS: [&str; 9] = ["agent", "arguments", "version", "contract", "tenant", "key", "send", "timeout_ms", "approved"];
+
+    /// Reads the types and the bounds; names the field at fault.
+    pub fn read(body: &Value) -> Result<Self> {
+        let request: Self = strictly(body, &Self::FIELDS)?;
+        if request.agent.is_empty() {
+            return Err(Error::invalid("agent is missing: name the agent on whose grant the tool is called").at("agent"));
+        }
+        for (field, text) in [("key", &request.key), ("send", &request.send)] {
+            let legal = |text: &String| (1..=255).contains(&text.len()) && text.bytes().all(|b| (b' '..=b'~').contains(&b));
+            if text.as_ref().is_some_and(|text| !legal(text)) {
+                return Err(Error::invalid(format!("{field} must be 1 to 255 printable characters of ASCII")).at(field));
+            }
+        }
+        if request.timeout_ms.is_some_and(|ms| !(1..=TIMEOUT_MS_MAX).contains(&ms)) {
+            return Err(Error::invalid(format!("timeout_ms must be 1 to {TIMEOUT_MS_MAX}")).at("timeout_ms"));
+        }
+        Ok(request)
+    }
+}
+
+/// The result of a call.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct CallAnswer {
+    /// What the tool answered, at most 1 MiB of it.
+    pub result: Value,
+    /// The tool that was called.
+    pub tool: String,
+    /// Its version.
+    pub version: String,
+}
+
+/// Whether a call may go now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AdmitAnswer {
+    /// It may: one of the calls that the tool's `rate_limit` allows the agent in 60 s is this one.
+    pub admitted: bool,
+    /// Otherwise not before this has passed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub wait_ms: Option<u64>,
+}
+
+impl From<Admission> for AdmitAnswer {
+    fn from(admission: Admission) -> Self {
+        match admission {
+            Admission::Now => Self { admitted: true, wait_ms: None },
+            Admission::After(wait) => Self { admitted: false, wait_ms: Some(in_ms(wait)) },
+        }
+    }
+}
+impl From<AdmitAnswer> for Admission {
+    fn from(answer: AdmitAnswer) -> Self {
+        match answer.admitted {
+            true => Self::Now,
+            false => Self::After(Duration::from_millis(answer.wait_ms.unwrap_or(1_000))),
+        }
+    }
+}
+
+/// Whether a call in doubt happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "probed", rename_all = "snake_case")]
+pub enum ProbeAnswer {
+    /// It did.
+    Happened {
+        /// What it answered.
+        result: Value,
+    },
+    /// It did not, and never will.
+    DidNot,
+    /// Nobody knows.
+    Unknown,
+}
+
+impl From<Probed> for ProbeAnswer {
+    fn from(probed: Probed) -> Self {
+        match probed {
+            Probed::Happened(result) => Self::Happened { result },
+            Probed::DidNot => Self::DidNot,
+            Probed::Unknown => Self::Unknown,
+        }
+    }
+}
+impl From<ProbeAnswer> for Probed {
+    fn from(answer: ProbeAnswer) -> Self {
+        match answer {
+            ProbeAnswer::Happened { result } => Self::Happened(result),
+            ProbeAnswer::DidNot => Self::DidNot,
+            ProbeAnswer::Unknown => Self::Unknown,
+        }
+    }
+}
+
+/// What an agent of a runtime asks of a registry elsewhere: some tools, one to call, or without either all that it was granted.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ResolveRequest {
+    /// The agent.
+    pub agent: String,
+    /// `NAME` or `NAME@RANGE`: the highest version of each that can be called.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub tools: Option<Vec<String>>,
+    /// `NAME` or `NAME@RANGE`: the one that a call would get, if the agent was granted it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub pick: Option<String>,
+}
+
+impl ResolveRequest {
+    /// Reads the types; names the field at fault.
+    pub fn read(body: &Value) -> Result<Self> {
+        let request: Self = strictly(body, &["agent", "tools", "pick"])?;
+        match (&request.tools, &request.pick) {
+            (Some(_), Some(_)) => Err(Error::invalid("pick and tools are two questions: send one of them").at("pick")),
+            _ => Ok(request),
+        }
+    }
+}
+
+/// Tools as an agent may use them now, in the order in which they were asked for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ResolveAnswer {
+    /// The tools. One that nobody serves well now is left out.
+    pub offers: Vec<Offer>,
+}
+
+/// A wait on the wire: a part of a millisecond is rounded up, since coming back early helps nobody.
+pub(super) fn in_ms(wait: Duration) -> u64 {
+    u64::try_from(wait.as_micros().div_ceil(1_000)).unwrap_or(u64::MAX)
+}
+
+fn strictly<T: DeserializeOwned>(body: &Value, fields: &[&str]) -> Result<T> {
+    let Value::Object(members) = body else {
+        return Err(Error::invalid(format!("the body must be a JSON object of {}", fields.join(", "))));
+    };
+    if let Some(name) = members.keys().find(|name| !fields.contains(&name.as_str())) {
+        let shown = excerpt(name);
+        let nearest = fields.iter().map(|field| (strsim::damerau_levenshtein(field, &shown), field)).min();
+        let message = match nearest {
+            Some((distance, field)) if distance <= 3 => format!("there is no field `{shown}`: did you mean `{field}`?"),
+            _ => format!("there is no field `{shown}`: there are {}", fields.join(", ")),
+        };
+        return Err(Error::invalid(message).at(shown));
+    }
+    if let Some((name, _)) = members.iter().find(|(_, value)| value.is_null()) {
+        return Err(Error::invalid(format!("{name}: null is no value: leave it out")).at(name.clone()));
+    }
+    serde_path_to_error::deserialize(body).map_err(|e| {
+        let path = e.path().to_string();
+        Error::invalid(format!("{path}: {}", e.into_inner())).at(path)
+    })
+}
