@@ -110,7 +110,10 @@ impl Node {
             working.push(tokio::spawn(project.watch(known, agents.clone(), tools.clone(), stop_work.clone())));
         }
         let drain = config.worker.drain.duration();
-        let door = http::Door { leaving: stop_work.clone(), ..http::Door::new(&config, &parts, limits, telemetry.metrics.clone())? };
+        let door = http::Door {
+            leaving: stop_work.clone(),
+            ..http::Door::new(&config, &parts, tools.registry.clone(), limits, telemetry.metrics.clone())?
+        };
         let door = tokio::spawn(http::serve(listener, door, stop_door.clone()));
         if config.insecure && config.auth.is_none() && !listen.ip().is_loopback() {
             tracing::warn!(%address, "--insecure: everyone who reaches this address may do everything");

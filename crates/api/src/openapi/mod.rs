@@ -7,8 +7,8 @@ mod table;
 
 pub use table::{Operation, TABLE};
 
-use crate::{event::TaskEvent, page, probe, problem, request::TaskRequest};
-use maniple_core::task::AgentResult;
+use crate::{event::TaskEvent, page, probe, problem, request::TaskRequest, tools};
+use maniple_core::{task::AgentResult, tool::Registered};
 use serde_json::{Map, Value, json};
 use table::{Answer, Param, Parameter};
 use utoipa::ToSchema;
@@ -42,6 +42,7 @@ fn tags() -> Value {
         { "name": "tasks", "description": "What was asked, and what came of it." },
         { "name": "dead letters", "description": "Tasks that kept killing their worker." },
         { "name": "sessions", "description": "Conversations: their messages and their erasure." },
+        { "name": "tools", "description": "The registry: what agents may call, who serves it, and the call itself." },
         { "name": "node", "description": "The node itself." },
     ])
 }
@@ -140,6 +141,7 @@ impl Answer {
 fn reference(schema: &str) -> Value {
     match schema {
         "object" => json!({ "type": "object" }),
+        several if several.contains(" | ") => json!({ "oneOf": several.split(" | ").map(reference).collect::<Vec<_>>() }),
         name => json!({ "$ref": format!("#/components/schemas/{name}") }),
     }
 }
@@ -157,6 +159,17 @@ fn schemas() -> Value {
     add::<page::AgentPage>(&mut found);
     add::<page::MessagePage>(&mut found);
     add::<page::Erased>(&mut found);
+    add::<tools::ToolPage>(&mut found);
+    add::<tools::VersionPage>(&mut found);
+    add::<tools::GrantedPage>(&mut found);
+    add::<tools::Removed>(&mut found);
+    add::<tools::CallRequest>(&mut found);
+    add::<tools::CallAnswer>(&mut found);
+    add::<tools::AdmitAnswer>(&mut found);
+    add::<tools::ProbeAnswer>(&mut found);
+    add::<tools::ResolveRequest>(&mut found);
+    add::<tools::ResolveAnswer>(&mut found);
+    add::<Registered>(&mut found);
     add::<problem::Problem>(&mut found);
     add::<probe::Health>(&mut found);
     add::<probe::Readiness>(&mut found);

@@ -90,12 +90,15 @@ pub(super) fn reason(status: u16) -> &'static str {
         404 => "There is nothing of that name, or not for this tenant.",
         405 => "This method is not offered here.",
         408 => "The body came too slowly.",
-        409 => "Something else holds that id or state.",
+        409 => "Something else holds that id, version or state.",
+        412 => "The question is meant for another process of the registry.",
         413 => "The body is over 1 MiB.",
         415 => "The body is not JSON.",
         422 => "A field or the Idempotency-Key is wrong; it is named.",
         429 => "A limit of the tenant or the session is used up.",
-        503 => "The node is at its capacity, or its store is away.",
+        502 => "The tool answered with a failure; it is in `outcome`.",
+        503 => "The node is at its capacity, or its store is away, or a tool was not called.",
+        504 => "No outcome of the call is known: it may have happened.",
         _ => "A fault of ours.",
     }
 }
@@ -115,6 +118,17 @@ const ID: Parameter = path("id", "The task.");
 const SESSION: Parameter = path("id", "The conversation.");
 const KEY: Parameter = header("Idempotency-Key", "1 to 255 characters. The same key and body is the same task, for 24 h.");
 const TRACE: Parameter = header("traceparent", "W3C trace context; the task's spans join it.");
+const TOOL: Parameter = path("name", "The tool's name.");
+const TOOL_VERSION: Parameter = query("version", "SemVer, such as `1.2.0`.", "string");
+const CALL_KEY: Parameter = header(
+    "Idempotency-Key",
+    "1 to 255 characters. The same key and arguments is the same call of the tool, answered from its record for 24 h. One is made otherwise.",
+);
+const KNOWN_KEY: Parameter = header("Idempotency-Key", "1 to 255 characters. The same key with another body is refused.");
+const PROCESS: Parameter = header(
+    "Maniple-Registry",
+    "The process that is meant, as it named itself in this header of an earlier answer; any other one answers 412.",
+);
 const LIMIT: Parameter = query("limit", "How many at most.", "integer");
 const CURSOR: Parameter = query("cursor", "`next_cursor` of the page before.", "string");
 const OF_AGENT: Parameter = query("agent", "Of this agent; needed where the node serves several.", "string");
@@ -180,6 +194,44 @@ pub const TABLE: &[Operation] = &[
     Operation { method: "delete", path: "/sessions/{id}", name: "erase", tag: "sessions", under_agent: true, scope: Some("admin"),
         summary: "Erase a conversation", description: "Its finished tasks and their records go; their ids stay taken.",
         parameters: &[SESSION, OF_AGENT], body: None, answers: &[answer(200, "It is gone.", &[(JSON, "Erased")])], refusals: &[404, 409, 422] },
+    Operation { method: "get", path: "/tools", name: "tools", tag: "tools", under_agent: false, scope: Some("read"),
+        summary: "List tools", description: "By name, the versions of each highest first, with owner, state and instances; `limit` counts names. With `agent`: exactly what that agent may use now, in the shape its model is shown. The scope `tools` will do too.",
+        parameters: &[query("agent", "What this agent may use.", "string"), LIMIT, CURSOR], body: None,
+        answers: &[answer(200, "A page.", &[(JSON, "ToolPage | GrantedPage")])], refusals: &[400, 404, 422] },
+    Operation { method: "post", path: "/tools", name: "register_tool", tag: "tools", under_agent: false, scope: Some("tools"),
+        summary: "Register a tool, or renew it", description: "Send the same again within `lease_ms` to stay. What can be mended without changing its meaning is mended and said in `notes`. The same version with another contract is 409, and so is a minor or patch version that breaks callers; the list of breaks is in the detail.",
+        parameters: &[query("source", "`registered` (default): it leaves when it is silent. `added`: it stays until it is removed.", "string"), query("override", "Why a version is taken in although its compatibility is not proven; recorded. Needs `admin`.", "string"), KNOWN_KEY],
+        body: Some("object"), answers: &[answer(200, "It is known, and renewed.", &[(JSON, "Registered")]), answer(201, "A new version.", &[(JSON, "Registered")])], refusals: &[409] },
+    Operation { method: "post", path: "/tools/resolve", name: "resolve_tools", tag: "tools", under_agent: false, scope: Some("tools"),
+        summary: "For runtimes: the definitions that an agent gets", description: "`tools`: the highest version of each wish that can be called. `pick`: the one that a call by name would get. Neither: all that the agent was granted.",
+        parameters: &[KNOWN_KEY, PROCESS], body: Some("ResolveRequest"), answers: &[answer(200, "The definitions.", &[(JSON, "ResolveAnswer")])], refusals: &[404, 409, 412] },
+    Operation { method: "get", path: "/tools/resolve", name: "tool_named_resolve", tag: "tools", under_agent: false, scope: Some("read"),
+        summary: "The tool of that name", description: "As GET /tools/{name}.",
+        parameters: &[TOOL_VERSION], body: None, answers: &[answer(200, "The version.", &[(JSON, "ToolVersion")])], refusals: &[404, 422] },
+    Operation { method: "delete", path: "/tools/resolve", name: "remove_tool_named_resolve", tag: "tools", under_agent: false, scope: Some("tools"),
+        summary: "Forget the tool of that name", description: "As DELETE /tools/{name}.",
+        parameters: &[TOOL_VERSION], body: None, answers: &[answer(200, "How many versions are forgotten.", &[(JSON, "Removed")])], refusals: &[404, 409, 422] },
+    Operation { method: "get", path: "/tools/{name}", name: "tool", tag: "tools", under_agent: false, scope: Some("read"),
+        summary: "A version of a tool", description: "The one of `version`, else the highest that can be called, else the highest.",
+        parameters: &[TOOL, TOOL_VERSION], body: None, answers: &[answer(200, "The version.", &[(JSON, "ToolVersion")])], refusals: &[404, 422] },
+    Operation { method: "delete", path: "/tools/{name}", name: "remove_tool", tag: "tools", under_agent: false, scope: Some("tools"),
+        summary: "Forget versions of a tool", description: "The one of `version`, else all; only what registered itself or was added, and of one's own unless `admin`.",
+        parameters: &[TOOL, TOOL_VERSION], body: None, answers: &[answer(200, "How many versions are forgotten.", &[(JSON, "Removed")])], refusals: &[404, 409, 422] },
+    Operation { method: "get", path: "/tools/{name}/versions", name: "tool_versions", tag: "tools", under_agent: false, scope: Some("read"),
+        summary: "The versions of a tool", description: "Highest first, with what changed and the verdict.",
+        parameters: &[TOOL, LIMIT, CURSOR], body: None, answers: &[answer(200, "A page.", &[(JSON, "VersionPage")])], refusals: &[400, 404, 422] },
+    Operation { method: "delete", path: "/tools/{name}/instances/{instance}", name: "withdraw_tool", tag: "tools", under_agent: false, scope: Some("tools"),
+        summary: "Take an instance out", description: "What a tool does when it stops. Its version stays known.",
+        parameters: &[TOOL, path("instance", "As its registration named it.")], body: None, answers: &[answer(204, "It is out.", &[])], refusals: &[404] },
+    Operation { method: "post", path: "/tools/{name}/invoke", name: "invoke_tool", tag: "tools", under_agent: false, scope: Some("tools"),
+        summary: "Call a tool on an agent's grant", description: "Arguments are validated before anything is sent; the call is recorded under its key before it is sent, and goes on although the caller leaves. Every refusal of the call has a member `outcome`: `{status: failed | not_sent | wait | refused | unknown, …}`.",
+        parameters: &[TOOL, CALL_KEY, TRACE, PROCESS], body: Some("CallRequest"), answers: &[answer(200, "The result.", &[(JSON, "CallAnswer")])], refusals: &[404, 409, 412, 502, 504] },
+    Operation { method: "post", path: "/tools/{name}/admit", name: "admit_call", tag: "tools", under_agent: false, scope: Some("tools"),
+        summary: "For runtimes: whether a call may go now", description: "Takes one of the calls that the tool's `rate_limit` allows the agent in any 60 s, under the name `send`: twice under one name is once.",
+        parameters: &[TOOL, KNOWN_KEY, PROCESS], body: Some("CallRequest"), answers: &[answer(200, "It may, or how long to wait.", &[(JSON, "AdmitAnswer")])], refusals: &[404, 409, 412] },
+    Operation { method: "post", path: "/tools/{name}/probe", name: "probe_call", tag: "tools", under_agent: false, scope: Some("tools"),
+        summary: "For runtimes: whether a call in doubt happened", description: "Asks the tool's `probe_url` about the call of `key`.",
+        parameters: &[TOOL, KNOWN_KEY, PROCESS], body: Some("CallRequest"), answers: &[answer(200, "What the tool says.", &[(JSON, "ProbeAnswer")])], refusals: &[404, 409, 412] },
     Operation { method: "get", path: "/agents", name: "agents", tag: "node", under_agent: false, scope: Some("read"),
         summary: "The agents of this node", description: "By name; those the token may use.",
         parameters: &[LIMIT, CURSOR], body: None, answers: &[answer(200, "A page.", &[(JSON, "AgentPage")])], refusals: &[422] },

@@ -4,7 +4,7 @@ use super::Auth;
 use crate::config::{Config, Limits, Need};
 use async_trait::async_trait;
 use maniple_api::probe::{Part, PartState};
-use maniple_core::{Result, agent::AgentDefinition, model::ModelName, task::TaskLimits};
+use maniple_core::{Result, agent::AgentDefinition, model::ModelName, ports::ToolRegistry, task::TaskLimits};
 use maniple_runtime::{
     Agents, ModelHealth, Parts,
     desk::{self, Desk},
@@ -19,6 +19,8 @@ pub struct Door {
     pub desk: Desk,
     /// The agents of this node as they are now.
     pub agents: Agents,
+    /// The catalogue of tools, in this process or elsewhere.
+    pub registry: Arc<dyn ToolRegistry>,
     /// Who may come in.
     pub auth: Auth,
     /// Bounds of what comes in.
@@ -46,7 +48,13 @@ pub trait Readiness: Send + Sync {
 
 impl Door {
     /// The door of a node. Fails on tokens that cannot be.
-    pub fn new(config: &Config, parts: &Parts, task_limits: TaskLimits, metrics: PrometheusHandle) -> Result<Self> {
+    pub fn new(
+        config: &Config,
+        parts: &Parts,
+        registry: Arc<dyn ToolRegistry>,
+        task_limits: TaskLimits,
+        metrics: PrometheusHandle,
+    ) -> Result<Self> {
         let settings = desk::Settings {
             session_waiting_max: config.limits.session_waiting,
             unfinished_max: config.limits.unfinished_tasks,
@@ -58,6 +66,7 @@ impl Door {
         Ok(Self {
             desk,
             agents: parts.agents.clone(),
+            registry,
             auth: Auth::of(config.auth.as_ref())?,
             limits: config.limits,
             task_limits,

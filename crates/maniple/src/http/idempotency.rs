@@ -5,15 +5,17 @@
 //! | `/run`, `/tasks`, bare or under an agent | `tasks` | with the task, in its transaction |
 //! | `/tasks/{id}/retry`, `/dead-letters/{id}/requeue` | the path | with the new task, in its transaction |
 //! | `/tasks/{id}/cancel`, `/dead-letters/{id}/drop` | the path | here, in this process |
+//! | `/tools`, `/tools/resolve`, `/tools/{name}/admit`, `/tools/{name}/probe` | the path | here, in this process |
+//! | `/tools/{name}/invoke` | the tool | in the registry, before the call is sent |
 //!
-//! The last row makes nothing: cancelling twice is cancelling once, and what is dropped stays dropped, whatever
-//! is remembered. Neither takes a body, so no other body can come under a known key. What is lost with the process is
-//! only the header `Idempotency-Replayed`. A path counts without its agent: `/agents/a/tasks/1/cancel` is `/tasks/1/cancel`.
+//! What is remembered here makes nothing: cancelling twice is cancelling once, what is dropped stays dropped, and a definition
+//! that comes again renews its lease, whatever is remembered. What is lost with the process is only the header
+//! `Idempotency-Replayed`, and that another body under a known key is refused. A path counts without its agent: `/agents/a/tasks/1/cancel` is `/tasks/1/cancel`.
 
 use super::answer::Refusal;
 use http::HeaderMap;
 use maniple_api::Problem;
-use maniple_core::{Tenant, canonical, ports::Idempotency};
+use maniple_core::{Error, Result, Tenant, canonical, ports::Idempotency};
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Mutex, PoisonError},
@@ -56,7 +58,8 @@ pub(super) struct Replays(Mutex<Kept>);
 
 #[derive(Default)]
 struct Kept {
-    known: HashMap<(Tenant, String, String), Instant>,
+    /// When, and the hash of the body.
+    known: HashMap<(Tenant, String, String), (Instant, String)>,
     oldest_first: VecDeque<(Tenant, String, String)>,
 }
 
@@ -64,13 +67,23 @@ impl Replays {
     /// Whether this call was answered before.
     pub(super) fn knows(&self, tenant: &Tenant, idempotency: &Idempotency) -> bool {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.known.get(&name(tenant, idempotency)).is_some_and(|at| at.elapsed() < KEPT)
+        kept.known.get(&name(tenant, idempotency)).is_some_and(|(at, _)| at.elapsed() < KEPT)
+    }
+    /// Fails where this key was used for another body.
+    pub(super) fn check(&self, tenant: &Tenant, idempotency: &Idempotency) -> Result<()> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match kept.known.get(&name(tenant, idempotency)) {
+            Some((at, body_hash)) if at.elapsed() < KEPT && *body_hash != idempotency.body_hash => {
+                Err(Error::invalid(format!("{HEADER} was used for another body: use a new one")).at(HEADER))
+            }
+            _ => Ok(()),
+        }
     }
     /// It is answered, and with 2xx.
     pub(super) fn remember(&self, tenant: &Tenant, idempotency: &Idempotency) {
         let name = name(tenant, idempotency);
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_new = kept.known.insert(name.clone(), Instant::now()).is_none();
+        let is_new = kept.known.insert(name.clone(), (Instant::now(), idempotency.body_hash.clone())).is_none();
         if is_new {
             kept.oldest_first.push_back(name);
         }

@@ -21,6 +21,7 @@ mod run;
 pub mod server;
 mod sessions;
 mod tasks;
+mod tools;
 mod wire;
 
 pub use auth::Auth;
@@ -33,7 +34,7 @@ use axum::{
 };
 use idempotency::Replays;
 use std::{sync::Arc, time::Duration};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -59,15 +60,19 @@ struct Shared {
     door: Door,
     gate: Gate,
     replays: Replays,
+    /// Places for tool calls, which go on although their caller leaves.
+    calls: Arc<Semaphore>,
 }
 
 /// The routes of a door.
 pub fn router(door: Door) -> Router {
     let gate = Gate::new(&door.limits);
-    let shared = Arc::new(Shared { door, gate, replays: Replays::default() });
+    let calls = Arc::new(Semaphore::new(usize::try_from(door.limits.in_flight_requests).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS)));
+    let shared = Arc::new(Shared { door, gate, replays: Replays::default(), calls });
     let guarded = Router::new()
         .merge(task_routes())
         .nest("/agents/{agent}", task_routes())
+        .merge(tools::routes())
         .route("/agents", get(describe::agents))
         .route("/dead-letters", get(dead_letters::list))
         .route("/dead-letters/{id}/requeue", post(dead_letters::requeue))

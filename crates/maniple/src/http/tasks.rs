@@ -13,12 +13,13 @@ use axum::{body::Body, extract::State, response::Response};
 use http::{HeaderMap, StatusCode};
 use maniple_api::page::{self, Cursor, TaskPage};
 use maniple_core::{
-    AgentName, Error, SessionId,
+    AgentName, Error, Result, SessionId, canonical,
     ports::{Idempotency, ListTasks},
     task::TaskStatus,
 };
 use maniple_runtime::desk::{Cancelled, Retry};
 use serde::Deserialize;
+use serde_json::Value;
 use std::sync::Arc;
 
 pub(super) async fn get(State(shared): State<Arc<Shared>>, Who(who): Who, place: Place) -> Result<Response, Refusal> {
@@ -118,6 +119,14 @@ impl Shared {
             Cancelled::Asked(result) => answer::accepted(&result),
             Cancelled::Final(result) => answer::json(StatusCode::OK, &result),
         })
+    }
+
+    /// The key with its scope, for a POST with a body that makes nothing; fails where it was used for another body.
+    pub(super) fn keyed(&self, who: &Principal, key: Option<String>, path: &str, body: &Value) -> Result<Option<Idempotency>> {
+        let Some(key) = key else { return Ok(None) };
+        let idempotency = Idempotency { scope: path.to_owned(), key, body_hash: canonical::hash(body) };
+        self.replays.check(&who.tenant, &idempotency)?;
+        Ok(Some(idempotency))
     }
 
     /// Remembers the key of a call that is answered with 2xx; whether it was known.

@@ -3,7 +3,7 @@
 use super::*;
 use sha2::{Digest, Sha256};
 
-fn token(name: &str, tenant: &str, agents: &[&str], scopes: &[config::Scope]) -> config::Token {
+pub(super) fn token(name: &str, tenant: &str, agents: &[&str], scopes: &[config::Scope]) -> config::Token {
     config::Token {
         name: name.into(),
         sha256: hex::encode(Sha256::digest(name.as_bytes())),

@@ -3,6 +3,7 @@
 mod asking;
 mod guarding;
 mod reading;
+mod tools;
 
 use super::*;
 use crate::config;
@@ -16,7 +17,7 @@ use maniple_core::{
     agent::{AgentDefinition, AgentLimits},
     message::{FinishReason, ModelReply},
     model::{Fault, FaultKind, ModelName, ModelRequest},
-    ports::{Bus, TaskStore},
+    ports::{Bus, TaskStore, ToolRegistry},
     task::TaskLimits,
 };
 use maniple_runtime::{Agents, ModelHealth, Parts, Settings, Worker, desk::Desk, jobs, spans::Tracing};
@@ -44,11 +45,18 @@ pub(super) struct Plan {
     pub limits: config::Limits,
     pub auth: Auth,
     pub work: bool,
+    pub registry: Arc<dyn ToolRegistry>,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { agents: vec![agent("search")], limits: config::Limits::default(), auth: Auth::Open, work: true }
+        Self {
+            agents: vec![agent("search")],
+            limits: config::Limits::default(),
+            auth: Auth::Open,
+            work: true,
+            registry: Arc::new(tools::fake::Fake::default()),
+        }
     }
 }
 
@@ -121,6 +129,7 @@ pub(super) fn build(plan: Plan) -> House {
     let door = Door {
         desk: Desk::new(parts.store.clone(), parts.bus.clone(), Default::default()),
         agents,
+        registry: plan.registry,
         auth: plan.auth,
         limits: plan.limits,
         task_limits: TaskLimits::default(),

@@ -229,7 +229,7 @@ async fn every_operation_of_the_description_is_served_and_nothing_else_is_offere
         }
         methods.sort();
         let under_agent = maniple_api::openapi::TABLE.iter().any(|operation| operation.path == path && operation.under_agent);
-        let concrete = path.replace("{id}", "x");
+        let concrete = ["{id}", "{name}", "{instance}"].iter().fold(path.to_owned(), |path, part| path.replace(part, "x"));
         for path in [Some(concrete.clone()), under_agent.then(|| format!("/agents/search{concrete}"))].into_iter().flatten() {
             let refused = house.ask(Request::patch(&path).body(Body::empty()).unwrap()).await;
             refused.problem(405);

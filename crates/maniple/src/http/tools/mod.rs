@@ -1,0 +1,102 @@
+//! Tools: the catalogue, who may change it, and calls.
+//!
+//! | call | scope |
+//! |---|---|
+//! | what is there | `read` or `tools` |
+//! | register, withdraw, remove, call | `tools`, and the agent that it is called as |
+//! | take in what is not proven; call for another tenant, or after a person's consent | `admin` too |
+
+mod call;
+mod catalog;
+mod publish;
+mod resolve;
+
+use super::{Shared, answer::Refusal, auth::Principal};
+use crate::config::Scope;
+use axum::{
+    Router,
+    extract::{FromRequestParts, RawPathParams, Request},
+    middleware::{self, Next},
+    response::Response,
+    routing::{delete, get, post},
+};
+use http::{HeaderValue, StatusCode, request::Parts};
+use maniple_api::{Problem, tools::REGISTRY_HEADER};
+use maniple_core::{AgentName, Error, Result, Tenant, ports::Registrant};
+use std::sync::{Arc, LazyLock};
+use uuid::Uuid;
+
+/// The routes.
+pub(super) fn routes() -> Router<Arc<Shared>> {
+    Router::new()
+        .route("/tools", post(publish::register).get(catalog::list))
+        .route("/tools/resolve", post(resolve::resolve).get(catalog::show).delete(publish::remove))
+        .route("/tools/{name}", get(catalog::show).delete(publish::remove))
+        .route("/tools/{name}/versions", get(catalog::versions))
+        .route("/tools/{name}/instances/{instance}", delete(publish::withdraw))
+        .route("/tools/{name}/invoke", post(call::invoke))
+        .route("/tools/{name}/admit", post(call::admit))
+        .route("/tools/{name}/probe", post(call::probe))
+        .route_layer(middleware::from_fn(this_process))
+}
+
+/// Says which process answers, and refuses what is meant for another one.
+async fn this_process(request: Request, next: Next) -> Result<Response, Refusal> {
+    static NAME: LazyLock<HeaderValue> =
+        LazyLock::new(|| HeaderValue::from_str(&Uuid::now_v7().to_string()).unwrap_or(HeaderValue::from_static("process")));
+    if request.headers().get(REGISTRY_HEADER).is_some_and(|meant| meant != *NAME) {
+        return Err(Problem::other_process().into());
+    }
+    let mut response = next.run(request).await;
+    response.headers_mut().insert(REGISTRY_HEADER, NAME.clone());
+    Ok(response)
+}
+
+/// What the path names.
+#[derive(Debug, Default)]
+pub(super) struct Named {
+    tool: String,
+    instance: String,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Named {
+    type Rejection = Refusal;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let named = RawPathParams::from_request_parts(parts, state).await;
+        let named = named.map_err(|e| Problem::malformed(format!("the path cannot be read: {e}")))?;
+        // `/tools/resolve` is a path of its own, and may be a tool's too.
+        let mut found = Self { tool: "resolve".into(), instance: String::new() };
+        for (name, value) in &named {
+            match name {
+                "name" => value.clone_into(&mut found.tool),
+                _ => value.clone_into(&mut found.instance),
+            }
+        }
+        Ok(found)
+    }
+}
+
+impl Principal {
+    /// Fails unless it may look at tools.
+    fn may_see_tools(&self) -> Result<()> {
+        self.may(Scope::Read).or_else(|denied| self.may(Scope::Tools).map_err(|_| denied))
+    }
+    /// As the catalogue knows it: two tenants may both have an `ann`.
+    fn registrant(&self) -> Registrant {
+        let name = if self.tenant == Tenant::default() { self.name.clone() } else { format!("{}/{}", self.tenant, self.name) };
+        Registrant { name, admin: self.may(Scope::Admin).is_ok() }
+    }
+    /// The agent of a request, if this principal may use it.
+    fn agent(&self, name: &str) -> Result<AgentName> {
+        let agent = AgentName::parse(name).map_err(|error| Error { field: Some("agent".into()), ..error })?;
+        self.may_use(&agent)?;
+        Ok(agent)
+    }
+}
+
+/// 204.
+fn nothing_more() -> Response {
+    let mut response = Response::default();
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+}
