@@ -10,7 +10,7 @@
 //! | [`egress`] | where a URL that no operator wrote may lead |
 
 pub mod catalog;
-mod compat;
+pub mod compat;
 pub mod credentials;
 pub mod egress;
 mod gateway;

@@ -250,4 +250,7 @@ pub const TABLE: &[Operation] = &[
     Operation { method: "get", path: "/docs", name: "docs", tag: "node", under_agent: false, scope: None,
         summary: "This description as a page", description: "Loads nothing from elsewhere.",
         parameters: &[], body: None, answers: &[answer(200, "The page.", &[("text/html", "")])], refusals: &[] },
+    Operation { method: "get", path: "/docs/tools", name: "tool_docs", tag: "tools", under_agent: false, scope: None,
+        summary: "The catalogue as a page", description: "Searchable, with schema, example call, versions and health. It asks GET /tools, with a token where one is needed, and loads nothing from elsewhere.",
+        parameters: &[], body: None, answers: &[answer(200, "The page.", &[("text/html", "")])], refusals: &[] },
 ];

@@ -5,7 +5,7 @@
 //! | [`exit`] | exit codes, and errors that say what to try next |
 //! | [`screen`], [`steps`] | what reaches the screen; a run told as it happens |
 //! | [`reach`] | finds the node, or starts one in this process: one code path, HTTP |
-//! | [`ask`], [`task`], [`dlq`], [`agent`] | `run`, `task`, `dlq`, `agent` |
+//! | [`ask`], [`task`], [`dlq`], [`agent`], [`tool`] | `run`, `task`, `dlq`, `agent`, `tool` |
 //! | [`serve`] | `dev` and `serve` |
 //! | [`new`], [`check`], [`cases`] | a project from nothing, its check, its test |
 
@@ -21,6 +21,7 @@ pub mod screen;
 mod serve;
 pub mod steps;
 mod task;
+mod tool;
 
 use crate::config::{Config, FILE_NAME};
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -62,6 +63,8 @@ enum Command {
     Dlq(dlq::DeadLetters),
     /// List, check and test agents
     Agent(agent::Agents),
+    /// List, compare, add, call and pin tools
+    Tool(tool::Tools),
     /// Make a project that starts and passes its own test
     New(new::New),
     /// Print the settings as they are in effect, secrets as ***
@@ -108,6 +111,7 @@ impl Command {
             Self::Task(tasks) => tasks.run(as_json).await,
             Self::Dlq(letters) => letters.run(as_json).await,
             Self::Agent(agents) => agents.run(as_json).await,
+            Self::Tool(tools) => tools.run(as_json).await,
             Self::New(new) => new.run(as_json),
             Self::Config(settings) => settings.run(as_json),
             Self::Completions { shell } => completions(shell),

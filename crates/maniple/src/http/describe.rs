@@ -29,6 +29,7 @@ use std::{
 
 /// Self-contained: style, script and markup in one file.
 const PAGE: &str = include_str!("docs.html");
+const TOOLS_PAGE: &str = include_str!("tools.html");
 /// How long `/ready` waits for its parts.
 const READY_MAX: Duration = Duration::from_secs(5);
 
@@ -109,19 +110,32 @@ pub(super) async fn openapi() -> Response {
     ([(header::CONTENT_TYPE, "application/json")], TEXT.clone()).into_response()
 }
 
-/// The page may run its own script and ask its own node; everything else is forbidden to it.
+/// What the node offers.
 pub(super) async fn docs() -> Response {
-    static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
-        let script = PAGE.split_once("<script>").and_then(|(_, rest)| rest.split_once("</script>")).map_or("", |(script, _)| script);
-        let hash = BASE64_STANDARD.encode(Sha256::digest(script.as_bytes()));
-        let policy = format!(
-            "default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{hash}'; connect-src 'self'; img-src data:; \
-             base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-        );
-        HeaderValue::from_str(&policy).unwrap_or_else(|_| HeaderValue::from_static("default-src 'none'"))
-    });
-    let mut response = ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], PAGE).into_response();
-    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, POLICY.clone());
+    static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| policy(PAGE));
+    shown(PAGE, &POLICY)
+}
+
+/// Which tools there are; the page asks `/tools`, with a token where one is needed.
+pub(super) async fn tool_docs() -> Response {
+    static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| policy(TOOLS_PAGE));
+    shown(TOOLS_PAGE, &POLICY)
+}
+
+/// A page may run its own script and ask its own node; everything else is forbidden to it.
+fn policy(page: &str) -> HeaderValue {
+    let script = page.split_once("<script>").and_then(|(_, rest)| rest.split_once("</script>")).map_or("", |(script, _)| script);
+    let hash = BASE64_STANDARD.encode(Sha256::digest(script.as_bytes()));
+    let policy = format!(
+        "default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{hash}'; connect-src 'self'; img-src data:; \
+         base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    );
+    HeaderValue::from_str(&policy).unwrap_or_else(|_| HeaderValue::from_static("default-src 'none'"))
+}
+
+fn shown(page: &'static str, policy: &HeaderValue) -> Response {
+    let mut response = ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], page).into_response();
+    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy.clone());
     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }

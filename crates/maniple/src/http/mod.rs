@@ -83,7 +83,8 @@ pub fn router(door: Door) -> Router {
         .route("/health", get(describe::health))
         .route("/ready", get(describe::ready))
         .route("/openapi.json", get(describe::openapi))
-        .route("/docs", get(describe::docs));
+        .route("/docs", get(describe::docs))
+        .route("/docs/tools", get(describe::tool_docs));
     guarded
         .merge(open)
         .fallback(answer::nothing_here)

@@ -265,6 +265,9 @@ async fn the_node_says_what_it_is() {
     assert!(docs.header("content-type").unwrap().starts_with("text/html"));
     assert!(docs.header("content-security-policy").unwrap().contains("script-src 'sha256-"));
     assert!(!text.contains("src=\"http") && !text.contains("href=\"http") && !text.contains("@import") && !text.contains("url("));
+    let tools = house.get("/docs/tools").await;
+    assert!(tools.header("content-security-policy").unwrap().contains("script-src 'sha256-"));
+    assert!(String::from_utf8(tools.bytes).unwrap().contains("<title>Maniple tools"));
     let head = house.ask(Request::head("/health").body(Body::empty()).unwrap()).await;
     assert_eq!((head.status, head.bytes.len()), (StatusCode::OK, 0));
 }
