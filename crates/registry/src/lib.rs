@@ -7,6 +7,7 @@
 //! | [`credentials`] | what proves to a tool who calls it |
 //! | `health` | who is well |
 //! | [`lock`] | `tools.lock`: what is used only as it was |
+//! | [`mcp`] | tools of MCP servers |
 //! | [`egress`] | where a URL that no operator wrote may lead |
 
 pub mod catalog;
@@ -16,6 +17,7 @@ pub mod egress;
 mod gateway;
 mod health;
 pub mod lock;
+pub mod mcp;
 mod mend;
 pub mod openapi;
 mod registry;

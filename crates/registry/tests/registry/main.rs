@@ -6,6 +6,8 @@ mod bench;
 mod breaks;
 mod egress;
 mod gateway;
+mod mcp;
+mod mcp_server;
 mod openapi;
 mod server;
 mod wire;

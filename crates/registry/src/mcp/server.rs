@@ -1,0 +1,307 @@
+//! A supervised connection to one server.
+//!
+//! | state | leaves it when |
+//! |---|---|
+//! | connecting | the handshake and the list of tools are done: connected; or not: lost |
+//! | connected | the connection ends, a call finds it of no use, two health checks in a row are missed: lost |
+//! | lost | after a wait, of which the longest doubles each time and the length is drawn: connecting |
+//!
+//! The tools of the last listing stay known while the connection is lost.
+
+use super::{
+    connection::{Connection, Handshake, Health},
+    import::{self, Imported, Refused},
+    naming::{self, Names},
+    settings::{Settings, Times, Transport},
+};
+use maniple_core::{
+    Result,
+    ports::{Invocation, Invoked, Refusal, RefusalKind},
+};
+use std::{
+    ops::ControlFlow,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::{sync::watch, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+/// A connection that lasted this long has proved itself: the next loss is the first.
+const STEADY: Duration = Duration::from_secs(60);
+/// A server that changes its tools all the time is listed no more often.
+const LISTED_AGAIN: Duration = Duration::from_secs(1);
+
+/// One MCP server: its tools, and calls of them.
+///
+/// The connection is made, watched and made again in the background, until this is dropped or stopped.
+pub struct Server {
+    settings: Arc<Settings>,
+    listing: watch::Receiver<Arc<Listing>>,
+    connection: watch::Receiver<Option<Arc<Connection>>>,
+    stop: CancellationToken,
+}
+
+/// What is known of a server.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Listing {
+    /// Its tools by name; kept while the connection is lost.
+    pub tools: Vec<Imported>,
+    /// What was not taken.
+    pub refused: Vec<Refused>,
+    /// How the connection is.
+    pub state: State,
+}
+
+/// How a connection is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum State {
+    /// It is being made for the first time.
+    #[default]
+    Connecting,
+    /// It stands.
+    Connected {
+        /// The protocol version agreed on, such as `2026-07-28`.
+        protocol: String,
+    },
+    /// It is being made again.
+    Lost {
+        /// What happened to the last one.
+        reason: String,
+    },
+}
+
+impl Server {
+    /// Begins to connect, in the background. `Invalid` where the settings break a rule.
+    pub fn start(settings: Settings) -> Result<Self> {
+        settings.check()?;
+        let settings = Arc::new(settings);
+        let (listing, listed) = watch::channel(Arc::new(Listing::default()));
+        let (connection, connected) = watch::channel(None);
+        let stop = CancellationToken::new();
+        let names = Mutex::new(Names::default());
+        let supervisor = Supervisor { settings: settings.clone(), names, listing, connection, stop: stop.clone() };
+        tokio::spawn(supervisor.run());
+        Ok(Self { settings, listing: listed, connection: connected, stop })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.settings.name
+    }
+
+    /// Its tools as they were last listed.
+    pub fn tools(&self) -> Vec<Imported> {
+        self.listing.borrow().tools.clone()
+    }
+
+    /// What is known of it now and from now on; only real changes are announced.
+    pub fn listings(&self) -> watch::Receiver<Arc<Listing>> {
+        self.listing.clone()
+    }
+
+    /// Waits until the first attempt to connect has succeeded or failed, at most so long; what is then known.
+    pub async fn settled(&self, within: Duration) -> Arc<Listing> {
+        let mut listing = self.listing.clone();
+        let _ = tokio::time::timeout(within, listing.wait_for(|listing| listing.state != State::Connecting)).await;
+        listing.borrow_and_update().clone()
+    }
+
+    /// One attempt of a call. While the connection is being made it waits for a while, and then was not sent.
+    pub async fn call(&self, call: &Invocation) -> Invoked {
+        let Some(original) = naming::original(&self.settings.name, &call.tool.endpoint) else {
+            let message = format!("`{}` is no tool of the mcp server `{}`", call.tool.endpoint, self.settings.name);
+            return Invoked::Refused(Refusal { kind: RefusalKind::NotFound, message });
+        };
+        let began = Instant::now();
+        let Some(connection) = self.connected(self.settings.times.call_waits.min(call.timeout)).await else {
+            return Invoked::NotSent(format!("tool `{}`: the mcp server `{}` {}", call.tool.name, self.settings.name, self.absence()));
+        };
+        connection.call(original, call, call.timeout.saturating_sub(began.elapsed())).await
+    }
+
+    /// Ends the connection, and the server where it is a command. Calls in flight are told so.
+    pub fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    async fn connected(&self, within: Duration) -> Option<Arc<Connection>> {
+        let mut connection = self.connection.clone();
+        let connected = tokio::time::timeout(within, connection.wait_for(Option::is_some)).await;
+        connected.ok()?.ok()?.clone()
+    }
+
+    fn absence(&self) -> String {
+        match &self.listing.borrow().state {
+            State::Lost { reason } => format!("is not connected: {reason}"),
+            State::Connecting | State::Connected { .. } => "is not connected yet".into(),
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+struct Supervisor {
+    settings: Arc<Settings>,
+    names: Mutex<Names>,
+    listing: watch::Sender<Arc<Listing>>,
+    connection: watch::Sender<Option<Arc<Connection>>>,
+    stop: CancellationToken,
+}
+
+impl Supervisor {
+    async fn run(self) {
+        let stop = self.stop.clone();
+        tokio::select! {
+            _ = stop.cancelled() => {}
+            _ = self.supervise() => {}
+        }
+        if let Some(connection) = self.connection.send_replace(None) {
+            connection.close();
+        }
+        self.lost("it was stopped".into());
+    }
+
+    async fn supervise(&self) {
+        let times = &self.settings.times;
+        let mut losses = 0u32;
+        loop {
+            let began = Instant::now();
+            let reason = match self.open().await {
+                Ok(connection) => {
+                    let reason = self.watch(&connection).await;
+                    self.connection.send_replace(None);
+                    // Over HTTP calls in flight may still be answered; a command is about to be started anew.
+                    if matches!(self.settings.transport, Transport::Stdio { .. }) {
+                        connection.close();
+                    }
+                    reason
+                }
+                Err(reason) => reason,
+            };
+            losses = if began.elapsed() >= STEADY { 1 } else { losses.saturating_add(1) };
+            tracing::warn!(server = self.settings.name, losses, reason, "mcp server lost: it is connected again");
+            self.lost(reason);
+            let longest = times.backoff.saturating_mul(1 << (losses - 1).min(16)).min(times.backoff_max);
+            tokio::time::sleep(longest.mul_f64(fastrand::f64())).await;
+        }
+    }
+
+    /// Connects, lists, and lets calls in.
+    async fn open(&self) -> Result<Arc<Connection>, String> {
+        let connection = Arc::new(self.connect().await?);
+        self.list(&connection).await?;
+        tracing::info!(server = self.settings.name, protocol = connection.protocol(), "mcp server connected");
+        self.connection.send_replace(Some(connection.clone()));
+        Ok(connection)
+    }
+
+    /// By the newest handshake, and where that breaks the connection by the older one on another: servers from before
+    /// 2026-07-28 need not survive being asked anything before `initialize`.
+    async fn connect(&self) -> Result<Connection, String> {
+        let began = Instant::now();
+        let newest = match Connection::open(&self.settings, Handshake::Newest, self.settings.times.connect).await {
+            Ok(connection) => return Ok(connection),
+            Err(reason) => reason,
+        };
+        let left = self.settings.times.connect.saturating_sub(began.elapsed());
+        if left < Duration::from_millis(10) {
+            return Err(newest);
+        }
+        Connection::open(&self.settings, Handshake::Initialize, left).await.map_err(|older| match older == newest {
+            true => newest,
+            false => format!("{newest}; and by the older handshake: {older}"),
+        })
+    }
+
+    /// Follows a connection until it is of no use; why.
+    async fn watch(&self, connection: &Connection) -> String {
+        tokio::select! {
+            reason = self.attend(connection) => reason,
+            () = connection.listen() => "the stream of its changes ended".into(),
+        }
+    }
+
+    async fn attend(&self, connection: &Connection) -> String {
+        let (mut missed, mut listed_at, mut changed) = (0, Instant::now(), false);
+        let check_after = |times: &Times| times.ping_every.mul_f64(0.75 + fastrand::f64() / 2.0);
+        let mut check_at = Instant::now() + check_after(&self.settings.times);
+        loop {
+            let turn = tokio::select! {
+                reason = connection.ended() => ControlFlow::Break(reason),
+                _ = connection.changed.notified() => {
+                    changed = true;
+                    ControlFlow::Continue(())
+                }
+                _ = tokio::time::sleep_until(listed_at + LISTED_AGAIN), if changed => {
+                    (changed, listed_at) = (false, Instant::now());
+                    self.list_again(connection).await
+                }
+                _ = connection.suspect.notified() => self.check(connection, &mut missed).await,
+                _ = tokio::time::sleep_until(check_at) => {
+                    check_at = Instant::now() + check_after(&self.settings.times);
+                    // One that is at work may have no time for questions; its calls have time-outs of their own.
+                    match connection.is_idle() {
+                        true => self.check(connection, &mut missed).await,
+                        false => ControlFlow::Continue(()),
+                    }
+                }
+            };
+            if let ControlFlow::Break(reason) = turn {
+                return reason;
+            }
+        }
+    }
+
+    async fn check(&self, connection: &Connection, missed: &mut u32) -> ControlFlow<String> {
+        match connection.check(self.settings.times.ping).await {
+            Health::Well => *missed = 0,
+            Health::Dead(reason) => return ControlFlow::Break(reason),
+            Health::Silent => {
+                *missed += 1;
+                if *missed >= 2 {
+                    return ControlFlow::Break(format!("two health checks in a row had no answer within {:?}", self.settings.times.ping));
+                }
+                return ControlFlow::Continue(());
+            }
+        }
+        match connection.tells_changes() {
+            true => ControlFlow::Continue(()),
+            false => self.list_again(connection).await,
+        }
+    }
+
+    /// A listing that failed leaves the last one in place; the health checks decide on the connection.
+    async fn list_again(&self, connection: &Connection) -> ControlFlow<String> {
+        if let Err(reason) = self.list(connection).await {
+            tracing::warn!(server = self.settings.name, reason, "mcp server: the last list of tools stays");
+        }
+        ControlFlow::Continue(())
+    }
+
+    async fn list(&self, connection: &Connection) -> Result<(), String> {
+        let listed = connection.list(self.settings.times.list).await?;
+        let batch = {
+            let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+            import::import(&self.settings, &mut names, connection.server_version().as_deref(), listed)
+        };
+        let state = State::Connected { protocol: connection.protocol() };
+        let news = Listing { tools: batch.tools, refused: batch.refused, state };
+        self.listing.send_if_modified(|listing| {
+            let changed = **listing != news;
+            *listing = Arc::new(news);
+            changed
+        });
+        Ok(())
+    }
+
+    fn lost(&self, reason: String) {
+        self.listing.send_modify(|listing| {
+            let known = Listing::clone(listing);
+            *listing = Arc::new(Listing { state: State::Lost { reason }, ..known });
+        });
+    }
+}

@@ -1,0 +1,222 @@
+//! A server on the standard streams of a command.
+//!
+//! What it writes is bounded: a line of more than 4 MiB is thrown away, what comes faster than 32 MiB or 2,000 messages a second
+//! is left in its pipe until there is time, and of what it says on standard error the beginning of each line goes to the log, at
+//! most 50 lines a second.
+
+use super::ticket::Ticket;
+use rmcp::{
+    RoleClient,
+    model::GetExtensions,
+    service::{RxJsonRpcMessage, TxJsonRpcMessage},
+    transport::{Transport, async_rw::AsyncRwTransport},
+};
+use secrecy::{ExposeSecret, SecretString};
+use std::{
+    collections::BTreeMap,
+    io,
+    path::Path,
+    pin::Pin,
+    process::Stdio,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, ReadBuf},
+    process::{Child, ChildStderr, ChildStdin, ChildStdout, Command},
+    time::{Instant, Sleep},
+};
+
+const LINE_BYTES: usize = 4 << 20;
+const BYTES_A_SECOND: u64 = 32 << 20;
+const MESSAGE_SPACING: Duration = Duration::from_micros(500);
+const MESSAGES_BURST: Duration = Duration::from_secs(1);
+const LOGGED_LINE_BYTES: usize = 1_024;
+const LOGGED_LINES_A_SECOND: u32 = 50;
+/// How long a server may take to go once its input is closed.
+const GOES_WITHIN: Duration = Duration::from_secs(2);
+/// How long what a server wrote before it went is waited for.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+/// The variables of this process that a server gets to see.
+const PASSED_ON: [&str; 10] = ["HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "TZ", "USER"];
+
+/// The last line a server wrote on standard error: often why it went.
+#[derive(Debug, Clone, Default)]
+pub(super) struct LastLine(Arc<Mutex<String>>);
+
+impl LastLine {
+    pub(super) fn said(&self) -> Option<String> {
+        let line = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        (!line.is_empty()).then(|| line.clone())
+    }
+    fn set(&self, line: &str) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = line.to_owned();
+    }
+}
+
+/// A running command that speaks MCP. It is killed when this is dropped.
+pub(super) struct Process {
+    child: Child,
+    gone: bool,
+    streams: AsyncRwTransport<RoleClient, Paced<ChildStdout>, ChildStdin>,
+    /// One message is written at a time, so that what waits here is known not to have been written.
+    writing: Arc<tokio::sync::Mutex<()>>,
+    /// When the next message would come, were they evenly spaced.
+    next_message: Instant,
+}
+
+/// Starts a command. The error names it.
+pub(super) fn start(
+    server: &str,
+    command: &[String],
+    env: &BTreeMap<String, SecretString>,
+    cwd: Option<&Path>,
+) -> Result<(Process, LastLine), String> {
+    let (program, arguments) = command.split_first().ok_or("command must name a program")?;
+    let mut building = Command::new(program);
+    building.args(arguments).env_clear();
+    building.envs(PASSED_ON.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
+    building.envs(env.iter().map(|(name, value)| (name, value.expose_secret())));
+    if let Some(cwd) = cwd {
+        building.current_dir(cwd);
+    }
+    building.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let mut child = building.spawn().map_err(|error| format!("cannot start `{program}`: {error}"))?;
+    let (Some(stdin), Some(stdout), Some(stderr)) = (child.stdin.take(), child.stdout.take(), child.stderr.take()) else {
+        return Err(format!("`{program}` has no standard streams"));
+    };
+    let last_line = LastLine::default();
+    tokio::spawn(log(server.to_owned(), stderr, last_line.clone()));
+    let streams = AsyncRwTransport::new(Paced::new(stdout), stdin).with_max_line_length(LINE_BYTES);
+    Ok((Process { child, gone: false, streams, writing: Arc::default(), next_message: Instant::now() }, last_line))
+}
+
+impl Transport<RoleClient> for Process {
+    type Error = io::Error;
+
+    fn send(&mut self, message: TxJsonRpcMessage<RoleClient>) -> impl Future<Output = io::Result<()>> + Send + 'static {
+        let ticket = match &message {
+            TxJsonRpcMessage::<RoleClient>::Request(request) => request.request.extensions().get::<Ticket>().cloned(),
+            _ => None,
+        };
+        let (writing, written) = (self.writing.clone(), self.streams.send(message));
+        async move {
+            let _alone = writing.lock().await;
+            if ticket.is_some_and(|ticket| !ticket.write()) {
+                return Err(io::Error::other("given up before it was written"));
+            }
+            written.await
+        }
+    }
+
+    /// The next message; `None` once the command is gone and its last words are read. Loses nothing when dropped.
+    async fn receive(&mut self) -> Option<RxJsonRpcMessage<RoleClient>> {
+        tokio::time::sleep_until(self.next_message - MESSAGES_BURST).await;
+        if !self.gone {
+            tokio::select! {
+                biased;
+                message = self.streams.receive() => {
+                    self.next_message = self.next_message.max(Instant::now()) + MESSAGE_SPACING;
+                    return message;
+                }
+                _ = self.child.wait() => self.gone = true, // its children may hold its output open for ever
+            }
+        }
+        tokio::time::timeout(LAST_WORDS, self.streams.receive()).await.ok().flatten()
+    }
+
+    /// Closes its input, and kills it where it does not go by itself.
+    async fn close(&mut self) -> io::Result<()> {
+        let _ = tokio::time::timeout(LAST_WORDS, self.streams.close()).await;
+        if !self.gone && tokio::time::timeout(GOES_WITHIN, self.child.wait()).await.is_err() {
+            self.child.kill().await?;
+        }
+        self.gone = true;
+        Ok(())
+    }
+}
+
+/// What a server says on standard error, into the log.
+async fn log(server: String, mut stderr: ChildStderr, last_line: LastLine) {
+    let (mut chunk, mut line) = ([0; 4_096], Vec::new());
+    let (mut second, mut logged, mut left_out) = (Instant::now(), 0, 0u64);
+    while let Ok(read @ 1..) = stderr.read(&mut chunk).await {
+        for byte in &chunk[..read] {
+            if *byte != b'\n' {
+                if line.len() < LOGGED_LINE_BYTES {
+                    line.push(*byte);
+                }
+                continue;
+            }
+            let text = String::from_utf8_lossy(&line).trim_end().to_owned();
+            line.clear();
+            if second.elapsed() >= Duration::from_secs(1) {
+                (second, logged) = (Instant::now(), 0);
+            }
+            logged += 1;
+            if logged <= LOGGED_LINES_A_SECOND {
+                tracing::debug!(server, left_out, "{text}");
+                left_out = 0;
+            } else {
+                left_out += 1;
+            }
+            if !text.is_empty() {
+                last_line.set(&text);
+            }
+        }
+    }
+}
+
+/// A reader that, on average, reads no more than so many bytes a second; the rest waits where it is.
+struct Paced<R> {
+    reader: R,
+    /// When the bytes read so far would have come at that pace.
+    next: Instant,
+    pause: Option<Pin<Box<Sleep>>>,
+}
+
+impl<R> Paced<R> {
+    fn new(reader: R) -> Self {
+        Self { reader, next: Instant::now(), pause: None }
+    }
+}
+
+impl<R: AsyncRead + Unpin> AsyncRead for Paced<R> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if let Some(pause) = &mut self.pause {
+            std::task::ready!(pause.as_mut().poll(cx));
+            self.pause = None;
+        }
+        let before = buf.filled().len();
+        std::task::ready!(Pin::new(&mut self.reader).poll_read(cx, buf))?;
+        let read = (buf.filled().len() - before) as u64;
+        let now = Instant::now();
+        self.next = self.next.max(now) + Duration::from_nanos(read * 1_000_000_000 / BYTES_A_SECOND);
+        if self.next > now + Duration::from_secs(1) {
+            self.pause = Some(Box::pin(tokio::time::sleep_until(self.next - Duration::from_secs(1))));
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_is_read_at_its_pace_and_a_trickle_at_once() {
+        let started = Instant::now();
+        let mut paced = Paced::new(tokio::io::repeat(b'x'));
+        let mut chunk = vec![0; 1 << 20];
+        for _ in 0..32 {
+            paced.read_exact(&mut chunk).await.unwrap();
+        }
+        assert_eq!(started.elapsed(), Duration::ZERO, "the first second's worth is read at once");
+        for _ in 0..320 {
+            paced.read_exact(&mut chunk).await.unwrap();
+        }
+        let seconds = started.elapsed().as_secs_f64();
+        assert!((9.0..11.0).contains(&seconds), "{seconds}");
+    }
+}
