@@ -107,11 +107,18 @@ impl Config {
                 bail!(wrong(field, format!("{field} `{value}` is not in this build: only `{only}` is")));
             }
         }
-        for (field, used) in
-            [("credentials", !self.credentials.is_empty()), ("mcp", !self.mcp.is_empty()), ("openapi", !self.openapi.is_empty())]
-        {
+        for (field, used) in [("credentials", !self.credentials.is_empty()), ("mcp", !self.mcp.is_empty())] {
             if used {
                 bail!(wrong(field, format!("{field} is not in this build: remove it")));
+            }
+        }
+        for (name, import) in &self.openapi {
+            let field = format!("openapi.{name}");
+            if import.file.is_some() == import.url.is_some() {
+                bail!(wrong("openapi", format!("{field} needs either `file` or `url`")));
+            }
+            if import.refresh.is_some_and(|every| !(1_000..=86_400_000).contains(&every.ms())) {
+                bail!(wrong("openapi", format!("{field}.refresh must be 1s to 1d")));
             }
         }
         for (field, value, low, high) in self.bounds() {

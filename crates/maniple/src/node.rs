@@ -1,6 +1,7 @@
 //! The wiring of a process: opens the store, reads the project, sets the worker and the doors to work, stops them in order.
 
 mod models;
+mod openapi;
 mod project;
 mod tools;
 
@@ -72,18 +73,13 @@ impl Node {
             agent_files: options.agent_files.clone(),
             tool_folders: config.tool_folders(),
         };
-        let project = project::Watched {
-            sources,
-            limits,
-            model: default_model.clone(),
-            assistant: options.assistant,
-            lock_file: config.path(maniple_registry::lock::FILE_NAME),
-        };
-        // Before the files are read: a change in between is a change.
-        let known = project.fingerprint();
-        let first = project.load()?;
-        let agents = Agents::new(first.agents);
+        let project = project::Watched { sources, limits, model: default_model.clone(), assistant: options.assistant };
+        let agents = Agents::default();
         let tools = tools::Tools::open(&config, &store, &agents, options.files).await?;
+        // Before the files are read: a change in between is a change.
+        let known = project.fingerprint(&tools);
+        let first = project.load()?;
+        agents.replace(first.agents);
         tools.take(first.tools).await?;
         project::warn_of_missing_tools(&agents, &tools.registry);
 
@@ -105,6 +101,9 @@ impl Node {
         }
         let (registry, stopping) = (tools.registry.clone(), stop_work.clone());
         working.push(tokio::spawn(async move { registry.work(stopping).await }));
+        if options.files != Files::Looking {
+            working.extend(tools.follow(&stop_work));
+        }
         working.push(tokio::spawn(telemetry::upkeep(telemetry.metrics.clone(), stop_work.clone())));
         if options.watch {
             working.push(tokio::spawn(project.watch(known, agents.clone(), tools.clone(), stop_work.clone())));

@@ -3,10 +3,11 @@
 use crate::{
     Grants, HealthSettings, Incoming, Transports,
     catalog::{Accepted, Catalog, Changed, FILES, News},
+    credentials::Credentials,
     egress::Egress,
     gateway::{Gateway, refused},
     health,
-    lock::Pins,
+    lock::{self, Pins},
 };
 use async_trait::async_trait;
 use futures::future::try_join_all;
@@ -32,6 +33,8 @@ pub struct Parts {
     pub grants: Arc<dyn Grants>,
     /// Where untrusted URLs may lead.
     pub egress: Egress,
+    /// What calls are authorised with.
+    pub credentials: Credentials,
     /// Its bounds.
     pub settings: Settings,
 }
@@ -84,6 +87,7 @@ pub struct Registry {
     transports: Transports,
     store: Option<Arc<dyn ToolStore>>,
     grants: Arc<dyn Grants>,
+    credentials: Arc<Credentials>,
     settings: Settings,
     /// One change at a time: compared, published, then put on the shelf.
     changing: Mutex<()>,
@@ -101,15 +105,32 @@ impl Registry {
 
     /// A registry of these tools alone, for whoever keeps a record of the calls: it remembers nothing, counts nothing and grants nothing.
     pub fn new(catalog: Arc<Catalog>, egress: Egress) -> Self {
-        let parts = Parts { store: None, limiter: Arc::new(Uncounted), grants: Arc::new(Nobody), egress, settings: Settings::default() };
+        let parts = Parts {
+            store: None,
+            limiter: Arc::new(Uncounted),
+            grants: Arc::new(Nobody),
+            egress,
+            credentials: Credentials::default(),
+            settings: Settings::default(),
+        };
         Self::over(catalog, parts)
     }
 
     fn over(catalog: Arc<Catalog>, parts: Parts) -> Self {
-        let transports = Transports::new(parts.egress);
+        let credentials = Arc::new(parts.credentials);
+        let transports = Transports::new(parts.egress, credentials.clone());
         let (limiter, grants, store) = (parts.limiter, parts.grants, parts.store);
         let gateway = Gateway::new(catalog.clone(), transports.clone(), limiter, grants.clone(), store.clone(), parts.settings.cache_bytes);
-        Self { catalog, gateway: Arc::new(gateway), transports, store, grants, settings: parts.settings, changing: Mutex::new(()) }
+        Self {
+            catalog,
+            gateway: Arc::new(gateway),
+            transports,
+            store,
+            grants,
+            credentials,
+            settings: parts.settings,
+            changing: Mutex::new(()),
+        }
     }
 
     /// Asks after the health of tools, lets silent ones go and old records, until `stop`.
@@ -123,6 +144,10 @@ impl Registry {
     /// Takes the definitions of the project's files in the place of those before, all or none; every problem is told.
     pub async fn take_files(&self, definitions: Vec<ToolDefinition>, files: Files) -> Result<(), Vec<Error>> {
         let incoming: Vec<Incoming> = definitions.into_iter().map(|one| Incoming::by_operator(one, Source::File)).collect();
+        let (incoming, unauthorised) = self.authorised(incoming);
+        if !unauthorised.is_empty() {
+            return Err(unauthorised.into_iter().map(|(_, error)| error).collect());
+        }
         let _one_at_a_time = self.changing.lock().await;
         let accepted = match files {
             Files::Strict => self.catalog.plan(incoming, Changed::Refused)?,
@@ -143,8 +168,10 @@ impl Registry {
     /// Takes what somebody else wrote in the place of what the same import brought before. What breaks a rule is left out and returned;
     /// what changed under its version is quarantined.
     pub async fn take_import(&self, collection: &str, incoming: Vec<Incoming>) -> Result<Vec<(String, Error)>> {
+        let (incoming, unauthorised) = self.authorised(incoming);
         let _one_at_a_time = self.changing.lock().await;
-        let (accepted, refused) = self.catalog.plan_leniently(incoming);
+        let (accepted, mut refused) = self.catalog.plan_leniently(incoming);
+        refused.extend(unauthorised);
         self.publish(&accepted).await?;
         for one in accepted.iter() {
             if let Some(why) = &one.quarantine {
@@ -169,6 +196,46 @@ impl Registry {
     /// Which tools there are.
     pub fn catalog(&self) -> &Arc<Catalog> {
         &self.catalog
+    }
+
+    /// A text that an operator named, such as a document to import: at most so many bytes, in so long.
+    pub async fn fetch(&self, url: &str, bytes_max: usize, timeout: Duration) -> Result<String> {
+        let fetched = self.transports.fetch(url, bytes_max, timeout).await;
+        fetched.map_err(|why| Error::unavailable(format!("{url} cannot be read: {why}")))
+    }
+
+    /// Those that may use the credential they name, and those that may not.
+    fn authorised(&self, incoming: Vec<Incoming>) -> (Vec<Incoming>, Vec<(String, Error)>) {
+        let (mut may, mut may_not) = (Vec::with_capacity(incoming.len()), Vec::new());
+        for one in incoming {
+            match self.credentials.check(&one.definition) {
+                Ok(()) => may.push(one),
+                Err(error) => {
+                    let message = format!("tool `{}`: {}", one.definition.name, error.message);
+                    may_not.push((one.definition.name, Error { message: message.into(), ..error }));
+                }
+            }
+        }
+        (may, may_not)
+    }
+
+    /// That the URLs of a definition nobody trusted wrote do not lead inside, as far as they say so themselves.
+    fn check_reach(&self, definition: &ToolDefinition) -> Result<()> {
+        let urls = [
+            ("endpoint", Some(&definition.endpoint)),
+            ("health_url", definition.health_url.as_ref()),
+            ("probe_url", definition.probe_url.as_ref()),
+        ];
+        for (field, url) in urls {
+            if let Some(why) = url.and_then(|url| self.transports.forbids(url)) {
+                let host = lock::host(url.map(String::as_str).unwrap_or_default());
+                let hint = format!(
+                    "a tool that registers itself is reached inside only where maniple.yaml says `egress: {{ allow: [\"{host}\"] }}`"
+                );
+                return Err(Error::invalid(format!("{field}: {why}; {hint}")).at(field));
+            }
+        }
+        Ok(())
     }
 
     /// Makes what is new durable, before anybody sees it.
@@ -263,6 +330,8 @@ impl ToolRegistry for Registry {
 
     async fn register(&self, registration: Registration) -> Result<Registered> {
         let (definition, notes) = Self::read(&registration)?;
+        self.credentials.check(&definition)?;
+        self.check_reach(&definition)?;
         let leased = registration.source == Source::Registered;
         let incoming = Incoming {
             definition,

@@ -1,6 +1,7 @@
 //! Every way to a tool, by the scheme of its endpoint; and the questions asked beside a call: health, and what became of a doubt.
 
 use crate::{
+    credentials::Credentials,
     egress::Egress,
     transport::{
         builtin,
@@ -8,7 +9,10 @@ use crate::{
         http,
     },
 };
-use maniple_core::ports::{Invocation, Invoked, Probed};
+use maniple_core::{
+    ports::{Invocation, Invoked, Probed},
+    tool::{Effect, STORED_RESULT_BYTES},
+};
 use reqwest::{Method, header::HeaderMap};
 use std::{sync::Arc, time::Duration};
 use url::Url;
@@ -19,25 +23,69 @@ pub(crate) struct Transports {
     client: Arc<Client>,
     http: Arc<http::Transport>,
     builtin: Arc<builtin::Transport>,
+    credentials: Arc<Credentials>,
 }
 
 impl Transports {
-    pub(crate) fn new(egress: Egress) -> Self {
+    pub(crate) fn new(egress: Egress, credentials: Arc<Credentials>) -> Self {
         let client = Arc::new(Client::new(egress));
-        Self { http: Arc::new(http::Transport::new(client.clone())), builtin: Arc::new(builtin::Transport::new(client.clone())), client }
+        Self {
+            http: Arc::new(http::Transport::new(client.clone())),
+            builtin: Arc::new(builtin::Transport::new(client.clone())),
+            credentials,
+            client,
+        }
     }
 
     /// One attempt.
     pub(crate) async fn call(&self, call: &Invocation) -> Invoked {
         match call.tool.endpoint.strip_prefix("builtin:") {
             Some(name) => self.builtin.call(name, call).await,
-            None => self.http.call(call).await,
+            None => match &call.tool.credential {
+                Some(credential) => self.call_as(credential, call).await,
+                None => self.http.call(call).await,
+            },
         }
+    }
+
+    /// A token that is refused is thrown away, and where the call may be sent again it goes once more with a new one.
+    async fn call_as(&self, credential: &str, call: &Invocation) -> Invoked {
+        let url = match Url::parse(&call.tool.endpoint) {
+            Ok(url) => url,
+            Err(error) => return Invoked::NotSent(format!("the endpoint is no URL: {error}")),
+        };
+        let mut again = call.tool.effect() != Effect::AtMostOnce;
+        loop {
+            let who = match self.credentials.authorize(credential, &url).await {
+                Ok(who) => who,
+                Err(why) => return why.into(),
+            };
+            let outcome = self.http.call_as(call, &who).await;
+            let refused = matches!(&outcome, Invoked::Failed(failure) if failure["status"] == 401);
+            if !refused || !self.credentials.invalidate(credential, &who).await || !again {
+                return outcome;
+            }
+            again = false;
+        }
+    }
+
+    /// A text that an operator named: at most so many bytes, in so long.
+    pub(crate) async fn fetch(&self, url: &str, bytes_max: usize, timeout: Duration) -> Result<String, String> {
+        let answer = self.ask(url, true, HeaderMap::new(), timeout, bytes_max).await?;
+        if !answer.is_success() {
+            return Err(format!("it answers {}", answer.status));
+        }
+        answer.whole_text()
+    }
+
+    /// Why a URL that no operator wrote cannot be reached.
+    pub(crate) fn forbids(&self, url: &str) -> Option<String> {
+        Url::parse(&url.replace(['{', '}'], "")).ok().and_then(|url| self.client.forbids(&url))
     }
 
     /// Whether a health URL answers 2xx in time.
     pub(crate) async fn healthy(&self, url: &str, trusted: bool, timeout: Duration) -> Result<(), String> {
-        let answer = self.ask(url, trusted, HeaderMap::new(), timeout).await?;
+        let answer = self.ask(url, trusted, HeaderMap::new(), timeout, STORED_RESULT_BYTES).await?;
         if answer.is_success() { Ok(()) } else { Err(format!("its health_url answers {}", answer.status)) }
     }
 
@@ -48,7 +96,7 @@ impl Transports {
             url.to_string()
         });
         let Ok(asked) = asked else { return Probed::Unknown };
-        match self.ask(&asked, call.trusted, http::headers_of(call), call.timeout).await {
+        match self.ask(&asked, call.trusted, http::headers_of(call), call.timeout, STORED_RESULT_BYTES).await {
             Ok(answer) if answer.is_success() => Probed::Happened(answer.result()),
             Ok(answer) if answer.status == 404 => Probed::DidNot,
             Ok(_) | Err(_) => Probed::Unknown,
@@ -61,10 +109,11 @@ impl Transports {
         trusted: bool,
         headers: HeaderMap,
         timeout: Duration,
+        keeps: usize,
     ) -> Result<crate::transport::answer::Answer, String> {
         let url = Url::parse(url).map_err(|error| format!("`{url}` is no URL: {error}"))?;
         let trusted = trusted.then(|| url.origin());
-        let request = Request { method: Method::GET, url, headers, body: None, trusted, timeout };
+        let request = Request { method: Method::GET, url, headers, body: None, trusted, timeout, keeps };
         match tokio::time::timeout(timeout, self.client.exchange(request)).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(Lost::Refused(why) | Lost::Astray(why) | Lost::NotSent(why) | Lost::Unknown(why))) => Err(why),

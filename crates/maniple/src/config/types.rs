@@ -33,8 +33,8 @@ pub struct Config {
     pub credentials: BTreeMap<String, serde_json::Value>,
     /// MCP servers to import. Not in this build.
     pub mcp: BTreeMap<String, serde_json::Value>,
-    /// OpenAPI documents to import. Not in this build.
-    pub openapi: BTreeMap<String, serde_json::Value>,
+    /// OpenAPI documents to import as tools, by the name that goes before each tool's.
+    pub openapi: BTreeMap<String, OpenApi>,
     /// What URLs that no operator wrote may reach besides the public internet.
     pub egress: Egress,
     /// How tools are called.
@@ -162,6 +162,53 @@ pub struct Price {
 pub struct Egress {
     /// CIDRs or HOST:PORT.
     pub allow: Vec<String>,
+}
+
+/// An OpenAPI document to import.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OpenApi {
+    /// A file, relative to this one. Either this or `url`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// Where the document is read, at the start and every `refresh`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// Where calls go, instead of the document's servers. What is written here is trusted; what the document says is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base_url: Option<String>,
+    /// The credential of operations that need one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credential: Option<String>,
+    /// The credential of each security scheme. Default: the one of the scheme's name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub credentials: BTreeMap<String, String>,
+    /// Only these operations, by operationId, tag or name of the tool. Default: all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub include: Vec<String>,
+    /// Whose proposed effects are taken: `all`, or names of tools. Default: nobody's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub confirm: Option<Confirm>,
+    /// How often a document at a URL is read again. Default 10 min.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refresh: Option<Period>,
+}
+
+/// Whose effects, claimed by their source, an operator takes for true.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Confirm {
+    /// `all`
+    Word(AllOfThem),
+    /// Of these tools.
+    These(Vec<String>),
+}
+/// The word `all`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AllOfThem {
+    /// Of every tool.
+    All,
 }
 
 /// How tools are called.

@@ -17,13 +17,15 @@ use tokio_util::sync::CancellationToken;
 /// How often the files are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
+/// What changes with the files.
+pub(super) type Fingerprint = (u64, Vec<Option<std::time::SystemTime>>);
+
 /// Where a project comes from and against what it is checked.
 pub(super) struct Watched {
     pub(super) sources: Sources,
     pub(super) limits: TaskLimits,
     pub(super) model: ModelName,
     pub(super) assistant: bool,
-    pub(super) lock_file: std::path::PathBuf,
 }
 
 impl Watched {
@@ -37,9 +39,8 @@ impl Watched {
     }
 
     /// What changes when any file of the project does.
-    pub(super) fn fingerprint(&self) -> (u64, Option<std::time::SystemTime>) {
-        let locked = std::fs::metadata(&self.lock_file).and_then(|about| about.modified());
-        (files::fingerprint(&self.sources), locked.ok())
+    pub(super) fn fingerprint(&self, tools: &Tools) -> Fingerprint {
+        (files::fingerprint(&self.sources), tools.changed())
     }
 
     async fn take(&self, tools: &Tools) -> anyhow::Result<Vec<AgentDefinition>> {
@@ -50,19 +51,13 @@ impl Watched {
 
     /// Takes changes over until `stop`. A project with problems changes nothing; running tasks keep what they began with.
     /// `known` is the fingerprint from before the files were last read.
-    pub(super) async fn watch(
-        self,
-        mut known: (u64, Option<std::time::SystemTime>),
-        agents: Agents,
-        tools: Tools,
-        stop: CancellationToken,
-    ) {
+    pub(super) async fn watch(self, mut known: Fingerprint, agents: Agents, tools: Tools, stop: CancellationToken) {
         loop {
             tokio::select! {
                 () = tokio::time::sleep(LOOK_EVERY) => {}
                 () = stop.cancelled() => return,
             }
-            let now = self.fingerprint();
+            let now = self.fingerprint(&tools);
             if now == known {
                 continue;
             }

@@ -1,6 +1,6 @@
 //! The registry of a node: over its store, with the project's files and pins.
 
-use super::project::all_of;
+use super::{openapi::Document, project::all_of};
 use crate::config::Config;
 use anyhow::Context as _;
 use maniple_backends::{RateLimiter, Store};
@@ -13,7 +13,9 @@ use maniple_registry::{
     lock::{self, Pins},
 };
 use maniple_runtime::Agents;
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::SystemTime};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 /// The registry in this process, and how the project is taken into it.
 #[derive(Clone)]
@@ -21,6 +23,7 @@ pub(super) struct Tools {
     pub(super) registry: Arc<Registry>,
     lock_file: PathBuf,
     files: Files,
+    documents: Arc<[Document]>,
 }
 
 /// What the agents' files list.
@@ -39,10 +42,11 @@ impl Tools {
             limiter: Arc::new(RateLimiter::new()),
             grants: Arc::new(Listed(agents.clone())),
             egress: Egress::new(&config.egress.allow)?,
+            credentials: Default::default(),
             settings: settings(config),
         };
         let registry = Arc::new(Registry::open(parts).await?);
-        Ok(Self { registry, lock_file: config.path(lock::FILE_NAME), files })
+        Ok(Self { registry, lock_file: config.path(lock::FILE_NAME), files, documents: Document::all(config).into() })
     }
 
     /// Takes the project's tools and pins over, all or nothing.
@@ -50,7 +54,22 @@ impl Tools {
         let pins = self.pins()?;
         self.registry.take_files(definitions, self.files).await.map_err(all_of)?;
         self.registry.pin(pins);
+        for document in self.documents.iter().filter(|document| document.file().is_some()) {
+            document.take(&self.registry).await?;
+        }
         Ok(())
+    }
+
+    /// Follows what is written elsewhere until `stop`.
+    pub(super) fn follow(&self, stop: &CancellationToken) -> Vec<JoinHandle<()>> {
+        let elsewhere = self.documents.iter().filter(|document| document.file().is_none()).cloned();
+        elsewhere.map(|document| tokio::spawn(document.follow(self.registry.clone(), stop.clone()))).collect()
+    }
+
+    /// When the files that are read here were changed.
+    pub(super) fn changed(&self) -> Vec<Option<SystemTime>> {
+        let files = self.documents.iter().filter_map(Document::file).chain([&self.lock_file]);
+        files.map(|file| std::fs::metadata(file).and_then(|about| about.modified()).ok()).collect()
     }
 
     fn pins(&self) -> anyhow::Result<Pins> {

@@ -26,10 +26,10 @@ pub(crate) struct Answer {
 
 impl Answer {
     /// Reads a body to its end, or as far as it is kept. An error means that it broke off before.
-    pub(super) async fn read(mut response: Response, url: Url) -> Result<Self, reqwest::Error> {
+    pub(super) async fn read(mut response: Response, url: Url, keeps: usize) -> Result<Self, reqwest::Error> {
         let header = |name: HeaderName| response.headers().get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
         let status = response.status();
-        let kept = if status.is_success() { STORED_RESULT_BYTES } else { FAILURE_BYTES };
+        let kept = if status.is_success() { keeps } else { FAILURE_BYTES };
         let mut answer = Self {
             status: status.as_u16(),
             url,
@@ -74,6 +74,14 @@ impl Answer {
             );
         }
         text.into_owned()
+    }
+
+    /// The whole body as text, for a reader that needs all of it.
+    pub(crate) fn whole_text(&self) -> Result<String, String> {
+        if self.cut {
+            return Err(format!("it is longer than {} bytes", self.body.len()));
+        }
+        String::from_utf8(self.body.clone()).map_err(|_| "it is not UTF-8".to_owned())
     }
 
     /// Whether there is more than the text holds.

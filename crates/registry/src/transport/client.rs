@@ -82,6 +82,8 @@ pub(crate) struct Request {
     pub(crate) trusted: Option<Origin>,
     /// The whole call's time; the caller enforces it.
     pub(crate) timeout: Duration,
+    /// The most of a successful answer's body that is kept, in bytes.
+    pub(crate) keeps: usize,
 }
 
 /// Why there is no answer.
@@ -123,6 +125,11 @@ impl Client {
         self.exchange_as(request, &Authorization::default()).await
     }
 
+    /// Why a URL that no operator wrote cannot be reached whatever its name leads to.
+    pub(crate) fn forbids(&self, url: &Url) -> Option<String> {
+        self.egress.client(url, Duration::from_secs(1)).err().map(|refused| refused.to_string())
+    }
+
     /// The same as somebody. The authorization stays at the origin of the request's URL: a redirect that leads elsewhere
     /// goes without it, and so does one that leads back from there, which somebody else chose.
     pub(crate) async fn exchange_as(&self, mut request: Request, who: &Authorization) -> Result<Answer, Lost> {
@@ -135,7 +142,7 @@ impl Client {
                 if answer.0.headers().get(LOCATION).is_some_and(|location| who.is_in(location.as_bytes())) {
                     answer.0.headers_mut().remove(LOCATION); // it would be told to the model
                 }
-                return read(answer).await;
+                return read(answer, request.keeps).await;
             };
             request.url = who.stripped(&next.map_err(Lost::Astray)?);
             sent_as = sent_as.filter(|_| request.url.origin() == home);
@@ -174,8 +181,8 @@ impl Client {
     }
 }
 
-async fn read((response, url): (reqwest::Response, Url)) -> Result<Answer, Lost> {
-    Answer::read(response, url).await.map_err(|error| Lost::Unknown(format!("the answer broke off: {}", told(error))))
+async fn read((response, url): (reqwest::Response, Url), keeps: usize) -> Result<Answer, Lost> {
+    Answer::read(response, url, keeps).await.map_err(|error| Lost::Unknown(format!("the answer broke off: {}", told(error))))
 }
 
 /// Where a redirect leads, or why it is not followed.

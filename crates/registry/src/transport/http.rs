@@ -11,7 +11,7 @@ use maniple_core::{
     Error, Result,
     ports::{Invocation, Invoked, Refusal, RefusalKind},
     schema::Validator,
-    tool::ToolDefinition,
+    tool::{STORED_RESULT_BYTES, ToolDefinition},
 };
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde_json::{Value, json};
@@ -51,7 +51,7 @@ impl Transport {
         };
         let trusted = call.trusted.then(|| url.origin());
         let method = request::method(call.tool.method);
-        let request = Request { method, url, headers, body, trusted, timeout: call.timeout };
+        let request = Request { method, url, headers, body, trusted, timeout: call.timeout, keeps: STORED_RESULT_BYTES };
         match tokio::time::timeout(call.timeout, self.0.exchange_as(request, who)).await {
             Ok(Ok(answer)) => invoked(&call.tool, &answer),
             Ok(Err(Lost::Refused(why))) => {

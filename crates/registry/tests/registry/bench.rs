@@ -65,6 +65,7 @@ impl Bench {
             limiter: Arc::new(RateLimiter::new()),
             grants: Arc::new(Granted(wishes(granted))),
             egress: Egress::new(&["127.0.0.0/8".into()]).unwrap(),
+            credentials: Default::default(),
             settings,
         };
         let registry = Arc::new(Registry::open(parts).await.unwrap());

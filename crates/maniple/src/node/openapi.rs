@@ -1,0 +1,124 @@
+//! OpenAPI documents as tools: read at the start, and those at a URL again and again.
+
+use crate::config::{self, Config, OpenApi};
+use anyhow::Context as _;
+use maniple_core::tool::Source;
+use maniple_registry::{
+    Incoming, Registry,
+    openapi::{self, Confirm, Options},
+};
+use std::{path::PathBuf, sync::Arc, time::Duration};
+use tokio_util::sync::CancellationToken;
+
+/// How long a document at a URL may take.
+const FETCH_MAX: Duration = Duration::from_secs(30);
+/// How often one at a URL is read again.
+const REFRESH: Duration = Duration::from_secs(600);
+/// How soon one that could not be read is tried again.
+const AGAIN: Duration = Duration::from_secs(10);
+
+/// One document of the settings.
+#[derive(Debug, Clone)]
+pub(super) struct Document {
+    name: String,
+    settings: OpenApi,
+    /// Where its file is, from where the process stands.
+    file: Option<PathBuf>,
+}
+
+impl Document {
+    /// Those of the settings.
+    pub(super) fn all(config: &Config) -> Vec<Self> {
+        let of = |(name, settings): (&String, &OpenApi)| Self {
+            name: name.clone(),
+            settings: settings.clone(),
+            file: settings.file.as_deref().map(|file| config.path(file)),
+        };
+        config.openapi.iter().map(of).collect()
+    }
+
+    /// The file it is read from; none for one at a URL.
+    pub(super) fn file(&self) -> Option<&PathBuf> {
+        self.file.as_ref()
+    }
+
+    /// Reads it and takes its tools over in the place of those before.
+    pub(super) async fn take(&self, registry: &Registry) -> anyhow::Result<()> {
+        let text = self.text(registry).await.with_context(|| format!("openapi.{}", self.name))?;
+        let (name, options) = (self.name.clone(), self.options());
+        // A large document is work for a while: not on a thread that others wait for.
+        let read =
+            tokio::task::spawn_blocking(move || openapi::import(&text, &options).with_context(|| format!("openapi.{name}"))).await??;
+        for note in &read.left_out {
+            tracing::warn!(openapi = self.name, operation = note.place, why = note.what, "left out");
+        }
+        let trusted = self.settings.base_url.is_some();
+        let incoming = read.tools.into_iter().map(|tool| Incoming {
+            trusted,
+            notes: tool.notes,
+            proposed: tool.proposed,
+            ..Incoming::by_operator(tool.definition, Source::Openapi)
+        });
+        let incoming: Vec<Incoming> = incoming.collect();
+        let count = incoming.len();
+        for (tool, error) in registry.take_import(&format!("openapi:{}", self.name), incoming).await? {
+            tracing::warn!(openapi = self.name, tool, %error, "left out");
+        }
+        tracing::info!(openapi = self.name, tools = count, left_out = read.left_out.len(), "imported");
+        Ok(())
+    }
+
+    /// Reads one at a URL, and reads it again until `stop`.
+    pub(super) async fn follow(self, registry: Arc<Registry>, stop: CancellationToken) {
+        let refresh = self.settings.refresh.map_or(REFRESH, config::Period::duration);
+        loop {
+            let wait = match self.take(&registry).await {
+                Ok(()) => refresh,
+                Err(error) => {
+                    tracing::warn!(error = format!("{error:#}"), "a document could not be imported; its tools stay as they were");
+                    AGAIN.min(refresh)
+                }
+            };
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    async fn text(&self, registry: &Registry) -> anyhow::Result<String> {
+        match (&self.file, &self.settings.url) {
+            (Some(file), _) => {
+                let about = tokio::fs::metadata(file).await.with_context(|| format!("{} cannot be read", file.display()))?;
+                anyhow::ensure!(about.is_file(), "{} is no file", file.display());
+                anyhow::ensure!(
+                    about.len() <= openapi::BYTES_MAX as u64,
+                    "{} has {} bytes; at most {} are read",
+                    file.display(),
+                    about.len(),
+                    openapi::BYTES_MAX
+                );
+                tokio::fs::read_to_string(file).await.with_context(|| format!("{} cannot be read", file.display()))
+            }
+            (None, Some(url)) => Ok(registry.fetch(url, openapi::BYTES_MAX, FETCH_MAX).await?),
+            (None, None) => anyhow::bail!("it needs either `file` or `url`"),
+        }
+    }
+
+    fn options(&self) -> Options {
+        let settings = &self.settings;
+        Options {
+            name: self.name.clone(),
+            base_url: settings.base_url.clone(),
+            document_url: settings.url.clone(),
+            credential: settings.credential.clone(),
+            credentials: settings.credentials.clone(),
+            include: settings.include.clone(),
+            confirm: match &settings.confirm {
+                None => Confirm::Nothing,
+                Some(config::Confirm::Word(config::AllOfThem::All)) => Confirm::All,
+                Some(config::Confirm::These(tools)) => Confirm::These(tools.clone()),
+            },
+        }
+    }
+}
