@@ -4,8 +4,8 @@ pub mod tools;
 
 use maniple_core::{
     AgentName, Error, Result, TaskId, Tenant, Time,
-    event::{Event, StoredEvent},
-    ports::{Append, Then},
+    event::{Answer, Event, StoredEvent},
+    ports::{Append, Approval, ApprovalState, Decision, Then},
     task::{AgentResult, Ending, ErrorCode, Header},
 };
 use serde_json::value::RawValue;
@@ -145,6 +145,38 @@ pub(crate) fn not_dead(id: &TaskId) -> Error {
 pub(crate) fn session_busy() -> Error {
     Error::conflict("the session has an unfinished task: cancel it or wait for its end, then erase")
 }
+pub(crate) fn no_approval(id: &str) -> Error {
+    Error::not_found(format!("there is no approval `{id}`"))
+}
+
+/// Whether a decision may be made now: `Ok(true)` where it is new, `Ok(false)` where it was made before.
+pub(crate) fn decides(approval: &Approval, decision: &Decision, task_ended: bool) -> Result<bool> {
+    let id = &approval.request.id;
+    match (approval.state, &approval.decision) {
+        (_, Some(made)) if made == decision => Ok(false),
+        (state, Some(made)) => Err(Error::conflict(format!("approval `{id}` was {} by {} already", state.as_str(), made.by))),
+        _ if task_ended => Err(Error::conflict(format!("approval `{id}` comes too late: task `{}` has ended", approval.key.id))),
+        (ApprovalState::Open, None) => Ok(true),
+        (ApprovalState::Approved | ApprovalState::Denied | ApprovalState::Expired, None) => {
+            let at = approval.request.expires_at;
+            Err(Error::conflict(format!("approval `{id}` expired at {at}: the run went on without it")))
+        }
+    }
+}
+
+/// The requests of which these facts say that nobody decided in time.
+pub(crate) fn expired(events: &[(u32, Event)]) -> impl Iterator<Item = &str> {
+    events.iter().filter_map(|(_, event)| match event {
+        Event::ApprovalDecided(decided) if decided.answer == Answer::Expired => Some(decided.id.as_str()),
+        _ => None,
+    })
+}
+
+/// A request nobody decided is expired from its moment on, folded in or not.
+pub(crate) fn state_at(recorded: ApprovalState, expires_at: Time, now: Time) -> ApprovalState {
+    if recorded == ApprovalState::Open && expires_at <= now { ApprovalState::Expired } else { recorded }
+}
+
 pub(crate) fn inbox_full(id: &TaskId) -> Error {
     Error::exhausted(format!("task `{id}` has had {SIGNALS_MAX} signals: no more are taken"))
 }

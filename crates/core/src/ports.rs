@@ -54,7 +54,9 @@ pub trait TaskStore: Send + Sync {
 
     /// Records facts, conditional on the claim's epoch and the last number its holder knows.
     ///
-    /// Recording the same again after a lost reply is a success with the same events.
+    /// Recording the same again after a lost reply is a success with the same events. `approval.requested` opens a
+    /// request for a person; `approval.decided`, the end of the task and its removal close it. One that says `expired`
+    /// of a request that somebody has decided by then is [`Appended::SignalsUnread`]: what was decided in time holds.
     async fn append(&self, append: Append) -> Result<Appended>;
 
     /// Hands a claim over: the task is ready at once, and this does not count towards poison.
@@ -66,6 +68,16 @@ pub trait TaskStore: Send + Sync {
 
     /// The signals nobody has folded in yet, oldest first.
     async fn signals(&self, key: &TaskKey) -> Result<Vec<Signal>>;
+
+    /// Requests for a person, oldest first by (requested_at, id). Those of tasks that ended are not there.
+    async fn approvals(&self, query: &ListApprovals) -> Result<Vec<Approval>>;
+
+    /// One request, open or decided. `None` for no such request.
+    async fn approval(&self, tenant: &Tenant, id: &str) -> Result<Option<Approval>>;
+
+    /// Decides over a request, in one transaction with the signal that tells the run. The same decision again is the
+    /// same; `Conflict` for another one, for a request that has expired, and for a task that has ended; `NotFound` for no such request.
+    async fn decide(&self, tenant: &Tenant, id: &str, decision: Decision) -> Result<Decided>;
 
     /// A task as it is now.
     async fn get(&self, key: &TaskKey) -> Result<Option<AgentResult>>;
@@ -241,7 +253,8 @@ pub enum Appended {
     Recorded(Vec<Arc<StoredEvent>>),
     /// The claim is gone or the numbers do not follow: nothing was written. Stop.
     Stale,
-    /// Signals are unread, so the run may not park: nothing was written. Read them and decide again.
+    /// Signals are unread, so the run may not park, or not say that nobody decided: nothing was written. Read them
+    /// and decide again.
     SignalsUnread,
 }
 

@@ -6,14 +6,15 @@
 use crate::checker::Witness;
 use async_trait::async_trait;
 use maniple_core::{
-    AgentName, Error, Result, SessionKey, TaskId, TaskKey,
+    AgentName, Error, Result, SessionKey, TaskId, TaskKey, Tenant,
     agent::Definitions,
     event::StoredEvent,
     message::ModelReply,
     model::{Fault as ModelFault, FaultKind, ModelName, ModelRequest},
     ports::{
-        Admission, Append, Appended, Claim, Claimed, Created, Invocation, Invoked, LedgerKey, ListTasks, Model, Models, NewTask, OnText,
-        Opened, Outcome, Price, Probed, Renewal, Signalled, Swept, TaskStore, ToolStore, Tools, Turn, Waiting,
+        Admission, Append, Appended, Approval, Claim, Claimed, Created, Decided, Decision, Invocation, Invoked, LedgerKey, ListApprovals,
+        ListTasks, Model, Models, NewTask, OnText, Opened, Outcome, Price, Probed, Renewal, Signalled, Swept, TaskStore, ToolStore, Tools,
+        Turn, Waiting,
     },
     signal::Signal,
     task::AgentResult,
@@ -175,6 +176,15 @@ impl TaskStore for Store {
     }
     async fn signals(&self, key: &TaskKey) -> Result<Vec<Signal>> {
         self.faults.around("signals", self.inner.signals(key)).await
+    }
+    async fn approvals(&self, query: &ListApprovals) -> Result<Vec<Approval>> {
+        self.inner.approvals(query).await
+    }
+    async fn approval(&self, tenant: &Tenant, id: &str) -> Result<Option<Approval>> {
+        self.inner.approval(tenant, id).await
+    }
+    async fn decide(&self, tenant: &Tenant, id: &str, decision: Decision) -> Result<Decided> {
+        self.faults.around("decide", self.inner.decide(tenant, id, decision)).await
     }
     async fn get(&self, key: &TaskKey) -> Result<Option<AgentResult>> {
         self.inner.get(key).await

@@ -88,6 +88,9 @@ impl Table {
         if matches!(append.then, Then::Park { .. }) && self.rows[&number].unread().iter().any(|signal| !folds(&signal.id)) {
             return Ok(Appended::SignalsUnread);
         }
+        if self.overlooks_a_decision(number, &append.events) {
+            return Ok(Appended::SignalsUnread);
+        }
 
         if let Some(kept) = append.definitions.as_deref() {
             self.keep_definitions(number, kept);
@@ -103,6 +106,7 @@ impl Table {
             let epoch = row.epoch;
             drafts.iter().map(|draft| row.record(epoch, draft.numbered(row.last() + 1, now))).collect::<Vec<_>>()
         });
+        self.keep_approvals(number, &append.events, now);
         match &append.then {
             Then::Keep => {}
             Then::Park { waiting_for, until } => self.change(number, |row| {

@@ -120,6 +120,7 @@ impl Table {
             journal: Vec::new(),
             step: 0,
             signals: Vec::new(),
+            approvals: Vec::new(),
             definitions: None,
             result: None,
             dead: false,

@@ -3,6 +3,7 @@
 //! One mutex around plain maps. It keeps every rule of [`ports::TaskStore`] and is the other opinion
 //! against which the SQLite store is tested.
 
+mod approval;
 mod claim;
 mod create;
 mod read;
@@ -17,10 +18,13 @@ use crate::{
 };
 use async_trait::async_trait;
 use maniple_core::{
-    AgentName, Result, SessionKey, TaskId, TaskKey, Time,
+    AgentName, Result, SessionKey, TaskId, TaskKey, Tenant, Time,
     agent::Definitions,
     event::StoredEvent,
-    ports::{self, Append, Appended, Claim, Claimed, Created, ListTasks, NewTask, Renewal, Signalled, Swept, Turn, Waiting},
+    ports::{
+        self, Append, Appended, Approval, Claim, Claimed, Created, Decided, Decision, ListApprovals, ListTasks, NewTask, Renewal,
+        Signalled, Swept, Turn, Waiting,
+    },
     signal::Signal,
     task::AgentResult,
 };
@@ -97,6 +101,18 @@ impl ports::TaskStore for TaskStore {
     async fn signals(&self, key: &TaskKey) -> Result<Vec<Signal>> {
         let (table, _) = self.now();
         Ok(table.find(key).map(|row| row.unread()).unwrap_or_default())
+    }
+    async fn approvals(&self, query: &ListApprovals) -> Result<Vec<Approval>> {
+        let (table, now) = self.now();
+        Ok(table.list_approvals(query, now))
+    }
+    async fn approval(&self, tenant: &Tenant, id: &str) -> Result<Option<Approval>> {
+        let (table, now) = self.now();
+        Ok(table.approval(tenant, id, now))
+    }
+    async fn decide(&self, tenant: &Tenant, id: &str, decision: Decision) -> Result<Decided> {
+        let (mut table, now) = self.now();
+        table.decide(tenant, id, &decision, now)
     }
     async fn get(&self, key: &TaskKey) -> Result<Option<AgentResult>> {
         let (table, now) = self.now();

@@ -16,6 +16,7 @@ use maniple_core::{
     AgentName, SessionKey, TaskId, TaskKey, Tenant, Time,
     agent::Definitions,
     event::StoredEvent,
+    ports::{Approval, ApprovalState},
     signal::Signal,
     task::{AgentResult, Ending, Header, TaskStatus},
 };
@@ -61,6 +62,8 @@ pub(super) struct Row {
     pub(super) step: u32,
     /// Each signal and whether it was read; kept until the end, so that one sent twice is once.
     pub(super) signals: Vec<(Signal, bool)>,
+    /// Requests for a person, in the order they were made.
+    pub(super) approvals: Vec<Approval>,
     pub(super) definitions: Option<String>,
     pub(super) result: Option<AgentResult>,
     pub(super) dead: bool,
@@ -142,6 +145,8 @@ pub(super) struct Table {
     pub(super) taken: HashMap<TaskKey, Time>,
     /// By hash, with how many tasks need them.
     pub(super) definitions: HashMap<String, (u64, Definitions)>,
+    /// Which task asked, by the request.
+    pub(super) approvals: HashMap<(Tenant, String), u64>,
     pub(super) turns: rules::Turns,
 }
 
@@ -261,6 +266,9 @@ impl Table {
             row.result = Some(result);
             row.dead = rules::is_poisoned(ending);
             row.signals = Vec::new();
+            for approval in row.approvals.iter_mut().filter(|approval| approval.state == ApprovalState::Open) {
+                approval.state = ApprovalState::Expired;
+            }
             row.record(row.epoch, event)
         });
         self.unfinished -= 1;
@@ -281,6 +289,9 @@ impl Table {
         self.unindex(number);
         let Some(row) = self.rows.remove(&number) else { return };
         self.by_key.remove(&row.key);
+        for approval in row.approvals {
+            self.approvals.remove(&(row.key.tenant.clone(), approval.request.id));
+        }
         self.by_age.remove(&(row.header.created_at, row.key.id.clone(), number));
         if let Some(kept) = row.definitions.and_then(|hash| self.definitions.get_mut(&hash)) {
             kept.0 = kept.0.saturating_sub(1);

@@ -1,7 +1,7 @@
 //! Recording facts.
 
 use super::{
-    State,
+    State, approval,
     failure::Refusal,
     row::{self, Row},
     signal,
@@ -23,6 +23,7 @@ pub(super) struct Facts {
     drafts: Vec<Draft>,
     definitions: Option<String>,
     outbox: Vec<String>,
+    approvals: Vec<approval::Change>,
     progresses: bool,
 }
 
@@ -33,7 +34,15 @@ impl Facts {
         let definitions = append.definitions.as_deref().map(|(_, definitions)| serde_json::to_string(definitions)).transpose();
         let outbox = append.outbox.iter().map(|row| serde_json::to_string(&row.payload)).collect::<Result<_, _>>();
         let progresses = append.events.iter().any(|(_, event)| event.is_progress());
-        Ok(Self { drafts, definitions: definitions.map_err(unwritable)?, outbox: outbox.map_err(unwritable)?, progresses, append })
+        let approvals = approval::changes(&append.events);
+        Ok(Self {
+            drafts,
+            definitions: definitions.map_err(unwritable)?,
+            outbox: outbox.map_err(unwritable)?,
+            approvals,
+            progresses,
+            append,
+        })
     }
 
     pub(super) fn record(&self, tx: &mut Tx) -> Result<Appended, Refusal> {
@@ -47,12 +56,17 @@ impl Facts {
         if parks && row.signals > 0 && signal::unread(tx.db, row.number)?.iter().any(|signal| !append.signals_read.contains(&signal.id)) {
             return Ok(Appended::SignalsUnread);
         }
+        if approval::overlooks_a_decision(tx.db, &row, &self.approvals)? {
+            return Ok(Appended::SignalsUnread);
+        }
 
+        let after = row.last_seq;
         let mut events = Vec::with_capacity(self.drafts.len() + 1);
         for draft in &self.drafts {
             let seq = row.last_seq as u64 + 1;
             events.push(row.record(tx.db, draft.numbered(seq, tx.now))?);
         }
+        approval::keep(tx, &row, after, &self.approvals)?;
         self.keep_definitions(tx, &row)?;
         self.keep_outbox(tx, &row)?;
         row.header.progress = append.progress.clone();

@@ -1,6 +1,6 @@
 //! What goes: conversations that are erased, tasks past their time, and what nobody needs any more.
 
-use super::{create, failure::Refusal, writer::Tx};
+use super::{approval, create, failure::Refusal, writer::Tx};
 use crate::rules;
 use maniple_core::{Result, SessionKey, TaskKey};
 use std::time::Duration;
@@ -76,6 +76,7 @@ fn remove(tx: &mut Tx, row: i64) -> Result<(), Refusal> {
     tx.db
         .prepare_cached("INSERT OR REPLACE INTO taken (tenant, id, until) SELECT tenant, id, ?2 FROM tasks WHERE row = ?1")?
         .execute((row, until))?;
+    approval::remove(tx, row)?;
     let events = (row << 20, row << 20 | rules::EVENTS_MAX as i64);
     tx.db.prepare_cached("DELETE FROM events WHERE id BETWEEN ?1 AND ?2")?.execute(events)?;
     tx.db.prepare_cached("DELETE FROM tasks WHERE row = ?1")?.execute([row])?;

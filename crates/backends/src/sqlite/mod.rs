@@ -10,6 +10,7 @@
 //! report as durable what is not.
 
 mod append;
+mod approval;
 mod claim;
 mod create;
 mod failure;
@@ -37,10 +38,13 @@ use async_trait::async_trait;
 use create::Submission;
 use failure::{Refusal, failed};
 use maniple_core::{
-    AgentName, Error, Result, SessionKey, TaskId, TaskKey,
+    AgentName, Error, Result, SessionKey, TaskId, TaskKey, Tenant,
     agent::Definitions,
     event::StoredEvent,
-    ports::{self, Append, Appended, Claim, Claimed, Created, ListTasks, NewTask, Renewal, Signalled, Swept, Turn, Waiting},
+    ports::{
+        self, Append, Appended, Approval, Claim, Claimed, Created, Decided, Decision, ListApprovals, ListTasks, NewTask, Renewal,
+        Signalled, Swept, Turn, Waiting,
+    },
     signal::Signal,
     task::AgentResult,
 };
@@ -249,6 +253,21 @@ impl ports::TaskStore for TaskStore {
     async fn signals(&self, key: &TaskKey) -> Result<Vec<Signal>> {
         let key = key.clone();
         self.read(move |db| read::signals(db, &key)).await
+    }
+
+    async fn approvals(&self, query: &ListApprovals) -> Result<Vec<Approval>> {
+        let (query, now) = (query.clone(), self.clock.now());
+        self.read(move |db| approval::list(db, &query, now)).await
+    }
+
+    async fn approval(&self, tenant: &Tenant, id: &str) -> Result<Option<Approval>> {
+        let (tenant, id, now) = (tenant.clone(), id.to_owned(), self.clock.now());
+        self.read(move |db| approval::get(db, &tenant, &id, now)).await
+    }
+
+    async fn decide(&self, tenant: &Tenant, id: &str, decision: Decision) -> Result<Decided> {
+        let (tenant, id) = (tenant.clone(), id.to_owned());
+        self.write(move |tx| approval::decide(tx, &tenant, &id, &decision)).await
     }
 
     async fn get(&self, key: &TaskKey) -> Result<Option<AgentResult>> {

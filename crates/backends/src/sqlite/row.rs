@@ -1,6 +1,7 @@
 //! A task's row, and how it moves between its states. The table of states is in [`crate::memory`]'s `table.rs`.
 
 use super::{
+    approval,
     failure::Refusal,
     writer::{Lease, Tx},
 };
@@ -220,6 +221,7 @@ pub(super) fn end(tx: &mut Tx, row: &mut Row, ending: &Ending) -> Result<(AgentR
     if row.signals > 0 {
         tx.db.prepare_cached("DELETE FROM signals WHERE task = ?1")?.execute([row.number])?;
     }
+    approval::close(tx, row)?;
     tx.leased.insert(row.number, None);
     tx.counters.unfinished -= 1;
     let released = was_head && release_next(tx, row)?;

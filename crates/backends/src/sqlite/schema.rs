@@ -9,7 +9,7 @@ use maniple_core::{Error, Result, event::EVENT_VERSION};
 use rusqlite::Connection;
 
 /// One step a version; never edited once released, only added to.
-const MIGRATIONS: &[&str] = &[FIRST, TOOLS];
+const MIGRATIONS: &[&str] = &[FIRST, TOOLS, APPROVALS];
 
 const FIRST: &str = "
 CREATE TABLE store (                     -- one row
@@ -120,6 +120,25 @@ CREATE TABLE tool_calls (                -- the ledger: what was asked under a k
 );
 CREATE UNIQUE INDEX tool_calls_key ON tool_calls (tenant, tool, key);
 CREATE INDEX tool_calls_at ON tool_calls (at);
+";
+
+const APPROVALS: &str = "
+CREATE TABLE approvals (
+  event INTEGER PRIMARY KEY,             -- the `approval.requested` that made it
+  task INTEGER NOT NULL,
+  tenant TEXT NOT NULL,
+  id TEXT NOT NULL,
+  agent TEXT NOT NULL,
+  requested_at INTEGER NOT NULL,
+  expires_at INTEGER NOT NULL,
+  state TEXT NOT NULL DEFAULT 'open',
+  decision TEXT,
+  decided_at INTEGER,
+  listed INTEGER DEFAULT 1               -- null once its task has ended
+);
+CREATE UNIQUE INDEX approvals_id ON approvals (tenant, id);
+CREATE INDEX approvals_task ON approvals (task);
+CREATE INDEX approvals_listed ON approvals (tenant, requested_at, id) WHERE listed = 1;
 ";
 
 // The numbers in the SQL above and below are these.

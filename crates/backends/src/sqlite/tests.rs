@@ -49,6 +49,11 @@ impl File {
                 "journals have no gaps",
             ),
             ("SELECT count(*) FROM events WHERE id >> 20 NOT IN (SELECT row FROM tasks)", "events belong to tasks"),
+            (
+                "SELECT count(*) FROM approvals a WHERE event >> 20 != task OR event NOT IN (SELECT id FROM events WHERE name = 'approval.requested') \
+                 OR (listed IS NOT NULL) != (SELECT state < 5 FROM tasks WHERE row = a.task)",
+                "approvals belong to requests, and are listed while their task goes on",
+            ),
             ("SELECT count(*) FROM tasks WHERE (state = 0) != (place IS NULL) AND state < 5", "those with a place are not scheduled"),
             (
                 "SELECT count(*) FROM tasks w WHERE state = 1 AND NOT EXISTS (SELECT 1 FROM tasks h WHERE h.tenant = w.tenant AND h.agent = w.agent \
@@ -453,7 +458,7 @@ async fn a_file_from_before_tools_were_remembered_learns_to() {
     let file = File::new();
     drop(file.open());
     let db = Connection::open(file.path()).expect("opens");
-    db.execute_batch("DROP TABLE tool_versions; DROP TABLE tool_calls; PRAGMA user_version = 1;").expect("as it was");
+    db.execute_batch("DROP TABLE tool_versions; DROP TABLE tool_calls; DROP TABLE approvals; PRAGMA user_version = 1;").expect("as it was");
     drop(db);
     let store = file.open();
     ports::ToolStore::publish(&store, version("pay", "1.0.0", "ann")).await.expect("published");

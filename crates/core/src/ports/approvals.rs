@@ -1,7 +1,12 @@
 //! What a person is asked, and what the person says.
 
-use crate::{AgentName, TaskId, TaskKey, Tenant, Time, event::ApprovalRequested};
+use crate::{
+    AgentName, TaskId, TaskKey, Tenant, Time, canonical,
+    event::{Answer, ApprovalRequested},
+    signal::{Signal, SignalKind},
+};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 /// A request for a person. The store derives it from `approval.requested` in the append that records it.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,6 +44,18 @@ pub enum ApprovalState {
 }
 
 impl ApprovalState {
+    /// The state of that name.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Open, Self::Approved, Self::Denied, Self::Expired].into_iter().find(|state| state.as_str() == text)
+    }
+    /// What an answer makes of a request.
+    pub fn of(answer: Answer) -> Self {
+        match answer {
+            Answer::Approved => Self::Approved,
+            Answer::Denied => Self::Denied,
+            Answer::Expired => Self::Expired,
+        }
+    }
     /// The name on the wire and in storage.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -60,6 +77,24 @@ pub struct Decision {
     /// Why, at most 4 KiB; the model reads it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+}
+
+impl Decision {
+    /// What it makes of a request.
+    pub fn state(&self) -> ApprovalState {
+        if self.approve { ApprovalState::Approved } else { ApprovalState::Denied }
+    }
+
+    /// The signal that tells the run: the decision with the request's id.
+    ///
+    /// A request's id may be longer than a signal's may be; a longer one goes by its hash.
+    pub fn signal(&self, request: &str) -> Signal {
+        const SIGNAL_ID_MAX: usize = 128;
+        let plain = format!("approval:{request}");
+        let id = if plain.len() <= SIGNAL_ID_MAX { plain } else { format!("approval:{}", canonical::hash_bytes(request.as_bytes())) };
+        let data = json!({ "id": request, "approve": self.approve, "by": self.by, "reason": self.reason });
+        Signal { id, kind: SignalKind::Approval, data, at: Time::default() }
+    }
 }
 
 /// What became of a decision.

@@ -6,6 +6,7 @@
 //! ```
 
 mod accepting;
+mod deciding;
 mod ending;
 pub mod random;
 mod reading;
@@ -82,7 +83,7 @@ pub async fn run(make: impl Fn() -> Fixture) {
 }
 
 fn cases() -> Vec<Case> {
-    [accepting::cases(), working::cases(), ending::cases(), reading::cases()].into_iter().flatten().collect()
+    [accepting::cases(), working::cases(), deciding::cases(), ending::cases(), reading::cases()].into_iter().flatten().collect()
 }
 
 struct Case {

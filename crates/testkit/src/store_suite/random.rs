@@ -1,9 +1,13 @@
 //! Two stores live the same random life and must say the same at every step.
 
-use super::*;
+use super::{
+    deciding::{decided, no, requested, yes},
+    *,
+};
 use fastrand::Rng;
 use maniple_core::{
-    ports::{Idempotency, ListTasks},
+    event::Answer,
+    ports::{ApprovalState, Decision, Idempotency, ListApprovals, ListTasks},
     task::{ErrorCode, TaskStatus},
 };
 use std::{collections::HashMap, fmt::Debug};
@@ -57,6 +61,9 @@ enum Call {
     Turns(SessionKey, Option<TaskId>, usize, usize),
     Erase(SessionKey),
     DropDeadLetter(TaskKey),
+    Approvals(ListApprovals),
+    Approval(Tenant, String),
+    Decide(Tenant, String, Decision),
     Sweep,
     Forget(Duration, usize),
     Waiting,
@@ -83,7 +90,10 @@ impl Known {
             34..38 => Call::Renew((0..dice.usize(0..4)).filter_map(|_| self.any_claim(dice)).map(|(claim, _)| claim).collect()),
             38..60 => self.append(dice, clock).map_or(Call::Sweep, |append| Call::Append(Box::new(append))),
             60..63 => self.any_claim(dice).map_or(Call::Sweep, |(claim, _)| Call::Release(claim)),
-            63..71 => Call::Signal(some, any_signal(dice)),
+            63..66 => Call::Decide(some.tenant, any_request(dice), if dice.bool() { yes("ann") } else { no("ben") }),
+            66..67 => Call::Approval(some.tenant, any_request(dice)),
+            67..68 => Call::Approvals(any_approvals(dice, clock)),
+            68..71 => Call::Signal(some, any_signal(dice)),
             71..72 => Call::Signals(some),
             72..74 => Call::Get(some),
             74..75 => Call::Events(some, dice.u64(0..6), dice.usize(0..6)),
@@ -144,7 +154,7 @@ impl Known {
         }
         let (claim, last) = self.any_claim(dice)?;
         let after = if dice.u32(0..10) == 0 { dice.u64(0..6) } else { last };
-        let mut events: Vec<Event> = (0..dice.u32(0..3)).map(|n| if dice.bool() { tool_finished(n) } else { resumed() }).collect();
+        let mut events: Vec<Event> = (0..dice.u32(0..3)).map(|n| any_fact(n, dice, clock)).collect();
         let then = match dice.u32(0..5) {
             0 | 1 => Then::Keep,
             2 => {
@@ -206,6 +216,9 @@ impl Known {
             Call::Turns(session, before, limit, bytes) => say(store.turns(session, before.as_ref(), *limit, *bytes).await),
             Call::Erase(session) => say(store.erase(session).await),
             Call::DropDeadLetter(key) => say(store.drop_dead_letter(key).await),
+            Call::Approvals(query) => say(store.approvals(query).await),
+            Call::Approval(tenant, id) => say(store.approval(tenant, id).await),
+            Call::Decide(tenant, id, decision) => say(store.decide(tenant, id, decision.clone()).await),
             Call::Sweep => say(store.sweep().await.map(|swept| {
                 let ended: Vec<String> = swept.ended.iter().map(|(key, event)| event.frame(&key.id)).collect();
                 (swept.ready, ended, swept.next)
@@ -275,6 +288,28 @@ fn any_session(dice: &mut Rng) -> SessionKey {
 fn any_signal(dice: &mut Rng) -> Signal {
     let kinds = [SignalKind::Cancel, SignalKind::Input, SignalKind::Child];
     signal(&format!("s{}", dice.u32(0..6)), kinds[dice.usize(0..3)])
+}
+fn any_fact(number: u32, dice: &mut Rng, clock: &ManualClock) -> Event {
+    match dice.u32(0..4) {
+        0 => requested(&any_request(dice), Time(clock.now().0 + dice.i64(-10..60_000))),
+        1 => decided(&any_request(dice), [Answer::Approved, Answer::Denied, Answer::Expired][dice.usize(0..3)]),
+        2 => tool_finished(number),
+        _ => resumed(),
+    }
+}
+fn any_request(dice: &mut Rng) -> String {
+    format!("r{}", dice.u32(0..12))
+}
+fn any_approvals(dice: &mut Rng, clock: &ManualClock) -> ListApprovals {
+    let states = [ApprovalState::Open, ApprovalState::Approved, ApprovalState::Denied, ApprovalState::Expired];
+    ListApprovals {
+        tenant: any_tenant(dice),
+        agents: if dice.bool() { pick_agents(dice) } else { Vec::new() },
+        state: dice.bool().then(|| states[dice.usize(0..4)]),
+        task: (dice.u32(0..4) == 0).then(|| id(&format!("t{}", dice.u32(0..20)))),
+        after: (dice.u32(0..3) == 0).then(|| (Time(clock.now().0 - dice.i64(0..20_000)), any_request(dice))),
+        limit: dice.usize(0..10),
+    }
 }
 fn any_wait(dice: &mut Rng) -> Duration {
     match dice.u32(0..12) {
