@@ -107,9 +107,14 @@ impl Config {
                 bail!(wrong(field, format!("{field} `{value}` is not in this build: only `{only}` is")));
             }
         }
-        for (field, used) in [("credentials", !self.credentials.is_empty()), ("mcp", !self.mcp.is_empty())] {
+        for (field, used) in [("credentials", !self.credentials.is_empty())] {
             if used {
                 bail!(wrong(field, format!("{field} is not in this build: remove it")));
+            }
+        }
+        for (name, server) in &self.mcp {
+            if server.url.is_some() != server.command.is_empty() {
+                bail!(wrong("mcp", format!("mcp.{name} needs either `url` or `command`")));
             }
         }
         for (name, import) in &self.openapi {

@@ -1,5 +1,6 @@
 //! The wiring of a process: opens the store, reads the project, sets the worker and the doors to work, stops them in order.
 
+mod mcp;
 mod models;
 mod openapi;
 mod project;
@@ -81,6 +82,8 @@ impl Node {
         let first = project.load()?;
         agents.replace(first.agents);
         tools.take(first.tools).await?;
+        // Before tasks begin: what an agent lists should be there.
+        let servers = if options.files == Files::Looking { Vec::new() } else { mcp::connect(&config, &tools.registry).await? };
         project::warn_of_missing_tools(&agents, &tools.registry);
 
         let parts = Parts {
@@ -103,6 +106,9 @@ impl Node {
         working.push(tokio::spawn(async move { registry.work(stopping).await }));
         if options.files != Files::Looking {
             working.extend(tools.follow(&stop_work));
+        }
+        for server in servers {
+            working.push(tokio::spawn(mcp::follow(server, tools.registry.clone(), stop_work.clone())));
         }
         working.push(tokio::spawn(telemetry::upkeep(telemetry.metrics.clone(), stop_work.clone())));
         if options.watch {

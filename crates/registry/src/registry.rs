@@ -8,6 +8,7 @@ use crate::{
     gateway::{Gateway, refused},
     health,
     lock::{self, Pins},
+    mcp,
 };
 use async_trait::async_trait;
 use futures::future::try_join_all;
@@ -180,6 +181,11 @@ impl Registry {
         }
         self.catalog.put(collection, accepted);
         Ok(refused)
+    }
+
+    /// From now on, calls of its tools go to this MCP server. Its tools are taken over with [`Registry::take_import`].
+    pub fn connect(&self, server: Arc<mcp::Server>) {
+        self.transports.connect(server);
     }
 
     /// Whether those that a collection serves can be reached; asked by whoever holds the connection.

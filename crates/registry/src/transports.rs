@@ -3,6 +3,7 @@
 use crate::{
     credentials::Credentials,
     egress::Egress,
+    mcp,
     transport::{
         builtin,
         client::{Client, Lost, Request},
@@ -14,7 +15,11 @@ use maniple_core::{
     tool::{Effect, STORED_RESULT_BYTES},
 };
 use reqwest::{Method, header::HeaderMap};
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 use url::Url;
 
 /// All transports of a registry; cheap to clone.
@@ -24,6 +29,7 @@ pub(crate) struct Transports {
     http: Arc<http::Transport>,
     builtin: Arc<builtin::Transport>,
     credentials: Arc<Credentials>,
+    mcp: Arc<RwLock<HashMap<String, Arc<mcp::Server>>>>,
 }
 
 impl Transports {
@@ -34,18 +40,34 @@ impl Transports {
             builtin: Arc::new(builtin::Transport::new(client.clone())),
             credentials,
             client,
+            mcp: Arc::default(),
         }
     }
 
     /// One attempt.
     pub(crate) async fn call(&self, call: &Invocation) -> Invoked {
-        match call.tool.endpoint.strip_prefix("builtin:") {
-            Some(name) => self.builtin.call(name, call).await,
-            None => match &call.tool.credential {
+        match call.tool.endpoint.split_once(':') {
+            Some(("builtin", name)) => self.builtin.call(name, call).await,
+            Some(("mcp", rest)) => {
+                let name = rest.split('/').next().unwrap_or_default();
+                match self.mcp(name) {
+                    Some(server) => server.call(call).await,
+                    None => Invoked::NotSent(format!("tool `{}`: maniple.yaml has no mcp server `{name}` any more", call.tool.name)),
+                }
+            }
+            _ => match &call.tool.credential {
                 Some(credential) => self.call_as(credential, call).await,
                 None => self.http.call(call).await,
             },
         }
+    }
+
+    /// From now on, calls of `mcp:NAME/…` go to this server.
+    pub(crate) fn connect(&self, server: Arc<mcp::Server>) {
+        self.mcp.write().unwrap_or_else(PoisonError::into_inner).insert(server.name().to_owned(), server);
+    }
+    fn mcp(&self, name: &str) -> Option<Arc<mcp::Server>> {
+        self.mcp.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
     /// A token that is refused is thrown away, and where the call may be sent again it goes once more with a new one.

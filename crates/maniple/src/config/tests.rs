@@ -78,7 +78,7 @@ fn what_is_not_in_this_build_is_refused_by_name() {
         "bus: redis://x",
         "events: kafka://x:1",
         "registry: http://x",
-        "mcp: { a: { url: http://x } }",
+        "mcp: { a: { url: http://x, command: [y] } }",
         "credentials: { a: { kind: api_key } }",
     ] {
         assert!(refusal(text).contains("not in this build"), "{text}");

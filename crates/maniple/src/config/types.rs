@@ -31,8 +31,8 @@ pub struct Config {
     pub models: BTreeMap<String, Provider>,
     /// Named credentials. Not in this build.
     pub credentials: BTreeMap<String, serde_json::Value>,
-    /// MCP servers to import. Not in this build.
-    pub mcp: BTreeMap<String, serde_json::Value>,
+    /// MCP servers whose tools are imported, by the name that goes before each tool's.
+    pub mcp: BTreeMap<String, Mcp>,
     /// OpenAPI documents to import as tools, by the name that goes before each tool's.
     pub openapi: BTreeMap<String, OpenApi>,
     /// What URLs that no operator wrote may reach besides the public internet.
@@ -192,6 +192,36 @@ pub struct OpenApi {
     /// How often a document at a URL is read again. Default 10 min.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refresh: Option<Period>,
+}
+
+/// An MCP server whose tools are imported.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Mcp {
+    /// Its endpoint, streamable HTTP. Either this or `command`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// Sent with every request to `url`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, Secret>,
+    /// A program and its arguments that speaks MCP on its standard streams.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub command: Vec<String>,
+    /// What the program finds in its environment, beside the likes of PATH and HOME.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, Secret>,
+    /// Where the program runs, relative to this file. Default: this file's folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cwd: Option<String>,
+    /// Whose proposed effects are taken: `all`, or names of tools. Default: nobody's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub confirm: Option<Confirm>,
+    /// How long one call may take. Default 30 s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Period>,
+    /// The version of its tools, in the place of what the server says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
 }
 
 /// Whose effects, claimed by their source, an operator takes for true.
