@@ -7,12 +7,12 @@ SCRIPT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "post.lua")
 UNITS = {"us": 0.001, "ms": 1, "s": 1000, "m": 60_000}
 
 
-def load(process, url, connections, seconds, warm_up=1):
+def load(process, url, connections, seconds, warm_up=1, body=None):
     """Requests a second, latencies, CPU microseconds a request, and how many were not answered with 2xx."""
     if warm_up:
-        wrk(url, connections, warm_up)
+        wrk(url, connections, warm_up, body)
     before = process.cpu_seconds()
-    out = wrk(url, connections, seconds)
+    out = wrk(url, connections, seconds, body)
     spent = process.cpu_seconds() - before
     # In wrk's own words, over its own time.
     requests, took = re.search(r"(\d+) requests in ([\d.]+)s", out).groups()
@@ -30,9 +30,9 @@ def load(process, url, connections, seconds, warm_up=1):
     }
 
 
-def wrk(url, connections, seconds):
+def wrk(url, connections, seconds, body=None):
     command = ["wrk", "-t2", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s", "--latency", "-s", SCRIPT, url]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ, BODY=body) if body else None)
     if done.returncode != 0:
         raise RuntimeError(f"wrk: {done.stderr.strip() or done.stdout.strip()}")
     return done.stdout

@@ -1,4 +1,4 @@
-"""The five measures. Each takes a bench (what was built, a folder, how long) and returns plain data."""
+"""The six measures. Each takes a bench (what was built, a folder, how long) and returns plain data."""
 import http.client
 import json
 import os
@@ -44,6 +44,23 @@ def fsyncs(folder):
                 count += 1
             rates.append(count / (time.monotonic() - began))
     return round(median(rates))
+
+
+def gateway(bench):
+    """POST /tools/NAME/invoke beside a bare reverse proxy to the same tool, in turns; and a call as a run makes it, without HTTP before it."""
+    seconds, turns = bench.seconds(6), []
+    body = json.dumps({"agent": "calls", "arguments": {"query": "x"}})
+    with bench.mock() as mock, bench.floor(mock) as floor, bench.node(mock, fresh=True) as node:
+        for _ in range(bench.rounds):
+            turn = {"proxy": load(floor, f"http://127.0.0.1:{floor.port}/proxy", 64, seconds, body=body)}
+            for tool in ("page", "act"):
+                turn[tool] = load(node, f"http://127.0.0.1:{node.port}/tools/{tool}/invoke", 64, seconds, body=body)
+            turns.append(turn)
+    out = subprocess.run([bench.gateway_bench, str(bench.seconds(3))], capture_output=True, text=True, check=True).stdout
+    ratio = lambda tool, figure: median(turn[tool][figure] / turn["proxy"][figure] for turn in turns)
+    ratios = {tool: {"cpu": ratio(tool, "cpu_us_per_request"), "requests_per_second": ratio(tool, "requests_per_second")} for tool in ("page", "act")}
+    inside = int(re.search(r"median: (\d+) %", out).group(1)) / 100
+    return {"turns": turns, "ratios_to_proxy": ratios, "inside_a_run": inside}
 
 
 def run(bench):

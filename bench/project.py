@@ -1,4 +1,4 @@
-"""The project that the measured node serves: five agents, one tool, two providers that differ in streaming."""
+"""The project that the measured node serves: six agents, two tools, two providers that differ in streaming."""
 from pathlib import Path
 
 SETTINGS = """\
@@ -26,13 +26,17 @@ limits: { max_steps: 100, token_budget: 10000000, sync_run: 5m }
 memory: { window_tokens: 1000000 }
 """
 
+CALLS = """\
+tools: [page, act]
+"""
+
 TOOL = """\
-name: page
+name: {name}
 version: 1.0.0
 description: Reads a page.
 parameters: {{ type: object, properties: {{ query: {{ type: string }} }}, required: [query] }}
 endpoint: http://127.0.0.1:{mock}/tool
-effect: pure
+effect: {effect}
 """
 
 
@@ -46,11 +50,13 @@ def write(folder, port, mock):
         "streamed": ("many pieces", "streamed/final", ""),
         "slow": ("twenty seconds", "plain/slow-20000", ""),
         "two-seconds": ("two seconds", "plain/slow-2000", ""),
+        "calls": ("one piece", "plain/final", CALLS),
         "long": ("a hundred steps", "plain/tools-99", LONG),
     }
     for name, (what, model, more) in agents.items():
         (folder / "agents" / f"{name}.md").write_text(AGENT.format(what=what, model=model, more=more))
-    (folder / "tools" / "page.yaml").write_text(TOOL.format(mock=mock))
+    for name, effect in (("page", "pure"), ("act", "at_most_once")):
+        (folder / "tools" / f"{name}.yaml").write_text(TOOL.format(mock=mock, name=name, effect=effect))
     settings = folder / "maniple.yaml"
     settings.write_text(SETTINGS.format(port=port, mock=mock))
     return settings

@@ -44,6 +44,18 @@ def run(figures):
     yield row("POST /run, not answered with 2xx", f"{failed}", "", "0", failed == 0)
 
 
+def gateway(figures):
+    turns = figures["turns"]
+    beside = span([turn["proxy"]["cpu_us_per_request"] for turn in turns])
+    for tool, what in (("page", "pure"), ("act", "at_most_once")):
+        ratios, cpu = figures["ratios_to_proxy"][tool], span([turn[tool]["cpu_us_per_request"] for turn in turns])
+        yield row(f"invoke a tool ({what}): CPU a call", f"{ratios['cpu']:.2f} × proxy", f"{cpu} µs beside {beside} µs")
+        yield row(f"invoke a tool ({what}): requests", f"{ratios['requests_per_second']:.0%} of proxy")
+    yield row("a call as a run makes it: calls", f"{figures['inside_a_run']:.0%} of straight", "the same client, without the gateway")
+    failed = sum(turn[who]["failed"] for turn in turns for who in ("proxy", "page", "act"))
+    yield row("invoke, not answered with 2xx", f"{failed}", "", "0", failed == 0)
+
+
 def start(figures):
     ready, idle = figures["ready_ms"], figures["idle_rss_mib"]
     yield row("from start to ready", f"{ready:.0f} ms", f"{figures['ready_ms_existing']:.0f} ms on an existing database", "≤ 50 ms", ready <= 50)
@@ -69,4 +81,4 @@ def span(values):
     return f"{low:,}" if low == high else f"{low:,}–{high:,}"
 
 
-ROWS = {"store": store, "run": run, "start": start, "flight": flight, "long": long}
+ROWS = {"store": store, "run": run, "gateway": gateway, "start": start, "flight": flight, "long": long}

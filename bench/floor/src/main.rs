@@ -1,7 +1,8 @@
 //! The floor: one request in, one model call out, one answer back. Nothing is durable, checked or recorded.
 //!
 //! Nothing that really runs agents can be cheaper than this, so what a node costs is told as a ratio to it.
-//! `floor PORT MODEL_URL`, where MODEL_URL ends in `/v1`.
+//! `floor PORT MODEL_URL`, where MODEL_URL ends in `/v1`. `POST /proxy` passes its body to the mock's tool and the answer back: a bare
+//! reverse proxy, beside which the gateway is measured.
 
 use axum::{
     Json, Router,
@@ -27,10 +28,18 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let models: Models = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(1_024).build_http();
     let router = Router::new()
         .route("/run", post(run))
+        .route("/proxy", post(proxy))
         .route("/ready", get(async || "ready"))
         .with_state((models, format!("{model_url}/chat/completions")));
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", port.parse()?)).await?;
     Ok(axum::serve(listener, router).await?)
+}
+
+async fn proxy(State((models, url)): State<(Models, String)>, body: Bytes) -> Bytes {
+    let tool = url.replace("/v1/chat/completions", "/tool");
+    let request = Request::post(tool).header("content-type", "application/json").body(Full::from(body));
+    let response = models.request(request.expect("a request")).await.expect("the mock answers");
+    response.into_body().collect().await.expect("a whole answer").to_bytes()
 }
 
 async fn run(State((models, url)): State<(Models, String)>, Json(task): Json<Value>) -> Json<Value> {
