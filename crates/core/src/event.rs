@@ -9,7 +9,7 @@
 //! | `model.finished` | the whole answer | |
 //! | `tool.started` | before the call is sent | the call is sent |
 //! | `tool.finished` | its outcome; without `tool.started` where it was refused | |
-//! | `approval.requested` | with the append that parks the run | a person is asked |
+//! | `approval.requested` | before a call that needs it, or of a call in doubt | a person is asked |
 //! | `approval.decided` | what the person said, or that nobody did in time | the call is made, refused, or settled |
 //! | `run.taken_over` | by a retry: the failed task's record | |
 //! | `run.parked`, `run.resumed` | | nothing is held in between |
@@ -214,6 +214,15 @@ pub enum Question {
     /// Nobody knows how the call went: did it happen?
     DidHappen,
 }
+impl Question {
+    /// The name on the wire and in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::MayCall => "may_call",
+            Self::DidHappen => "did_happen",
+        }
+    }
+}
 /// See [`Event::ApprovalDecided`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ApprovalDecided {
@@ -240,6 +249,16 @@ pub enum Answer {
     Denied,
     /// Nothing, in time.
     Expired,
+}
+impl Answer {
+    /// The name on the wire and in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Approved => "approved",
+            Self::Denied => "denied",
+            Self::Expired => "expired",
+        }
+    }
 }
 /// See [`Event::Parked`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

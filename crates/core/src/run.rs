@@ -6,7 +6,7 @@
 //! | `task.started`, `model.started`, `model.failed` | [`Next::Ask`] the model, or [`Next::End`] |
 //! | `model.finished` with calls | [`Next::Call`] the tools |
 //! | `model.finished` without | [`Next::End`], or [`Next::Ask`] for a repair |
-//! | `tool.started`, `tool.finished` | [`Next::Call`] for what has no outcome, else [`Next::Ask`] |
+//! | `tool.started`, `tool.finished`, `approval.requested`, `approval.decided` | [`Next::Call`] for what has no outcome, else [`Next::Ask`] |
 //! | `run.parked`, `run.resumed` | as if it were not there |
 //! | a final event | [`Next::Nothing`] |
 //!
@@ -14,19 +14,20 @@
 //! whoever drives it records what `next` says before acting on it.
 
 mod answer;
+mod approve;
 mod calls;
 mod decide;
 mod takeover;
 mod transcript;
 
-pub use calls::Plan;
+pub use calls::{Plan, Terms};
 pub use decide::{Ask, Next};
 pub use takeover::take_over;
 pub use transcript::Piece;
 
 use crate::{
     Error, Result, Time, canonical,
-    event::{Event, ModelFailed, ModelFinished, Started, StoredEvent, ToolFinished, ToolStarted, ToolStatus},
+    event::{Event, ModelFailed, ModelFinished, Resumed, Started, StoredEvent, ToolFinished, ToolStarted, ToolStatus},
     message::ToolCall,
     model::FaultKind,
     signal::{Signal, SignalKind},
@@ -89,6 +90,10 @@ pub struct Call {
     pub finished: Option<ToolFinished>,
     /// It was started under an earlier claim, and nobody knows how it went.
     pub interrupted: bool,
+    /// What a person was asked before it, and said.
+    approval: Option<approve::Inquiry>,
+    /// What a person was asked after it, and said.
+    doubt: Option<approve::Inquiry>,
     /// Its arguments in canonical spelling, or as they stand where they are not JSON.
     canonical: String,
 }
@@ -140,17 +145,15 @@ impl Run {
         self.seq = seq;
     }
 
-    /// Takes in a signal. What it means for the journal is said by [`Run::next`] and the returned fact.
-    pub fn signalled(&mut self, signal: &Signal) -> Option<Event> {
-        match signal.kind {
-            SignalKind::Cancel => {
-                self.cancelled = true;
-                None
-            }
-            SignalKind::Timer | SignalKind::Approval | SignalKind::Input | SignalKind::Child => {
-                self.parked.then(|| Event::Resumed(crate::event::Resumed { by: signal.id.clone() }))
-            }
+    /// Takes in a signal. What it means for the journal is said by [`Run::next`] and the returned facts.
+    pub fn signalled(&mut self, signal: &Signal) -> Vec<Event> {
+        if signal.kind == SignalKind::Cancel {
+            self.cancelled = true;
+            return Vec::new();
         }
+        let resumed = self.parked.then(|| Event::Resumed(Resumed { by: signal.id.clone() }));
+        let decided = (signal.kind == SignalKind::Approval).then(|| self.decided(signal)).flatten();
+        resumed.into_iter().chain(decided.map(Event::ApprovalDecided)).collect()
     }
 
     fn apply(&mut self, at: Time, number: u32, event: &Event) -> Result<()> {
@@ -191,7 +194,8 @@ impl Run {
                 self.taken = self.steps.len();
                 self.doubted.extend(takeover::doubts(&self.steps));
             }
-            Event::ApprovalRequested(_) | Event::ApprovalDecided(_) => {}
+            Event::ApprovalRequested(request) => self.call(number, request.index)?.inquired(request),
+            Event::ApprovalDecided(decided) => self.call(number, decided.index)?.answered(decided)?,
             Event::Parked(_) => self.parked = true,
             Event::Resumed(_) => self.parked = false,
             Event::Completed(_) | Event::Failed(_) | Event::Cancelled(_) => self.ended = true,
@@ -267,6 +271,6 @@ impl Step {
 impl Call {
     fn asked(asked: ToolCall) -> Self {
         let canonical = calls::arguments(&asked.arguments).map_or_else(|_| asked.arguments.clone(), |a| canonical::exact(&a));
-        Self { asked, started: None, finished: None, interrupted: false, canonical }
+        Self { asked, started: None, finished: None, interrupted: false, approval: None, doubt: None, canonical }
     }
 }

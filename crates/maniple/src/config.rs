@@ -146,7 +146,7 @@ impl Config {
         Ok(())
     }
 
-    fn bounds(&self) -> [(&'static str, u64, u64, u64); 18] {
+    fn bounds(&self) -> [(&'static str, u64, u64, u64); 19] {
         let (limits, worker, gateway) = (&self.limits, &self.worker, &self.gateway);
         [
             ("limits.max_steps", limits.max_steps.into(), 1, 1_000),
@@ -161,6 +161,7 @@ impl Config {
             ("worker.max_running", worker.max_running, 1, 100_000),
             ("worker.calls_parallel", worker.calls_parallel, 1, 16),
             ("worker.poll", worker.poll.ms(), 10, 3_600_000),
+            ("worker.approval_expires", worker.approval_expires.ms(), 1_000, 30 * 86_400_000),
             ("worker.first_byte", worker.first_byte.ms(), 1, 86_400_000),
             ("gateway.health_every", gateway.health_every.ms(), 100, 3_600_000),
             ("gateway.health_timeout", gateway.health_timeout.ms(), 10, 60_000),

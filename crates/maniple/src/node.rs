@@ -180,5 +180,6 @@ fn worker(config: &Config) -> Settings {
         retry_after_max: worker.retry_after_max.duration(),
         renew_every: maniple_backends::rules::LEASE / 3,
         drain: worker.drain.duration(),
+        approval_expires: worker.approval_expires.duration(),
     }
 }

@@ -3,9 +3,12 @@
 //! Record before acting: a model asked twice may answer differently, and its second answer would
 //! go out under the first one's idempotency keys.
 
+mod admitting;
 mod asking;
 mod calling;
+mod doubting;
 mod interrupt;
+mod sending;
 
 use crate::{
     Parts,
@@ -18,11 +21,11 @@ use interrupt::{Interrupt, Interrupts};
 use maniple_core::{
     Error, Kind, Result, TaskKey, Time,
     agent::Definitions,
-    event::Event,
+    event::{Event, Parked},
     ports::{Append, Appended, Claimed, Hint, Live, Then, Turn},
     run::{Next, Run},
     signal::{Signal, SignalKind},
-    task::{Ending, ErrorCode},
+    task::{Ending, ErrorCode, WaitingFor},
 };
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -157,7 +160,7 @@ impl Driver {
                 Ok(Flow::Leave(Left::Ended))
             }
             Recorded::Lost => Ok(Flow::Leave(Left::Lost)),
-            Recorded::SignalsUnread => unreachable!("only parking asks for signals"),
+            Recorded::SignalsUnread => unreachable!("only parking and expiring ask for signals"),
         }
     }
 
@@ -173,14 +176,41 @@ impl Driver {
     /// Tells the run a fact and keeps it for the next record.
     fn tell(&mut self, step: u32, fact: Event) -> Result<()> {
         self.run.tell(self.now(), step, &fact)?;
-        if let Event::ToolFinished(finished) = &fact {
-            // A model may make names up: only granted tools become labels.
-            let granted = self.prepared.as_ref().is_some_and(|prepared| prepared.contracts.tool(&finished.name).is_some());
-            let tool = if granted { finished.name.clone() } else { "unknown".to_owned() };
-            metrics::counter!("maniple_tool_calls_total", "tool" => tool, "status" => finished.status.as_str()).increment(1);
-        }
+        self.count(&fact);
         self.facts.push((step, fact));
         Ok(())
+    }
+
+    fn count(&self, fact: &Event) {
+        match fact {
+            Event::ToolFinished(finished) => {
+                // A model may make names up: only granted tools become labels.
+                let granted = self.prepared.as_ref().is_some_and(|prepared| prepared.contracts.tool(&finished.name).is_some());
+                let tool = if granted { finished.name.clone() } else { "unknown".to_owned() };
+                metrics::counter!("maniple_tool_calls_total", "tool" => tool, "status" => finished.status.as_str()).increment(1);
+            }
+            Event::ApprovalRequested(request) => {
+                metrics::counter!("maniple_approvals_requested_total", "question" => request.question.as_str()).increment(1);
+            }
+            Event::ApprovalDecided(decided) => {
+                metrics::counter!("maniple_approvals_decided_total", "answer" => decided.answer.as_str()).increment(1);
+            }
+            _ => {}
+        }
+    }
+
+    /// Lets go of the worker until a signal, or the moment, has come.
+    async fn park(&mut self, waiting_for: WaitingFor, until: Option<Time>) -> Result<Parking> {
+        self.facts.push((self.run.step_number(), Event::Parked(Parked { waiting_for, until })));
+        match self.record(Then::Park { waiting_for, until }).await? {
+            Recorded::Yes => Ok(Parking::Left(Left::Parked)),
+            Recorded::Lost => Ok(Parking::Left(Left::Lost)),
+            Recorded::SignalsUnread => {
+                self.facts.pop();
+                self.read_signals().await?;
+                Ok(Parking::SignalsRead)
+            }
+        }
     }
 
     /// Records everything told so far: one transaction, durable when it returns.
@@ -224,7 +254,7 @@ impl Driver {
             if self.signals_read.contains(&signal.id) {
                 continue;
             }
-            if let Some(fact) = self.run.signalled(signal) {
+            for fact in self.run.signalled(signal) {
                 self.tell(self.run.step_number(), fact)?;
             }
             // A cancel stays unread until the end that it causes: a holder that dies or leaves before passes it on.
@@ -257,6 +287,14 @@ impl Driver {
     fn prepared(&self) -> Result<Arc<Prepared>> {
         self.prepared.clone().ok_or_else(|| Error::internal("the run has no definitions yet"))
     }
+}
+
+/// What became of a wish to park.
+enum Parking {
+    /// It is parked, or no longer ours.
+    Left(Left),
+    /// Signals had come: they are folded in, and the run goes on.
+    SignalsRead,
 }
 
 enum Recorded {

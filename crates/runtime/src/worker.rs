@@ -34,6 +34,8 @@ pub struct Settings {
     pub renew_every: Duration,
     /// How long a stopping worker waits for `at_most_once` calls in flight. Default 30 s.
     pub drain: Duration,
+    /// How long a person has to decide over a call; never beyond the task's deadline. Default 24 h.
+    pub approval_expires: Duration,
 }
 
 impl Default for Settings {
@@ -46,6 +48,7 @@ impl Default for Settings {
             retry_after_max: Duration::from_secs(600),
             renew_every: Duration::from_millis(3_333),
             drain: Duration::from_secs(30),
+            approval_expires: Duration::from_secs(24 * 3600),
         }
     }
 }

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | L | an accepted task that is not final |
 //! | D | an `at_most_once` action arrived twice; an `idempotent` one under two keys or with two different arguments; anything arrived after its outcome was recorded, or without a record of its start |
-//! | V | a journal with gaps, without end, or that asks again what was answered; a session out of order; a budget overshot; a stale write |
+//! | V | a call started that needed an agreement and had none; a journal with gaps, without end, or that asks again what was answered; a session out of order; a budget overshot; a stale write |
 
 mod journal;
 mod witness;
@@ -14,7 +14,7 @@ pub use witness::Witness;
 use crate::ledger::{Arrival, Ledger};
 use maniple_core::{
     TaskId, TaskKey, canonical,
-    event::{Event, StoredEvent, ToolStarted, ToolStatus},
+    event::{Event, Question, StoredEvent, ToolStarted, ToolStatus},
     ports::TaskStore,
     task::AgentResult,
     tool::Effect,
@@ -58,6 +58,7 @@ pub struct Checker {
     tasks: Vec<Told>,
     arrivals: Vec<Arrival>,
     late_ms: Option<i64>,
+    guarded: BTreeSet<String>,
 }
 
 impl Checker {
@@ -76,6 +77,10 @@ impl Checker {
     /// Ledger and journal are on the same wall clock: an arrival more than this after the outcome was recorded is too late.
     pub fn one_clock(&mut self, tolerance_ms: i64) {
         self.late_ms = Some(tolerance_ms);
+    }
+    /// No call of these tools may be started that no person agreed to.
+    pub fn guarded(&mut self, tools: impl IntoIterator<Item = String>) {
+        self.guarded.extend(tools);
     }
     /// All tasks of a store that were accepted, and everything known of them.
     pub async fn read(&mut self, store: &dyn TaskStore, accepted: &[TaskKey]) -> maniple_core::Result<()> {
@@ -97,7 +102,7 @@ impl Checker {
                 Some(result) if !result.status.is_final() => {
                     findings.lost.push(format!("task {} is still {}", task.id, result.status.as_str()));
                 }
-                Some(result) => journal::check(&task.id, result, &task.events, &mut findings.violated),
+                Some(result) => journal::check(&task.id, result, &task.events, &self.guarded, &mut findings.violated),
             }
             calls.read(&task.events);
         }
@@ -160,6 +165,10 @@ impl Calls {
         let mut keys = BTreeMap::new();
         for stored in events {
             match stored.event() {
+                // What a person says of a call in doubt is no outcome either: it may be on its way still.
+                Ok(Event::ApprovalRequested(request)) if request.question == Question::DidHappen => {
+                    keys.remove(&(stored.step, request.index));
+                }
                 Ok(Event::ToolStarted(started)) => {
                     keys.insert((stored.step, started.index), started.key.clone());
                     self.start(&started);

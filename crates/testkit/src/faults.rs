@@ -302,10 +302,24 @@ impl Tools for Called {
         self.faults.around("resolve", self.inner.resolve(agent, wishes)).await
     }
     async fn admit(&self, call: &Invocation) -> Admission {
-        self.inner.admit(call).await
+        if self.faults.pass("admit", Side::Before).await.is_err() {
+            return Admission::After(Duration::from_millis(50));
+        }
+        let admission = self.inner.admit(call).await;
+        match self.faults.pass("admit", Side::After).await {
+            Ok(()) => admission,
+            Err(_) => Admission::After(Duration::from_millis(50)),
+        }
     }
     async fn probe(&self, call: &Invocation) -> Probed {
-        self.inner.probe(call).await
+        if self.faults.pass("probe", Side::Before).await.is_err() {
+            return Probed::Unknown;
+        }
+        let probed = self.inner.probe(call).await;
+        match self.faults.pass("probe", Side::After).await {
+            Ok(()) => probed,
+            Err(_) => Probed::Unknown,
+        }
     }
     async fn invoke(&self, call: &Invocation) -> Invoked {
         if let Err(error) = self.faults.pass("tool", Side::Before).await {

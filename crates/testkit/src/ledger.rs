@@ -14,7 +14,7 @@ use maniple_core::{
 };
 use serde_json::{Value, json};
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -74,6 +74,8 @@ struct Memory {
     recorded: BTreeMap<String, u64>,
     modes: BTreeMap<String, Mode>,
     once: BTreeMap<String, VecDeque<Mode>>,
+    /// Keys a probe was told of as "did not, and never will".
+    barred: BTreeSet<String>,
 }
 
 impl Ledger {
@@ -103,6 +105,19 @@ impl Ledger {
     /// An outcome is recorded under this key: what arrives under it from now on is too late.
     pub fn recorded(&self, key: &str) {
         *self.memory().recorded.entry(key.to_owned()).or_default() += 1;
+    }
+
+    /// Whether a call under this key arrived. Where it did not, it never will: what comes under it later is turned away.
+    pub fn probe(&self, key: &str) -> bool {
+        let mut memory = self.memory();
+        let arrived = memory.arrivals.iter().any(|arrival| arrival.key.as_deref() == Some(key));
+        if !arrived {
+            memory.barred.insert(key.to_owned());
+        }
+        arrived
+    }
+    fn turns_away(&self, key: &str) -> bool {
+        self.memory().barred.contains(key)
     }
 
     fn mode(&self, tool: &str) -> Mode {

@@ -1,26 +1,52 @@
-//! Which calls of a step are refused, started, sent again, or in doubt.
+//! Which calls of a step are refused, asked about, started, sent again, or in doubt.
 
-use super::{CALLS_PER_STEP, Call, Run, Step};
+use super::{
+    CALLS_PER_STEP, Call, Run, Step,
+    approve::{self, Leave},
+};
 use crate::{
+    Time,
     agent::Contracts,
     canonical,
-    event::{Event, ToolFinished, ToolStarted, ToolStatus},
+    event::{ApprovalDecided, Event, ToolFinished, ToolStarted, ToolStatus},
     message::FinishReason,
     tool::{Effect, ToolDefinition},
 };
 use serde_json::Value;
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
+    time::Duration,
 };
 
 /// What to record before acting, and then what to send.
 #[derive(Debug, Default)]
 pub struct Plan {
-    /// Refusals, doubts and starts, in the order of the calls.
+    /// Refusals, doubts that were settled, and questions, in the order of the calls.
     pub record: Vec<Event>,
-    /// Calls to send once `record` is durable.
-    pub send: Vec<ToolStarted>,
+    /// Calls to start: record `tool.started`, then send.
+    pub start: Vec<ToolStarted>,
+    /// Calls started under an earlier claim that may be sent again, under the key they had.
+    pub resend: Vec<ToolStarted>,
+    /// Calls started under an earlier claim that may not: see [`Run::doubt`].
+    pub doubts: Vec<ToolStarted>,
+    /// Questions that nobody answered in time.
+    pub expired: Vec<ApprovalDecided>,
+    /// Calls wait for a person; the first of their questions expires then.
+    pub waits_until: Option<Time>,
+}
+
+/// What a plan is made under.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms<'a> {
+    /// How many more calls may be sent.
+    pub room: usize,
+    /// The store's time.
+    pub now: Time,
+    /// How long a person has to answer; never beyond the deadline.
+    pub approval_expires: Duration,
+    /// Calls that are to be left alone for now, by their place in the step.
+    pub held: &'a BTreeSet<u32>,
 }
 
 /// How many times in a row the same call had the same result.
@@ -32,32 +58,52 @@ pub(super) struct Repeats {
 }
 
 impl Run {
-    /// What to do with the calls of the current step that have no outcome, sending at most `room` more.
+    /// What to do with the calls of the current step that have no outcome.
     ///
     /// Calls that are in flight under this claim are left alone.
-    pub fn plan(&self, contracts: &Contracts, room: usize) -> Plan {
+    pub fn plan(&self, contracts: &Contracts, terms: &Terms) -> Plan {
         let mut plan = Plan::default();
         let Some(step) = self.steps().last() else { return plan };
-        let doubted = newly_doubted(step);
+        let doubted: HashSet<_> = step.calls.iter().filter_map(approve::doubtful).collect();
         for (index, call) in step.calls.iter().enumerate().filter(|(_, call)| call.finished.is_none()) {
+            if let Some(asked) = call.open_inquiry() {
+                match approve::expired(asked, terms.now) {
+                    Some(expired) => plan.expired.push(expired),
+                    None => plan.waits_until = Some(plan.waits_until.map_or(asked.expires_at, |until| until.min(asked.expires_at))),
+                }
+                continue;
+            }
+            if let Some(settled) = call.settled() {
+                plan.record.push(Event::ToolFinished(settled));
+                continue;
+            }
+            let has_room = plan.start.len() + plan.resend.len() < terms.room && !terms.held.contains(&(index as u32));
             match &call.started {
                 Some(started) if call.interrupted => match started.effect {
-                    Effect::AtMostOnce => plan.record.push(Event::ToolFinished(doubt(started))),
-                    Effect::Pure | Effect::Idempotent if plan.send.len() < room => plan.send.push(started.clone()),
+                    Effect::AtMostOnce => plan.doubts.push(started.clone()),
+                    Effect::Pure | Effect::Idempotent if has_room => plan.resend.push(started.clone()),
                     Effect::Pure | Effect::Idempotent => {}
                 },
                 Some(_) => {}
                 None => match self.admit(step, index, call, contracts, &doubted) {
                     Err(why) => plan.record.push(Event::ToolFinished(refusal(index, call, why))),
-                    Ok(started) if plan.send.len() < room => {
-                        plan.record.push(Event::ToolStarted(started.clone()));
-                        plan.send.push(started);
-                    }
-                    Ok(_) => {}
+                    Ok((started, tool)) => match self.leave_of(call, &started, tool, step.number, terms) {
+                        Leave::Refused(why) => plan.record.push(Event::ToolFinished(refusal(index, call, why))),
+                        Leave::Ask(request) => {
+                            plan.waits_until = Some(plan.waits_until.map_or(request.expires_at, |until| until.min(request.expires_at)));
+                            plan.record.push(Event::ApprovalRequested(request));
+                        }
+                        Leave::Given if has_room => plan.start.push(started),
+                        Leave::Given => {}
+                    },
                 },
             }
         }
         plan
+    }
+
+    fn leave_of(&self, call: &Call, started: &ToolStarted, tool: &ToolDefinition, step: u32, terms: &Terms) -> Leave {
+        if tool.requires_approval { self.leave(call, started, tool, step, terms) } else { Leave::Given }
     }
 
     /// Marks an interrupted call as sent again, so that the next plan leaves it alone.
@@ -66,11 +112,18 @@ impl Run {
         call.into_iter().for_each(|call| call.interrupted = false);
     }
 
-    /// What a run that ends now must still say: `at_most_once` calls of an earlier claim that have no outcome.
+    /// What a run that ends now must still say: `at_most_once` calls without outcome that are not in flight under this claim.
     pub fn open_doubts(&self) -> Vec<Event> {
         let calls = self.steps.last().map_or(&[][..], |step| &step.calls);
-        let open = calls.iter().filter(|call| call.interrupted && call.finished.is_none()).filter_map(|call| call.started.as_ref());
-        open.filter(|started| started.effect == Effect::AtMostOnce).map(|started| Event::ToolFinished(doubt(started))).collect()
+        let open = calls.iter().filter(|call| approve::doubtful(call).is_some());
+        let outcome = |call: &Call| call.settled().or_else(|| call.started.as_ref().map(doubt));
+        open.filter_map(outcome).map(Event::ToolFinished).collect()
+    }
+
+    /// What is recorded for an unstarted call that is not made after all.
+    pub fn refused(&self, index: u32, result: Value) -> Option<Event> {
+        let call = self.steps.last()?.calls.get(index as usize)?;
+        Some(Event::ToolFinished(ToolFinished { index, name: call.asked.name.clone(), status: ToolStatus::Refused, result }))
     }
 
     /// What is recorded for a started call that nobody will hear of again.
@@ -78,14 +131,14 @@ impl Run {
         doubt(started)
     }
 
-    fn admit(
+    fn admit<'a>(
         &self,
         step: &Step,
         index: usize,
         call: &Call,
-        contracts: &Contracts,
+        contracts: &'a Contracts,
         newly_doubted: &HashSet<(String, String)>,
-    ) -> Result<ToolStarted, String> {
+    ) -> Result<(ToolStarted, &'a Arc<ToolDefinition>), String> {
         let reply_was_cut = step.reply.as_ref().is_some_and(|reply| reply.finish_reason == FinishReason::Length);
         if reply_was_cut {
             return Err("your answer was cut at its length limit, so this call was not made; make it again, shorter".into());
@@ -104,7 +157,7 @@ impl Run {
         if self.doubted.contains(&itself) || newly_doubted.contains(&itself) {
             return Err("this very call may already have happened; it will not be made again in this task".into());
         }
-        Ok(self.started_call(step, index, tool, arguments))
+        Ok((self.started_call(step, index, tool, arguments), tool))
     }
 
     fn started_call(&self, step: &Step, index: usize, tool: &Arc<ToolDefinition>, arguments: Value) -> ToolStarted {
@@ -152,13 +205,6 @@ impl Run {
 /// What makes a call the very same call: its tool and its arguments, however they are spelled.
 pub(super) fn itself(name: &str, arguments: &Value) -> (String, String) {
     (name.to_owned(), canonical::exact(arguments))
-}
-
-/// Calls of the step that this plan puts in doubt: their twins further on must not be sent beside them.
-fn newly_doubted(step: &Step) -> HashSet<(String, String)> {
-    let interrupted = step.calls.iter().filter(|call| call.interrupted && call.finished.is_none());
-    let started = interrupted.filter_map(|call| call.started.as_ref()).filter(|started| started.effect == Effect::AtMostOnce);
-    started.map(|started| itself(&started.name, &started.arguments)).collect()
 }
 
 /// What a model wrote as arguments; nothing at all counts as no arguments.

@@ -8,15 +8,36 @@ use maniple_core::{
     event::{Event, ModelFailed, ModelFinished, ModelStarted, Started, StoredEvent, TakenOver, ToolFinished, ToolStarted, ToolStatus},
     message::{FinishReason, Message, ToolCall, Usage},
     model::{FaultKind, ModelName},
-    run::{Ask, Next, Piece, Plan, Run},
+    run::{Ask, Next, Piece, Plan, Run, Terms},
     signal::{Signal, SignalKind},
     task::{Ending, Header, Task},
     tool::{Effect, ToolDefinition},
 };
 use semver::Version;
 use serde_json::{Map, Value, json};
+use std::{collections::BTreeSet, time::Duration};
 
 pub const ACCEPTED: Time = Time(1_790_000_000_000);
+
+/// How long a person has to answer here.
+pub const APPROVAL_EXPIRES: Duration = Duration::from_secs(60);
+
+/// What was recorded before acting, and what was sent.
+#[derive(Debug)]
+pub struct Planned {
+    pub record: Vec<Event>,
+    pub send: Vec<ToolStarted>,
+    pub waits_until: Option<Time>,
+}
+
+fn place(event: &Event) -> u32 {
+    match event {
+        Event::ToolFinished(finished) => finished.index,
+        Event::ApprovalRequested(request) => request.index,
+        Event::ApprovalDecided(decided) => decided.index,
+        other => panic!("a plan does not record {other:?}"),
+    }
+}
 
 pub struct Bench {
     pub journal: Vec<StoredEvent>,
@@ -248,15 +269,22 @@ impl Bench {
         self
     }
 
-    /// Records what the plan says and returns it.
-    pub fn plan(&mut self, room: usize) -> Plan {
+    /// Records what the plan says, in doubt what nobody knows, and returns it.
+    pub fn plan(&mut self, room: usize) -> Planned {
         assert_eq!(self.next(), Next::Call);
-        let plan = self.live.plan(&self.contracts, room);
+        let held = BTreeSet::new();
+        let terms = Terms { room, now: self.now, approval_expires: APPROVAL_EXPIRES, held: &held };
+        let Plan { mut record, start, resend, doubts, expired, waits_until } = self.live.plan(&self.contracts, &terms);
+        record.extend(doubts.iter().map(|started| self.live.doubt(started, &self.contracts, &terms)));
+        record.extend(expired.into_iter().map(Event::ApprovalDecided));
+        record.sort_by_key(place);
+        record.extend(start.iter().cloned().map(Event::ToolStarted));
         let step = self.live.step_number();
-        let facts: Vec<_> = plan.record.iter().map(|event| (step, event.clone())).collect();
+        let facts: Vec<_> = record.iter().map(|event| (step, event.clone())).collect();
         self.record(&facts);
-        plan.send.iter().for_each(|started| self.live.resent(started));
-        plan
+        let send: Vec<_> = resend.into_iter().chain(start).collect();
+        send.iter().for_each(|started| self.live.resent(started));
+        Planned { record, send, waits_until }
     }
 
     pub fn finished(&mut self, started: &ToolStarted, status: ToolStatus, result: Value) {

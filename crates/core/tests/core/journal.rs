@@ -56,6 +56,24 @@ fn tool_finished(status: ToolStatus) -> ToolFinished {
     ToolFinished { index: 0, name: "look".into(), status, result: json!({ "seen": true }) }
 }
 
+fn approval_requested() -> ApprovalRequested {
+    ApprovalRequested {
+        id: "t-1:1:0:doubt".into(),
+        index: 0,
+        question: Question::DidHappen,
+        tool: "look".into(),
+        version: Version::new(1, 2, 3),
+        contract: "c0".into(),
+        arguments: json!({ "n": 1 }),
+        arguments_hash: "h0".into(),
+        expires_at: Time(ACCEPTED.0 + 1),
+    }
+}
+
+fn approval_decided() -> ApprovalDecided {
+    ApprovalDecided { id: "t-1:1:0".into(), index: 0, answer: Answer::Denied, by: Some("ann".into()), reason: Some("too dear".into()) }
+}
+
 fn result(ending: &Ending) -> AgentResult {
     let header = Header {
         id: TaskId::parse("t-1").unwrap(),
@@ -94,6 +112,8 @@ fn every() -> Vec<(&'static str, Event)> {
         ("model-finished", Event::ModelFinished(model_finished())),
         ("tool-started", Event::ToolStarted(tool_started())),
         ("tool-finished", Event::ToolFinished(tool_finished(ToolStatus::Ok))),
+        ("approval-requested", Event::ApprovalRequested(approval_requested())),
+        ("approval-decided", Event::ApprovalDecided(approval_decided())),
         ("run-parked", Event::Parked(Parked { waiting_for: WaitingFor::Approval, until: Some(ACCEPTED) })),
         ("run-resumed", Event::Resumed(Resumed { by: "timer-1".into() })),
         ("run-taken-over", Event::TakenOver(TakenOver { from: TaskId::parse("t-0").unwrap(), steps: vec![taken] })),
@@ -121,6 +141,8 @@ fn every_stored_event_reads_back_as_it_was() {
 fn the_names_on_the_wire_are_the_contracts() {
     let names: std::collections::BTreeSet<_> = every().iter().map(|(_, event)| event.name()).collect();
     let expected = [
+        "approval.decided",
+        "approval.requested",
         "model.failed",
         "model.finished",
         "model.started",

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on should stop there
 
+mod approvals;
 mod bench;
 mod calls;
 mod chance;

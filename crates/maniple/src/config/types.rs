@@ -384,6 +384,8 @@ pub struct Worker {
     pub retry_after_max: Period,
     /// How long a stopping node waits for `at_most_once` calls in flight. Default 30 s.
     pub drain: Period,
+    /// How long a person has to decide over a call; never beyond the task's deadline. Default 1 d.
+    pub approval_expires: Period,
 }
 impl Default for Worker {
     fn default() -> Self {
@@ -397,6 +399,7 @@ impl Default for Worker {
             between_chunks: Period::seconds(30),
             retry_after_max: Period::seconds(600),
             drain: Period::seconds(30),
+            approval_expires: Period::seconds(86_400),
         }
     }
 }

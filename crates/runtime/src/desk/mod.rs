@@ -15,8 +15,11 @@ pub use retry::Retry;
 
 use crate::ended;
 use maniple_core::{
-    Error, Result, SessionKey, TaskId, TaskKey,
-    ports::{Bus, Created, Hint, Idempotency, ListTasks, Live, NewTask, Signalled, TaskStore, Turn, Waiting},
+    Error, Result, SessionKey, TaskId, TaskKey, Tenant,
+    ports::{
+        Approval, Bus, Created, Decided, Decision, Hint, Idempotency, ListApprovals, ListTasks, Live, NewTask, Signalled, TaskStore, Turn,
+        Waiting,
+    },
     signal::{Signal, SignalKind},
     task::{AgentResult, Task},
 };
@@ -137,6 +140,25 @@ impl Desk {
             }
             Signalled::Final(result) => Ok(Cancelled::Final(result)),
         }
+    }
+
+    /// Requests for a person, oldest first; those of tasks that ended are not there.
+    pub async fn approvals(&self, query: &ListApprovals) -> Result<Vec<Approval>> {
+        self.store.approvals(query).await
+    }
+
+    /// One request. `NotFound` for none, and for one of another tenant.
+    pub async fn approval(&self, tenant: &Tenant, id: &str) -> Result<Approval> {
+        let found = self.store.approval(tenant, id).await?;
+        found.ok_or_else(|| Error::not_found(format!("there is no approval `{id}`")))
+    }
+
+    /// Decides over a request and wakes its run. Errors are those of [`TaskStore::decide`].
+    pub async fn decide(&self, tenant: &Tenant, id: &str, decision: Decision) -> Result<Decided> {
+        let decided = self.store.decide(tenant, id, decision).await?;
+        self.bus.hint(Hint::Signalled(decided.approval.key.clone()));
+        self.bus.hint(Hint::Ready(decided.approval.agent.clone()));
+        Ok(decided)
     }
 
     /// Takes a task out of the dead letters; its record stays. `NotFound` where it is not there.

@@ -1,10 +1,10 @@
 //! One attempt of a model call, and what follows when it comes to nothing.
 
-use super::{Driver, Flow, Left, Recorded, TURNS_MAX, interrupt::Interrupt};
+use super::{Driver, Flow, Left, Parking, Recorded, TURNS_MAX, interrupt::Interrupt};
 use crate::{agent::context, lease::patiently, spans};
 use maniple_core::{
     Result, canonical, estimate,
-    event::{Event, ModelFailed, ModelFinished, ModelStarted, Parked},
+    event::{Event, ModelFailed, ModelFinished, ModelStarted},
     message::ModelReply,
     model::{CallTimes, Fault, FaultKind, ModelName, ModelRequest},
     ports::{Delta, Live, Then},
@@ -19,7 +19,7 @@ use tracing::Instrument;
 /// The most text of a provider's complaint that is recorded, in bytes.
 const COMPLAINT_MAX: usize = 4096;
 /// A wait up to this long is waited out; beyond it the run parks and holds no worker.
-const WAIT_IN_PLACE: Duration = Duration::from_secs(15);
+pub(super) const WAIT_IN_PLACE: Duration = Duration::from_secs(15);
 /// Deltas of a task come at most this often.
 const DELTA_EVERY: Duration = Duration::from_millis(50);
 
@@ -217,19 +217,11 @@ impl Driver {
     /// Lets go of the worker until the moment has come.
     async fn park_until(&mut self, wait: Duration) -> Result<Flow> {
         let until = Some(self.now().plus(wait));
-        let parked = (self.run.step_number(), Event::Parked(Parked { waiting_for: WaitingFor::Timer, until }));
         loop {
-            self.facts.push(parked.clone());
-            match self.record(Then::Park { waiting_for: WaitingFor::Timer, until }).await? {
-                Recorded::Yes => return Ok(Flow::Leave(Left::Parked)),
-                Recorded::Lost => return Ok(Flow::Leave(Left::Lost)),
-                Recorded::SignalsUnread => {
-                    self.facts.pop();
-                    self.read_signals().await?;
-                    if self.run.is_cancelled() {
-                        return Ok(Flow::Go);
-                    }
-                }
+            match self.park(WaitingFor::Timer, until).await? {
+                Parking::Left(left) => return Ok(Flow::Leave(left)),
+                Parking::SignalsRead if self.run.is_cancelled() => return Ok(Flow::Go),
+                Parking::SignalsRead => {}
             }
         }
     }

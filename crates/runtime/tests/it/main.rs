@@ -2,10 +2,13 @@
 
 mod world;
 
+mod approvals;
 mod basics;
+mod doubts;
 mod durable;
 mod failpoints;
 mod models;
+mod rates;
 mod signals;
 mod simulation;
 mod stopping;

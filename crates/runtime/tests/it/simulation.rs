@@ -2,9 +2,13 @@
 //!
 //! `MANIPLE_SEEDS` says how many seeds (300), `MANIPLE_SEED` which is the first (0). The same seed is the same trace.
 
-use crate::world::{IDEMPOTENT, ONCE, PURE, Running, World, task};
+use crate::world::{IDEMPOTENT, ONCE, PURE, Running, World, all_tools, task};
 use fastrand::Rng;
-use maniple_core::{SessionId, TaskKey, Time, task::AgentResult};
+use maniple_core::{
+    SessionId, TaskKey, Time,
+    task::AgentResult,
+    tool::{OnInDoubt, ToolDefinition},
+};
 use maniple_testkit::{
     faults::{Fault, Faults, Point},
     ledger::Mode,
@@ -18,6 +22,7 @@ use std::{
     },
     time::Duration,
 };
+use tokio_util::task::AbortOnDropHandle;
 
 const SEEDS: u64 = 300;
 const WORKERS: usize = 3;
@@ -38,7 +43,10 @@ fn whatever_happens_to_its_workers_no_task_is_lost_and_nothing_is_done_twice() {
     }
     println!("{total:?}");
     // A simulation in which nothing happens shows nothing.
-    assert!(total.crashes > 0 && total.stopped > 0 && total.left > 0 && total.cancelled > 0 && total.stale > 0, "{total:?}");
+    assert!(
+        total.crashes > 0 && total.stopped > 0 && total.left > 0 && total.cancelled > 0 && total.stale > 0 && total.asked > 0,
+        "{total:?}"
+    );
 }
 
 #[test]
@@ -61,6 +69,7 @@ struct Tally {
     cancelled: u64,
     stale: u64,
     poisoned: u64,
+    asked: u64,
 }
 
 impl Tally {
@@ -72,6 +81,7 @@ impl Tally {
         self.cancelled += other.cancelled;
         self.stale += other.stale;
         self.poisoned += other.poisoned;
+        self.asked += other.asked;
     }
 }
 
@@ -91,15 +101,42 @@ struct Simulation {
     finals: BTreeMap<TaskKey, AgentResult>,
     tally: Tally,
     stopped: Arc<AtomicU64>,
+    asked: Arc<AtomicU64>,
+    _person: AbortOnDropHandle<()>,
+}
+
+/// The usual tools: some need an agreement, ask in doubt, can be probed, or are limited.
+fn guarded(rng: &mut Rng) -> Vec<ToolDefinition> {
+    let mut tools = all_tools();
+    for tool in &mut tools {
+        tool.requires_approval = rng.u8(0..4) == 0;
+        tool.rate_limit = (rng.u8(0..4) == 0).then(|| rng.u32(2..8));
+        if rng.bool() {
+            tool.on_in_doubt = OnInDoubt::Ask;
+        }
+        tool.probe_url = (rng.u8(0..4) == 0).then(|| "builtin:probe".to_owned());
+    }
+    tools
 }
 
 impl Simulation {
     async fn run(seed: u64) -> (Vec<String>, Tally) {
         let mut rng = Rng::with_seed(seed);
         let model = Fickle::new(rng.usize(0..4), rng.usize(1..5)).slow(Duration::from_millis(rng.u64(0..4_000)));
-        let world = World::new(model);
+        let mut world = World::new(model);
+        world.settings.approval_expires = Duration::from_secs(rng.u64(5..120));
+        world.tools.replace(guarded(&mut rng));
+        let mut coin = Rng::with_seed(rng.u64(..));
+        let asked = Arc::<AtomicU64>::default();
+        let counted = asked.clone();
+        let person = world.person(Duration::from_millis(rng.u64(500..20_000)), move |_| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            coin.bool()
+        });
         let mut simulation = Self {
             world,
+            asked,
+            _person: person,
             rng,
             workers: Vec::new(),
             ghosts: Vec::new(),
@@ -228,6 +265,7 @@ impl Simulation {
         self.look().await;
         self.world.check(&format!("seed {seed}")).await;
         self.tally.stopped = self.stopped.load(Ordering::Relaxed);
+        self.tally.asked = self.asked.load(Ordering::Relaxed);
         self.tally.tasks = self.tasks.len();
         self.tally.stale = self.world.witness.stale_refused();
         let poisoned = |result: &&AgentResult| result.error == Some(maniple_core::task::ErrorCode::Poisoned);

@@ -5,7 +5,7 @@ use maniple_core::{
     AgentName, SessionId, TaskId, TaskKey, Tenant, Time,
     agent::AgentDefinition,
     event::{Event, StoredEvent},
-    ports::{Bus, Created, Hint, Models, NewTask, Signalled, TaskStore},
+    ports::{Approval, ApprovalState, Bus, Created, Decided, Decision, Hint, ListApprovals, Models, NewTask, Signalled, TaskStore},
     signal::{Signal, SignalKind},
     task::{AgentResult, Task, TaskStatus},
     tool::{Effect, ToolDefinition},
@@ -22,7 +22,7 @@ use std::{
     time::Duration,
 };
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 pub const PURE: &str = "look";
 pub const IDEMPOTENT: &str = "put";
@@ -133,6 +133,50 @@ impl World {
         signalled
     }
 
+    /// Its tools, changed by name.
+    pub fn change_tool(&self, name: &str, change: impl FnOnce(&mut ToolDefinition)) {
+        let mut tools = all_tools();
+        change(tools.iter_mut().find(|tool| tool.name == name).expect("one of all"));
+        self.tools.replace(tools);
+    }
+    /// A person decides, as the desk would pass it on.
+    pub async fn decide(&self, id: &str, approve: bool) -> maniple_core::Result<Decided> {
+        let decision = Decision { approve, by: "ann".into(), reason: None };
+        let decided = self.store.decide(&Tenant::default(), id, decision).await?;
+        self.bus.hint(Hint::Signalled(decided.approval.key.clone()));
+        self.bus.hint(Hint::Ready(decided.approval.agent.clone()));
+        Ok(decided)
+    }
+    /// The ids of all requests that are open, once there are so many.
+    pub async fn asked(&self, count: usize) -> Vec<String> {
+        let query = ListApprovals { state: Some(ApprovalState::Open), limit: 100, ..ListApprovals::default() };
+        for _ in 0..100_000 {
+            let open = self.store.approvals(&query).await.expect("it answers");
+            if open.len() >= count {
+                return open.into_iter().map(|approval| approval.request.id).collect();
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("nobody was asked {count} times");
+    }
+    /// Somebody who looks every so often and decides everything as the closure says.
+    pub fn person(&self, every: Duration, mut says: impl FnMut(&Approval) -> bool + Send + 'static) -> AbortOnDropHandle<()> {
+        let (store, bus) = (self.store.clone(), self.bus.clone());
+        AbortOnDropHandle::new(tokio::spawn(async move {
+            let query = ListApprovals { state: Some(ApprovalState::Open), limit: 100, ..ListApprovals::default() };
+            loop {
+                tokio::time::sleep(every).await;
+                for approval in store.approvals(&query).await.expect("it answers") {
+                    let decision = Decision { approve: says(&approval), by: "ann".into(), reason: None };
+                    // It may have expired or ended by now.
+                    let _ = store.decide(&Tenant::default(), &approval.request.id, decision).await;
+                    bus.hint(Hint::Signalled(approval.key.clone()));
+                    bus.hint(Hint::Ready(approval.agent.clone()));
+                }
+            }
+        }))
+    }
+
     /// What a sweep of some other worker would do now.
     pub async fn store_sweeps(&self) {
         self.store.sweep().await.expect("it answers");
@@ -186,6 +230,7 @@ impl World {
             let accepted = self.accepted.lock().expect("no panic").clone();
             checker.read(&*self.store, &accepted).await.expect("it answers");
             checker.ledger(&self.ledger);
+            checker.guarded(self.tools.guarded());
             checker.check().assert_clean(&format!("{about} ({location})"));
             assert_eq!(self.witness.stale_written(), Vec::<String>::new(), "{about} ({location})");
         }

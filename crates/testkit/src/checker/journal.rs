@@ -2,7 +2,7 @@
 
 use maniple_core::{
     TaskId, canonical,
-    event::{Event, ModelFinished, StoredEvent, ToolFinished, ToolStarted, ToolStatus},
+    event::{Answer, ApprovalRequested, Event, ModelFinished, Question, StoredEvent, ToolFinished, ToolStarted, ToolStatus},
     run::CALLS_PER_STEP,
     task::{AgentResult, TaskStatus},
     tool::Effect,
@@ -10,8 +10,8 @@ use maniple_core::{
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Everything that is wrong with the journal of a task that ended in `result`.
-pub(super) fn check(id: &TaskId, result: &AgentResult, events: &[StoredEvent], violated: &mut Vec<String>) {
-    let mut journal = Journal::default();
+pub(super) fn check(id: &TaskId, result: &AgentResult, events: &[StoredEvent], guarded: &BTreeSet<String>, violated: &mut Vec<String>) {
+    let mut journal = Journal { guarded: guarded.clone(), ..Journal::default() };
     journal.numbers(events);
     for stored in events {
         match stored.event() {
@@ -33,6 +33,9 @@ struct Journal {
     started: BTreeMap<(u32, u32), ToolStarted>,
     finished: BTreeMap<(u32, u32), ToolStatus>,
     doubted: BTreeSet<(String, String)>,
+    guarded: BTreeSet<String>,
+    asked_for: BTreeMap<String, (u32, ApprovalRequested)>,
+    decided: BTreeMap<String, Answer>,
     ended: bool,
     wrong: Vec<String>,
 }
@@ -74,7 +77,19 @@ impl Journal {
             }
             Event::Completed(_) | Event::Failed(_) | Event::Cancelled(_) => self.ended = true,
             Event::Started(_) | Event::ModelStarted(_) | Event::ModelFailed(_) | Event::Parked(_) | Event::Resumed(_) => {}
-            Event::ApprovalRequested(_) | Event::ApprovalDecided(_) => {}
+            Event::ApprovalRequested(request) => {
+                if self.asked_for.insert(request.id.clone(), (step, request.clone())).is_some() {
+                    self.wrong(format!("`{}` is asked twice", request.id));
+                }
+            }
+            Event::ApprovalDecided(decided) => {
+                if !self.asked_for.contains_key(&decided.id) {
+                    self.wrong(format!("`{}` is decided and was never asked", decided.id));
+                }
+                if self.decided.insert(decided.id.clone(), decided.answer).is_some() {
+                    self.wrong(format!("`{}` is decided twice", decided.id));
+                }
+            }
         }
     }
 
@@ -99,6 +114,13 @@ impl Journal {
         }
         if self.doubted.contains(&(started.name.clone(), canonical::text(&started.arguments))) {
             self.wrong(format!("call {place:?} repeats one that is in doubt"));
+        }
+        let may_call = self.asked_for.values().find(|(asked_in, request)| {
+            (*asked_in, request.index) == place && request.question == Question::MayCall && request.arguments == started.arguments
+        });
+        let agreed = may_call.is_some_and(|(_, request)| self.decided.get(&request.id) == Some(&Answer::Approved));
+        if self.guarded.contains(&started.name) && !agreed {
+            self.wrong(format!("call {place:?} is started and nobody agreed to it"));
         }
         self.started.insert(place, started.clone());
     }

@@ -3,7 +3,7 @@
 use crate::ledger::Ledger;
 use maniple_core::{
     TaskKey,
-    event::{Event, ToolStatus},
+    event::{Event, Question, ToolStatus},
     ports::{Append, Appended, Claimed},
 };
 use std::{
@@ -91,6 +91,10 @@ impl Witness {
             match event {
                 Event::ToolStarted(started) => {
                     seen.keys.insert((append.claim.key.clone(), *step, started.index), started.key.clone());
+                }
+                // Nor is what a person says of one.
+                Event::ApprovalRequested(request) if request.question == Question::DidHappen => {
+                    seen.keys.remove(&(append.claim.key.clone(), *step, request.index));
                 }
                 // A doubt is no outcome: the call may be on its way still, for the first time.
                 Event::ToolFinished(finished) if finished.status != ToolStatus::InDoubt => {

@@ -8,19 +8,34 @@ use maniple_core::{
     tool::{Offer, ToolDefinition, ToolWish},
 };
 use serde_json::json;
-use std::sync::{Arc, RwLock};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, RwLock},
+    time::Duration,
+};
+use tokio::time::Instant;
 
 /// Tools whose every call is remembered by a [`Ledger`].
 #[derive(Clone)]
 pub struct Tools {
     ledger: Ledger,
     definitions: Arc<RwLock<Vec<ToolDefinition>>>,
+    taken: Arc<Mutex<Taken>>,
 }
+
+/// The sends of the last minute, by tool.
+type Taken = BTreeMap<String, Vec<(Instant, String)>>;
+const WINDOW: Duration = Duration::from_secs(60);
 
 impl Tools {
     /// These tools.
     pub fn new(ledger: Ledger, definitions: Vec<ToolDefinition>) -> Self {
-        Self { ledger, definitions: Arc::new(RwLock::new(definitions)) }
+        Self { ledger, definitions: Arc::new(RwLock::new(definitions)), taken: Arc::default() }
+    }
+    /// The names of those that need an agreement.
+    pub fn guarded(&self) -> Vec<String> {
+        let definitions = self.definitions.read().expect("no holder panics");
+        definitions.iter().filter(|tool| tool.requires_approval).map(|tool| tool.name.clone()).collect()
     }
     /// From now on, these.
     pub fn replace(&self, definitions: Vec<ToolDefinition>) {
@@ -42,16 +57,37 @@ impl ports::Tools for Tools {
         wishes.iter().map(find).collect()
     }
 
-    async fn admit(&self, _call: &Invocation) -> Admission {
-        Admission::Now
+    async fn admit(&self, call: &Invocation) -> Admission {
+        let Some(most) = call.tool.rate_limit else { return Admission::Now };
+        let now = Instant::now();
+        let mut taken = self.taken.lock().expect("no holder panics");
+        let window = taken.entry(call.tool.name.clone()).or_default();
+        window.retain(|(at, _)| now.duration_since(*at) < WINDOW);
+        if window.iter().any(|(_, send)| *send == call.send) {
+            return Admission::Now;
+        }
+        if window.len() < most as usize {
+            window.push((now, call.send.clone()));
+            return Admission::Now;
+        }
+        Admission::After(WINDOW - now.duration_since(window[0].0))
     }
 
-    async fn probe(&self, _call: &Invocation) -> Probed {
-        Probed::Unknown
+    async fn probe(&self, call: &Invocation) -> Probed {
+        match self.ledger.probe(&call.key) {
+            true => Probed::Happened(json!({ "tool": call.tool.name, "probed": true })),
+            false => Probed::DidNot,
+        }
     }
 
     async fn invoke(&self, call: &Invocation) -> Invoked {
         let name = &call.tool.name;
+        if let Admission::After(wait) = self.admit(call).await {
+            return Invoked::Wait("over the rate".into(), wait);
+        }
+        if self.ledger.turns_away(&call.key) {
+            return Invoked::Failed(json!("this call was given up"));
+        }
         let mode = self.ledger.mode(name);
         match mode {
             Mode::NotSent => return Invoked::NotSent("it cannot be reached".into()),
