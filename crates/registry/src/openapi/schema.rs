@@ -6,8 +6,9 @@ use std::collections::BTreeSet;
 
 /// How deep a schema is read; deeper, anything goes.
 const DEPTH_MAX: usize = 64;
-/// How many components one tool may draw in.
+/// How many components one tool may draw in, and what they may weigh as JSON: more would not be within a tool's bounds anyway.
 const DEFINITIONS_MAX: usize = 500;
+const DEFINITIONS_BYTES: usize = 128 << 10;
 /// Says nothing about a value, or only in OpenAPI.
 const DROPPED: [&str; 7] = ["example", "examples", "xml", "externalDocs", "discriminator", "nullable", "$schema"];
 /// Their members are named by the author.
@@ -33,14 +34,17 @@ impl<'a> Schemas<'a> {
     pub(super) fn definitions(&self, schema: &Value) -> Map<String, Value> {
         let mut found = Map::new();
         let mut open = referenced(schema);
+        let mut bytes = 0;
         while let Some(name) = open.pop_first() {
-            if found.contains_key(&name) || found.len() >= DEFINITIONS_MAX {
+            let key = unescaped(&name);
+            if found.contains_key(&key) || found.len() >= DEFINITIONS_MAX || bytes > DEFINITIONS_BYTES {
                 continue;
             }
             let reference = format!("#/components/schemas/{name}");
             let definition = self.document.at(&reference).map_or(Value::Bool(true), |schema| self.taken(schema));
             open.extend(referenced(&definition));
-            found.insert(unescaped(&name), definition);
+            bytes += definition.to_string().len();
+            found.insert(key, definition);
         }
         found
     }
@@ -117,7 +121,8 @@ fn referenced(schema: &Value) -> BTreeSet<String> {
         match value {
             Value::Object(members) => {
                 let name = members.get("$ref").and_then(Value::as_str).and_then(|reference| reference.strip_prefix("#/$defs/"));
-                found.extend(name.map(str::to_owned));
+                // One that leads on below a component draws in all of it.
+                found.extend(name.and_then(|name| name.split('/').next()).map(str::to_owned));
                 open.extend(members.values());
             }
             Value::Array(items) => open.extend(items),

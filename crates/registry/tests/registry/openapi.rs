@@ -187,6 +187,27 @@ fn what_is_hostile_or_odd_in_one_operation_costs_that_operation_at_most() {
 }
 
 #[test]
+fn references_are_followed_whatever_the_components_are_called() {
+    let body = |schema: &str| json!({ "required": true, "content": { "application/json": { "schema": { "$ref": schema } } } });
+    let document = json!({
+        "openapi": "3.1.0", "servers": [{ "url": "https://x.test" }],
+        "paths": {
+            "/odd": { "post": { "operationId": "odd", "requestBody": body("#/components/schemas/a~1b") } },
+            "/below": { "post": { "operationId": "below", "requestBody": body("#/components/schemas/Whole/properties/part") } },
+        },
+        "components": { "schemas": {
+            "a/b": { "type": "object", "properties": { "next": { "$ref": "#/components/schemas/a~1b" } } },
+            "Whole": { "type": "object", "properties": { "part": { "oneOf": [{ "type": "integer" }, { "$ref": "#/components/schemas/Whole/properties/name" }] }, "name": { "type": "string" } } },
+        } },
+    });
+    let import = imported(&document.to_string(), |_| {});
+    assert_eq!(tool(&import, "shop_odd").parameters["$defs"]["a/b"]["properties"]["next"]["$ref"], "#/$defs/a~1b");
+    let below = tool(&import, "shop_below");
+    let validator = maniple_core::schema::Validator::compile(&below.parameters).unwrap();
+    assert!(validator.check(&json!({ "body": "x" })).is_ok() && validator.check(&json!({ "body": true })).is_err(), "{}", below.parameters);
+}
+
+#[test]
 fn a_document_of_a_thousand_operations_becomes_a_thousand_tools() {
     let paths: serde_json::Map<String, Value> = (0..1_000)
         .map(|n| {
