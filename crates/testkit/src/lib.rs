@@ -7,3 +7,4 @@ pub mod limiter_suite;
 pub mod model;
 pub mod store_suite;
 pub mod tool_store_suite;
+pub mod tools_suite;

@@ -24,7 +24,7 @@ use maniple_api::{
 use maniple_core::{
     Error, Result, Tenant,
     ports::{Invocation, Invoked, RefusalKind},
-    tool::Offer,
+    tool::{Offer, ToolState, ToolVersion},
 };
 use semver::VersionReq;
 use serde_json::Value;
@@ -120,7 +120,10 @@ impl Shared {
             .map_err(|e| Error::invalid(format!("version `{range}` is no range such as ^1.2: {e}")).at("version"))?;
         let picked = self.door.registry.pick(&agent, name, &range).await;
         let offer = match &request.contract {
-            None => picked.map_err(CallOutcome::from),
+            None => match picked {
+                Err(refusal) if refusal.kind == RefusalKind::NotFound => Err(self.missing(name, &range, refusal).await),
+                other => other.map_err(CallOutcome::from),
+            },
             Some(contract) => match picked {
                 Ok(offer) if offer.definition.contract_hash() == *contract => Ok(offer),
                 Err(refusal) if refusal.kind == RefusalKind::NotGranted => Err(refusal.into()),
@@ -141,6 +144,17 @@ impl Shared {
             trace: Some(run::trace(headers)),
             journalled: request.approved,
         })
+    }
+
+    /// A tool that is there and not well may be tried again; one that is not there may not.
+    async fn missing(&self, name: &str, range: &VersionReq, refusal: maniple_core::ports::Refusal) -> CallOutcome {
+        let versions = self.door.registry.versions(name).await.unwrap_or_default();
+        let waits =
+            |known: &ToolVersion| matches!(known.state, ToolState::Unhealthy | ToolState::Gone) && range.matches(&known.definition.version);
+        match versions.iter().any(waits) {
+            true => CallOutcome::NotSent { message: refusal.message },
+            false => refusal.into(),
+        }
     }
 
     /// The version with this very contract, served well or not: the registry says which when it is called.

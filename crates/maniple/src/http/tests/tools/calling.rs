@@ -84,6 +84,12 @@ async fn what_cannot_be_called_is_refused_before_it_is_a_call() {
     ] {
         assert_eq!(ask("/tools/a/invoke", body.clone()).await.problem(422)["field"], field, "{body}");
     }
+    registry.change("a@1.0.0", |known| known.state = ToolState::Unhealthy);
+    assert_eq!(
+        ask("/tools/a/invoke", json!({ "agent": "search" })).await.problem(503)["outcome"]["status"],
+        "not_sent",
+        "it may come back"
+    );
     house.post_with("/tools/a/invoke", json!({ "agent": "search" }), ("Idempotency-Key", "")).await.problem(400);
     assert_eq!(ask("/tools/a/admit", json!({ "agent": "search" })).await.problem(422)["field"], "key");
     assert!(seen(&registry.calls).is_empty());

@@ -2,6 +2,7 @@
 
 mod calling;
 pub mod fake;
+mod remote;
 
 use super::{guarding::token, *};
 use fake::{Fake, definition, seen};
