@@ -97,15 +97,18 @@ impl Config {
             let message = format!("without an `auth` section the node listens on loopback only, not on {listen}");
             bail!(wrong("listen", message).hint("add auth.tokens, or start with --insecure"));
         }
-        for (field, value, only) in [
-            ("bus", &self.bus, "local"),
-            ("events", &self.events, "none"),
-            ("schema_registry", &self.schema_registry, "none"),
-            ("registry", &self.registry, "local"),
-        ] {
+        for (field, value, only) in
+            [("bus", &self.bus, "local"), ("events", &self.events, "none"), ("schema_registry", &self.schema_registry, "none")]
+        {
             if value != only {
                 bail!(wrong(field, format!("{field} `{value}` is not in this build: only `{only}` is")));
             }
+        }
+        if self.registry != "local" && !reqwest::Url::parse(&self.registry).is_ok_and(|url| matches!(url.scheme(), "http" | "https")) {
+            bail!(wrong(
+                "registry",
+                format!("registry `{}` must be `local`, or the address of one such as http://registry:8080", self.registry)
+            ));
         }
         for (field, used) in [("credentials", !self.credentials.is_empty())] {
             if used {

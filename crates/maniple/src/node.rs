@@ -9,7 +9,11 @@ mod tools;
 use crate::{config::Config, files::Sources, http, telemetry};
 use anyhow::Context as _;
 use maniple_backends::{Store, SystemClock, local};
-use maniple_core::{model::CallTimes, ports::Models, task::TaskLimits};
+use maniple_core::{
+    model::CallTimes,
+    ports::{self, Models},
+    task::TaskLimits,
+};
 use maniple_registry::Files;
 use maniple_runtime::{Agents, ModelHealth, Parts, Settings, Worker, jobs};
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
@@ -21,6 +25,8 @@ use tokio_util::sync::CancellationToken;
 pub struct NodeOptions {
     /// Carry tasks out; without it the node only answers.
     pub work: bool,
+    /// What its door offers.
+    pub serves: http::Serves,
     /// Read the project again when its files change.
     pub watch: bool,
     /// Listen here instead.
@@ -84,13 +90,20 @@ impl Node {
         tools.take(first.tools).await?;
         // Before tasks begin: what an agent lists should be there.
         let servers = if options.files == Files::Looking { Vec::new() } else { mcp::connect(&config, &tools.registry).await? };
-        project::warn_of_missing_tools(&agents, &tools.registry);
+        let remote = tools::elsewhere(&config)?;
+        let (called, registry): (Arc<dyn ports::Tools>, Arc<dyn ports::ToolRegistry>) = match &remote {
+            Some(remote) => (remote.clone(), remote.clone()),
+            None => (tools.registry.clone(), tools.registry.clone()),
+        };
+        if remote.is_none() {
+            project::warn_of_missing_tools(&agents, &tools.registry);
+        }
 
         let parts = Parts {
             store: store.tasks(),
             bus: Arc::new(local::Bus::default()),
             models: providers,
-            tools: tools.registry.clone(),
+            tools: called,
             agents: agents.clone(),
             health: Arc::new(ModelHealth::default()),
             tracing: telemetry.tracing,
@@ -102,8 +115,8 @@ impl Node {
             working.push(tokio::spawn(jobs::sweep(parts.clone(), stop_work.clone())));
             working.push(tokio::spawn(jobs::forget(parts.clone(), config.retention.finished_tasks.duration(), stop_work.clone())));
         }
-        let (registry, stopping) = (tools.registry.clone(), stop_work.clone());
-        working.push(tokio::spawn(async move { registry.work(stopping).await }));
+        let (own, stopping) = (tools.registry.clone(), stop_work.clone());
+        working.push(tokio::spawn(async move { own.work(stopping).await }));
         if options.files != Files::Looking {
             working.extend(tools.follow(&stop_work));
         }
@@ -117,7 +130,8 @@ impl Node {
         let drain = config.worker.drain.duration();
         let door = http::Door {
             leaving: stop_work.clone(),
-            ..http::Door::new(&config, &parts, tools.registry.clone(), limits, telemetry.metrics.clone())?
+            serves: options.serves,
+            ..http::Door::new(&config, &parts, registry, remote, limits, telemetry.metrics.clone())?
         };
         let door = tokio::spawn(http::serve(listener, door, stop_door.clone()));
         if config.insecure && config.auth.is_none() && !listen.ip().is_loopback() {

@@ -211,13 +211,11 @@ async fn a_version_has_one_contract(world: World) {
     let bring = async |fields: Value| {
         let registration =
             Registration { definition: world.definition(fields), by: admin(), source: Source::Registered, override_reason: None };
-        world.registry().register(registration).await.map_err(|error| error.kind)
+        world.registry().register(registration).await.map(drop).map_err(|error| error.kind)
     };
-    assert_eq!(bring(json!({ "description": "Counts otherwise." })).await.map(drop), Err(Kind::Conflict));
-    assert_eq!(bring(json!({ "version": "one" })).await.map(drop), Err(Kind::Invalid));
-    assert_eq!(bring(json!({ "endpoint": "ftp://x.test/" })).await.map(drop), Err(Kind::Invalid));
-    let mended = bring(json!({ "name": "messy", "parameters": { "type": "dict" } })).await.expect("it can be mended");
-    assert!(!mended.notes.is_empty() && mended.definition.parameters["type"] == "object", "{mended:?}");
+    assert_eq!(bring(json!({ "description": "Counts otherwise." })).await, Err(Kind::Conflict));
+    assert_eq!(bring(json!({ "version": "one" })).await, Err(Kind::Invalid));
+    assert_eq!(bring(json!({ "endpoint": "ftp://x.test/" })).await, Err(Kind::Invalid));
 }
 
 async fn what_is_not_well_is_not_offered_until_it_is(world: World) {

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     config::{Config, FILE_NAME},
+    http::Serves,
     node::{Node, NodeOptions},
 };
 use clap::{Args, ValueEnum};
@@ -104,7 +105,8 @@ impl Serve {
             return Err(Trouble::usage(format!("there is no agent file {}", missing.display())).try_next("maniple new NAME"));
         }
         let config = settings(&file, self.listen, self.insecure)?;
-        let options = NodeOptions { work: true, agent_files: self.agent, ..NodeOptions::default() };
+        let serves = if self.role == [Role::Registry] { Serves::Registry } else { Serves::All };
+        let options = NodeOptions { work: serves == Serves::All, serves, agent_files: self.agent, ..NodeOptions::default() };
         let node = Node::start(config, options).await.map_err(started)?;
         let url = format!("http://{}", node.address());
         until_signal(node, || {
@@ -142,14 +144,13 @@ fn settings(file: &Path, listen: Option<String>, insecure: bool) -> Result<Confi
 /// One process owns an embedded store, so its parts cannot be in several.
 fn possible(roles: &[Role]) -> Result<(), Trouble> {
     let has = |role| roles.contains(&role);
-    let all = roles.is_empty() || (has(Role::Api) && has(Role::Worker));
-    if let Some(role) = [Role::Registry, Role::Console].into_iter().find(|role| has(*role)) {
-        let what = format!("role `{}` is not in this build", role.to_possible_value().map(|v| v.get_name().to_owned()).unwrap_or_default());
-        return Err(Trouble::usage(what).try_next("leave --role out: one process does it all"));
+    let all = roles.is_empty() || roles == [Role::Registry] || (has(Role::Api) && has(Role::Worker));
+    if has(Role::Console) {
+        return Err(Trouble::usage("role `console` is not in this build").try_next("leave --role out: one process does it all"));
     }
     if !all {
         let what = "one process owns an embedded store: `api` and `worker` cannot be apart in this build";
-        return Err(Trouble::usage(what).try_next("--role api --role worker, or leave --role out"));
+        return Err(Trouble::usage(what).try_next("--role api --role worker, --role registry alone, or leave --role out"));
     }
     Ok(())
 }
@@ -191,4 +192,19 @@ fn banner(url: &str, store: &str, agents: &[Agent], dir: &Path, has_agents: bool
         url.cyan(),
         format!("{url}/docs").cyan(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_registry_stands_alone_and_the_parts_over_an_embedded_store_do_not() {
+        use Role::{Api, Console, Registry, Worker};
+        let cases: [&[Role]; 5] = [&[], &[Registry], &[Api, Worker], &[Worker, Api, Registry], &[Api, Worker, Console]];
+        assert_eq!(cases.map(|roles| possible(roles).is_ok()), [true, true, true, true, false]);
+        for roles in [&[Api][..], &[Worker], &[Api, Registry], &[Console]] {
+            assert_eq!(possible(roles).unwrap_err().exit, Exit::Usage, "{roles:?}");
+        }
+    }
 }

@@ -74,14 +74,16 @@ fn without_auth_only_loopback_is_listened_on() {
 
 #[test]
 fn what_is_not_in_this_build_is_refused_by_name() {
-    for text in [
-        "bus: redis://x",
-        "events: kafka://x:1",
-        "registry: http://x",
-        "mcp: { a: { url: http://x, command: [y] } }",
-        "credentials: { a: { kind: api_key } }",
-    ] {
+    for text in ["bus: redis://x", "events: kafka://x:1", "credentials: { a: { kind: api_key } }"] {
         assert!(refusal(text).contains("not in this build"), "{text}");
+    }
+}
+
+#[test]
+fn a_registry_elsewhere_is_named_by_its_address() {
+    assert!(load("registry: http://registry:8080\nregistry_token: t\n", &[]).is_ok());
+    for text in ["registry: elsewhere", "registry: ftp://x", "registry: ''"] {
+        assert!(refusal(text).contains("http://registry:8080"), "{text}");
     }
 }
 

@@ -23,8 +23,10 @@ pub struct Config {
     pub events: String,
     /// Where event schemas live: `none`.
     pub schema_registry: String,
-    /// Where tools are looked up: `local`.
+    /// Where tools are looked up and called: `local`, or the address of a registry, `http(s)://…`.
     pub registry: String,
+    /// The token that the registry elsewhere asks for, usually `${env:NAME}`.
+    pub registry_token: Option<Secret>,
     /// The model of agents that name none, `provider/model`. Unset: a local server if one answers, else `demo/demo`.
     pub model: Option<String>,
     /// Providers. `openai`, `anthropic`, `ollama` and `demo` exist without being named.
@@ -70,6 +72,7 @@ impl Default for Config {
             events: "none".into(),
             schema_registry: "none".into(),
             registry: "local".into(),
+            registry_token: None,
             model: None,
             models: BTreeMap::new(),
             credentials: BTreeMap::new(),
@@ -452,10 +455,12 @@ pub enum LogFormat {
 pub struct Readiness {
     /// For each agent one model whose breaker is not open: `require`, or `report` it as degraded. Default require.
     pub model: Need,
+    /// A registry elsewhere that answers: `require`, or `report` it as degraded. Default report.
+    pub registry: Need,
 }
 impl Default for Readiness {
     fn default() -> Self {
-        Self { model: Need::Require }
+        Self { model: Need::Require, registry: Need::Report }
     }
 }
 

@@ -1,9 +1,12 @@
 //! What the door stands in front of.
 
 use super::Auth;
-use crate::config::{Config, Limits, Need};
+use crate::config::{self, Config, Limits, Need};
 use async_trait::async_trait;
-use maniple_api::probe::{Part, PartState};
+use maniple_api::{
+    probe::{Part, PartState},
+    tools::RemoteTools,
+};
 use maniple_core::{Result, agent::AgentDefinition, model::ModelName, ports::ToolRegistry, task::TaskLimits};
 use maniple_runtime::{
     Agents, ModelHealth, Parts,
@@ -35,8 +38,20 @@ pub struct Door {
     pub readiness: Arc<dyn Readiness>,
     /// Ends event streams and waiting runs; their tasks go on, and their readers resume elsewhere.
     pub closing: CancellationToken,
+    /// What it offers.
+    pub serves: Serves,
     /// Says on `/ready` that this node leaves, before the door closes.
     pub leaving: CancellationToken,
+}
+
+/// What a door offers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Serves {
+    /// Everything.
+    #[default]
+    All,
+    /// Tools, and what a node says of itself.
+    Registry,
 }
 
 /// Says how each part is that this role works with.
@@ -52,6 +67,7 @@ impl Door {
         config: &Config,
         parts: &Parts,
         registry: Arc<dyn ToolRegistry>,
+        remote: Option<Arc<RemoteTools>>,
         task_limits: TaskLimits,
         metrics: PrometheusHandle,
     ) -> Result<Self> {
@@ -61,8 +77,13 @@ impl Door {
             ..desk::Settings::default()
         };
         let desk = Desk::new(parts.store.clone(), parts.bus.clone(), settings);
-        let readiness =
-            NodeReadiness { desk: desk.clone(), agents: parts.agents.clone(), health: parts.health.clone(), model: config.readiness.model };
+        let readiness = NodeReadiness {
+            desk: desk.clone(),
+            agents: parts.agents.clone(),
+            health: parts.health.clone(),
+            registry: remote,
+            needs: config.readiness,
+        };
         Ok(Self {
             desk,
             agents: parts.agents.clone(),
@@ -75,16 +96,18 @@ impl Door {
             readiness: Arc::new(readiness),
             closing: CancellationToken::new(),
             leaving: CancellationToken::new(),
+            serves: Serves::All,
         })
     }
 }
 
-/// A node that runs agents: its store, and for each agent one model whose breaker is not open.
+/// A node that runs agents: its store, for each agent one model whose breaker is not open, and its registry if that is elsewhere.
 struct NodeReadiness {
     desk: Desk,
     agents: Agents,
     health: Arc<ModelHealth>,
-    model: Need,
+    registry: Option<Arc<RemoteTools>>,
+    needs: config::Readiness,
 }
 
 #[async_trait]
@@ -95,11 +118,20 @@ impl Readiness for NodeReadiness {
             Err(error) => Part { name: "store".into(), state: PartState::Failed, detail: Some(error.to_string()) },
         };
         let agents = self.agents.all();
-        std::iter::once(store).chain(agents.values().map(|agent| self.model_of(agent))).collect()
+        let registry = self.registry_part().await;
+        std::iter::once(store).chain(registry).chain(agents.values().map(|agent| self.model_of(agent))).collect()
     }
 }
 
 impl NodeReadiness {
+    async fn registry_part(&self) -> Option<Part> {
+        let name = "registry".to_owned();
+        Some(match self.registry.as_ref()?.ping().await {
+            Ok(()) => Part { name, state: PartState::Ready, detail: None },
+            Err(error) => Part { name, state: without(self.needs.registry), detail: Some(error.to_string()) },
+        })
+    }
+
     fn model_of(&self, agent: &AgentDefinition) -> Part {
         let models: Vec<&ModelName> = std::iter::once(&agent.model).chain(&agent.fallbacks).collect();
         let name = format!("model:{}", agent.name);
@@ -107,11 +139,16 @@ impl NodeReadiness {
             return Part { name, state: PartState::Ready, detail: None };
         }
         let named = models.iter().map(|model| model.as_str()).collect::<Vec<_>>().join(", ");
-        let state = match self.model {
-            Need::Require => PartState::Failed,
-            Need::Report => PartState::Degraded,
-        };
+        let state = without(self.needs.model);
         Part { name, state, detail: Some(format!("no model answers: the breaker of {named} is open")) }
+    }
+}
+
+/// How a part is that does not answer.
+fn without(need: Need) -> PartState {
+    match need {
+        Need::Require => PartState::Failed,
+        Need::Report => PartState::Degraded,
     }
 }
 
@@ -132,17 +169,37 @@ mod tests {
         let agent = AgentDefinition { model: first.clone(), fallbacks: vec![second.clone()], ..super::super::tests::agent("search") };
         let desk = Desk::new(Arc::new(memory::TaskStore::new()), Arc::new(local::Bus::new()), Default::default());
         let health = Arc::new(ModelHealth::default());
-        let mut node = NodeReadiness { desk, agents: Agents::new([agent]), health: health.clone(), model: Need::Require };
+        let mut node = NodeReadiness {
+            desk,
+            agents: Agents::new([agent]),
+            health: health.clone(),
+            registry: None,
+            needs: config::Readiness::default(),
+        };
         let with = |model: PartState| vec![("store".to_owned(), PartState::Ready), ("model:search".to_owned(), model)];
         let fail = |model: &ModelName| (0..5).for_each(|_| health.failed(model, FaultKind::Overloaded));
         fail(&first);
         assert_eq!(states(&node).await, with(PartState::Ready), "its fallback answers");
         fail(&second);
         assert_eq!(states(&node).await, with(PartState::Failed));
-        node.model = Need::Report;
+        node.needs.model = Need::Report;
         assert_eq!(states(&node).await, with(PartState::Degraded));
-        node.model = Need::Require;
+        node.needs.model = Need::Require;
         tokio::time::advance(Duration::from_secs(11)).await;
         assert_eq!(states(&node).await, with(PartState::Ready), "half-open counts as answering");
+    }
+
+    #[tokio::test]
+    async fn a_registry_elsewhere_that_is_away_is_said_and_fails_the_probe_only_where_it_is_required() {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let remote = RemoteTools::new(&format!("http://{free}"), None).unwrap();
+        let desk = Desk::new(Arc::new(memory::TaskStore::new()), Arc::new(local::Bus::new()), Default::default());
+        let (health, needs) = (Arc::new(ModelHealth::default()), config::Readiness::default());
+        let mut node = NodeReadiness { desk, agents: Agents::default(), health, registry: Some(Arc::new(remote)), needs };
+        let with = |registry: PartState| vec![("store".to_owned(), PartState::Ready), ("registry".to_owned(), registry)];
+        assert_eq!(states(&node).await, with(PartState::Degraded));
+        node.needs.registry = Need::Require;
+        assert_eq!(states(&node).await, with(PartState::Failed));
+        assert!(node.parts().await[1].detail.as_ref().unwrap().contains("does not answer"));
     }
 }

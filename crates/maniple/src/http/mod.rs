@@ -25,7 +25,7 @@ mod tools;
 mod wire;
 
 pub use auth::Auth;
-pub use door::{Door, Readiness};
+pub use door::{Door, Readiness, Serves};
 
 use admit::Gate;
 use axum::{
@@ -69,14 +69,18 @@ pub fn router(door: Door) -> Router {
     let gate = Gate::new(&door.limits);
     let calls = Arc::new(Semaphore::new(usize::try_from(door.limits.in_flight_requests).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS)));
     let shared = Arc::new(Shared { door, gate, replays: Replays::default(), calls });
-    let guarded = Router::new()
+    let tasks = Router::new()
         .merge(task_routes())
         .nest("/agents/{agent}", task_routes())
-        .merge(tools::routes())
         .route("/agents", get(describe::agents))
         .route("/dead-letters", get(dead_letters::list))
         .route("/dead-letters/{id}/requeue", post(dead_letters::requeue))
-        .route("/dead-letters/{id}/drop", post(dead_letters::drop))
+        .route("/dead-letters/{id}/drop", post(dead_letters::drop));
+    let offered = match shared.door.serves {
+        Serves::All => tasks.merge(tools::routes()),
+        Serves::Registry => tools::routes(),
+    };
+    let guarded = offered
         .route_layer(middleware::from_fn_with_state(shared.clone(), admit::admit))
         .route("/metrics", get(describe::metrics).route_layer(middleware::from_fn_with_state(shared.clone(), admit::known)));
     let open = Router::new()

@@ -3,6 +3,7 @@
 use super::{openapi::Document, project::all_of};
 use crate::config::Config;
 use anyhow::Context as _;
+use maniple_api::tools::RemoteTools;
 use maniple_backends::{RateLimiter, Store};
 use maniple_core::{
     AgentName,
@@ -13,6 +14,7 @@ use maniple_registry::{
     lock::{self, Pins},
 };
 use maniple_runtime::Agents;
+use secrecy::ExposeSecret;
 use std::{path::PathBuf, sync::Arc, time::SystemTime};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -93,4 +95,17 @@ fn settings(config: &Config) -> Settings {
         keys_kept: gateway.keys_kept.duration(),
         ..Settings::default()
     }
+}
+
+/// The registry that the settings name, if it is not this process's own.
+pub(super) fn elsewhere(config: &Config) -> anyhow::Result<Option<Arc<RemoteTools>>> {
+    if config.registry == "local" {
+        return Ok(None);
+    }
+    let token = config.registry_token.as_ref().map(|token| token.0.expose_secret().to_owned());
+    let folders = config.tool_folders();
+    if let Some(folder) = folders.iter().find(|folder| std::fs::read_dir(folder).is_ok_and(|mut files| files.next().is_some())) {
+        tracing::warn!(registry = %config.registry, folder = %folder.display(), "tools come from the registry: what lies in this folder is not used");
+    }
+    Ok(Some(Arc::new(RemoteTools::new(&config.registry, token)?)))
 }

@@ -46,6 +46,7 @@ pub(super) struct Plan {
     pub auth: Auth,
     pub work: bool,
     pub registry: Arc<dyn ToolRegistry>,
+    pub serves: Serves,
 }
 
 impl Default for Plan {
@@ -56,6 +57,7 @@ impl Default for Plan {
             auth: Auth::Open,
             work: true,
             registry: Arc::new(tools::fake::Fake::default()),
+            serves: Serves::All,
         }
     }
 }
@@ -138,6 +140,7 @@ pub(super) fn build(plan: Plan) -> House {
         readiness: Arc::new(Switch(ready.clone())),
         closing: closing.clone(),
         leaving: CancellationToken::new(),
+        serves: plan.serves,
     };
     House { router: router(door), store, bus, closing, ready, _stop: stop.drop_guard() }
 }

@@ -167,6 +167,19 @@ async fn looking_needs_one_of_two_scopes_and_acting_needs_the_one() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_registrys_door_offers_tools_and_what_a_node_says_of_itself_and_nothing_else() {
+    let house = build(Plan { registry: Arc::new(Fake::with(&["a@1.0.0"])), serves: Serves::Registry, ..Plan::default() });
+    for path in ["/tools", "/tools/a", "/docs/tools", "/health", "/ready", "/metrics", "/openapi.json"] {
+        assert_eq!(house.get(path).await.status, StatusCode::OK, "{path}");
+    }
+    assert_eq!(house.post("/tools/a/invoke", json!({ "agent": "search" })).await.status, StatusCode::OK);
+    house.post("/run", json!({ "prompt": "p" })).await.problem(404);
+    for path in ["/tasks", "/agents", "/dead-letters"] {
+        house.get(path).await.problem(404);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_key_that_was_used_for_another_body_is_refused_and_a_known_one_is_said() {
     let (house, _) = shop(&[]);
     let body = |version: &str| serde_json::to_value(definition("a", version)).unwrap();

@@ -33,6 +33,7 @@ async fn registry() -> (Arc<Registry>, DropGuard) {
         limiter: Arc::new(RateLimiter::new()),
         grants: Arc::new(Granted),
         egress: Egress::new(&["127.0.0.0/8".into()]).unwrap(),
+        credentials: Default::default(),
         settings: RegistrySettings { health, ..RegistrySettings::default() },
     };
     let registry = Arc::new(Registry::open(parts).await.unwrap());
