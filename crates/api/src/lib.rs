@@ -5,6 +5,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod approvals;
 pub mod client;
 pub mod event;
 pub mod json;

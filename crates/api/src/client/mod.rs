@@ -5,6 +5,7 @@ mod follow;
 pub use follow::Follow;
 
 use crate::{
+    approvals::{Approval, ApprovalPage, Decision},
     event::TaskEvent,
     page::{AgentPage, Erased, MessagePage, TaskPage},
     probe::Readiness,
@@ -126,6 +127,18 @@ impl Client {
     /// Takes a dead letter out.
     pub async fn drop_dead_letter(&self, task: &str) -> Result<AgentResult> {
         self.answer(self.to(Method::POST, &["dead-letters", task, "drop"])).await
+    }
+    /// A page of requests for a person, oldest first: (name, value) as the query has them.
+    pub async fn approvals(&self, query: &[(&str, String)]) -> Result<ApprovalPage> {
+        self.answer(self.to(Method::GET, &["approvals"]).query(query)).await
+    }
+    /// A request for a person.
+    pub async fn approval(&self, id: &str) -> Result<Approval> {
+        self.answer(self.to(Method::GET, &["approvals", id])).await
+    }
+    /// Decides over one.
+    pub async fn decide(&self, id: &str, decision: &Decision, key: Option<&str>) -> Result<Approval> {
+        self.answer(keyed(self.to(Method::POST, &["approvals", id]).json(decision), key)).await
     }
     /// A page of a conversation.
     pub async fn messages(&self, session: &str, query: &TaskQuery) -> Result<MessagePage> {

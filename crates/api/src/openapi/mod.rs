@@ -7,7 +7,7 @@ mod table;
 
 pub use table::{Operation, TABLE};
 
-use crate::{event::TaskEvent, page, probe, problem, request::TaskRequest, tools};
+use crate::{approvals, event::TaskEvent, page, probe, problem, request::TaskRequest, tools};
 use maniple_core::{task::AgentResult, tool::Registered};
 use serde_json::{Map, Value, json};
 use table::{Answer, Param, Parameter};
@@ -41,6 +41,7 @@ fn tags() -> Value {
         { "name": "run", "description": "Ask an agent, and wait for it or not." },
         { "name": "tasks", "description": "What was asked, and what came of it." },
         { "name": "dead letters", "description": "Tasks that kept killing their worker." },
+        { "name": "approvals", "description": "What runs ask of people." },
         { "name": "sessions", "description": "Conversations: their messages and their erasure." },
         { "name": "tools", "description": "The registry: what agents may call, who serves it, and the call itself." },
         { "name": "node", "description": "The node itself." },
@@ -157,6 +158,8 @@ fn schemas() -> Value {
     add::<TaskEvent>(&mut found);
     add::<page::TaskPage>(&mut found);
     add::<page::AgentPage>(&mut found);
+    add::<approvals::ApprovalPage>(&mut found);
+    add::<approvals::Decision>(&mut found);
     add::<page::MessagePage>(&mut found);
     add::<page::Erased>(&mut found);
     add::<tools::ToolPage>(&mut found);

@@ -115,6 +115,7 @@ const fn header(name: &'static str, what: &'static str) -> Parameter {
 
 pub(super) const AGENT: Parameter = path("agent", "The agent's name.");
 const ID: Parameter = path("id", "The task.");
+const APPROVAL: Parameter = path("id", "The request.");
 const SESSION: Parameter = path("id", "The conversation.");
 const KEY: Parameter = header("Idempotency-Key", "1 to 255 characters. The same key and body is the same task, for 24 h.");
 const TRACE: Parameter = header("traceparent", "W3C trace context; the task's spans join it.");
@@ -179,6 +180,16 @@ pub const TABLE: &[Operation] = &[
         summary: "A task's events, live", description: "SSE, or WebSocket on upgrade: the same objects. Resumes after any number on any replica with no gap and no repeat; ends after the final event. `delta` events are unnumbered and never replayed.",
         parameters: &[ID, header("Last-Event-ID", "Resume after this number; wins over `after`."), query("after", "Resume after this number.", "integer")], body: None,
         answers: &[answer(200, "The events.", &[(SSE, "TaskEvent")]), answer(101, "The events, one a text frame.", &[]), answer(204, "Nothing follows that number: the task has ended.", &[])], refusals: &[400, 404] },
+    Operation { method: "get", path: "/approvals", name: "approvals", tag: "approvals", under_agent: false, scope: Some("read"),
+        summary: "List what runs ask of people", description: "Oldest first; those of tasks that ended are not there. The scope `approve` will do too.",
+        parameters: &[query("state", "`open`, `approved`, `denied` or `expired`.", "string"), query("agent", "Of this agent.", "string"), query("task_id", "Of this task.", "string"), LIMIT, CURSOR],
+        body: None, answers: &[answer(200, "A page.", &[(JSON, "ApprovalPage")])], refusals: &[400, 422] },
+    Operation { method: "get", path: "/approvals/{id}", name: "approval", tag: "approvals", under_agent: false, scope: Some("read"),
+        summary: "What a run asks of a person", description: "Open or decided, as long as its task is there. The scope `approve` will do too.",
+        parameters: &[APPROVAL], body: None, answers: &[answer(200, "The request.", &[(JSON, "Approval")])], refusals: &[404] },
+    Operation { method: "post", path: "/approvals/{id}", name: "decide", tag: "approvals", under_agent: false, scope: Some("approve"),
+        summary: "Approve or deny", description: "An approval fits only exactly what is shown. For a call in doubt, `approve` says that it happened and `deny` that it did not. The same decision again is the same; another one, or one that comes too late, is refused.",
+        parameters: &[APPROVAL, KNOWN_KEY], body: Some("Decision"), answers: &[answer(200, "The request as it is now.", &[(JSON, "Approval")])], refusals: &[404, 409] },
     Operation { method: "get", path: "/dead-letters", name: "dead_letters", tag: "dead letters", under_agent: false, scope: Some("read"),
         summary: "List dead letters", description: "Tasks that ended `failed: poisoned`, newest first.",
         parameters: &[query("agent", "Of this agent.", "string"), LIMIT, CURSOR], body: None, answers: &[answer(200, "A page.", &[(JSON, "TaskPage")])], refusals: &[400, 422] },

@@ -5,11 +5,12 @@
 //! | [`exit`] | exit codes, and errors that say what to try next |
 //! | [`screen`], [`steps`] | what reaches the screen; a run told as it happens |
 //! | [`reach`] | finds the node, or starts one in this process: one code path, HTTP |
-//! | [`ask`], [`task`], [`dlq`], [`agent`], [`tool`] | `run`, `task`, `dlq`, `agent`, `tool` |
+//! | [`ask`], [`task`], [`dlq`], [`approval`], [`agent`], [`tool`] | `run`, `task`, `dlq`, `approval`, `agent`, `tool` |
 //! | [`serve`] | `dev` and `serve` |
 //! | [`new`], [`check`], [`cases`] | a project from nothing, its check, its test |
 
 mod agent;
+mod approval;
 mod ask;
 pub mod cases;
 mod check;
@@ -61,6 +62,8 @@ enum Command {
     Task(task::Tasks),
     /// Look at dead letters, try them again, take them out
     Dlq(dlq::DeadLetters),
+    /// See what runs ask of people; approve or deny it
+    Approval(approval::Approvals),
     /// List, check and test agents
     Agent(agent::Agents),
     /// List, compare, add, call and pin tools
@@ -110,6 +113,7 @@ impl Command {
             Self::Run(ask) => ask.run(as_json).await,
             Self::Task(tasks) => tasks.run(as_json).await,
             Self::Dlq(letters) => letters.run(as_json).await,
+            Self::Approval(approvals) => approvals.run(as_json).await,
             Self::Agent(agents) => agents.run(as_json).await,
             Self::Tool(tools) => tools.run(as_json).await,
             Self::New(new) => new.run(as_json),

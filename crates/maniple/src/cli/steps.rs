@@ -57,6 +57,14 @@ impl Steps {
                 let line = self.returned(event);
                 self.line(line)
             }
+            "approval.requested" => {
+                let asked = self.asks(data);
+                self.line(asked)
+            }
+            "approval.decided" => {
+                let by = data["by"].as_str().map(|by| format!(" by {}", one_line(by, 64))).unwrap_or_default();
+                self.line(format!("  {} {}{by}", "?".yellow(), text(data, "answer")))
+            }
             "run.parked" => self.line(format!("{}", format!("  parked: waits for {}", text(data, "waiting_for")).dimmed())),
             "run.resumed" => self.line(format!("{}", "  goes on".dimmed())),
             "task.completed" | "task.failed" | "task.cancelled" => match serde_json::from_value::<AgentResult>(data.clone()) {
@@ -135,6 +143,17 @@ impl Steps {
             None => String::new(),
         };
         format!("  {} {outcome}{} {}", "←".cyan(), took.dimmed(), result.dimmed())
+    }
+
+    /// What a person is asked, and how to answer.
+    fn asks(&self, data: &Value) -> String {
+        let (tool, id) = (one_line(text(data, "tool"), 64), one_line(text(data, "id"), 192));
+        let question = match text(data, "question") {
+            "did_happen" => format!("{tool}: nobody knows whether this call happened"),
+            _ => format!("{tool} needs an approval"),
+        };
+        let arguments = one_line(&data["arguments"].to_string(), VALUE_MAX);
+        format!("  {} {} {}\n    maniple approval approve {id}   (or deny)", "?".yellow(), question.yellow(), arguments.dimmed())
     }
 
     /// The tool's name, with the call's number where a step has several.

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `/run`, `/tasks`, bare or under an agent | `tasks` | with the task, in its transaction |
 //! | `/tasks/{id}/retry`, `/dead-letters/{id}/requeue` | the path | with the new task, in its transaction |
-//! | `/tasks/{id}/cancel`, `/dead-letters/{id}/drop` | the path | here, in this process |
+//! | `/tasks/{id}/cancel`, `/dead-letters/{id}/drop`, `/approvals/{id}` | the path | here, in this process |
 //! | `/tools`, `/tools/resolve`, `/tools/{name}/admit`, `/tools/{name}/probe` | the path | here, in this process |
 //! | `/tools/{name}/invoke` | the tool | in the registry, before the call is sent |
 //!

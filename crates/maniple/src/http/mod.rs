@@ -9,6 +9,7 @@
 
 pub mod admit;
 mod answer;
+mod approvals;
 pub mod auth;
 mod body;
 mod dead_letters;
@@ -73,6 +74,8 @@ pub fn router(door: Door) -> Router {
         .merge(task_routes())
         .nest("/agents/{agent}", task_routes())
         .route("/agents", get(describe::agents))
+        .route("/approvals", get(approvals::list))
+        .route("/approvals/{id}", get(approvals::get).post(approvals::decide))
         .route("/dead-letters", get(dead_letters::list))
         .route("/dead-letters/{id}/requeue", post(dead_letters::requeue))
         .route("/dead-letters/{id}/drop", post(dead_letters::drop));

@@ -1,5 +1,6 @@
 //! The door over a whole node in one process: the memory store, the real worker, a model that says what it is told to.
 
+mod approvals;
 mod asking;
 mod guarding;
 mod reading;

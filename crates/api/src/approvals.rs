@@ -1,0 +1,151 @@
+//! Requests for a person, as they are shown and decided.
+
+use crate::json::Malformed;
+use maniple_core::{
+    Error, Result, Time,
+    ports::{self, ApprovalState},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The longest reason, in bytes: a model reads it.
+pub const REASON_MAX: usize = 4096;
+
+/// A request for a person.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Approval {
+    /// Its id, under which it is decided.
+    pub id: String,
+    /// The task that waits.
+    pub task_id: String,
+    /// Its agent.
+    pub agent: String,
+    /// In which step.
+    pub step: u32,
+    /// `may_call`: may the call be made? `did_happen`: nobody knows how the call went: did it happen?
+    pub question: String,
+    /// The tool.
+    pub tool: String,
+    /// The version that would be called.
+    pub version: String,
+    /// The hash of that version's contract.
+    pub contract: String,
+    /// The arguments, checked.
+    pub arguments: Value,
+    /// When it was asked.
+    #[schema(value_type = String, format = DateTime)]
+    pub requested_at: Time,
+    /// After this a decision comes too late.
+    #[schema(value_type = String, format = DateTime)]
+    pub expires_at: Time,
+    /// `open`, `approved`, `denied` or `expired`.
+    pub state: String,
+    /// What was said, once somebody has.
+    pub decision: Option<SaidBy>,
+}
+
+/// What a person said.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct SaidBy {
+    /// The principal.
+    pub by: String,
+    /// Why.
+    pub reason: Option<String>,
+    /// When.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub at: Option<Time>,
+}
+
+/// `approve`, or for a call in doubt "it happened"; `deny`, or "it did not happen".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum Choice {
+    Approve,
+    Deny,
+}
+
+/// A decision on its way in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct Decision {
+    /// What is decided.
+    pub decision: Choice,
+    /// Why, at most 4 KiB; the model reads it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// A page of requests, oldest first.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ApprovalPage {
+    /// The requests.
+    pub approvals: Vec<Approval>,
+    /// Where the next page begins; null after the last.
+    pub next_cursor: Option<String>,
+}
+
+impl From<ports::Approval> for Approval {
+    fn from(approval: ports::Approval) -> Self {
+        let ports::Approval { key, agent, step, request, requested_at, state, decision, decided_at } = approval;
+        Self {
+            id: request.id,
+            task_id: key.id.to_string(),
+            agent: agent.to_string(),
+            step,
+            question: request.question.as_str().to_owned(),
+            tool: request.tool,
+            version: request.version.to_string(),
+            contract: request.contract,
+            arguments: request.arguments,
+            requested_at,
+            expires_at: request.expires_at,
+            state: state.as_str().to_owned(),
+            decision: decision.map(|decision| SaidBy { by: decision.by, reason: decision.reason, at: decided_at }),
+        }
+    }
+}
+
+impl ApprovalPage {
+    /// A page of `limit` out of one more than that, which tells whether there are more.
+    pub fn of(mut approvals: Vec<ports::Approval>, limit: usize) -> Self {
+        let more = approvals.len() > limit;
+        approvals.truncate(limit);
+        let last = approvals.last().filter(|_| more);
+        let next_cursor = last.map(|approval| format!("{}.{}", approval.requested_at.0, approval.request.id));
+        Self { approvals: approvals.into_iter().map(Into::into).collect(), next_cursor }
+    }
+}
+
+/// Reads a `next_cursor` back; what we did not write is malformed.
+pub fn cursor(text: &str) -> Result<(Time, String), Malformed> {
+    let wrong = || Malformed("cursor is not one of ours: pass `next_cursor` on as it was, or leave it out".into());
+    let (millis, id) = text.split_once('.').ok_or_else(wrong)?;
+    let millis = crate::page::number(millis).and_then(|n| i64::try_from(n).ok()).ok_or_else(wrong)?;
+    Ok((Time(millis), id.to_owned()))
+}
+
+/// `state` of a query.
+pub fn state(text: &str) -> Result<ApprovalState> {
+    ApprovalState::parse(text).ok_or_else(|| Error::invalid("state must be one of open, approved, denied, expired").at("state"))
+}
+
+impl Decision {
+    /// Reads a body. `Invalid` names the field.
+    pub fn read(body: &Value) -> Result<Self> {
+        let members = body.as_object().ok_or_else(|| Error::invalid("the body must be a JSON object with `decision`"))?;
+        if let Some(name) = members.keys().find(|name| !matches!(name.as_str(), "decision" | "reason")) {
+            return Err(Error::invalid(format!("there is no field `{name}`: a decision has decision and reason")).at(name.clone()));
+        }
+        let decision = match members.get("decision").and_then(Value::as_str) {
+            Some("approve") => Choice::Approve,
+            Some("deny") => Choice::Deny,
+            _ => return Err(Error::invalid("decision must be `approve` or `deny`").at("decision")),
+        };
+        let reason = match members.get("reason") {
+            None | Some(Value::Null) => None,
+            Some(Value::String(text)) if text.len() <= REASON_MAX => Some(text.clone()).filter(|text| !text.trim().is_empty()),
+            Some(_) => return Err(Error::invalid("reason must be text of at most 4096 bytes").at("reason")),
+        };
+        Ok(Self { decision, reason })
+    }
+}
