@@ -4,6 +4,7 @@
 
 mod bench;
 mod breaks;
+mod compat;
 mod egress;
 mod gateway;
 mod mcp;

@@ -160,7 +160,7 @@ pub(super) async fn diff(client: &Client, name: &str, old: &str, new: Option<&st
         };
         screen::answer(format!("{name} {} → {}: {verdict}", old.version, new.version))?;
         for change in &report.changes {
-            screen::answer(format!("  {}", screen::one_line(change, 1_000)))?;
+            screen::answer(format!("  {}", screen::one_line(&change.to_string(), 1_000)))?;
         }
     }
     Ok(if report.verdict == Verdict::Compatible { Exit::Done } else { Exit::Unsuccessful })
