@@ -11,4 +11,5 @@ mod mcp;
 mod mcp_server;
 mod openapi;
 mod server;
+mod ssrf;
 mod wire;
