@@ -1,8 +1,10 @@
 //! The settings of a node: defaults, then the file, then `MANIPLE_*`, then flags.
 
+mod credentials;
 mod layers;
 mod types;
 
+pub use credentials::{AuthStyle, Credential, CredentialKind};
 pub use types::*;
 
 use crate::yaml::Problem;
@@ -110,11 +112,6 @@ impl Config {
                 format!("registry `{}` must be `local`, or the address of one such as http://registry:8080", self.registry)
             ));
         }
-        for (field, used) in [("credentials", !self.credentials.is_empty())] {
-            if used {
-                bail!(wrong(field, format!("{field} is not in this build: remove it")));
-            }
-        }
         for (name, server) in &self.mcp {
             if server.url.is_some() != server.command.is_empty() {
                 bail!(wrong("mcp", format!("mcp.{name} needs either `url` or `command`")));
@@ -133,6 +130,9 @@ impl Config {
             if !(low..=high).contains(&value) {
                 bail!(wrong(field, format!("{field} must be {low} to {high}, not {value}")));
             }
+        }
+        if let Err(error) = self.credentials() {
+            bail!(wrong(error.field.as_deref().unwrap_or("credentials"), error.message.into_owned()));
         }
         if !(0.0..=1.0).contains(&self.telemetry.sample_ratio) {
             bail!(wrong("telemetry", "telemetry.sample_ratio must be 0 to 1".to_owned()));

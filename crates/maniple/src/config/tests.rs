@@ -74,7 +74,7 @@ fn without_auth_only_loopback_is_listened_on() {
 
 #[test]
 fn what_is_not_in_this_build_is_refused_by_name() {
-    for text in ["bus: redis://x", "events: kafka://x:1", "credentials: { a: { kind: api_key } }"] {
+    for text in ["bus: redis://x", "events: kafka://x:1"] {
         assert!(refusal(text).contains("not in this build"), "{text}");
     }
 }
@@ -91,4 +91,46 @@ fn a_registry_elsewhere_is_named_by_its_address() {
 fn ceilings_have_ceilings() {
     assert!(refusal("limits: { max_steps: 1001 }").contains("1 to 1000"));
     assert!(refusal("limits: { token_budget: 10000001 }").contains("512 to 10000000"));
+}
+
+#[test]
+fn credentials_are_read_and_print_as_stars() {
+    let text = "credentials:
+  shop: { kind: api_key, hosts: [api.shop.example], header: X-Api-Key, secret: \"${env:SHOP_KEY}\" }
+  crm:
+    kind: oauth2
+    hosts: [\"*.crm.example\"]
+    token_url: https://login.crm.example/token
+    client_id: maniple
+    secret: \"${env:SHOP_KEY}\"
+    scopes: [read, write]
+    auth_style: body
+";
+    let config = load(text, &[("SHOP_KEY", "s3cr3t")]).unwrap();
+    assert_eq!(format!("{:?}", config.credentials().unwrap()), r#"["crm", "shop"]"#);
+    let printed = config.print().unwrap();
+    assert!(printed.contains("***") && printed.contains("login.crm.example"), "{printed}");
+    assert!(!printed.contains("s3cr3t") && !format!("{config:?}").contains("s3cr3t"), "{printed}");
+    assert!(load(&printed, &[]).is_ok(), "what is printed can be read again: {printed}");
+}
+
+#[test]
+fn a_credential_that_could_not_work_is_refused_where_it_stands() {
+    for (fields, told) in [
+        ("kind: api_key, hosts: [x.test], secret: s3cr3t", "header or `query`"),
+        ("kind: api_key, hosts: [x.test], secret: s3cr3t, header: a, query: b", "header or `query`"),
+        ("kind: api_key, hosts: [x.test], secret: s3cr3t, header: a, token_url: b", "token_url belongs to the other kind"),
+        ("kind: api_key, hosts: [], secret: s3cr3t, header: a", "hosts must list 1 to 64"),
+        ("kind: api_key, hosts: [\"http://x.test\"], secret: s3cr3t, header: a", "hosts has `http://x.test`"),
+        ("kind: api_key, hosts: [x.test], secret: \"\", header: a", "secret is empty"),
+        ("kind: oauth2, hosts: [x.test], secret: s3cr3t, client_id: a", "token_url must say"),
+        ("kind: oauth2, hosts: [x.test], secret: s3cr3t, client_id: a, token_url: b", "token_url must be an http"),
+        ("kind: oauth2, hosts: [x.test], secret: s3cr3t, token_url: \"http://x\"", "client_id must say"),
+        ("kind: basic, hosts: [x.test], secret: s3cr3t", "unknown value `basic`"),
+        ("kind: api_key, secret: s3cr3t, header: a", "hosts"),
+    ] {
+        let refused = refusal(&format!("listen: 127.0.0.1:1\ncredentials:\n  shop: {{ {fields} }}\n"));
+        assert!(refused.contains(told), "{fields}: {refused}");
+        assert!(refused.contains("maniple.yaml:"), "{fields}: {refused}");
+    }
 }

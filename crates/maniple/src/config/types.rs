@@ -1,5 +1,6 @@
 //! Every key of `maniple.yaml`, with its meaning, unit and default.
 
+use super::Credential;
 use maniple_core::agent::duration;
 use secrecy::SecretString;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -31,8 +32,8 @@ pub struct Config {
     pub model: Option<String>,
     /// Providers. `openai`, `anthropic`, `ollama` and `demo` exist without being named.
     pub models: BTreeMap<String, Provider>,
-    /// Named credentials. Not in this build.
-    pub credentials: BTreeMap<String, serde_json::Value>,
+    /// What proves to tools who calls them, by the name that tools know it by.
+    pub credentials: BTreeMap<String, Credential>,
     /// MCP servers whose tools are imported, by the name that goes before each tool's.
     pub mcp: BTreeMap<String, Mcp>,
     /// OpenAPI documents to import as tools, by the name that goes before each tool's.

@@ -44,7 +44,7 @@ impl Tools {
             limiter: Arc::new(RateLimiter::new()),
             grants: Arc::new(Listed(agents.clone())),
             egress: Egress::new(&config.egress.allow)?,
-            credentials: Default::default(),
+            credentials: config.credentials()?,
             settings: settings(config),
         };
         let registry = Arc::new(Registry::open(parts).await?);

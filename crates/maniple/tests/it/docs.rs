@@ -46,14 +46,13 @@ fn pages() -> Vec<PathBuf> {
 
 /// `a.b` for every leaf; a list of objects is `a[].b`, a map of named things `a.NAME.b`.
 fn leaves(value: &Value, path: &str, found: &mut BTreeMap<String, Value>) {
-    const NAMED: [&str; 2] = ["models", "models.NAME.prices"];
     match value {
         Value::Object(members) if !members.is_empty() => {
             for (name, member) in members {
-                let name = match NAMED.iter().position(|map| *map == path) {
-                    Some(0) => "NAME",
-                    Some(_) => "MODEL",
-                    None => name,
+                let name = match path {
+                    "models" | "credentials" => "NAME",
+                    "models.NAME.prices" => "MODEL",
+                    _ => name,
                 };
                 leaves(member, &if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }, found);
             }
@@ -81,7 +80,12 @@ fn with_everything() -> Config {
     let token = format!("{{ name: a, sha256: {} }}", "a".repeat(64));
     let prices = "{ m: { input: 1, cached_input: 0.1, output: 2 } }";
     let provider = format!("{{ api: openai, base_url: \"http://x/v1\", api_key: k, prices: {prices} }}");
-    fs::write(&file, format!("auth: {{ tokens: [{token}] }}\nmodels: {{ lab: {provider} }}\n")).expect("a file");
+    let common = "hosts: [x.test], secret: s";
+    let keys = format!("a: {{ kind: api_key, {common}, header: x, prefix: p }}, b: {{ kind: api_key, {common}, query: q }}");
+    let oauth2 =
+        format!("c: {{ kind: oauth2, {common}, token_url: \"http://x\", client_id: i, scopes: [s], audience: a, auth_style: body }}");
+    let text = format!("auth: {{ tokens: [{token}] }}\nmodels: {{ lab: {provider} }}\ncredentials: {{ {keys}, {oauth2} }}\n");
+    fs::write(&file, text).expect("a file");
     Config::load_with(&file, |_| None, std::iter::empty()).expect("settings")
 }
 
@@ -91,6 +95,7 @@ fn every_setting_is_documented_and_every_documented_setting_exists() {
     let documented: BTreeSet<String> = first_cells(&page, "key").into_iter().collect();
     let mut known: BTreeSet<String> = printed(&Config::default()).into_keys().collect();
     known.remove("models");
+    known.remove("credentials");
     known.extend(printed(&with_everything()).into_keys());
     agree("docs/reference/configuration.md", &documented, &known);
 }
