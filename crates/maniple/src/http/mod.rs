@@ -17,6 +17,7 @@ mod describe;
 mod door;
 mod events;
 mod idempotency;
+mod mcp;
 mod place;
 mod run;
 pub mod server;
@@ -73,6 +74,7 @@ pub fn router(door: Door) -> Router {
     let tasks = Router::new()
         .merge(task_routes())
         .nest("/agents/{agent}", task_routes())
+        .route("/mcp", post(mcp::serve))
         .route("/agents", get(describe::agents))
         .route("/approvals", get(approvals::list))
         .route("/approvals/{id}", get(approvals::get).post(approvals::decide))

@@ -14,8 +14,9 @@ use maniple_api::{
     TaskRequest,
     request::{Acceptance, content_hash},
 };
-use maniple_core::{SessionId, TaskId, ports::Idempotency, trace::TraceContext};
+use maniple_core::{SessionId, TaskId, agent::AgentDefinition, ports::Idempotency, trace::TraceContext};
 use maniple_runtime::desk::Submission;
+use serde_json::Value;
 use std::{sync::Arc, time::Duration};
 use uuid::Uuid;
 
@@ -71,21 +72,50 @@ impl Shared {
         let body = self.read_json(headers, body).await?;
         let request = TaskRequest::read(&body)?;
         let agent = self.agent_for(who, place, request.agent.as_deref())?;
-        let content_hash = content_hash(&agent.name, &body);
+        let sync_run = self.sync_run(&agent);
+        Ok((self.task_of_request(who, &agent, request, &body, key, trace(headers))?, sync_run))
+    }
+
+    /// How long this agent lets a caller wait.
+    pub(super) fn sync_run(&self, agent: &AgentDefinition) -> Duration {
+        agent.limits.sync_run_ms.map_or(self.door.sync_run, Duration::from_millis)
+    }
+
+    /// The checked task of a body, for one agent.
+    pub(super) fn task_of(
+        &self,
+        who: &Principal,
+        agent: &AgentDefinition,
+        body: &Value,
+        key: Option<String>,
+        trace: TraceContext,
+    ) -> Result<Submission, Refusal> {
+        self.task_of_request(who, agent, TaskRequest::read(body)?, body, key, trace)
+    }
+
+    fn task_of_request(
+        &self,
+        who: &Principal,
+        agent: &AgentDefinition,
+        request: TaskRequest,
+        body: &Value,
+        key: Option<String>,
+        trace: TraceContext,
+    ) -> Result<Submission, Refusal> {
+        let content_hash = content_hash(&agent.name, body);
         let task = request.accept(Acceptance {
             agent: &agent.name,
             agent_limits: &agent.limits,
             limits: self.door.task_limits,
             tenant: who.tenant.clone(),
             principal: who.name.clone(),
-            trace: Some(trace(headers)),
+            trace: Some(trace),
             fresh_id: fresh_id(),
             fresh_session: SessionId::of_uuid(Uuid::now_v7()),
         })?;
         let scope = idempotency::TASKS.to_owned();
         let idempotency = key.map(|key| Idempotency { scope, key, body_hash: content_hash.clone() });
-        let sync_run = agent.limits.sync_run_ms.map_or(self.door.sync_run, Duration::from_millis);
-        Ok((Submission { task, content_hash, idempotency }, sync_run))
+        Ok(Submission { task, content_hash, idempotency })
     }
 }
 

@@ -183,7 +183,7 @@ impl Supervisor {
                 Err(reason) => reason,
             };
             losses = if began.elapsed() >= STEADY { 1 } else { losses.saturating_add(1) };
-            tracing::warn!(server = self.settings.name, losses, reason, "mcp server lost: it is connected again");
+            tracing::debug!(server = self.settings.name, losses, reason, "mcp server lost: it is connected again");
             self.lost(reason);
             let longest = times.backoff.saturating_mul(1 << (losses - 1).min(16)).min(times.backoff_max);
             tokio::time::sleep(longest.mul_f64(fastrand::f64())).await;
@@ -194,7 +194,7 @@ impl Supervisor {
     async fn open(&self) -> Result<Arc<Connection>, String> {
         let connection = Arc::new(self.connect().await?);
         self.list(&connection).await?;
-        tracing::info!(server = self.settings.name, protocol = connection.protocol(), "mcp server connected");
+        tracing::debug!(server = self.settings.name, protocol = connection.protocol(), "mcp server connected");
         self.connection.send_replace(Some(connection.clone()));
         Ok(connection)
     }

@@ -167,7 +167,7 @@ impl Shared {
     }
 
     /// Calls, and goes on although the caller leaves: nobody else would learn how it went.
-    async fn carried_out(&self, call: Invocation) -> Invoked {
+    pub(in super::super) async fn carried_out(&self, call: Invocation) -> Invoked {
         let Ok(place) = self.calls.clone().try_acquire_owned() else {
             return Invoked::NotSent("this node has all the tool calls it takes at once".into());
         };
