@@ -18,7 +18,7 @@ mod gateway;
 mod health;
 pub mod lock;
 pub mod mcp;
-mod mend;
+pub mod mend;
 pub mod openapi;
 mod registry;
 mod transport;

@@ -141,7 +141,7 @@ impl Read {
             raw["returns"] = returns;
         }
         let mended = mend::mend(raw).map_err(|error| error.message.into_owned())?;
-        notes.extend(mended.notes);
+        notes.extend(mended.notes.iter().map(ToString::to_string));
         Ok(Imported { definition: mended.definition, original, proposed_effect: proposed.filter(|_| !confirmed), notes })
     }
 }

@@ -9,6 +9,7 @@ mod egress;
 mod gateway;
 mod mcp;
 mod mcp_server;
+mod mend;
 mod openapi;
 mod server;
 mod ssrf;
