@@ -159,9 +159,10 @@ impl Registry {
             let (tool, version) = (&changed.definition.name, &changed.definition.version);
             tracing::warn!(%tool, %version, "its contract changed under its version; that is for writing it: `maniple serve` asks for a new version");
         }
-        if files != Files::Looking {
-            self.publish(&accepted).await.map_err(|error| vec![error])?;
-        }
+        let accepted = match files {
+            Files::Strict | Files::Lenient => self.publish(accepted).await.map_err(|error| vec![error])?,
+            Files::Looking => accepted,
+        };
         self.catalog.put(FILES, accepted);
         Ok(())
     }
@@ -173,7 +174,7 @@ impl Registry {
         let _one_at_a_time = self.changing.lock().await;
         let (accepted, mut refused) = self.catalog.plan_leniently(incoming);
         refused.extend(unauthorised);
-        self.publish(&accepted).await?;
+        let accepted = self.publish(accepted).await?;
         for one in accepted.iter() {
             if let Some(why) = &one.quarantine {
                 tracing::warn!(tool = %one.definition.name, version = %one.definition.version, why, "quarantined: it is not used");
@@ -244,19 +245,24 @@ impl Registry {
         Ok(())
     }
 
-    /// Makes what is new durable, before anybody sees it.
-    async fn publish(&self, accepted: &[Accepted]) -> Result<()> {
+    /// Makes what is new durable, before anybody sees it; each then says when it was published.
+    async fn publish(&self, mut accepted: Vec<Accepted>) -> Result<Vec<Accepted>> {
         let (versions, _) = self.catalog.size();
         let new = accepted.iter().filter(|one| one.news == News::Version).count();
         if versions + new > self.settings.versions_max {
             return Err(Error::exhausted(format!("the catalogue holds {versions} versions, and takes {}", self.settings.versions_max)));
         }
-        let Some(store) = &self.store else { return Ok(()) };
+        let Some(store) = &self.store else { return Ok(accepted) };
         for replaced in accepted.iter().filter(|one| one.news == News::OtherContract) {
             store.unpublish(&replaced.definition.name, Some(&replaced.definition.version)).await?;
         }
-        let news = accepted.iter().filter(|one| one.news != News::None).map(|one| store.publish(one.published.clone()));
-        try_join_all(news).await.map(drop)
+        let news: Vec<&mut Accepted> = accepted.iter_mut().filter(|one| one.news != News::None).collect();
+        try_join_all(news.into_iter().map(|one| async move {
+            one.published = store.publish(one.published.clone()).await?;
+            Ok::<(), Error>(())
+        }))
+        .await?;
+        Ok(accepted)
     }
 
     async fn forget(&self, stop: CancellationToken) {
@@ -354,9 +360,8 @@ impl ToolRegistry for Registry {
         if instances >= self.settings.instances_max {
             return Err(Error::exhausted(format!("the catalogue holds {instances} instances, and takes no more")));
         }
-        let mut planned = self.catalog.plan(vec![incoming], Changed::Refused).map_err(|mut errors| errors.remove(0))?;
-        let accepted = planned.remove(0);
-        self.publish(std::slice::from_ref(&accepted)).await?;
+        let planned = self.catalog.plan(vec![incoming], Changed::Refused).map_err(|mut errors| errors.remove(0))?;
+        let accepted = self.publish(planned).await?.remove(0);
         let (published, new_version): (Published, bool) = (accepted.published.clone(), accepted.news != News::None);
         let instance = self.catalog.join(accepted, leased.then_some(self.settings.lease));
         Ok(Registered {

@@ -86,6 +86,27 @@ fn a_version_that_is_published_keeps_its_contract_and_may_have_many_instances() 
 }
 
 #[test]
+fn a_minor_version_that_breaks_callers_is_refused_with_the_breaks_and_a_major_one_is_not() {
+    let with = |version: &str, parameters: Value| ToolDefinition { parameters, ..tool("search", version) };
+    let before = json!({ "type": "object", "additionalProperties": false, "properties": { "q": { "type": "string" } } });
+    let narrower = json!({ "type": "object", "additionalProperties": false, "properties": { "q": { "type": "string", "maxLength": 3 } } });
+    let both = json!({ "q": { "type": "string" }, "page": { "type": "integer" } });
+    let wider = json!({ "type": "object", "additionalProperties": false, "properties": both });
+    let told = Catalog::new(vec![with("1.0.0", before.clone()), with("1.1.0", narrower.clone())]).err().expect("narrowed")[0].to_string();
+    assert!(told.contains("1.1.0 after 1.0.0") && told.contains("maxLength") && told.contains("2.0.0"), "{told}");
+    let told = Catalog::new(vec![with("0.1.3", before.clone()), with("0.1.4", narrower.clone())]).err().expect("narrowed")[0].to_string();
+    assert!(told.contains("make it 0.2.0"), "{told}");
+
+    let catalog = Catalog::new(vec![with("2.0.0", narrower), with("1.0.0", before), with("1.1.0", wider)]).expect("they may");
+    assert_eq!(resolved(&catalog, &["search@^1"]), Ok(vec!["search 1.1.0".into()]));
+    assert_eq!(resolved(&catalog, &["search"]), Ok(vec!["search 2.0.0".into()]), "two majors live side by side");
+    let versions = catalog.versions("search").expect("known");
+    assert_eq!(versions[1].verdict, Some(maniple_core::tool::Verdict::Compatible));
+    assert_eq!(versions[0].verdict, Some(maniple_core::tool::Verdict::Breaking));
+    assert!(!versions[0].changes.is_empty());
+}
+
+#[test]
 fn what_changed_under_a_pin_is_quarantined_and_says_so() {
     let catalog = Catalog::new(vec![at("http://good.test/", tool("t", "1.0.0"))]).expect("a good one");
     catalog.pin(Pins::of(&catalog.list(None, 100)));

@@ -10,6 +10,8 @@ use url::Url;
 
 /// The most of a failure's body that is stored.
 pub(crate) const FAILURE_BYTES: usize = 4 * 1024;
+/// The deepest JSON that is taken as such; deeper, it is text.
+const DEPTH_MAX: usize = 64;
 /// What an answer with a cut body says.
 const NOTE: &str = "the answer was too long to keep; `text` is its beginning";
 
@@ -96,7 +98,7 @@ impl Answer {
         if self.status == 204 || self.status == 205 || (self.body.is_empty() && (is_json || self.content_type.is_empty())) {
             return Value::Null;
         }
-        let parsed = (is_json && !self.cut && self.encoding.is_none()).then(|| serde_json::from_slice(&self.body).ok()).flatten();
+        let parsed = if is_json { self.parsed() } else { None };
         let value = parsed.unwrap_or_else(|| Value::String(self.text()));
         if !self.cut && value.to_string().len() <= STORED_RESULT_BYTES {
             return value;
@@ -106,7 +108,7 @@ impl Answer {
 
     /// What any other status means: `{status, body}`, and where a redirect would have led.
     pub(crate) fn failure(&self) -> Value {
-        let parsed = (self.is_json() && !self.cut && self.encoding.is_none()).then(|| serde_json::from_slice(&self.body).ok()).flatten();
+        let parsed = if self.is_json() { self.parsed() } else { None };
         let body: Value = parsed.unwrap_or_else(|| {
             let mut text = self.text();
             if self.cut {
@@ -122,9 +124,24 @@ impl Answer {
         failure
     }
 
+    /// The body as JSON, where it is whole and nests no deeper than a record can hold with what is wrapped around it.
+    fn parsed(&self) -> Option<Value> {
+        let whole = !self.cut && self.encoding.is_none();
+        let value = whole.then(|| serde_json::from_slice(&self.body).ok()).flatten()?;
+        is_shallow(&value, DEPTH_MAX).then_some(value)
+    }
+
     fn is_json(&self) -> bool {
         let media_type = self.media_type();
         media_type == "application/json" || media_type.ends_with("+json")
+    }
+}
+
+fn is_shallow(value: &Value, depth: usize) -> bool {
+    match value {
+        Value::Array(items) => depth > 0 && items.iter().all(|item| is_shallow(item, depth - 1)),
+        Value::Object(members) => depth > 0 && members.values().all(|member| is_shallow(member, depth - 1)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
     }
 }
 

@@ -226,3 +226,16 @@ async fn the_built_in_tools_answer_through_the_same_call() {
     assert!(now["local"].as_str().unwrap().ends_with("+09:00"), "{now}");
     assert!(matches!(registry.invoke(&invocation(run("gone"), json!({}))).await, Invoked::NotSent(_)));
 }
+
+#[tokio::test]
+async fn an_answer_too_deep_for_a_record_is_taken_as_text() {
+    let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+    for (depth, is_json) in [(64, true), (65, false), (126, false)] {
+        let (server, _) = Server::answering(answer("200 OK", "content-type: application/json\r\n", nested(depth))).await;
+        let result = ok(call(&server.url("/"), json!({}), json!({})).await);
+        assert_eq!((result.is_array(), result.is_string()), (is_json, !is_json), "{depth}");
+        let (server, _) = Server::answering(answer("500 Oh", "content-type: application/json\r\n", nested(depth))).await;
+        let failure = failed(call(&server.url("/"), json!({}), json!({})).await);
+        assert_eq!(failure["body"].is_array(), is_json, "{depth}");
+    }
+}
