@@ -23,6 +23,9 @@ use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
+/// The MCP library tells of every handshake, and further down of arguments: it speaks only where a level names it.
+const QUIETER: &str = "rmcp=off";
+
 /// What was set up; ask it to flush before the process ends.
 pub struct Installed {
     provider: Option<SdkTracerProvider>,
@@ -37,7 +40,8 @@ pub struct Installed {
 /// `RUST_LOG` overrides the level. Logs go to standard error, so that answers on standard output stay clean.
 pub fn install(settings: &Telemetry, quiet: bool) -> anyhow::Result<Installed> {
     let level = if quiet { "warn" } else { settings.level.as_str() };
-    let filter = EnvFilter::try_from_default_env().or_else(|_| EnvFilter::try_new(level)).context("telemetry.level is no log filter")?;
+    let filter = EnvFilter::try_from_default_env().or_else(|_| EnvFilter::try_new(format!("{QUIETER},{level}")));
+    let filter = filter.context("telemetry.level is no log filter")?;
     let logs = match settings.log {
         LogFormat::Human => tracing_subscriber::fmt::layer()
             .with_writer(std::io::stderr)
