@@ -2,6 +2,7 @@
 
 mod project;
 mod served;
+mod tools;
 
 use serde_json::Value;
 use std::{

@@ -187,11 +187,8 @@ impl Search {
                 let fresh = choices.iter().find(|choice| !items.contains(choice)).or(choices.first());
                 items.extend(fresh.cloned());
             }
-            if let [first, second, ..] = &mut items[..] {
-                let mut alike = vec![second.clone(), second.clone()];
-                alike[0] = first.clone();
-                let twin = Value::Array([alike[0].clone(), alike[0].clone()].into_iter().chain(items.iter().skip(2).cloned()).collect());
-                found.push(twin);
+            if let [first, _, rest @ ..] = &items[..] {
+                found.push(std::iter::repeat_n(first, 2).chain(rest).cloned().collect());
             }
             found.push(Value::Array(items));
         }

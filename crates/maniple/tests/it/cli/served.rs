@@ -13,9 +13,9 @@ use std::{
 };
 
 /// A running `maniple dev` or `serve`, killed when dropped.
-struct Node {
+pub(super) struct Node {
     child: Child,
-    url: String,
+    pub(super) url: String,
     _watched: Watchdog,
 }
 
@@ -30,11 +30,11 @@ impl Node {
         let said: Value = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line}"));
         Self { child, url: said["url"].as_str().expect("a url").to_owned(), _watched }
     }
-    fn dev(dir: &Path) -> Self {
+    pub(super) fn dev(dir: &Path) -> Self {
         Self::start(maniple(dir, &["dev"]).stderr(Stdio::null()))
     }
     /// Asks it to stop and returns its exit code.
-    fn stop(mut self) -> Option<i32> {
+    pub(super) fn stop(mut self) -> Option<i32> {
         signal(&self.child, "TERM");
         self.child.wait().expect("it ends").code()
     }
