@@ -181,7 +181,7 @@ pub fn compare_schemas(direction: Direction, old: &Value, new: &Value) -> Report
     let part = Part { node: first.top(), split: false };
     let findings = Prover::new(prove::MAX_STEPS).included(&[part], kind::ALL, second.top(), &Place::default()).err().unwrap_or_default();
     let mut trial =
-        Trial { first: first_checks, second: second_checks, checks: MAX_CHECKS, search: witness::Search { steps: prove::MAX_STEPS } };
+        Trial { first: first_checks, second: second_checks, checks: MAX_CHECKS, search: witness::Search { steps: witness::MAX_STEPS } };
     let mut changes: Vec<Change> = Vec::new();
     for (at, finding) in findings.iter().enumerate() {
         let witness = if at < MAX_WITNESSED { trial.witness(first, finding) } else { None };

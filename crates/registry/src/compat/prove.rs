@@ -17,7 +17,7 @@ use std::{
 };
 
 /// How many looks a comparison may take.
-pub(super) const MAX_STEPS: u32 = 50_000;
+pub(super) const MAX_STEPS: u32 = 20_000;
 /// How deep a proof may nest.
 const MAX_DEPTH: usize = 64;
 /// How many reasons one comparison gives.

@@ -255,8 +255,8 @@ fn near(schema: &Value, found: &mut Vec<Value>) {
                 found.extend([
                     json!(number),
                     json!(number + 0.5),
-                    json!(number as i64 + 1),
-                    json!(number as i64 - 1),
+                    json!((number as i64).saturating_add(1)),
+                    json!((number as i64).saturating_sub(1)),
                     json!("a".repeat(number.abs() as usize % 6)),
                 ]);
             }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bench;
+mod bombs;
 mod breaks;
 mod compat;
 mod egress;
