@@ -189,6 +189,11 @@ fn anchors(schema: &Value) -> Result<Anchors<'_>, String> {
                 if let (false, Some(Value::String(id))) = (std::ptr::eq(value, schema), members.get("$id")) {
                     return Err(format!("`$id` {id} stands inside: only the schema as a whole may have one"));
                 }
+                if let Some(Value::String(uri)) = members.get("$schema")
+                    && draft_of(value) != draft_of(schema)
+                {
+                    return Err(format!("`$schema` {uri} stands inside: a schema is read by one draft as a whole"));
+                }
                 for keyword in ["$anchor", "$dynamicAnchor"] {
                     if let Some(Value::String(name)) = members.get(keyword) {
                         anchors.entry(name).or_default().push(value);
@@ -201,6 +206,14 @@ fn anchors(schema: &Value) -> Result<Anchors<'_>, String> {
         }
     }
     Ok(anchors)
+}
+
+/// The supported draft that a schema says it is of, 2020-12 where it says nothing; `None` for any other.
+fn draft_of(schema: &Value) -> Option<&'static str> {
+    match schema.get("$schema").and_then(Value::as_str) {
+        None => Some("2020-12"),
+        Some(uri) => ["2020-12", "draft-07"].into_iter().find(|draft| uri.contains(draft)),
+    }
 }
 
 fn targets<'a>(schema: &'a Value, anchors: &Anchors<'a>, reference: &str) -> Result<Vec<&'a Value>, String> {

@@ -48,6 +48,10 @@ fn a_schema_inside_cannot_change_what_references_mean() {
     Validator::compile(&json!({ "$id": "http://far.test/s", "$ref": "#/$defs/a", "$defs": { "a": { "type": "integer" } } })).unwrap();
     assert!(refused(&json!({ "properties": { "a": { "$id": "http://far.test/s", "$ref": "#" } } })).contains("stands inside"));
     Validator::compile(&json!({ "properties": { "$id": { "type": "string" } } })).expect("a property may be called so");
+    let draft_07 = "http://json-schema.org/draft-07/schema#";
+    let inside = json!({ "$schema": draft_07, "$ref": "#/$defs/a", "minimum": 3 });
+    assert!(refused(&json!({ "items": inside, "$defs": { "a": {} } })).contains("one draft as a whole"));
+    Validator::compile(&json!({ "$schema": draft_07, "items": inside, "$defs": { "a": {} } })).expect("the same draft, said twice");
 }
 
 #[test]
