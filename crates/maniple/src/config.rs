@@ -138,6 +138,10 @@ impl Config {
             bail!(wrong("telemetry", "telemetry.sample_ratio must be 0 to 1".to_owned()));
         }
         for token in self.auth.iter().flat_map(|auth| &auth.tokens) {
+            if token.name == maniple_registry::catalog::OPERATOR || token.name.contains('/') {
+                let message = format!("auth.tokens: the name `{}` is taken by the node itself, or holds a `/`: choose another", token.name);
+                bail!(wrong("auth", message));
+            }
             if token.sha256.len() != 64 || !token.sha256.bytes().all(|b| b.is_ascii_hexdigit()) {
                 let message = format!("auth.tokens: `{}`: sha256 must be 64 hex digits", token.name);
                 bail!(wrong("auth", message).hint("printf %s \"$TOKEN\" | sha256sum"));

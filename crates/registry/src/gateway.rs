@@ -71,7 +71,8 @@ impl Gateway {
         };
         let Some(most) = limit else { return Admission::Now };
         let bucket = format!("{}/{}/{}", call.tenant, call.agent, call.tool.name);
-        self.limiter.take(&bucket, most, RATE_WINDOW, &call.send).await.unwrap_or_else(|error| {
+        // A send belongs to its call: another call under the same name is another one.
+        self.limiter.take(&bucket, most, RATE_WINDOW, &format!("{}\n{}", call.key, call.send)).await.unwrap_or_else(|error| {
             tracing::warn!(%error, "the rate limiter does not answer: calls of limited tools wait");
             Admission::After(Duration::from_secs(1))
         })
@@ -136,6 +137,10 @@ impl Gateway {
     }
 
     async fn pass(&self, entry: Option<&Entry>, call: &Invocation) -> Invoked {
+        if let Some((ToolState::Quarantined, why)) = entry.map(|entry| entry.state(&self.catalog.pins())) {
+            let told = format!("tool `{}` is quarantined: {}", call.tool.name, why.unwrap_or_default());
+            return Invoked::Refused(refused(RefusalKind::Quarantined, told));
+        }
         let caching = self.cache.of(call);
         if let Some(known) = self.cache.get(caching.as_ref()).await {
             return Invoked::Ok(known);
@@ -172,14 +177,19 @@ impl Gateway {
 
     /// An instance that is well, whose breaker lets calls through, and that has the fewest in hand.
     fn target(&self, entry: Option<&Entry>, call: &Invocation) -> Result<Target, Invoked> {
-        let Some(entry) = entry else {
-            // The run ends on the definition it began with; nobody but an operator is trusted to have meant that.
-            if call.trusted {
-                return Ok(Target { definition: call.tool.clone(), trusted: true, instance: None });
-            }
-            return Err(Invoked::Refused(self.unknown(&call.tool)));
-        };
         let pins = self.catalog.pins();
+        // A run ends on the definition it began with although its file has moved on; nobody but an operator is trusted to have meant that.
+        let moved_on = call.journalled && call.trusted;
+        let Some(entry) = entry.filter(|entry| !(moved_on && entry.instances.is_empty())) else {
+            let tool = &call.tool;
+            if !moved_on {
+                return Err(Invoked::Refused(self.unknown(tool)));
+            }
+            if let Some(why) = pins.against(&tool.name, &tool.version, &tool.contract_hash(), &tool.endpoint) {
+                return Err(Invoked::Refused(refused(RefusalKind::Quarantined, format!("tool `{}` is quarantined: {why}", tool.name))));
+            }
+            return Ok(Target { definition: tool.clone(), trusted: true, instance: None });
+        };
         let (mut usable, mut worst) = (Vec::new(), (ToolState::Gone, "nobody serves it now".to_owned()));
         for instance in &entry.instances {
             match entry.usable(instance, &pins) {

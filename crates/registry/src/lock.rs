@@ -109,6 +109,7 @@ pub fn host(endpoint: &str) -> String {
         _ => match Url::parse(&endpoint.replace(['{', '}'], "")) {
             Ok(url) => match (url.host_str(), url.port()) {
                 (Some(host), Some(port)) => format!("{host}:{port}"),
+                (Some(host), None) if url.scheme() == "http" => format!("{host}:80"),
                 (Some(host), None) => host.to_owned(),
                 (None, _) => endpoint.to_owned(),
             },
@@ -157,7 +158,7 @@ mod tests {
     fn an_endpoint_is_named_by_its_host() {
         for (endpoint, name) in [
             ("https://a.test/x", "a.test"),
-            ("http://[::1]:80/x/{id}", "[::1]"),
+            ("http://[::1]:80/x/{id}", "[::1]:80"),
             ("http://10.0.0.1:8080/", "10.0.0.1:8080"),
             ("builtin:clock", "builtin"),
             ("mcp:files/read", "mcp:files"),

@@ -380,7 +380,8 @@ impl ToolRegistry for Registry {
     async fn withdraw(&self, name: &str, instance: &str, principal: &Registrant) -> Result<()> {
         let _one_at_a_time = self.changing.lock().await;
         let versions = self.catalog.versions(name)?;
-        let known = versions.iter().flat_map(|version| &version.instances).find(|known| known.id == instance);
+        let mut known = versions.iter().flat_map(|version| &version.instances).filter(|known| known.id == instance);
+        let known = known.clone().find(|known| known.source == Source::Registered).or_else(|| known.next());
         let known = known.ok_or_else(|| Error::not_found(format!("tool `{name}` has no instance `{instance}`")))?;
         Self::may_change(&versions, name, principal)?;
         match known.source {

@@ -76,13 +76,18 @@ impl Transports {
             Ok(url) => url,
             Err(error) => return Invoked::NotSent(format!("the endpoint is no URL: {error}")),
         };
+        let began = tokio::time::Instant::now();
         let mut again = call.tool.effect() != Effect::AtMostOnce;
         loop {
-            let who = match self.credentials.authorize(credential, &url).await {
-                Ok(who) => who,
-                Err(why) => return why.into(),
+            // Within the call's own time, so that a slow token server leaves it unsent, never in doubt.
+            let left = call.timeout.saturating_sub(began.elapsed());
+            let who = match tokio::time::timeout(left, self.credentials.authorize(credential, &url)).await {
+                Ok(Ok(who)) => who,
+                Ok(Err(why)) => return why.into(),
+                Err(_) => return Invoked::NotSent(format!("credential `{credential}`: no token in {} ms", left.as_millis())),
             };
-            let outcome = self.http.call_as(call, &who).await;
+            let call = Invocation { timeout: call.timeout.saturating_sub(began.elapsed()), ..call.clone() };
+            let outcome = self.http.call_as(&call, &who).await;
             let refused = matches!(&outcome, Invoked::Failed(failure) if failure["status"] == 401);
             if !refused || !self.credentials.invalidate(credential, &who).await || !again {
                 return outcome;

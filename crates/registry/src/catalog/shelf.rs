@@ -117,11 +117,13 @@ impl Shelf {
         let fresh = accepted.instance(collection);
         let id = fresh.id.clone();
         let entry = self.entry(accepted);
-        if let Some(known) = entry.instances.iter().find(|known| known.id == id && known.definition == fresh.definition) {
+        let ours = |known: &Instance| known.id == id && &*known.collection == collection;
+        let same = |known: &Instance| known.source == fresh.source && known.definition == fresh.definition;
+        if let Some(known) = entry.instances.iter().find(|known| ours(known) && same(known)) {
             known.renew();
             return known.clone();
         }
-        entry.instances.retain(|known| known.id != id);
+        entry.instances.retain(|known| !ours(known));
         let instance = Arc::new(match lease {
             Some(lease) => fresh.leased(lease),
             None => fresh,
@@ -131,7 +133,9 @@ impl Shelf {
     }
 
     pub(super) fn withdraw(&mut self, name: &str, id: &str) -> Option<Arc<Instance>> {
-        self.take_out(|instance| instance.definition.name == name && instance.id == id).pop()
+        let meant =
+            |instance: &Instance| &*instance.collection == super::REGISTERED && instance.definition.name == name && instance.id == id;
+        self.take_out(meant).pop()
     }
 
     pub(super) fn expire(&mut self) -> usize {
@@ -141,7 +145,9 @@ impl Shelf {
     pub(super) fn forget(&mut self, name: &str, version: Option<&Version>) -> Vec<Version> {
         let Some(versions) = self.0.get_mut(name) else { return Vec::new() };
         let versions = Arc::make_mut(versions);
-        let ours = |entry: &Entry| entry.instances.iter().all(|instance| &*instance.collection == super::REGISTERED);
+        let ours = |entry: &Entry| {
+            entry.instances.iter().all(|instance| &*instance.collection == super::REGISTERED || instance.quarantine.is_some())
+        };
         let gone: Vec<Version> =
             versions.iter().filter(|(v, entry)| version.is_none_or(|wanted| *v == wanted) && ours(entry)).map(|(v, _)| v.clone()).collect();
         versions.retain(|v, _| !gone.contains(v));

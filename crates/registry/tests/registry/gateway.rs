@@ -241,3 +241,40 @@ async fn an_agent_gets_what_it_was_granted_and_no_more() {
     assert_eq!(pick("a", "v", "*").await, Err(RefusalKind::NotFound));
     assert_eq!(pick("nobody", "t", "*").await, Err(RefusalKind::NotGranted));
 }
+
+#[tokio::test]
+async fn a_run_ends_on_the_version_it_began_with_although_its_file_moved_on() {
+    let (bench, server) = (Bench::new(&["t"]).await, Counting::start().await);
+    let file = |version: &str| serde_json::from_value::<ToolDefinition>(definition(&server.url, json!({ "version": version }))).unwrap();
+    bench.registry.take_files(vec![file("1.0.0")], maniple_registry::Files::Strict).await.unwrap();
+    let mut call = invocation(&file("1.0.0"), json!({}), "k");
+    (call.journalled, call.trusted) = (true, true);
+    bench.registry.take_files(vec![file("1.1.0")], maniple_registry::Files::Strict).await.unwrap();
+    assert_eq!(ok(bench.registry.invoke(&call).await)["n"], 1);
+    call.journalled = false;
+    assert!(!matches!(bench.registry.invoke(&call).await, Invoked::Ok(_)), "a caller without a run gets what there is now");
+    assert_eq!(server.calls(), 1);
+}
+
+#[tokio::test]
+async fn one_name_of_a_send_is_not_a_way_around_the_rate() {
+    let (bench, server) = (Bench::new(&["t"]).await, Counting::start().await);
+    let tool = bench.register(definition(&server.url, json!({ "rate_limit": 2 }))).await.definition;
+    for n in 0..6 {
+        let mut call = invocation(&tool, json!({}), &format!("k{n}"));
+        call.send = "always the same".into();
+        assert_eq!(matches!(bench.registry.invoke(&call).await, Invoked::Ok(_)), n < 2, "call {n}");
+    }
+    assert_eq!(server.calls(), 2);
+}
+
+#[tokio::test]
+async fn a_registration_takes_no_place_of_a_files_instance() {
+    let (bench, server) = (Bench::quick(&["t"]).await, Counting::start().await);
+    let file: ToolDefinition = serde_json::from_value(definition(&server.url, json!({}))).unwrap();
+    bench.registry.take_files(vec![file], maniple_registry::Files::Strict).await.unwrap();
+    let with_tag = definition(&server.url, json!({ "tags": ["mine"] }));
+    bench.registry.register(registration(with_tag, "admin")).await.unwrap();
+    until("the registration left", async || bench.registry.versions("t").await.unwrap()[0].instances.len() == 1).await;
+    assert_eq!(bench.offered("t").await, ["t 1.0.0"]);
+}
