@@ -51,7 +51,10 @@ impl Transports {
             Some(("mcp", rest)) => {
                 let name = rest.split('/').next().unwrap_or_default();
                 match self.mcp(name) {
-                    Some(server) => server.call(call).await,
+                    Some(server) => match server.call(call).await {
+                        Invoked::Ok(result) => http::fitting(&call.tool, result),
+                        other => other,
+                    },
                     None => Invoked::NotSent(format!("tool `{}`: maniple.yaml has no mcp server `{name}` any more", call.tool.name)),
                 }
             }

@@ -117,9 +117,9 @@ impl Shelf {
         let fresh = accepted.instance(collection);
         let id = fresh.id.clone();
         let entry = self.entry(accepted);
-        let ours = |known: &Instance| known.id == id && &*known.collection == collection;
-        let same = |known: &Instance| known.source == fresh.source && known.definition == fresh.definition;
-        if let Some(known) = entry.instances.iter().find(|known| ours(known) && same(known)) {
+        // One that was added and one that registered itself stand side by side: only the latter leaves.
+        let ours = |known: &Instance| known.id == id && &*known.collection == collection && known.source == fresh.source;
+        if let Some(known) = entry.instances.iter().find(|known| ours(known) && known.definition == fresh.definition) {
             known.renew();
             return known.clone();
         }

@@ -106,6 +106,17 @@ fn invoked(tool: &ToolDefinition, answer: &Answer) -> Invoked {
     }
 }
 
+/// A result that did not come over HTTP: the same rule for what the tool itself promises.
+pub(crate) fn fitting(tool: &ToolDefinition, result: Value) -> Invoked {
+    match unfit(tool, &result) {
+        None => Invoked::Ok(result),
+        Some(why) => {
+            let note = format!("the call was carried out, but its result does not fit what the tool promises: {why}");
+            Invoked::Failed(json!({ "error": note }))
+        }
+    }
+}
+
 fn unfit(tool: &ToolDefinition, result: &Value) -> Option<String> {
     let schema = tool.returns.as_ref()?;
     match Validator::compile(schema) {
