@@ -362,7 +362,8 @@ impl ToolRegistry for Registry {
         }
         let planned = self.catalog.plan(vec![incoming], Changed::Refused).map_err(|mut errors| errors.remove(0))?;
         let accepted = self.publish(planned).await?.remove(0);
-        let (published, new_version): (Published, bool) = (accepted.published.clone(), accepted.news != News::None);
+        let (published, new_version): (Published, bool) =
+            (accepted.published.clone(), !matches!(accepted.news, News::None | News::Endpoint));
         let instance = self.catalog.join(accepted, leased.then_some(self.settings.lease));
         Ok(Registered {
             definition: (*instance.definition).clone(),

@@ -33,6 +33,7 @@ pub async fn run<P: Place + 'static>(make: impl Fn(&ManualClock) -> P) {
     let mut failed = Vec::new();
     for case in [
         case(a_version_published_again_is_the_one_that_was_published),
+        case(a_version_is_served_where_it_was_added),
         case(a_version_has_one_contract),
         case(a_name_belongs_to_who_published_it_first),
         case(versions_of_a_name_stand_beside_each_other),
@@ -115,6 +116,7 @@ pub fn version(name: &str, version: &str, owner: &str) -> Published {
         verdict: Some(Verdict::Unproven),
         changes: vec!["`n` is new".into()],
         overridden: Some("ann: it is fine".into()),
+        added: Vec::new(),
     }
 }
 fn call(key: &str) -> LedgerKey {
@@ -141,6 +143,29 @@ async fn a_version_published_again_is_the_one_that_was_published(world: World) {
     again.changes.clear();
     assert_eq!(world.store().publish(again).await.expect("published"), first);
     assert_eq!(world.store().published().await.expect("published"), [first]);
+}
+
+async fn a_version_is_served_where_it_was_added(world: World) {
+    let registered = world.store().publish(version("pay", "1.0.0", "ann")).await.expect("published");
+    let mut again = version("pay", "1.0.0", "ann");
+    again.source = Source::Added;
+    let at = |endpoint: &str, timeout| {
+        let mut definition = again.definition.clone();
+        (definition.endpoint, definition.timeout_ms) = (endpoint.into(), timeout);
+        definition
+    };
+    let (one, other, moved) = (at("http://one.test/", 1_000), at("http://other.test/", 2_000), at("http://one.test/", 3_000));
+    let mut expected = registered;
+    for (added, all) in [(&one, vec![&one]), (&other, vec![&one, &other]), (&moved, vec![&moved, &other]), (&moved, vec![&moved, &other])] {
+        again.added = vec![added.clone()];
+        expected.added = all.into_iter().cloned().collect();
+        assert_eq!(world.store().publish(again.clone()).await.expect("published"), expected);
+        world.reopen();
+        assert_eq!(world.store().published().await.expect("published"), [expected.clone()]);
+    }
+    again.added = (0..Published::ADDED_MAX).map(|n| at(&format!("http://{n}.test/"), 1_000)).collect();
+    assert_eq!(kind(world.store().publish(again).await), Kind::Exhausted);
+    assert_eq!(world.store().published().await.expect("published"), [expected]);
 }
 
 async fn a_version_has_one_contract(world: World) {

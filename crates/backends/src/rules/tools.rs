@@ -14,17 +14,18 @@ pub const KEY_MAX: usize = 255;
 /// How deep a recorded result may nest: it must be readable again, inside what else it is put into.
 pub const RESULT_DEPTH_MAX: usize = 100;
 
-/// Whether a version is the one that is remembered, which then stays as it is.
-pub(crate) fn same_contract(known: &Published, new: &Published) -> Result<()> {
-    if known.contract == new.contract {
-        return Ok(());
+/// The version that is remembered when it is published again: as it was, and added where the new one is. Says whether that is news.
+pub(crate) fn again(mut known: Published, new: &Published) -> Result<(Published, bool)> {
+    if known.contract != new.contract {
+        let told = "is published with another contract: raise its version, or take back what changed";
+        let definition = &new.definition;
+        return Err(Error::conflict(format!("tool `{}` {} {told}", definition.name, definition.version)).at("version"));
     }
-    let definition = &new.definition;
-    Err(Error::conflict(format!(
-        "tool `{}` {} is published with another contract: raise its version, or take back what changed",
-        definition.name, definition.version
-    ))
-    .at("version"))
+    let mut is_news = false;
+    for definition in &new.added {
+        is_news |= known.add(definition)?;
+    }
+    Ok((known, is_news))
 }
 
 pub(crate) fn same_owner(name: &str, owner: &str, new: &Published) -> Result<()> {

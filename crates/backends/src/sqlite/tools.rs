@@ -15,7 +15,7 @@ use std::time::Duration;
 #[async_trait]
 impl ports::ToolStore for TaskStore {
     async fn publish(&self, version: Published) -> Result<Published> {
-        let text = serde_json::to_string(&version).map_err(|e| Error::internal("a tool's version cannot be written").because(e))?;
+        let text = text(&version)?;
         self.write(move |tx| publish(tx, &version, &text)).await
     }
 
@@ -79,7 +79,11 @@ fn names(call: &LedgerKey) -> (&str, &str, &str) {
     (call.tenant.as_str(), &call.tool, &call.key)
 }
 
-fn publish(tx: &mut Tx, version: &Published, text: &str) -> Result<Published, Refusal> {
+fn text(version: &Published) -> Result<String> {
+    serde_json::to_string(version).map_err(|e| Error::internal("a tool's version cannot be written").because(e))
+}
+
+fn publish(tx: &mut Tx, version: &Published, new: &str) -> Result<Published, Refusal> {
     let (name, number) = (&version.definition.name, version.definition.version.to_string());
     let mut owner = tx.db.prepare_cached("SELECT owner FROM tool_versions WHERE name = ?1 LIMIT 1")?;
     if let Some(owner) = owner.query_row([name], |row| row.get::<_, String>(0)).optional()? {
@@ -87,8 +91,11 @@ fn publish(tx: &mut Tx, version: &Published, text: &str) -> Result<Published, Re
     }
     let mut known = tx.db.prepare_cached("SELECT data, at FROM tool_versions WHERE name = ?1 AND version = ?2")?;
     if let Some((data, at)) = known.query_row((name, &number), |row| Ok((row.get::<_, String>(0)?, row.get(1)?))).optional()? {
-        let known = read(&data, at)?;
-        tools::same_contract(&known, version)?;
+        let (known, is_news) = tools::again(read(&data, at)?, version)?;
+        if is_news {
+            let mut update = tx.db.prepare_cached("UPDATE tool_versions SET data = ?3 WHERE name = ?1 AND version = ?2")?;
+            update.execute((name, &number, text(&known)?))?;
+        }
         return Ok(known);
     }
     let count: i64 = tx.db.prepare_cached("SELECT count(*) FROM tool_versions")?.query_row([], |row| row.get(0))?;
@@ -96,7 +103,7 @@ fn publish(tx: &mut Tx, version: &Published, text: &str) -> Result<Published, Re
         return Err(tools::full().into());
     }
     let mut insert = tx.db.prepare_cached("INSERT INTO tool_versions (name, version, owner, data, at) VALUES (?1, ?2, ?3, ?4, ?5)")?;
-    insert.execute((name, &number, &version.owner, text, tx.now.0))?;
+    insert.execute((name, &number, &version.owner, new, tx.now.0))?;
     Ok(Published { at: tx.now, ..version.clone() })
 }
 

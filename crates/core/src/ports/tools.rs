@@ -177,8 +177,8 @@ pub struct Registrant {
 /// Every write is durable when its call returns `Ok`, and can be made again.
 #[async_trait]
 pub trait ToolStore: Send + Sync {
-    /// Remembers a version. The same contract again changes nothing and returns what is remembered; `Conflict` for another contract
-    /// under this version, `Denied` for a name of another owner, `Exhausted` at 100,000 versions.
+    /// Remembers a version. The same contract again changes nothing but where it is [`Published::added`], and returns what is
+    /// remembered; `Conflict` for another contract under this version, `Denied` for a name of another owner, `Exhausted` at 100,000 versions.
     async fn publish(&self, version: Published) -> Result<Published>;
 
     /// All versions of all tools.

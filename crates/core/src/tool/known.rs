@@ -1,7 +1,7 @@
 //! What a registry knows of its tools, as its callers see it.
 
 use super::{Effect, ToolDefinition};
-use crate::Time;
+use crate::{Error, Result, Time};
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
@@ -214,4 +214,29 @@ pub struct Published {
     pub changes: Vec<String>,
     /// Who took it in against the checker's doubts, and why.
     pub overridden: Option<String>,
+    /// Where it was added to stay, by whoever used `maniple tool add`: one definition for each endpoint, all of one contract.
+    #[serde(default)]
+    pub added: Vec<ToolDefinition>,
+}
+
+impl Published {
+    /// How many endpoints one version can be added at.
+    pub const ADDED_MAX: usize = 100;
+
+    /// Serves this definition too, in the place of the one before at the same endpoint. Says whether that is news;
+    /// `Exhausted` at [`Published::ADDED_MAX`].
+    pub fn add(&mut self, definition: &ToolDefinition) -> Result<bool> {
+        let known = self.added.iter().position(|known| known.endpoint == definition.endpoint);
+        match known {
+            Some(at) if self.added[at] == *definition => return Ok(false),
+            Some(at) => self.added[at] = definition.clone(),
+            None if self.added.len() < Self::ADDED_MAX => self.added.push(definition.clone()),
+            None => {
+                let (version, most) = (&definition.version, Self::ADDED_MAX);
+                let told = format!("version {version} was added at {most} endpoints, which is all it takes: remove it and add it anew");
+                return Err(Error::exhausted(told).at("endpoint"));
+            }
+        }
+        Ok(true)
+    }
 }

@@ -76,6 +76,8 @@ pub(crate) struct Accepted {
 pub(crate) enum News {
     /// Nothing: it is known.
     None,
+    /// An endpoint where a version that is known is served too, to stay.
+    Endpoint,
     /// A version that is new.
     Version,
     /// A version that is to be another from now on.
@@ -165,7 +167,9 @@ impl Batch<'_> {
                 return Err(Error::conflict(format!("{} is defined twice; give one of them another version", tool.version)).at("version"));
             }
             if known.contract == contract {
-                return Ok(accepted(known.clone(), News::None, None));
+                let mut published = known.clone();
+                let is_added = one.source == Source::Added && published.add(tool)?;
+                return Ok(accepted(published, if is_added { News::Endpoint } else { News::None }, None));
             }
             let other = other_contract(known, tool);
             match changed {
@@ -186,6 +190,7 @@ impl Batch<'_> {
             verdict,
             changes,
             overridden: overridden.map(|reason| format!("{}: {reason}", one.owner)),
+            added: if one.source == Source::Added { vec![tool.clone()] } else { Vec::new() },
         };
         Ok(accepted(published, news, None))
     }

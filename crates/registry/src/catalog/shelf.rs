@@ -89,8 +89,8 @@ impl Shelf {
         let versions = Arc::make_mut(self.0.entry(name).or_default());
         versions.entry(version).or_insert_with(|| {
             let mut entry = Entry::new(published);
-            if entry.published.source == Source::Added {
-                let definition = Arc::new(entry.published.definition.clone());
+            for definition in &entry.published.added {
+                let definition = Arc::new(definition.clone());
                 entry.instances.push(Arc::new(Instance::new(definition, Source::Added, false, super::REGISTERED.into())));
             }
             Arc::new(entry)
@@ -188,6 +188,8 @@ impl Shelf {
         let entry = Arc::make_mut(slot);
         if entry.published.contract != accepted.published.contract {
             *entry = Entry { instances: std::mem::take(&mut entry.instances), ..Entry::new(accepted.published) };
+        } else {
+            entry.published.added = accepted.published.added;
         }
         (entry.notes, entry.proposed) = (accepted.notes, accepted.proposed);
         entry
