@@ -55,25 +55,31 @@ impl Breaker {
             Some(_) => State::HalfOpen,
         }
     }
-    /// Whether a call may go now. In half-open the caller becomes the one that tries.
-    pub fn admit(&mut self, now: Duration) -> bool {
+    /// Whether a call could go now; nothing changes by asking.
+    pub fn lets(&self, now: Duration) -> bool {
         match self.state(now) {
             State::Closed => true,
             State::Open => false,
-            State::HalfOpen => {
-                // A trial whose outcome never came (its task was cancelled) frees its place after a cool-down.
-                let taken = self.trying_since.is_some_and(|since| now.saturating_sub(since) < self.settings.cool_down);
-                if !taken {
-                    self.trying_since = Some(now);
-                }
-                !taken
-            }
+            // A trial whose outcome never came (its task was cancelled) frees its place after a cool-down.
+            State::HalfOpen => self.trying_since.is_none_or(|since| now.saturating_sub(since) >= self.settings.cool_down),
         }
+    }
+    /// Whether a call may go now. In half-open the caller becomes the one that tries.
+    pub fn admit(&mut self, now: Duration) -> bool {
+        let goes = self.lets(now);
+        if goes && self.opened_at.is_some() {
+            self.trying_since = Some(now);
+        }
+        goes
     }
     /// When a refused call may ask again.
     pub fn wait(&self, now: Duration) -> Duration {
         let from = self.trying_since.or(self.opened_at).unwrap_or(now);
         (from + self.settings.cool_down).saturating_sub(now)
+    }
+    /// The one that was to try came to nothing, without a word about the provider's health: another may try.
+    pub fn let_go(&mut self) {
+        self.trying_since = None;
     }
     /// The call was answered.
     pub fn succeeded(&mut self) {

@@ -43,12 +43,20 @@ pub(crate) struct Gateway {
     turn: AtomicUsize,
 }
 
+/// Where a call could go.
+enum Way {
+    /// To one of these, the first first: they are well, and their breakers let calls through.
+    To(Vec<Arc<Instance>>),
+    /// Where a run's own definition says, which is no more.
+    AsItBegan,
+}
+
 /// Where a call goes.
 struct Target {
     definition: Arc<ToolDefinition>,
     trusted: bool,
-    /// The instance, counted as busy; none for a run that ends on a definition that is no more.
-    instance: Option<(Arc<Instance>, InHand)>,
+    /// The instance's count of it; none for a run that ends on a definition that is no more.
+    hand: Option<InHand>,
 }
 
 impl Gateway {
@@ -145,38 +153,52 @@ impl Gateway {
         if let Some(known) = self.cache.get(caching.as_ref()).await {
             return Invoked::Ok(known);
         }
-        let target = match self.target(entry, call) {
-            Ok(target) => target,
+        // Looked for first, so that a call that has nowhere to go takes no place under the rate; taken last, so that one
+        // that waits for its place does not hold the breaker's only trial.
+        let way = match self.way(entry, call) {
+            Ok(way) => way,
             Err(outcome) => return outcome,
         };
         if let Admission::After(wait) = self.admit(call).await {
-            let most = target.definition.rate_limit.unwrap_or_default();
-            let told = format!("agent `{}` has made all of its {most} calls of `{}` in 60 s", call.agent, call.tool.name);
+            let told = format!("agent `{}` has made all the calls of `{}` that it may make in 60 s", call.agent, call.tool.name);
             return Invoked::Wait(told, wait);
         }
-        let outcome = self.send(&target, call).await;
+        let outcome = match take(way, call) {
+            Ok(target) => self.send(target, call).await,
+            Err(outcome) => return outcome,
+        };
         if let (Invoked::Ok(result), Some(caching)) = (&outcome, caching) {
             self.cache.put(caching, result.clone()).await;
         }
         outcome
     }
 
-    async fn send(&self, target: &Target, call: &Invocation) -> Invoked {
-        let call = Invocation { tool: target.definition.clone(), trusted: target.trusted, ..call.clone() };
-        let outcome = self.transports.call(&call).await;
-        if let Some((instance, _)) = &target.instance {
-            match &outcome {
-                Invoked::Ok(_) => instance.went(true),
-                Invoked::Failed(failure) => instance.went(failure["status"].as_u64().is_none_or(|status| status < 500)),
-                Invoked::NotSent(_) | Invoked::Unknown(_) => instance.went(false),
+    /// Sends once; once more where the token was refused, a new one can be had, and the call may be sent again.
+    async fn send(&self, target: Target, call: &Invocation) -> Invoked {
+        let began = tokio::time::Instant::now();
+        let mut call = Invocation { tool: target.definition, trusted: target.trusted, ..call.clone() };
+        let mut sent = self.transports.call(&call).await;
+        if sent.token_thrown_away && call.tool.effect() != Effect::AtMostOnce {
+            call.timeout = call.timeout.saturating_sub(began.elapsed());
+            call.send.push_str(":with a new token");
+            // It arrives at the tool like any other send, so it is counted like one.
+            if self.admit(&call).await == Admission::Now {
+                sent = self.transports.call(&call).await;
+            }
+        }
+        if let Some(hand) = target.hand {
+            match &sent.outcome {
+                Invoked::Ok(_) => hand.went(true),
+                Invoked::Failed(failure) => hand.went(failure["status"].as_u64().is_none_or(|status| status < 500)),
+                Invoked::NotSent(_) | Invoked::Unknown(_) => hand.went(false),
                 Invoked::Wait(..) | Invoked::Refused(_) => {}
             }
         }
-        outcome
+        sent.outcome
     }
 
-    /// An instance that is well, whose breaker lets calls through, and that has the fewest in hand.
-    fn target(&self, entry: Option<&Entry>, call: &Invocation) -> Result<Target, Invoked> {
+    /// The instances that are well and whose breakers let calls through, those with the fewest in hand first.
+    fn way(&self, entry: Option<&Entry>, call: &Invocation) -> Result<Way, Invoked> {
         let pins = self.catalog.pins();
         // A run ends on the definition it began with although its file has moved on; nobody but an operator is trusted to have meant that.
         let moved_on = call.journalled && call.trusted;
@@ -188,12 +210,12 @@ impl Gateway {
             if let Some(why) = pins.against(&tool.name, &tool.version, &tool.contract_hash(), &tool.endpoint) {
                 return Err(Invoked::Refused(refused(RefusalKind::Quarantined, format!("tool `{}` is quarantined: {why}", tool.name))));
             }
-            return Ok(Target { definition: tool.clone(), trusted: true, instance: None });
+            return Ok(Way::AsItBegan);
         };
         let (mut usable, mut worst) = (Vec::new(), (ToolState::Gone, "nobody serves it now".to_owned()));
         for instance in &entry.instances {
             match entry.usable(instance, &pins) {
-                Ok(()) => usable.push(instance),
+                Ok(()) => usable.push(instance.clone()),
                 Err(why) => worst = why,
             }
         }
@@ -209,18 +231,9 @@ impl Gateway {
         let from = self.turn.fetch_add(1, Ordering::Relaxed) % usable.len();
         usable.rotate_left(from);
         usable.sort_by_key(|instance| instance.in_hand());
-        let mut wait = None;
-        for instance in usable {
-            match instance.take() {
-                Ok(hand) => {
-                    let (definition, trusted) = (instance.definition.clone(), instance.trusted);
-                    return Ok(Target { definition, trusted, instance: Some((instance.clone(), hand)) });
-                }
-                Err(open) => wait = wait.min(Some(open)).or(Some(open)),
-            }
-        }
-        let wait = wait.unwrap_or_default().as_millis();
-        Err(Invoked::NotSent(format!("tool `{name}` failed several times in a row, so its breaker is open for another {wait} ms")))
+        let open = usable.iter().filter_map(|instance| instance.lets().err()).min();
+        usable.retain(|instance| instance.lets().is_ok());
+        if usable.is_empty() { Err(broken(name, open)) } else { Ok(Way::To(usable)) }
     }
 
     /// The version with the very contract that the caller means.
@@ -230,6 +243,26 @@ impl Gateway {
     fn unknown(&self, tool: &ToolDefinition) -> Refusal {
         refused(RefusalKind::NotFound, format!("there is no tool `{}` {} with that contract any more", tool.name, tool.version))
     }
+}
+
+/// The first instance of the way whose breaker still lets the call through.
+fn take(way: Way, call: &Invocation) -> Result<Target, Invoked> {
+    let Way::To(instances) = way else {
+        return Ok(Target { definition: call.tool.clone(), trusted: true, hand: None });
+    };
+    let mut open = None;
+    for instance in instances {
+        match instance.take() {
+            Ok(hand) => return Ok(Target { definition: instance.definition.clone(), trusted: instance.trusted, hand: Some(hand) }),
+            Err(wait) => open = open.min(Some(wait)).or(Some(wait)),
+        }
+    }
+    Err(broken(&call.tool.name, open))
+}
+
+fn broken(tool: &str, wait: Option<Duration>) -> Invoked {
+    let wait = wait.unwrap_or_default().as_millis();
+    Invoked::NotSent(format!("tool `{tool}` failed several times in a row, so its breaker is open for another {wait} ms"))
 }
 
 /// Whether two definitions have one contract, without the cost of its hash.

@@ -12,7 +12,7 @@ use crate::{
 };
 use maniple_core::{
     ports::{Invocation, Invoked, Probed},
-    tool::{Effect, STORED_RESULT_BYTES},
+    tool::STORED_RESULT_BYTES,
 };
 use reqwest::{Method, header::HeaderMap};
 use std::{
@@ -32,6 +32,13 @@ pub(crate) struct Transports {
     mcp: Arc<RwLock<HashMap<String, Arc<mcp::Server>>>>,
 }
 
+/// How one attempt went.
+pub(crate) struct Sent {
+    pub(crate) outcome: Invoked,
+    /// The tool refused the token, and the next attempt gets a new one.
+    pub(crate) token_thrown_away: bool,
+}
+
 impl Transports {
     pub(crate) fn new(egress: Egress, credentials: Arc<Credentials>) -> Self {
         let client = Arc::new(Client::new(egress));
@@ -45,8 +52,8 @@ impl Transports {
     }
 
     /// One attempt.
-    pub(crate) async fn call(&self, call: &Invocation) -> Invoked {
-        match call.tool.endpoint.split_once(':') {
+    pub(crate) async fn call(&self, call: &Invocation) -> Sent {
+        let outcome = match call.tool.endpoint.split_once(':') {
             Some(("builtin", name)) => self.builtin.call(name, call).await,
             Some(("mcp", rest)) => {
                 let name = rest.split('/').next().unwrap_or_default();
@@ -59,10 +66,11 @@ impl Transports {
                 }
             }
             _ => match &call.tool.credential {
-                Some(credential) => self.call_as(credential, call).await,
+                Some(credential) => return self.call_as(credential, call).await,
                 None => self.http.call(call).await,
             },
-        }
+        };
+        Sent { outcome, token_thrown_away: false }
     }
 
     /// From now on, calls of `mcp:NAME/…` go to this server.
@@ -73,30 +81,24 @@ impl Transports {
         self.mcp.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
-    /// A token that is refused is thrown away, and where the call may be sent again it goes once more with a new one.
-    async fn call_as(&self, credential: &str, call: &Invocation) -> Invoked {
+    async fn call_as(&self, credential: &str, call: &Invocation) -> Sent {
+        let unsent = |outcome| Sent { outcome, token_thrown_away: false };
         let url = match Url::parse(&call.tool.endpoint) {
             Ok(url) => url,
-            Err(error) => return Invoked::NotSent(format!("the endpoint is no URL: {error}")),
+            Err(error) => return unsent(Invoked::NotSent(format!("the endpoint is no URL: {error}"))),
         };
         let began = tokio::time::Instant::now();
-        let mut again = call.tool.effect() != Effect::AtMostOnce;
-        loop {
-            // Within the call's own time, so that a slow token server leaves it unsent, never in doubt.
-            let left = call.timeout.saturating_sub(began.elapsed());
-            let who = match tokio::time::timeout(left, self.credentials.authorize(credential, &url)).await {
-                Ok(Ok(who)) => who,
-                Ok(Err(why)) => return why.into(),
-                Err(_) => return Invoked::NotSent(format!("credential `{credential}`: no token in {} ms", left.as_millis())),
-            };
-            let call = Invocation { timeout: call.timeout.saturating_sub(began.elapsed()), ..call.clone() };
-            let outcome = self.http.call_as(&call, &who).await;
-            let refused = matches!(&outcome, Invoked::Failed(failure) if failure["status"] == 401);
-            if !refused || !self.credentials.invalidate(credential, &who).await || !again {
-                return outcome;
-            }
-            again = false;
-        }
+        // Within the call's own time, so that a slow token server leaves it unsent, never in doubt.
+        let who = match tokio::time::timeout(call.timeout, self.credentials.authorize(credential, &url)).await {
+            Ok(Ok(who)) => who,
+            Ok(Err(why)) => return unsent(why.into()),
+            Err(_) => return unsent(Invoked::NotSent(format!("credential `{credential}`: no token in {} ms", call.timeout.as_millis()))),
+        };
+        let call = Invocation { timeout: call.timeout.saturating_sub(began.elapsed()), ..call.clone() };
+        let outcome = self.http.call_as(&call, &who).await;
+        let refused = matches!(&outcome, Invoked::Failed(failure) if failure["status"] == 401);
+        let token_thrown_away = refused && self.credentials.invalidate(credential, &who).await;
+        Sent { outcome, token_thrown_away }
     }
 
     /// A text that an operator named: at most so many bytes, in so long.

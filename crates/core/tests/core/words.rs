@@ -200,6 +200,15 @@ fn a_trial_nobody_hears_of_again_frees_its_place_after_a_cool_down() {
 }
 
 #[test]
+fn asking_takes_no_trial_and_one_that_came_to_nothing_gives_it_back() {
+    let mut breaker = opened();
+    assert!(!breaker.lets(10 * SECOND));
+    assert!(breaker.lets(11 * SECOND) && breaker.lets(11 * SECOND) && breaker.admit(11 * SECOND) && !breaker.lets(11 * SECOND));
+    breaker.let_go();
+    assert!(breaker.state(11 * SECOND) == State::HalfOpen && breaker.admit(11 * SECOND));
+}
+
+#[test]
 fn limits_are_checked_never_clamped_and_name_the_field_and_both_bounds() {
     let limits = TaskLimits::default();
     assert_eq!((limits.steps(None).unwrap(), limits.steps(Some(1)).unwrap(), limits.steps(Some(25)).unwrap()), (10, 1, 25));

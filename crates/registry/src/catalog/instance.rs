@@ -41,11 +41,28 @@ struct State {
 }
 
 /// A call that an instance has in hand; letting go of it counts it out.
-pub(crate) struct InHand(Arc<Instance>);
+pub(crate) struct InHand {
+    instance: Arc<Instance>,
+    /// It is the one by which a breaker finds out whether calls go again, until it has.
+    is_trial: bool,
+}
+
+impl InHand {
+    /// How the call went, as far as that says something of the instance's health.
+    pub(crate) fn went(mut self, well: bool) {
+        self.is_trial = false;
+        let now = self.instance.born.elapsed();
+        let breaker = &mut self.instance.state().breaker;
+        if well { breaker.succeeded() } else { breaker.failed(now) }
+    }
+}
 
 impl Drop for InHand {
     fn drop(&mut self) {
-        self.0.in_hand.fetch_sub(1, Ordering::Relaxed);
+        self.instance.in_hand.fetch_sub(1, Ordering::Relaxed);
+        if self.is_trial {
+            self.instance.state().breaker.let_go();
+        }
     }
 }
 
@@ -136,6 +153,11 @@ impl Instance {
         self.state().sick = why;
     }
 
+    /// Whether its breaker would let a call through; otherwise how long it stays so.
+    pub(crate) fn lets(&self) -> Result<(), Duration> {
+        let (now, state) = (self.born.elapsed(), self.state());
+        if state.breaker.lets(now) { Ok(()) } else { Err(state.breaker.wait(now)) }
+    }
     /// Takes a call in hand, unless the breaker is open: then how long it stays so.
     pub(crate) fn take(self: &Arc<Self>) -> Result<InHand, Duration> {
         let now = self.born.elapsed();
@@ -144,13 +166,7 @@ impl Instance {
             return Err(state.breaker.wait(now));
         }
         self.in_hand.fetch_add(1, Ordering::Relaxed);
-        Ok(InHand(self.clone()))
-    }
-    /// How a call went that it had in hand.
-    pub(crate) fn went(&self, well: bool) {
-        let now = self.born.elapsed();
-        let breaker = &mut self.state().breaker;
-        if well { breaker.succeeded() } else { breaker.failed(now) }
+        Ok(InHand { instance: self.clone(), is_trial: state.breaker.state(now) == breaker::State::HalfOpen })
     }
     pub(crate) fn in_hand(&self) -> u32 {
         self.in_hand.load(Ordering::Relaxed)

@@ -53,8 +53,9 @@ impl Ledger {
                     let (ledger, effect) = (self.clone(), call.tool.effect());
                     let (owned, owned_hash) = (key.clone(), hash.clone());
                     let work = tokio::spawn(async move {
+                        let on_its_way = OnItsWay { ledger: &ledger, key: &owned };
                         let outcome = ledger.recorded(&owned, &owned_hash, effect, send).await;
-                        ledger.going.lock().unwrap_or_else(PoisonError::into_inner).remove(&owned);
+                        drop(on_its_way);
                         outcome
                     });
                     let going = work.map(|done| done.unwrap_or_else(|_| Invoked::Unknown("the call broke off".into()))).boxed().shared();
@@ -96,6 +97,17 @@ impl Ledger {
             tracing::error!(%error, tool = %key.tool, "the outcome of a call could not be recorded");
         }
         outcome
+    }
+}
+
+/// A call on its way; it is no more when this goes, be it by a panic.
+struct OnItsWay<'a> {
+    ledger: &'a Ledger,
+    key: &'a LedgerKey,
+}
+impl Drop for OnItsWay<'_> {
+    fn drop(&mut self) {
+        self.ledger.going.lock().unwrap_or_else(PoisonError::into_inner).remove(self.key);
     }
 }
 

@@ -13,12 +13,12 @@ use maniple_core::{
     ports::{Invocation, Invoked, Registrant, Registration, ToolRegistry, ToolStore, Tools},
     tool::{Registered, Source, ToolDefinition, ToolWish},
 };
-use maniple_registry::{Egress, Grants, HealthSettings, Parts, Registry, Settings};
+use maniple_registry::{Egress, Grants, HealthSettings, Parts, Registry, Settings, credentials::Credentials};
 use serde_json::{Value, json};
 use std::{
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicU16, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -60,12 +60,15 @@ impl Bench {
         Self::over(Arc::new(memory::TaskStore::new()), granted, settings).await
     }
     pub async fn over(store: Arc<dyn ToolStore>, granted: &[&str], settings: Settings) -> Self {
+        Self::with(store, granted, settings, Credentials::default()).await
+    }
+    pub async fn with(store: Arc<dyn ToolStore>, granted: &[&str], settings: Settings, credentials: Credentials) -> Self {
         let parts = Parts {
             store: Some(store.clone()),
             limiter: Arc::new(RateLimiter::new()),
             grants: Arc::new(Granted(wishes(granted))),
             egress: Egress::new(&["127.0.0.0/8".into()]).unwrap(),
-            credentials: Default::default(),
+            credentials,
             settings,
         };
         let registry = Arc::new(Registry::open(parts).await.unwrap());
@@ -115,13 +118,13 @@ pub fn invocation(tool: &ToolDefinition, arguments: Value, key: &str) -> Invocat
     }
 }
 
-/// A tool server. `/health` answers as it is told, everything else counts and answers `{n, path}`.
+/// A tool server. `/health` answers as it is told, `/token` gives a token, everything else counts and answers `{n, path}`.
 #[derive(Clone)]
 pub struct Counting {
     pub url: String,
     calls: Arc<AtomicUsize>,
     keys: Arc<Mutex<Vec<String>>>,
-    well: Arc<AtomicBool>,
+    status: Arc<AtomicU16>,
     wait_ms: Arc<AtomicUsize>,
 }
 
@@ -129,8 +132,8 @@ impl Counting {
     pub async fn start() -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let server =
-            Self { url, calls: Arc::default(), keys: Arc::default(), well: Arc::new(AtomicBool::new(true)), wait_ms: Arc::default() };
+        let status = Arc::new(AtomicU16::new(200));
+        let server = Self { url, calls: Arc::default(), keys: Arc::default(), status, wait_ms: Arc::default() };
         let router = Router::new().fallback(any(answer)).with_state(server.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         server
@@ -139,7 +142,10 @@ impl Counting {
         self.calls.load(Ordering::SeqCst)
     }
     pub fn set_well(&self, well: bool) {
-        self.well.store(well, Ordering::SeqCst);
+        self.set_status(if well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE });
+    }
+    pub fn set_status(&self, status: StatusCode) {
+        self.status.store(status.as_u16(), Ordering::SeqCst);
     }
     pub fn set_slow(&self, ms: usize) {
         self.wait_ms.store(ms, Ordering::SeqCst);
@@ -150,9 +156,12 @@ impl Counting {
 }
 
 async fn answer(State(server): State<Counting>, uri: Uri, headers: HeaderMap, _body: Bytes) -> (StatusCode, axum::Json<Value>) {
-    let status = if server.well.load(Ordering::SeqCst) { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = StatusCode::from_u16(server.status.load(Ordering::SeqCst)).unwrap();
     if uri.path() == "/health" {
         return (status, axum::Json(Value::Null));
+    }
+    if uri.path() == "/token" {
+        return (status, axum::Json(json!({ "access_token": "t0ken", "token_type": "Bearer", "expires_in": 3_600 })));
     }
     let n = server.calls.fetch_add(1, Ordering::SeqCst) + 1;
     let key = headers.get("idempotency-key").map(|key| key.to_str().unwrap().to_owned());

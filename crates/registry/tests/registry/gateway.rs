@@ -1,16 +1,21 @@
 //! The way of a call: what is refused before a byte is sent, what is answered from the record, who gets it.
 
 use crate::bench::{Bench, Counting, definition, invocation, registration, until};
+use axum::http::StatusCode;
 use futures::future::join_all;
+use maniple_backends::memory;
 use maniple_core::{
     Tenant,
-    ports::{Invoked, Refusal, RefusalKind, ToolRegistry, Tools},
-    tool::{ToolDefinition, ToolState},
+    ports::{Admission, Invoked, Refusal, RefusalKind, Registration, ToolRegistry, Tools},
+    tool::{Source, ToolDefinition, ToolState},
 };
-use maniple_registry::Settings;
+use maniple_registry::{
+    Settings,
+    credentials::{AuthStyle, Credential, CredentialKind, Credentials, Oauth2},
+};
 use semver::VersionReq;
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 fn refusal(invoked: Invoked) -> Refusal {
     match invoked {
@@ -222,6 +227,86 @@ async fn after_failures_in_a_row_the_breaker_keeps_calls_away() {
     let kept = bench.call(&tool, json!({}), "k-open").await;
     assert!(matches!(&kept, Invoked::NotSent(why) if why.contains("breaker is open")), "{kept:?}");
     assert_eq!(server.calls(), 5);
+}
+
+#[tokio::test]
+async fn a_call_that_waits_for_its_place_does_not_keep_the_breaker_from_trying() {
+    let (bench, server) = (Bench::new(&["t"]).await, Counting::start().await);
+    server.set_well(false);
+    let tool = bench.register(definition(&server.url, json!({ "rate_limit": 6 }))).await.definition;
+    for n in 0..5 {
+        assert!(matches!(bench.call(&tool, json!({}), &format!("k{n}")).await, Invoked::Failed(_)));
+    }
+    assert!(matches!(bench.call(&tool, json!({}), "k-last").await, Invoked::NotSent(_)), "nowhere to go, so no place taken");
+    let last = invocation(&tool, json!({}), "k-last");
+    assert_eq!(bench.registry.admit(&last).await, Admission::Now);
+    server.set_well(true);
+    later(Duration::from_secs(11)).await;
+    assert!(matches!(bench.call(&tool, json!({}), "k-more").await, Invoked::Wait(..)), "over the rate");
+    assert_eq!(ok(bench.registry.invoke(&last).await)["n"], 6, "the one that has its place tries");
+}
+
+#[tokio::test]
+async fn a_resend_with_a_new_token_is_counted_under_the_rate() {
+    let tokens = Counting::start().await;
+    let server = Counting::start().await;
+    let host = server.url.trim_start_matches("http://").to_owned();
+    let oauth2 = Oauth2 {
+        token_url: format!("{}/token", tokens.url),
+        client_id: "me".into(),
+        secret: "s3cret".to_owned().into(),
+        scopes: vec![],
+        audience: None,
+        auth_style: AuthStyle::Header,
+    };
+    let credential = Credential { kind: CredentialKind::Oauth2(oauth2), hosts: vec![host] };
+    let credentials = Credentials::new([("c".to_owned(), credential)].into()).unwrap();
+    let bench = Bench::with(Arc::new(memory::TaskStore::new()), &["t"], Settings::default(), credentials).await;
+    let fields = json!({ "effect": "pure", "rate_limit": 4, "auth_type": "oauth2", "credential": "c" });
+    let file: ToolDefinition = serde_json::from_value(definition(&server.url, fields)).unwrap();
+    bench.registry.take_files(vec![file.clone()], maniple_registry::Files::Strict).await.unwrap();
+    ok(bench.call(&file, json!({}), "k0").await);
+    server.set_status(StatusCode::UNAUTHORIZED);
+    later(Duration::from_secs(11)).await; // a token that is refused when it is new is not thrown away
+    assert!(matches!(bench.call(&file, json!({}), "k1").await, Invoked::Failed(_)));
+    assert_eq!(server.calls(), 3, "once more with a new token");
+    later(Duration::from_secs(11)).await;
+    assert!(matches!(bench.call(&file, json!({}), "k2").await, Invoked::Failed(_)));
+    assert_eq!(server.calls(), 4, "the last of four; its resend has no place");
+    assert!(matches!(bench.call(&file, json!({}), "k3").await, Invoked::Wait(..)));
+    assert_eq!(server.calls(), 4);
+}
+
+/// It is so much later, all at once.
+async fn later(by: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(by).await;
+    tokio::time::resume();
+}
+
+#[tokio::test]
+async fn what_was_added_is_served_wherever_it_was_added_after_a_restart_too() {
+    let (bench, one, other) = (Bench::new(&["t"]).await, Counting::start().await, Counting::start().await);
+    // It had registered itself before.
+    bench.register(definition(&one.url, json!({}))).await;
+    for server in [&one, &other, &other] {
+        let added = Registration { source: Source::Added, ..registration(definition(&server.url, json!({})), "ann") };
+        assert!(!bench.registry.register(added).await.unwrap().new_version, "the version is known");
+    }
+    let later = Bench::over(bench.store.clone(), &["t"], Settings::default()).await;
+    let known = &later.registry.versions("t").await.unwrap()[0];
+    let mut endpoints: Vec<&str> = known.instances.iter().map(|instance| instance.endpoint.as_str()).collect();
+    endpoints.sort_unstable();
+    let mut expected = [one.url.as_str(), &other.url];
+    expected.sort_unstable();
+    assert_eq!((known.state, &*endpoints), (ToolState::Healthy, &expected[..]));
+    for n in 0..4 {
+        ok(later.call(&known.definition, json!({}), &format!("k{n}")).await);
+    }
+    assert_eq!((one.calls(), other.calls()), (2, 2));
+    assert_eq!(later.registry.remove("t", None, &registration(json!({}), "ann").by).await.unwrap(), 1);
+    let last = Bench::over(bench.store.clone(), &["t"], Settings::default()).await;
+    assert!(last.registry.versions("t").await.is_err(), "it was removed");
 }
 
 #[tokio::test]
