@@ -57,12 +57,15 @@ enum Lost {
     NotSent(String),
     /// The question, or a part of it, was written.
     Unknown(String),
+    /// Another process than the one it was meant for read it, and did nothing.
+    Elsewhere,
 }
 
 impl Lost {
     fn why(self) -> String {
         match self {
             Self::NotSent(why) | Self::Unknown(why) => why,
+            Self::Elsewhere => "another process of the tool registry answered".into(),
         }
     }
 }
@@ -82,6 +85,10 @@ impl RemoteTools {
             Ok(response) => Err(Error::unavailable(format!("the tool registry at {} answers {}", self.client.base, response.status()))),
             Err(lost) => Err(Error::unavailable(lost.why())),
         }
+    }
+
+    fn process(&self) -> Option<String> {
+        self.process.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     async fn ask(&self, request: RequestBuilder) -> Result<Response, Lost> {
@@ -140,7 +147,7 @@ impl RemoteTools {
         let response = self.ask(request).await?;
         let status = response.status();
         if status == StatusCode::PRECONDITION_FAILED {
-            return Ok(Invoked::Unknown("the tool registry was started anew in the middle of the call".into()));
+            return Err(Lost::Elsewhere);
         }
         if status.is_success() {
             let answer: Result<CallAnswer> = read(response).await;
@@ -221,12 +228,19 @@ impl Tools for RemoteTools {
 
     async fn invoke(&self, call: &Invocation) -> Invoked {
         let ends = Instant::now() + call.timeout + SLACK;
-        let mut why = match self.attempt(call, call.timeout + SLACK, None).await {
+        // Meant for one process from the first time on: whoever is asked again must be the one that was asked before.
+        let mut process = self.process();
+        let mut first = self.attempt(call, call.timeout + SLACK, process.as_deref()).await;
+        if matches!(first, Err(Lost::Elsewhere)) {
+            // Another one took its place since the last answer, and said so.
+            process = self.process();
+            first = self.attempt(call, call.timeout + SLACK, process.as_deref()).await;
+        }
+        let mut why = match first {
             Ok(invoked) => return invoked,
-            Err(Lost::NotSent(why)) => return Invoked::NotSent(why),
+            Err(lost @ (Lost::NotSent(_) | Lost::Elsewhere)) => return Invoked::NotSent(lost.why()),
             Err(Lost::Unknown(why)) => why,
         };
-        let process = self.process.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let Some(process) = process.filter(|_| !is_approved(call)) else { return Invoked::Unknown(why) };
         let mut pause = PAUSE;
         loop {
@@ -239,6 +253,7 @@ impl Tools for RemoteTools {
             let left = ends.saturating_duration_since(Instant::now());
             match self.attempt(call, left, Some(&process)).await {
                 Ok(invoked) => return invoked,
+                Err(Lost::Elsewhere) => return Invoked::Unknown("the tool registry was started anew in the middle of the call".into()),
                 Err(lost) => why = lost.why(),
             }
         }

@@ -17,7 +17,7 @@ use axum::{
     Router,
     extract::{FromRequestParts, RawPathParams, Request},
     middleware::{self, Next},
-    response::Response,
+    response::{IntoResponse as _, Response},
     routing::{delete, get, post},
 };
 use http::{HeaderValue, StatusCode, request::Parts};
@@ -41,15 +41,16 @@ pub(super) fn routes() -> Router<Arc<Shared>> {
 }
 
 /// Says which process answers, and refuses what is meant for another one.
-async fn this_process(request: Request, next: Next) -> Result<Response, Refusal> {
+async fn this_process(request: Request, next: Next) -> Response {
     static NAME: LazyLock<HeaderValue> =
         LazyLock::new(|| HeaderValue::from_str(&Uuid::now_v7().to_string()).unwrap_or(HeaderValue::from_static("process")));
-    if request.headers().get(REGISTRY_HEADER).is_some_and(|meant| meant != *NAME) {
-        return Err(Problem::other_process().into());
-    }
-    let mut response = next.run(request).await;
+    let is_meant = request.headers().get(REGISTRY_HEADER).is_none_or(|meant| meant == *NAME);
+    let mut response = match is_meant {
+        true => next.run(request).await,
+        false => Refusal::from(Problem::other_process()).into_response(),
+    };
     response.headers_mut().insert(REGISTRY_HEADER, NAME.clone());
-    Ok(response)
+    response
 }
 
 /// What the path names.

@@ -220,6 +220,29 @@ async fn a_registry_that_was_started_anew_does_not_take_a_call_for_a_new_one() {
 }
 
 #[tokio::test]
+async fn a_registry_that_was_started_anew_before_the_call_gets_it_once() {
+    let (registry, _keep) = registry().await;
+    let (door, _house) = served(registry.clone()).await;
+    let server = ledger::Server::start(Ledger::new()).await.unwrap();
+    let tool = registered(&*registry, &server, "at_most_once").await;
+    // The process that answered first, which is gone when the call comes.
+    let before = Router::new().fallback(|| async {
+        // Closed after each answer, so that the next question comes to whoever is there then.
+        ([(maniple_api::tools::REGISTRY_HEADER, "before"), ("connection", "close")], axum::Json(json!({ "offers": [] })))
+    });
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let first = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, before).await });
+    let cutter = Cutter::start(first).await;
+    let remote = RemoteTools::new(&format!("http://{}", cutter.address), None).unwrap();
+    remote.resolve(&AgentName::parse("shopper").unwrap(), &[]).await.unwrap();
+    cutter.plan.lock().unwrap().to = door;
+    let outcome = remote.invoke(&call(&tool, "k")).await;
+    assert!(matches!(outcome, Invoked::Ok(_)), "{outcome:?}");
+    assert_eq!(server.ledger().count("t"), 1);
+}
+
+#[tokio::test]
 async fn a_call_that_takes_too_long_is_told_by_the_registry_itself() {
     let server = ledger::Server::start(Ledger::new()).await.unwrap();
     let (registry, _keep) = registry().await;
