@@ -62,7 +62,6 @@ pub(super) struct Connection {
     pub(super) changed: Arc<Notify>,
     /// A call found that the connection is of no use.
     pub(super) suspect: Arc<Notify>,
-    last_line: Option<LastLine>,
 }
 
 /// How a server took a health check.
@@ -99,7 +98,8 @@ impl ClientHandler for Handler {
 }
 
 impl Connection {
-    /// Connects and agrees on a version. The error says what went wrong, with the last that a command said on standard error.
+    /// Connects and agrees on a version. The error says what went wrong, with the last that a command said on standard error:
+    /// it has seen no call yet, so that no call is told with it.
     pub(super) async fn open(settings: &Settings, handshake: Handshake, within: Duration) -> Result<Self, String> {
         let (changed, suspect, stop) = (Arc::new(Notify::new()), Arc::new(Notify::new()), CancellationToken::new());
         let handler = Handler { changed: changed.clone() };
@@ -134,7 +134,7 @@ impl Connection {
             let _end = end;
             let _ = service.waiting().await;
         });
-        Ok(Self { peer, stop, ended, calls: AtomicUsize::new(0), changed, suspect, last_line })
+        Ok(Self { peer, stop, ended, calls: AtomicUsize::new(0), changed, suspect })
     }
 
     /// The protocol version agreed on.
@@ -161,10 +161,9 @@ impl Connection {
     pub(super) fn close(&self) {
         self.stop.cancel();
     }
-    /// Waits for its end; the last that a command said on standard error.
-    pub(super) async fn ended(&self) -> String {
+    /// Waits for its end.
+    pub(super) async fn ended(&self) {
         self.ended.cancelled().await;
-        with_last_line("the connection ended".into(), self.last_line.as_ref())
     }
 
     /// All tools as the server wrote them, all pages, no more than is taken.
@@ -290,7 +289,7 @@ impl Connection {
                 None => lost.told(),
             },
             Lost::TimedOut => format!("no answer within {} ms", call.timeout.as_millis()),
-            Lost::Broken(_) => with_last_line(lost.told(), self.last_line.as_ref()),
+            Lost::Broken(_) => lost.told(),
         };
         let why = format!("tool `{}`: {why}", call.tool.name);
         if ticket.withdraw() { Invoked::NotSent(why) } else { Invoked::Unknown(why) }

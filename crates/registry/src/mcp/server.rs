@@ -231,7 +231,7 @@ impl Supervisor {
         let mut check_at = Instant::now() + check_after(&self.settings.times);
         loop {
             let turn = tokio::select! {
-                reason = connection.ended() => ControlFlow::Break(reason),
+                () = connection.ended() => ControlFlow::Break("the connection ended".to_owned()),
                 _ = connection.changed.notified() => {
                     changed = true;
                     ControlFlow::Continue(())

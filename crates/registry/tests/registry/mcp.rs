@@ -292,8 +292,17 @@ async fn a_command_that_floods_its_output_is_bounded_and_its_calls_time_out() {
         let settings = Settings { timeout: Duration::from_millis(500), ..shell(&handshake_then(ONE_TOOL, flood)) };
         let server = started(settings).await;
         let outcome = call(&server, "pay", json!({})).await;
-        assert!(matches!(outcome, Invoked::Unknown(_)), "{flood}: {outcome:?}");
+        assert!(matches!(outcome, Invoked::Unknown(_) | Invoked::NotSent(_)), "{flood}: {outcome:?}");
     }
+}
+
+#[tokio::test]
+async fn what_a_command_says_of_a_call_before_it_dies_is_not_told_on() {
+    let server = started(shell(&handshake_then(ONE_TOOL, "read line; echo \"cannot do $line\" >&2; exit 1"))).await;
+    let outcome = call(&server, "pay", json!({ "text": "4111-1111" })).await;
+    assert!(matches!(outcome, Invoked::Unknown(_)), "{outcome:?}");
+    let listing = until(&server, |listing| matches!(listing.state, State::Lost { .. })).await;
+    assert!(!format!("{outcome:?} {:?}", listing.state).contains("4111"), "{outcome:?} {:?}", listing.state);
 }
 
 #[tokio::test]
