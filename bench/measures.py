@@ -1,4 +1,4 @@
-"""The six measures. Each takes a bench (what was built, a folder, how long) and returns plain data."""
+"""The seven measures. Each takes a bench (what was built, a folder, how long) and returns plain data."""
 import http.client
 import json
 import os
@@ -61,6 +61,19 @@ def gateway(bench):
     ratios = {tool: {"cpu": ratio(tool, "cpu_us_per_request"), "requests_per_second": ratio(tool, "requests_per_second")} for tool in ("page", "act")}
     inside = int(re.search(r"median: (\d+) %", out).group(1)) / 100
     return {"turns": turns, "ratios_to_proxy": ratios, "inside_a_run": inside}
+
+
+def bombs(bench):
+    """Two thousand schemas made to be too much, one after the other: how long each takes, and what is held at the fullest."""
+    out = subprocess.run([bench.bomb_bench], capture_output=True, text=True, check=True).stdout
+    refused, handled = map(int, re.search(r"(\d+) refused, (\d+) handled", out).groups())
+    median_ms, almost_all_ms, longest_ms = map(float, re.search(r"median ([\d.]+), 99 % ([\d.]+), longest ([\d.]+)", out).groups())
+    more_mib = int(re.search(r"fullest: (\d+) more", out).group(1))
+    longest = re.search(r"ms  (.+)", out).group(1)
+    return {
+        "refused": refused, "handled": handled, "more_mib": more_mib,
+        "median_ms": median_ms, "almost_all_ms": almost_all_ms, "longest_ms": longest_ms, "longest": longest,
+    }
 
 
 def run(bench):

@@ -56,6 +56,14 @@ def gateway(figures):
     yield row("invoke, not answered with 2xx", f"{failed}", "", "0", failed == 0)
 
 
+def bombs(figures):
+    median, almost_all, longest = (figures[name] for name in ("median_ms", "almost_all_ms", "longest_ms"))
+    told = f"{figures['refused']:,} refused, {figures['handled']:,} handled"
+    yield row("a schema bomb: the median", f"{median:.2f} ms", told)
+    yield row("a schema bomb: 99 % within", f"{almost_all:.0f} ms", f"longest {longest:.0f} ms: {figures['longest']}")
+    yield row("all bombs: memory", f"{figures['more_mib']} MiB more than before")
+
+
 def start(figures):
     ready, idle = figures["ready_ms"], figures["idle_rss_mib"]
     yield row("from start to ready", f"{ready:.0f} ms", f"{figures['ready_ms_existing']:.0f} ms on an existing database", "≤ 50 ms", ready <= 50)
@@ -81,4 +89,4 @@ def span(values):
     return f"{low:,}" if low == high else f"{low:,}–{high:,}"
 
 
-ROWS = {"store": store, "run": run, "gateway": gateway, "start": start, "flight": flight, "long": long}
+ROWS = {"store": store, "run": run, "gateway": gateway, "bombs": bombs, "start": start, "flight": flight, "long": long}
