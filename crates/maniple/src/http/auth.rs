@@ -1,5 +1,6 @@
 //! Who asks, and what they may: bearer tokens by their hash, or nobody in particular.
 
+use super::visitor;
 use crate::config::{self, Scope};
 use axum::extract::FromRequestParts;
 use http::{HeaderMap, header, request::Parts};
@@ -12,8 +13,10 @@ use subtle::ConstantTimeEq;
 /// Who may come in.
 #[derive(Debug, Clone)]
 pub enum Auth {
-    /// Anybody who can connect: principal `local`, tenant `default`, every scope.
+    /// Anybody on this machine, except pages from elsewhere: principal `local`, tenant `default`, every scope.
     Open,
+    /// Anybody who can connect, except pages from elsewhere; as the operator insists.
+    Insecure,
     /// Holders of these tokens.
     Tokens(Vec<Token>),
 }
@@ -40,8 +43,8 @@ pub struct Principal {
 
 impl Auth {
     /// As the settings say. Fails on a hash that is none, a name that cannot be one, or two tokens of one hash.
-    pub fn of(settings: Option<&config::Auth>) -> Result<Self> {
-        let Some(settings) = settings else { return Ok(Self::Open) };
+    pub fn of(settings: Option<&config::Auth>, insecure: bool) -> Result<Self> {
+        let Some(settings) = settings else { return Ok(if insecure { Self::Insecure } else { Self::Open }) };
         let tokens: Vec<Token> = settings.tokens.iter().map(Token::of).collect::<Result<_>>()?;
         let distinct: BTreeSet<[u8; 32]> = tokens.iter().map(|token| token.sha256).collect();
         if distinct.len() != tokens.len() {
@@ -54,7 +57,11 @@ impl Auth {
     pub(super) fn principal(&self, headers: &HeaderMap) -> Result<Arc<Principal>, Box<Problem>> {
         let refused = |why: &str| Box::new(Problem::unauthorized(why).at("Authorization"));
         match self {
-            Self::Open => Ok(Arc::new(Principal::local())),
+            Self::Open | Self::Insecure => {
+                let is_here = if matches!(self, Self::Open) { visitor::asks_this_machine(headers) } else { Ok(()) };
+                is_here.and_then(|()| visitor::is_no_foreign_page(headers)).map_err(|denied| Box::new(denied.into()))?;
+                Ok(Arc::new(Principal::local()))
+            }
             Self::Tokens(tokens) => {
                 let given = bearer(headers).ok_or_else(|| refused("send the header `Authorization: Bearer TOKEN`"))?;
                 let given: [u8; 32] = Sha256::digest(given.as_bytes()).into();

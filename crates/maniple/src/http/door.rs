@@ -88,7 +88,7 @@ impl Door {
             desk,
             agents: parts.agents.clone(),
             registry,
-            auth: Auth::of(config.auth.as_ref())?,
+            auth: Auth::of(config.auth.as_ref(), config.insecure)?,
             limits: config.limits,
             task_limits,
             sync_run: config.worker.sync_run.duration(),

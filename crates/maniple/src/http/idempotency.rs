@@ -6,7 +6,7 @@
 //! | `/tasks/{id}/retry`, `/dead-letters/{id}/requeue` | the path | with the new task, in its transaction |
 //! | `/tasks/{id}/cancel`, `/dead-letters/{id}/drop`, `/approvals/{id}` | the path | here, in this process |
 //! | `/tools`, `/tools/resolve`, `/tools/{name}/admit`, `/tools/{name}/probe` | the path | here, in this process |
-//! | `/tools/{name}/invoke` | the tool | in the registry, before the call is sent |
+//! | `/tools/{name}/invoke` | the tool | in the registry, before the call is sent; here, that it had a result |
 //!
 //! What is remembered here makes nothing: cancelling twice is cancelling once, what is dropped stays dropped, and a definition
 //! that comes again renews its lease, whatever is remembered. What is lost with the process is only the header

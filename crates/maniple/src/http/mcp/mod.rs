@@ -16,7 +16,8 @@ mod tools;
 use super::{
     Shared,
     answer::Refusal,
-    auth::{Auth, Principal, Who},
+    auth::{Principal, Who},
+    visitor,
 };
 use axum::{
     body::Body,
@@ -32,7 +33,8 @@ use std::sync::Arc;
 /// One message of a client, and its answer.
 pub(super) async fn serve(State(shared): State<Arc<Shared>>, Who(who): Who, request: Request) -> Result<Response, Refusal> {
     let (mut parts, body) = request.into_parts();
-    of_no_foreign_page(&shared, &parts.headers)?;
+    // The protocol asks for it whoever shows a token.
+    visitor::is_no_foreign_page(&parts.headers)?;
     // Read here, so that it keeps the bounds of every other body.
     let message = shared.read_json(&parts.headers, body).await?;
     let body = serde_json::to_vec(&message).map_err(|error| Error::internal(format!("a message cannot be written: {error}")))?;
@@ -40,7 +42,7 @@ pub(super) async fn serve(State(shared): State<Arc<Shared>>, Who(who): Who, requ
     let config = StreamableHttpServerConfig::default()
         .with_legacy_session_mode(false)
         .with_json_response(true)
-        .disable_allowed_hosts() // checked above
+        .disable_allowed_hosts() // checked with who asks
         .with_max_request_body_bytes(body.len())
         .with_cancellation_token(shared.door.closing.child_token());
     let caller = Caller { who, headers: parts.headers.clone() };
@@ -54,28 +56,4 @@ pub(super) async fn serve(State(shared): State<Arc<Shared>>, Who(who): Who, requ
 struct Caller {
     who: Arc<Principal>,
     headers: HeaderMap,
-}
-
-/// Fails for a browser's page from elsewhere, and where there are no tokens for a name that is not this machine's own: a
-/// page could have had that name moved to this address.
-fn of_no_foreign_page(shared: &Shared, headers: &HeaderMap) -> Result<(), Error> {
-    let text = |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-    let host = text(header::HOST).and_then(|host| host.parse::<http::uri::Authority>().ok());
-    if let Some(origin) = text(header::ORIGIN) {
-        let from = origin.parse::<http::Uri>().ok().and_then(|origin| origin.into_parts().authority);
-        let own = from.as_ref().is_some_and(|from| is_loopback(from.host()) || host.as_ref() == Some(from));
-        if !own {
-            return Err(Error::denied(format!("pages of {} may not use this", origin.escape_debug())).at("Origin"));
-        }
-    }
-    let here = host.as_ref().is_none_or(|host| is_loopback(host.host()));
-    if matches!(shared.door.auth, Auth::Open) && !here {
-        return Err(Error::denied("without tokens this is for clients on this machine: add auth.tokens").at("Host"));
-    }
-    Ok(())
-}
-
-fn is_loopback(host: &str) -> bool {
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    host.eq_ignore_ascii_case("localhost") || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }

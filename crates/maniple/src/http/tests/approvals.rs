@@ -139,7 +139,7 @@ async fn who_may_look_and_who_may_decide() {
         token("else", "default", json!(["other"]), json!(["approve"])),
         token("far", "acme", json!(["*"]), json!(["approve"])),
     ] });
-    let auth = Auth::of(Some(&serde_json::from_value(tokens).unwrap())).unwrap();
+    let auth = Auth::of(Some(&serde_json::from_value(tokens).unwrap()), false).unwrap();
     let house = asking(auth, Some("asker")).await;
     let no = || Some(json!({ "decision": "deny" }));
     for (who, looks, decides, listed) in [

@@ -23,7 +23,7 @@ fn locked() -> House {
         token("reader", "acme", &["*"], &[Read]),
         token("root", "acme", &["*"], &[Admin]),
     ];
-    let auth = Auth::of(Some(&config::Auth { tokens })).unwrap();
+    let auth = Auth::of(Some(&config::Auth { tokens }), false).unwrap();
     build(Plan { agents: vec![agent("search"), agent("write")], auth, ..Plan::default() })
 }
 
@@ -53,6 +53,39 @@ async fn without_a_known_token_nobody_comes_in_but_probes_and_descriptions_are_o
         assert_eq!(house.get(path).await.status, StatusCode::OK, "{path}");
     }
     assert_eq!(as_(&house, "ann", get("/metrics")).await.status, StatusCode::OK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_tokens_a_page_from_elsewhere_does_nothing() {
+    let ask = async |house: &House, headers: &[(&'static str, &str)]| {
+        let mut request = empty_post("/tasks/x/cancel");
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, value.parse().unwrap());
+        }
+        house.ask(request).await
+    };
+    let open = build(Plan { agents: vec![agent("search")], ..Plan::default() });
+    let insecure = build(Plan { agents: vec![agent("search")], auth: Auth::of(None, true).unwrap(), ..Plan::default() });
+    for (host, origin, opens, opens_insecure) in [
+        ("localhost:8080", None, true, true),
+        ("[::1]:8080", Some("http://[::1]:8080"), true, true),
+        ("127.0.0.1:8080", Some("http://localhost:3000"), true, true),
+        ("127.0.0.1:8080", Some("https://evil.test"), false, false),
+        ("127.0.0.1:8080", Some("null"), false, false),
+        ("evil.test:8080", None, false, true),
+        ("evil.test:8080", Some("http://evil.test:8080"), false, true),
+        ("node.test", Some("http://evil.test"), false, false),
+    ] {
+        let headers: Vec<(&'static str, &str)> = [("host", host)].into_iter().chain(origin.map(|origin| ("origin", origin))).collect();
+        for (house, opens) in [(&open, opens), (&insecure, opens_insecure)] {
+            // The task is not there, which is for those who come in to know.
+            ask(house, &headers).await.problem(if opens { 404 } else { 403 });
+        }
+    }
+    let tokens = locked();
+    let mut request = get("/tasks");
+    request.headers_mut().insert("host", "node.test".parse().unwrap());
+    assert_eq!(as_(&tokens, "ann", request).await.status, StatusCode::OK, "whoever has a token may come by any name");
 }
 
 #[tokio::test(start_paused = true)]
@@ -98,13 +131,13 @@ async fn a_token_does_what_its_scopes_and_agents_allow() {
 
 #[test]
 fn tokens_that_cannot_be_are_refused_by_name() {
-    let of = |token: config::Token| Auth::of(Some(&config::Auth { tokens: vec![token] }));
+    let of = |token: config::Token| Auth::of(Some(&config::Auth { tokens: vec![token] }), false);
     let good = token("ann", "acme", &["*"], &[]);
     assert!(of(good.clone()).is_ok());
     assert!(of(config::Token { sha256: "ann".into(), ..good.clone() }).unwrap_err().message.contains("`ann`"));
     assert!(of(config::Token { tenant: "a b".into(), ..good.clone() }).is_err());
     assert!(of(config::Token { agents: vec!["A".into()], ..good.clone() }).is_err());
-    assert!(Auth::of(Some(&config::Auth { tokens: vec![good.clone(), good] })).is_err());
+    assert!(Auth::of(Some(&config::Auth { tokens: vec![good.clone(), good] }), false).is_err());
 }
 
 /// A body that panics when it is read.

@@ -153,7 +153,7 @@ async fn a_token_shows_and_allows_what_its_scopes_and_agents_do() {
         token("caller", "caller", &["search"], &[Scope::Tools]),
         token("reader", "reader", &["*"], &[Scope::Read]),
     ];
-    let auth = Auth::of(Some(&config::Auth { tokens: tokens.into() })).unwrap();
+    let auth = Auth::of(Some(&config::Auth { tokens: tokens.into() }), false).unwrap();
     let house = with(Arc::new(Fake::with(&["pay@2.1.0"])), auth);
     let url = served(&house).await;
     for newest in [true, false] {

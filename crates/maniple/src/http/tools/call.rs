@@ -23,7 +23,7 @@ use maniple_api::{
 };
 use maniple_core::{
     Error, Result, Tenant,
-    ports::{Invocation, Invoked, RefusalKind},
+    ports::{Idempotency, Invocation, Invoked, RefusalKind},
     tool::{Offer, ToolState, ToolVersion},
 };
 use semver::VersionReq;
@@ -46,9 +46,15 @@ pub(super) async fn invoke(
         return Err(Error::invalid("key is for admit and probe: send it as the header Idempotency-Key").at("key").into());
     }
     let call = shared.invocation(&who, &named.tool, request, key, &headers).await?;
-    let (tool, version) = (call.tool.name.clone(), call.tool.version.to_string());
+    let (tool, version, tenant) = (call.tool.name.clone(), call.tool.version.to_string(), call.tenant.clone());
+    // The registry compares what is called; here is only remembered that it was answered.
+    let named = Idempotency { scope: tool.clone(), key: call.key.clone(), body_hash: String::new() };
     match CallOutcome::of(shared.carried_out(call).await) {
-        Ok(result) => Ok(answer::json(StatusCode::OK, &CallAnswer { result, tool, version })),
+        Ok(result) => {
+            let is_known = shared.results.knows(&tenant, &named);
+            shared.results.remember(&tenant, &named);
+            Ok(answer::replayed(answer::json(StatusCode::OK, &CallAnswer { result, tool, version }), is_known))
+        }
         Err(outcome) => Err(outcome.problem().into()),
     }
 }
@@ -88,7 +94,7 @@ impl Shared {
         what: &str,
         headers: &HeaderMap,
         body: Body,
-    ) -> Result<(Invocation, Option<maniple_core::ports::Idempotency>), Refusal> {
+    ) -> Result<(Invocation, Option<Idempotency>), Refusal> {
         who.may(Scope::Tools)?;
         let key = idempotency::key(headers)?;
         let body = self.read_json(headers, body).await?;

@@ -21,12 +21,15 @@ async fn a_call_is_made_on_the_agents_grant_under_its_key_and_joins_the_callers_
     request.headers_mut().insert("traceparent", parent.parse().unwrap());
     let answer = house.ask(request).await;
     assert_eq!(answer.json(), json!({ "result": { "sum": 3 }, "tool": "a", "version": "1.2.0" }));
+    assert_eq!(answer.header("idempotency-replayed"), None);
     assert!(answer.header("maniple-registry").is_some_and(|process| !process.is_empty()));
     let call = registry.call();
     assert_eq!((call.key.as_str(), call.agent.as_str(), call.arguments), ("order-7", "search", json!({ "n": 1 })));
     assert_eq!((call.timeout, call.journalled, call.trusted), (Duration::from_secs(5), false, true), "never longer than the tool's own");
     assert_eq!((call.trace.unwrap().traceparent.as_str(), call.tenant), (parent, Tenant::default()));
 
+    let again = house.post_with("/tools/a/invoke", body, ("Idempotency-Key", "order-7")).await;
+    assert_eq!((again.status, again.header("idempotency-replayed")), (StatusCode::OK, Some("true")));
     house.post("/tools/a/invoke", json!({ "agent": "search", "timeout_ms": 70 })).await;
     let made = registry.call();
     assert!(made.key.len() > 20 && made.send.len() > 20 && made.key != made.send, "names are made: {} {}", made.key, made.send);

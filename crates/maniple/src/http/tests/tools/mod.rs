@@ -27,7 +27,7 @@ fn locked_shop(tools: &[&str]) -> (House, Arc<Fake>) {
         token("runner", "acme", &["*"], &[Run]),
         token("root", "acme", &["*"], &[Admin]),
     ];
-    let auth = Auth::of(Some(&config::Auth { tokens })).unwrap();
+    let auth = Auth::of(Some(&config::Auth { tokens }), false).unwrap();
     let registry = Arc::new(Fake::with(tools));
     (build(Plan { registry: registry.clone(), auth, ..Plan::default() }), registry)
 }
