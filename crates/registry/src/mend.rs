@@ -1,10 +1,13 @@
 //! Definitions and names in the wild, made legal where that keeps their meaning.
 //!
 //! Every change is told with its place. What could only be guessed is refused with the place and the
-//! reason. A schema that comes out compiles.
+//! reason. What comes out is legal, and mending it again changes nothing.
 
+mod fields;
+mod keywords;
 mod kinds;
 mod name;
+mod references;
 mod schema;
 
 pub use name::legal_name;
@@ -14,6 +17,7 @@ use maniple_core::{
     schema::{MAX_BYTES, Validator},
     tool::ToolDefinition,
 };
+use name::has_legal_part;
 use schema::Mender;
 use serde_json::{Map, Value, json};
 use std::{collections::HashSet, fmt};
@@ -21,7 +25,7 @@ use std::{collections::HashSet, fmt};
 /// A definition, and what was changed in it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mended {
-    /// The definition. Its schemas compile; whether it keeps the other rules is for [`ToolDefinition::check`] to say.
+    /// The definition. It keeps the rules of [`ToolDefinition::check`]; its schemas compile.
     pub definition: ToolDefinition,
     /// What was changed.
     pub notes: Vec<Note>,
@@ -30,7 +34,8 @@ pub struct Mended {
 /// One thing that was changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Note {
-    /// A JSON pointer into what came.
+    /// A JSON pointer into what came, where a list or a bare map of properties is named as it is read. Of a
+    /// long one the beginning.
     pub place: String,
     /// What was changed, for people.
     pub text: String,
@@ -47,11 +52,18 @@ pub fn mend(raw: Value) -> Result<Mended> {
     let mut notes = Vec::new();
     let mut say = |place: &str, text: String| notes.push(Note { place: place.into(), text });
     let Value::Object(mut members) = raw else { return Err(refused("", "a definition must be an object")) };
-    if let Some(Value::Object(inner)) = members.get("function").filter(|_| !members.contains_key("name")) {
-        let inner = inner.clone();
+    if !members.contains_key("name")
+        && let Some(Value::Object(inner)) = members.get_mut("function")
+    {
+        let inner = std::mem::take(inner);
         members.remove("function");
         members.remove("type");
-        members.extend(inner);
+        for (name, value) in inner {
+            if members.get(&name).is_some_and(|other| *other != value) {
+                return Err(refused(&format!("/function/{}", escaped(&name)), "it stands outside too, and says something else"));
+            }
+            members.insert(name, value);
+        }
         say("/function", "taken out of its wrapping".into());
     }
     for (theirs, ours) in [("inputSchema", "parameters"), ("input_schema", "parameters"), ("outputSchema", "returns")] {
@@ -65,9 +77,13 @@ pub fn mend(raw: Value) -> Result<Mended> {
     let empty: Vec<String> = members.iter().filter(|(_, value)| value.is_null()).map(|(name, _)| name.clone()).collect();
     for name in empty {
         members.remove(&name);
-        say(&format!("/{name}"), "null: left out".into());
+        say(&short_place(&format!("/{}", escaped(&name))), "null: left out".into());
     }
+    fields::known(&members)?;
     if let Some(Value::String(name)) = members.get("name") {
+        if !has_legal_part(name) {
+            return Err(refused("/name", format!("`{}` has no character that models accept: use A-Z a-z 0-9 _ -", short(name))));
+        }
         let legal = legal_name(name, &mut HashSet::new());
         if legal != *name {
             say("/name", format!("`{}` is `{legal}` here: models accept A-Z a-z 0-9 _ - and 64 characters", short(name)));
@@ -75,9 +91,9 @@ pub fn mend(raw: Value) -> Result<Mended> {
         }
     }
     if let Some(version) = members.get("version")
-        && let Some(mended) = version_of(version)
+        && let Some(mended) = fields::version(version)?
     {
-        say("/version", format!("{version} is {mended}"));
+        say("/version", format!("{} is {mended}", short(&version.to_string())));
         members.insert("version".into(), mended.into());
     }
     if let Some(Value::String(method)) = members.get("method")
@@ -99,8 +115,7 @@ pub fn mend(raw: Value) -> Result<Mended> {
         members.insert("returns".into(), returns);
         notes.extend(mender.into_notes());
     }
-    let definition = serde_json::from_value(Value::Object(members)).map_err(|error| refused("", error.to_string()))?;
-    Ok(Mended { definition, notes })
+    Ok(Mended { definition: fields::definition(members)?, notes })
 }
 
 /// Mends one schema, wherever it stands. `Invalid` tells the place, as a JSON pointer, and the reason.
@@ -116,29 +131,27 @@ fn compiled(schema: Value, place: &str) -> Result<Value> {
 }
 
 fn refused(place: &str, why: impl fmt::Display) -> Error {
-    let shown = if place.is_empty() { "/" } else { place };
-    Error::invalid(format!("{shown}: {why}")).at(place.trim_start_matches('/').to_owned())
-}
-
-/// `1.0`, `v1.2` and `2` as SemVer; `None` where it is SemVer already or nothing of the kind.
-fn version_of(version: &Value) -> Option<String> {
-    let text = match version {
-        Value::String(text) => text.trim().to_owned(),
-        Value::Number(number) => number.to_string(),
-        _ => return None,
-    };
-    if version.is_string() && semver::Version::parse(&text).is_ok() && version == &Value::from(text.as_str()) {
-        return None;
-    }
-    let bare = text.strip_prefix(['v', 'V']).unwrap_or(&text);
-    let (numbers, rest) = bare.find(['-', '+']).map_or((bare, ""), |at| bare.split_at(at));
-    let missing = 3usize.checked_sub(numbers.split('.').count())?;
-    let full = format!("{numbers}{}{rest}", ".0".repeat(missing));
-    semver::Version::parse(&full).ok().map(|version| version.to_string())
+    const LONGEST: usize = 2_000;
+    let place = short_place(place);
+    let shown = if place.is_empty() { "/" } else { &place };
+    let mut message = format!("{shown}: {why}");
+    message.truncate(message.floor_char_boundary(LONGEST));
+    Error::invalid(message).at(place.trim_start_matches('/').to_owned())
 }
 
 fn short(text: &str) -> String {
     text.chars().take(80).collect()
+}
+
+/// A place that a person can read: names in it may be as long as the schema.
+fn short_place(place: &str) -> String {
+    const LONGEST: usize = 400;
+    if place.len() <= LONGEST { place.to_owned() } else { format!("{}…", &place[..place.floor_char_boundary(LONGEST)]) }
+}
+
+/// A name as a segment of a JSON pointer.
+fn escaped(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
 }
 
 /// What a tool takes that takes nothing.

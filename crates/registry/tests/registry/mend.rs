@@ -70,6 +70,31 @@ fn what_other_languages_and_drafts_write_is_mended_and_said() {
             "/properties/a~1b: `int` stood for a schema of that type",
         ),
         (
+            json!({ "enum": [1, "a", 1.0, { "b": 1, "c": 2 }, { "c": 2, "b": 1 }] }),
+            json!({ "enum": [1, "a", { "b": 1, "c": 2 }] }),
+            "/enum: 2 repeated: left out",
+        ),
+        (
+            json!({ "dependencies": { "a": ["b"], "c": { "required": ["d"] }, "e": "f" } }),
+            json!({ "dependentRequired": { "a": ["b"], "e": ["f"] }, "dependentSchemas": { "c": { "required": ["d"] } } }),
+            "/dependencies: are `dependentRequired` and `dependentSchemas`",
+        ),
+        (
+            json!({ "$schema": "http://json-schema.org/draft-07/schema#", "dependencies": { "a": ["b"], "c": { "type": "str" } } }),
+            json!({ "$schema": "http://json-schema.org/draft-07/schema#", "dependencies": { "a": ["b"], "c": { "type": "string" } } }),
+            "/dependencies/c/type: `str` is \"string\"",
+        ),
+        (
+            json!({ "$schema": "https://json-schema.org/draft/2019-09/schema", "items": { "$recursiveRef": "#" } }),
+            json!({ "items": { "$ref": "#" } }),
+            "/items/$recursiveRef: is `$ref`",
+        ),
+        (
+            json!({ "type": "object", "allOf": [{ "minProperties": 1 }], "nullable": true, "default": null, "title": "t" }),
+            json!({ "anyOf": [{ "type": "object", "allOf": [{ "minProperties": 1 }] }, { "type": "null" }], "default": null, "title": "t" }),
+            "/nullable: null is a type",
+        ),
+        (
             json!({ "$schema": "http://json-schema.org/draft-04/schema#", "$ref": "#/definitions/a", "definitions": { "a": {} } }),
             json!({ "$schema": "http://json-schema.org/draft-07/schema#", "$ref": "#/definitions/a", "definitions": { "a": {} } }),
             "/$schema: http://json-schema.org/draft-04/schema# is read as draft-07",
@@ -126,8 +151,24 @@ fn what_would_change_meaning_is_refused_with_its_place() {
         (json!({ "parameters": { "properties": {}, "required": [1] } }), "/parameters/required: "),
         (json!({ "parameters": "{" }), "/parameters: the text is no schema"),
         (json!({ "returns": { "$ref": "http://elsewhere.test/" } }), "/returns: `$ref`"),
-        (json!({ "version": "soon" }), "/: "),
-        (json!({ "endpoints": [] }), "/: unknown field `endpoints`"),
+        (json!({ "version": "soon" }), "/version: unexpected character"),
+        (json!({ "endpoints": [] }), "/endpoints: there is no field `endpoints`: did you mean `endpoint`?"),
+        (json!({ "timeoutMs": 5 }), "/timeoutMs: there is no field `timeoutMs`: did you mean `timeout_ms`?"),
+        (json!({ "icon": "x" }), "/icon: there is no field `icon`: there are name, version,"),
+        (json!({ "timeout_ms": "5" }), "/timeout_ms: invalid type"),
+        (json!({ "timeout_ms": 0 }), "/timeout_ms: timeout_ms must be 1 to 600000"),
+        (json!({ "description": " " }), "/description: description must say"),
+        (json!({ "places": { "a/b": { "in": "cookie" } } }), "/places/a~1b/in: unknown variant `cookie`"),
+        (json!({ "version": 1.1 }), "/version: 1.1 is a number"),
+        (json!({ "name": "搜索" }), "/name: `搜索` has no character"),
+        (json!({ "parameters": { "nullable": true, "properties": { "child": { "$ref": "#" } } } }), "/parameters/nullable: "),
+        (json!({ "parameters": { "type": ["object", "null"], "properties": { "child": { "$ref": "#" } } } }), "/parameters/type: "),
+        (json!({ "returns": { "$schema": "http://json-schema.org/draft-03/schema#", "extends": {} } }), "/returns/extends: "),
+        (
+            json!({ "returns": { "dependencies": { "a": ["b"] }, "dependentRequired": { "a": ["c"] } } }),
+            "/returns/dependencies: `a` stands in `dependentRequired` too",
+        ),
+        (json!({ "returns": { "title": "t".repeat(70_000) } }), "/returns: the schema has 70012 bytes"),
     ] {
         let why = definition(change.clone()).expect_err("refused");
         assert!(why.starts_with(place), "{change}: {why}");
@@ -145,4 +186,75 @@ fn names_become_legal_and_stay_apart() {
     assert_eq!(taken.len(), names.len());
     assert!(names[5].starts_with(&"n".repeat(55)) && names[5] != names[6]);
     assert_eq!(names[5], legal_name(&long, &mut HashSet::new()), "the same name again, whoever asks");
+}
+
+#[test]
+fn references_follow_what_is_moved() {
+    for (does_follow, raw, mended) in [
+        (
+            false,
+            json!({ "$ref": "#/$defs/a", "$defs": { "a": { "type": "string" } }, "nullable": true }),
+            json!({ "anyOf": [{ "$ref": "#/$defs/a" }, { "type": "null" }], "$defs": { "a": { "type": "string" } } }),
+        ),
+        (
+            true,
+            json!({ "nullable": true, "anyOf": [{ "type": "string" }, { "items": { "$ref": "#/anyOf/0" } }] }),
+            json!({ "anyOf": [{ "anyOf": [{ "type": "string" }, { "items": { "$ref": "#/anyOf/0/anyOf/0" } }] }, { "type": "null" }] }),
+        ),
+        (
+            true,
+            json!({ "items": [{ "type": "string" }, { "not": { "$ref": "#/items/0" } }], "additionalItems": { "$ref": "#/additionalItems/$defs/n", "$defs": { "n": {} } } }),
+            json!({ "prefixItems": [{ "type": "string" }, { "not": { "$ref": "#/prefixItems/0" } }], "items": { "$ref": "#/items/$defs/n", "$defs": { "n": {} } } }),
+        ),
+        (
+            true,
+            json!({ "properties": [{ "name": "a b/c", "type": "string" }, { "name": "d", "$ref": "#/properties/0" }] }),
+            json!({ "properties": { "a b/c": { "type": "string" }, "d": { "$ref": "#/properties/a%20b~1c" } } }),
+        ),
+        (
+            true,
+            json!({ "dependencies": { "a": { "$ref": "#/dependencies/b" }, "b": { "minProperties": 2 } } }),
+            json!({ "dependentSchemas": { "a": { "$ref": "#/dependentSchemas/b" }, "b": { "minProperties": 2 } } }),
+        ),
+        (
+            false,
+            json!({ "const": 1, "nullable": true, "$defs": { "a": { "const": { "$ref": "#/const" } } } }),
+            json!({ "anyOf": [{ "const": 1 }, { "type": "null" }], "$defs": { "a": { "const": { "$ref": "#/const" } } } }),
+        ),
+    ] {
+        let (got, notes) = schema(raw.clone());
+        assert_eq!(got, mended, "{raw}");
+        let is_told = notes.contains(&"/: references follow what was moved".to_owned());
+        assert_eq!(is_told, does_follow, "{raw}: {notes:?}");
+    }
+    let bare = json!({ "parameters": { "a": { "type": "string" }, "b": { "$ref": "#/a" } } });
+    let (mended, _) = definition(bare).unwrap();
+    assert_eq!(mended["parameters"]["properties"]["b"], json!({ "$ref": "#/properties/a" }));
+}
+
+#[test]
+fn what_neighbours_declare_stays_required_below_a_combination() {
+    let raw = json!({ "allOf": [
+        { "properties": { "a": { "properties": { "x": {} } } } },
+        { "properties": { "a": { "properties": { "y": {} }, "required": ["x"] } } },
+    ] });
+    assert_eq!(schema(raw.clone()), (raw, vec![]));
+}
+
+#[test]
+fn a_name_is_found_among_ten_thousand_that_are_taken() {
+    let mut taken = HashSet::new();
+    let names: Vec<String> = (0..10_000).map(|_| legal_name("search", &mut taken)).collect();
+    assert_eq!([&names[0], &names[1], &names[9_999]], ["search", "search_2", "search_10000"]);
+    assert_eq!(taken.len(), 10_000);
+    let mut gaps: HashSet<String> = ["a", "a_2", "a_4", "a_5"].map(str::to_owned).into();
+    let more: HashSet<String> = (0..4).map(|_| legal_name("a", &mut gaps)).collect();
+    assert_eq!((more.len(), gaps.len()), (4, 8), "none twice, wherever the gaps are: {more:?}");
+}
+
+#[test]
+fn a_giant_name_makes_a_short_note() {
+    let name = "n".repeat(60_000);
+    let (_, notes) = schema(json!({ "properties": { name: { "type": "str" } } }));
+    assert!(notes[0].len() < 600, "{} bytes", notes[0].len());
 }
