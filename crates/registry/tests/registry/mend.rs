@@ -1,5 +1,7 @@
 //! Definitions as they come: what is mended, what is said of it, and what is refused.
 
+mod properties;
+
 use maniple_core::schema::Validator;
 use maniple_registry::mend::{legal_name, mend, mend_schema};
 use serde_json::{Value, json};
