@@ -1,7 +1,7 @@
 //! Every way to a tool, by the scheme of its endpoint; and the questions asked beside a call: health, and what became of a doubt.
 
 use crate::{
-    credentials::Credentials,
+    credentials::{Authorization, Credentials, Unauthorized},
     egress::Egress,
     mcp,
     transport::{
@@ -103,7 +103,7 @@ impl Transports {
 
     /// A text that an operator named: at most so many bytes, in so long.
     pub(crate) async fn fetch(&self, url: &str, bytes_max: usize, timeout: Duration) -> Result<String, String> {
-        let answer = self.ask(url, true, HeaderMap::new(), timeout, bytes_max).await?;
+        let answer = self.ask(url, true, HeaderMap::new(), timeout, bytes_max, &Authorization::default()).await?;
         if !answer.is_success() {
             return Err(format!("it answers {}", answer.status));
         }
@@ -117,21 +117,29 @@ impl Transports {
 
     /// Whether a health URL answers 2xx in time.
     pub(crate) async fn healthy(&self, url: &str, trusted: bool, timeout: Duration) -> Result<(), String> {
-        let answer = self.ask(url, trusted, HeaderMap::new(), timeout, STORED_RESULT_BYTES).await?;
+        let answer = self.ask(url, trusted, HeaderMap::new(), timeout, STORED_RESULT_BYTES, &Authorization::default()).await?;
         if answer.is_success() { Ok(()) } else { Err(format!("its health_url answers {}", answer.status)) }
     }
 
-    /// Whether a call happened, by the tool's own word.
+    /// Whether a call happened, by the tool's own word. Asked with the tool's credential where that may be sent there.
     pub(crate) async fn probe(&self, url: &str, call: &Invocation) -> Probed {
-        let asked = Url::parse(url).map(|mut url| {
-            url.query_pairs_mut().append_pair("key", &call.key);
-            url.to_string()
-        });
-        let Ok(asked) = asked else { return Probed::Unknown };
-        match self.ask(&asked, call.trusted, http::headers_of(call), call.timeout, STORED_RESULT_BYTES).await {
-            Ok(answer) if answer.is_success() => Probed::Happened(answer.result()),
-            Ok(answer) if answer.status == 404 => Probed::DidNot,
-            Ok(_) | Err(_) => Probed::Unknown,
+        let Ok(mut asked) = Url::parse(url) else { return Probed::Unknown };
+        asked.query_pairs_mut().append_pair("key", &call.key);
+        let asking = async {
+            let who = match &call.tool.credential {
+                Some(credential) => match self.credentials.authorize(credential, &asked).await {
+                    Ok(who) => who,
+                    Err(Unauthorized::Forbidden(_)) => Authorization::default(),
+                    Err(Unauthorized::NoToken(why)) => return Err(why),
+                },
+                None => Authorization::default(),
+            };
+            self.ask(asked.as_str(), call.trusted, http::headers_of(call), call.timeout, STORED_RESULT_BYTES, &who).await
+        };
+        match tokio::time::timeout(call.timeout, asking).await {
+            Ok(Ok(answer)) if answer.is_success() => Probed::Happened(answer.result()),
+            Ok(Ok(answer)) if answer.status == 404 => Probed::DidNot,
+            Ok(Ok(_) | Err(_)) | Err(_) => Probed::Unknown,
         }
     }
 
@@ -142,11 +150,12 @@ impl Transports {
         headers: HeaderMap,
         timeout: Duration,
         keeps: usize,
+        who: &Authorization,
     ) -> Result<crate::transport::answer::Answer, String> {
         let url = Url::parse(url).map_err(|error| format!("`{url}` is no URL: {error}"))?;
         let trusted = trusted.then(|| url.origin());
         let request = Request { method: Method::GET, url, headers, body: None, trusted, timeout, keeps };
-        match tokio::time::timeout(timeout, self.client.exchange(request)).await {
+        match tokio::time::timeout(timeout, self.client.exchange_as(request, who)).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(Lost::Refused(why) | Lost::Astray(why) | Lost::NotSent(why) | Lost::Unknown(why))) => Err(why),
             Err(_) => Err(format!("no answer in {} ms", timeout.as_millis())),

@@ -12,7 +12,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures::future::join_all;
-use maniple_core::{AgentName, Tenant, ports::Invocation};
+use maniple_core::{
+    AgentName, Tenant,
+    ports::{Invocation, Probed},
+};
 use serde_json::{Value, json};
 use std::{
     net::SocketAddr,
@@ -127,10 +130,16 @@ fn seconds(n: u64) -> Duration {
 
 /// Calls a tool at this endpoint, as the credential `c` says.
 async fn call(credentials: &Credentials, fields: Value, arguments: Value) -> Invoked {
+    let call = invocation(fields, arguments);
+    let who = credentials.authorize("c", &Url::parse(&call.tool.endpoint).unwrap()).await.unwrap();
+    let egress = Egress::new(&["127.0.0.0/8".into()]).unwrap();
+    Transport::new(Arc::new(Client::new(egress))).call_as(&call, &who).await
+}
+fn invocation(fields: Value, arguments: Value) -> Invocation {
     let mut definition = json!({ "name": "t", "version": "1.0.0", "description": "d", "method": "GET" });
     definition.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
     let tool: ToolDefinition = serde_json::from_value(definition).unwrap();
-    let call = Invocation {
+    Invocation {
         trusted: true,
         journalled: true,
         send: "s".into(),
@@ -141,10 +150,20 @@ async fn call(credentials: &Credentials, fields: Value, arguments: Value) -> Inv
         trace: None,
         timeout: seconds(10),
         tool: Arc::new(tool),
-    };
-    let who = credentials.authorize("c", &Url::parse(&call.tool.endpoint).unwrap()).await.unwrap();
-    let egress = Egress::new(&["127.0.0.0/8".into()]).unwrap();
-    Transport::new(Arc::new(Client::new(egress))).call_as(&call, &who).await
+    }
+}
+
+#[tokio::test]
+async fn a_question_about_a_call_in_doubt_shows_the_key_where_the_call_would() {
+    let (tool, elsewhere) = (Server::start("127.0.0.1", |_, _| "7").await, Server::start("127.0.0.1", |_, _| "7").await);
+    let credentials = Arc::new(credentials(key_in(Place::Header("X-Api-Key".into()), "", &[tool.address.to_string()])));
+    let transports = crate::Transports::new(Egress::new(&[]).unwrap(), credentials);
+    for (server, shown) in [(&tool, true), (&elsewhere, false)] {
+        let call = invocation(json!({ "endpoint": tool.url("/x"), "credential": "c", "probe_url": server.url("/probe") }), json!({}));
+        assert_eq!(transports.probe(&server.url("/probe"), &call).await, Probed::Happened(json!("7")));
+        assert_eq!(server.seen()[0].2.contains_key("x-api-key"), shown);
+        assert_eq!(server.seen()[0].1, "/probe?key=k");
+    }
 }
 
 #[tokio::test]

@@ -117,7 +117,8 @@ async fn a_body_that_says_it_is_too_large_is_refused_unread_and_the_client_reads
     let served = served().await;
     for size in [(1 << 20) + 1, 3 << 20] {
         let mut request =
-            format!("POST /tasks HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {size}\r\n\r\n").into_bytes();
+            format!("POST /tasks HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {size}\r\n\r\n")
+                .into_bytes();
         let head = request.len();
         assert!(served.talk(&request).await.starts_with("http/1.1 413 "), "before a byte of it came");
         request.resize(head + size, b'x');
