@@ -45,3 +45,12 @@ pub fn hash_bytes(bytes: &[u8]) -> String {
 pub fn same(a: &Value, b: &Value) -> bool {
     a == b || text(a) == text(b)
 }
+
+/// Whether nothing in a value lies deeper than so many arrays and objects.
+pub fn nests_within(value: &Value, depth: usize) -> bool {
+    match value {
+        Value::Array(items) => depth > 0 && items.iter().all(|item| nests_within(item, depth - 1)),
+        Value::Object(members) => depth > 0 && members.values().all(|member| nests_within(member, depth - 1)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
+    }
+}

@@ -10,7 +10,7 @@
 //! | `run.parked`, `run.resumed` | as if it were not there |
 //! | a final event | [`Next::Nothing`] |
 //!
-//! Before any of these: cancelled, then deadline, then budget (contract §1). A run never looks at a clock;
+//! Before any of these: cancelled, then deadline, then budget. A run never looks at a clock;
 //! whoever drives it records what `next` says before acting on it.
 
 mod answer;

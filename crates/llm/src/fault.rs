@@ -1,4 +1,4 @@
-//! What a failed model call is, by the table in reliability.md.
+//! What a failed model call is.
 //!
 //! | what came | fault |
 //! |---|---|

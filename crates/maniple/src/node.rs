@@ -6,7 +6,11 @@ mod openapi;
 mod project;
 mod tools;
 
-use crate::{config::Config, files::Sources, http, telemetry};
+use crate::{
+    config::{self, Config},
+    files::Sources,
+    http, telemetry,
+};
 use anyhow::Context as _;
 use maniple_backends::{Store, SystemClock, local};
 use maniple_core::{
@@ -14,7 +18,7 @@ use maniple_core::{
     ports::{self, Models},
     task::TaskLimits,
 };
-use maniple_registry::Files;
+use maniple_registry::{Confirm, Files};
 use maniple_runtime::{Agents, ModelHealth, Parts, Settings, Worker, jobs};
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -195,5 +199,14 @@ fn worker(config: &Config) -> Settings {
         renew_every: maniple_backends::rules::LEASE / 3,
         drain: worker.drain.duration(),
         approval_expires: worker.approval_expires.duration(),
+    }
+}
+
+/// Whose claims about effects the settings confirm.
+fn confirmed(settings: Option<&config::Confirm>) -> Confirm {
+    match settings {
+        None => Confirm::Nothing,
+        Some(config::Confirm::Word(config::AllOfThem::All)) => Confirm::All,
+        Some(config::Confirm::These(tools)) => Confirm::These(tools.iter().cloned().collect()),
     }
 }

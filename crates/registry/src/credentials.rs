@@ -11,6 +11,7 @@ mod tokens;
 
 pub use authorization::Authorization;
 
+use crate::transport::client::WIRE_HEADERS;
 use authorization::secret_header;
 use hosts::Hosts;
 use maniple_core::{
@@ -209,30 +210,12 @@ fn word(kind: AuthType) -> &'static str {
     }
 }
 
-/// Headers that the wire sets itself, or that decide where a request goes.
-const NOT_FOR_KEYS: [&str; 14] = [
-    "host",
-    "content-length",
-    "content-type",
-    "content-encoding",
-    "transfer-encoding",
-    "connection",
-    "upgrade",
-    "te",
-    "trailer",
-    "accept",
-    "accept-encoding",
-    "idempotency-key",
-    "traceparent",
-    "tracestate",
-];
-
 fn key(place: Place, prefix: &str, secret: SecretString) -> Result<Authorization, (&'static str, String)> {
     check_secret(&secret).map_err(|why| ("secret", why))?;
     match place {
         Place::Header(name) => {
             let header = HeaderName::from_bytes(name.as_bytes()).map_err(|_| ("header", format!("`{name}` is no header name")))?;
-            if NOT_FOR_KEYS.contains(&header.as_str()) {
+            if WIRE_HEADERS.contains(&header.as_str()) {
                 return Err(("header", format!("`{name}` is not for keys: name the header that the tool reads, such as X-Api-Key")));
             }
             let value = secret_header(prefix, &secret).ok_or(("prefix", "is no text for a header".to_owned()))?;

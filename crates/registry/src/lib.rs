@@ -12,6 +12,7 @@
 
 pub mod catalog;
 pub mod compat;
+mod confirm;
 pub mod credentials;
 pub mod egress;
 mod gateway;
@@ -25,6 +26,7 @@ mod transport;
 mod transports;
 
 pub use catalog::{Catalog, Incoming};
+pub use confirm::Confirm;
 pub use egress::Egress;
 pub use health::HealthSettings;
 pub use registry::{Files, Parts, Registry, Settings};

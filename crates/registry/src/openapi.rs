@@ -15,6 +15,7 @@ mod operation;
 mod schema;
 mod security;
 
+use crate::Confirm;
 use maniple_core::{
     Error, Result,
     tool::{Effect, ToolDefinition},
@@ -47,29 +48,6 @@ pub struct Options {
     pub include: Vec<String>,
     /// Whose proposed effects are taken.
     pub confirm: Confirm,
-}
-
-/// Whose proposed effects an operator has confirmed.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum Confirm {
-    /// Nobody's.
-    #[default]
-    Nothing,
-    /// Everybody's.
-    All,
-    /// Those of these tools.
-    These(Vec<String>),
-}
-
-impl Confirm {
-    /// Whether the proposal for this tool is confirmed.
-    pub fn covers(&self, tool: &str) -> bool {
-        match self {
-            Self::Nothing => false,
-            Self::All => true,
-            Self::These(names) => names.iter().any(|name| name == tool),
-        }
-    }
 }
 
 /// What a document became.

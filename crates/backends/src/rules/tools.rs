@@ -1,11 +1,10 @@
 //! What every tool store decides alike.
 
 use maniple_core::{
-    Error, Result,
+    Error, Result, canonical,
     ports::{LedgerKey, Outcome},
     tool::{Published, STORED_RESULT_BYTES},
 };
-use serde_json::Value;
 
 /// The most versions of all tools together.
 pub const VERSIONS_MAX: usize = 100_000;
@@ -48,21 +47,13 @@ pub(crate) fn check_key(call: &LedgerKey) -> Result<()> {
 
 pub(crate) fn check_outcome(outcome: &Outcome) -> Result<()> {
     let (Outcome::Ok(result) | Outcome::Failed(result)) = outcome;
-    if !nests_within(result, RESULT_DEPTH_MAX) {
+    if !canonical::nests_within(result, RESULT_DEPTH_MAX) {
         return Err(Error::invalid(format!("a result may nest {RESULT_DEPTH_MAX} deep, and this one is deeper")));
     }
     if result.to_string().len() > STORED_RESULT_BYTES {
         return Err(Error::invalid(format!("a result may be {STORED_RESULT_BYTES} bytes of JSON, and this one is longer")));
     }
     Ok(())
-}
-
-fn nests_within(value: &Value, depth: usize) -> bool {
-    match value {
-        Value::Array(items) => depth > 0 && items.iter().all(|item| nests_within(item, depth - 1)),
-        Value::Object(members) => depth > 0 && members.values().all(|member| nests_within(member, depth - 1)),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
-    }
 }
 
 pub(crate) fn no_call(call: &LedgerKey) -> Error {

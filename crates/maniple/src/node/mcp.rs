@@ -1,11 +1,12 @@
 //! The MCP servers of the settings: connected, and their tools taken over whenever they change.
 
+use super::confirmed;
 use crate::config::{self, Config};
 use anyhow::Context as _;
 use maniple_core::tool::Source;
 use maniple_registry::{
     Incoming, Registry,
-    mcp::{Confirm, Listing, Server, Settings, State, Transport},
+    mcp::{Listing, Server, Settings, State, Transport},
 };
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
@@ -78,12 +79,7 @@ fn settings(config: &Config, name: &str, server: &config::Mcp) -> anyhow::Result
             Transport::Stdio { command: server.command.clone(), env: secrets(&server.env), cwd: Some(cwd) }
         }
     };
-    let confirm = match &server.confirm {
-        None => Confirm::Nothing,
-        Some(config::Confirm::Word(config::AllOfThem::All)) => Confirm::All,
-        Some(config::Confirm::These(tools)) => Confirm::Tools(tools.iter().cloned().collect()),
-    };
-    let mut settings = Settings { confirm, ..Settings::new(name, transport) };
+    let mut settings = Settings { confirm: confirmed(server.confirm.as_ref()), ..Settings::new(name, transport) };
     settings.timeout = server.timeout.map_or(settings.timeout, config::Period::duration);
     settings.version = server.version.as_deref().map(str::parse).transpose().with_context(|| format!("mcp.{name}.version is no SemVer"))?;
     Ok(settings)

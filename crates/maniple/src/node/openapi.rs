@@ -1,11 +1,12 @@
 //! OpenAPI documents as tools: read at the start, and those at a URL again and again.
 
+use super::confirmed;
 use crate::config::{self, Config, OpenApi};
 use anyhow::Context as _;
 use maniple_core::tool::Source;
 use maniple_registry::{
     Incoming, Registry,
-    openapi::{self, Confirm, Options},
+    openapi::{self, Options},
 };
 use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
@@ -114,11 +115,7 @@ impl Document {
             credential: settings.credential.clone(),
             credentials: settings.credentials.clone(),
             include: settings.include.clone(),
-            confirm: match &settings.confirm {
-                None => Confirm::Nothing,
-                Some(config::Confirm::Word(config::AllOfThem::All)) => Confirm::All,
-                Some(config::Confirm::These(tools)) => Confirm::These(tools.clone()),
-            },
+            confirm: confirmed(settings.confirm.as_ref()),
         }
     }
 }

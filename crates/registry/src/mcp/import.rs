@@ -2,7 +2,7 @@
 
 use super::{
     naming::{self, Names},
-    settings::{Confirm, Settings},
+    settings::Settings,
 };
 use crate::mend;
 use maniple_core::{
@@ -116,11 +116,7 @@ impl Read {
 
     fn define(self, settings: &Settings, name: String, version: Version) -> Result<Imported, String> {
         let Self { original, description, parameters, returns, proposed, mut notes } = self;
-        let confirmed = match &settings.confirm {
-            Confirm::Nothing => false,
-            Confirm::All => true,
-            Confirm::Tools(tools) => tools.contains(&original) || tools.contains(&name),
-        };
+        let confirmed = settings.confirm.covers(&[&original, &name]);
         if let (Some(effect), false) = (proposed, confirmed) {
             notes.push(format!(
                 "the server says that it is {effect}; it is at_most_once until `confirm` of the mcp server `{}` lists it",
@@ -239,7 +235,7 @@ fn made_semver(said: &str) -> Option<Version> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mcp::Transport;
+    use crate::{Confirm, mcp::Transport};
     use std::collections::{BTreeMap, BTreeSet};
 
     fn settings() -> Settings {
@@ -282,7 +278,7 @@ mod tests {
         assert_eq!(effects(Confirm::Nothing), [pay.clone(), row("read", AtMostOnce, Some(Pure)), row("set", AtMostOnce, Some(Idempotent))]);
         assert_eq!(effects(Confirm::All), [pay.clone(), row("read", Pure, None), row("set", Idempotent, None)]);
         for listed_as in ["read", "files_read"] {
-            let some = Confirm::Tools(BTreeSet::from([listed_as.to_owned()]));
+            let some = Confirm::These(BTreeSet::from([listed_as.to_owned()]));
             assert_eq!(effects(some), [pay.clone(), row("read", Pure, None), row("set", AtMostOnce, Some(Idempotent))]);
         }
     }

@@ -1,13 +1,10 @@
 //! What an operator says of an MCP server.
 
+use crate::Confirm;
 use maniple_core::{Error, Result};
 use secrecy::SecretString;
 use semver::Version;
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
-    time::Duration,
-};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use url::Url;
 
 /// One server to import tools from.
@@ -48,18 +45,6 @@ pub enum Transport {
         /// Sent with every request, such as `authorization`.
         headers: BTreeMap<String, SecretString>,
     },
-}
-
-/// Which tools' effect hints an operator has confirmed. A hint alone is a claim of the server.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum Confirm {
-    /// None: every tool is `at_most_once`.
-    #[default]
-    Nothing,
-    /// Those of these tools, by the server's name or by the name here.
-    Tools(BTreeSet<String>),
-    /// All of them, also of tools that the server adds later.
-    All,
 }
 
 /// How patient a connection is. The defaults suit servers that other people run.

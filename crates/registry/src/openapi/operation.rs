@@ -56,7 +56,7 @@ impl Operation<'_> {
         let method: Method = serde_json::from_value(json!(self.method.to_uppercase())).map_err(|error| error.to_string())?;
         let name = crate::mend::legal_name(&self.wanted_name(options), taken);
         let proposed = matches!(method, Method::Put | Method::Delete).then_some(Effect::Idempotent);
-        let confirmed = proposed.filter(|_| options.confirm.covers(&name));
+        let confirmed = proposed.filter(|_| options.confirm.covers(&[&name]));
         let parameters = arguments.schema(&schemas)?;
         let definition = json!({ "name": name, "version": self.document.version, "description": self.description(), "parameters": parameters, "endpoint": endpoint });
         let mut definition: ToolDefinition = serde_json::from_value(definition).map_err(|error| error.to_string())?;

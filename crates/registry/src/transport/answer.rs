@@ -1,6 +1,6 @@
 //! A complete answer, read within bounds, and the value it is.
 
-use maniple_core::tool::STORED_RESULT_BYTES;
+use maniple_core::{canonical, tool::STORED_RESULT_BYTES};
 use reqwest::{
     Response,
     header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, LOCATION},
@@ -128,20 +128,12 @@ impl Answer {
     fn parsed(&self) -> Option<Value> {
         let whole = !self.cut && self.encoding.is_none();
         let value = whole.then(|| serde_json::from_slice(&self.body).ok()).flatten()?;
-        is_shallow(&value, DEPTH_MAX).then_some(value)
+        canonical::nests_within(&value, DEPTH_MAX).then_some(value)
     }
 
     fn is_json(&self) -> bool {
         let media_type = self.media_type();
         media_type == "application/json" || media_type.ends_with("+json")
-    }
-}
-
-fn is_shallow(value: &Value, depth: usize) -> bool {
-    match value {
-        Value::Array(items) => depth > 0 && items.iter().all(|item| is_shallow(item, depth - 1)),
-        Value::Object(members) => depth > 0 && members.values().all(|member| is_shallow(member, depth - 1)),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
     }
 }
 

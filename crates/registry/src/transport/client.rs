@@ -32,6 +32,24 @@ const REDIRECTS_MAX: usize = 5;
 /// so that "could not connect" is known before the call's time is over and nothing is known any more.
 const CONNECT_CLASSES_MS: [u64; 4] = [5_000, 1_000, 200, 20];
 
+/// Headers that the wire sets itself, or that decide where a request goes: neither an argument nor a key travels as one.
+pub(crate) const WIRE_HEADERS: [&str; 14] = [
+    "host",
+    "content-length",
+    "content-type",
+    "content-encoding",
+    "transfer-encoding",
+    "connection",
+    "upgrade",
+    "te",
+    "trailer",
+    "accept",
+    "accept-encoding",
+    "idempotency-key",
+    "traceparent",
+    "tracestate",
+];
+
 /// HTTP clients for URLs that an operator wrote, and the egress for all others.
 pub(crate) struct Client {
     trusted: Patient,

@@ -1,4 +1,4 @@
-//! Tools behind HTTP: contract §6, "The wire of an HTTP tool".
+//! Tools behind HTTP: what of a call is written where, and what of an answer is its result.
 
 mod request;
 

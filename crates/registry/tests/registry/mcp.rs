@@ -10,7 +10,8 @@ use maniple_core::{
     tool::Effect,
     trace::TraceContext,
 };
-use maniple_registry::mcp::{Confirm, Listing, Server, Settings, State, Times, Transport};
+use maniple_registry::Confirm;
+use maniple_registry::mcp::{Listing, Server, Settings, State, Times, Transport};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};

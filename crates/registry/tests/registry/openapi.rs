@@ -1,7 +1,8 @@
 //! Documents that become tools.
 
 use maniple_core::tool::{AuthType, Carrier, Effect, Method, ToolDefinition};
-use maniple_registry::openapi::{Confirm, Import, Options, import};
+use maniple_registry::Confirm;
+use maniple_registry::openapi::{Import, Options, import};
 use serde_json::{Value, json};
 use std::fmt::Write;
 
@@ -107,7 +108,7 @@ fn what_put_and_delete_stand_for_is_proposed_and_only_taken_when_confirmed() {
     let proposed = |name: &str| import.tools.iter().find(|tool| tool.definition.name == name).unwrap().proposed;
     assert_eq!((proposed("shop_orders_put"), tool(&import, "shop_orders_put").effect()), (Some(Effect::Idempotent), Effect::AtMostOnce));
     assert_eq!((proposed("shop_create_order"), proposed("shop_orders_get")), (None, None));
-    let confirmed = imported(SHOP, |options| options.confirm = Confirm::These(vec!["shop_orders_put".into()]));
+    let confirmed = imported(SHOP, |options| options.confirm = Confirm::These(["shop_orders_put".into()].into()));
     assert_eq!(tool(&confirmed, "shop_orders_put").effect(), Effect::Idempotent);
     assert_eq!(tool(&confirmed, "shop_delete_orders__id_").effect(), Effect::AtMostOnce);
     let all = imported(SHOP, |options| options.confirm = Confirm::All);

@@ -1,5 +1,6 @@
 //! From arguments to a URL and a body. Pure.
 
+use crate::transport::client;
 use maniple_core::tool::{Carrier, Method, ToolDefinition};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value};
@@ -46,23 +47,8 @@ pub(super) fn check(tool: &ToolDefinition) -> Result<(), String> {
     places(tool)
 }
 
-/// Headers that HTTP, a credential or the registry itself writes.
-const OURS: [&str; 14] = [
-    "host",
-    "content-length",
-    "content-type",
-    "content-encoding",
-    "transfer-encoding",
-    "connection",
-    "upgrade",
-    "te",
-    "trailer",
-    "authorization",
-    "cookie",
-    "idempotency-key",
-    "traceparent",
-    "tracestate",
-];
+/// Headers that a credential writes, not an argument.
+const FOR_CREDENTIALS: [&str; 2] = ["authorization", "cookie"];
 
 /// The rules of `places`: each names a parameter, headers are legal and not ours, a body of its own leaves no room for members.
 fn places(tool: &ToolDefinition) -> Result<(), String> {
@@ -78,7 +64,10 @@ fn places(tool: &ToolDefinition) -> Result<(), String> {
             Carrier::Query => {}
             Carrier::Header => {
                 let name = place.name.as_deref().unwrap_or(argument).to_ascii_lowercase();
-                if HeaderName::from_bytes(name.as_bytes()).is_err() || OURS.contains(&name.as_str()) || name.starts_with("proxy-") {
+                if HeaderName::from_bytes(name.as_bytes()).is_err()
+                    || (client::WIRE_HEADERS.contains(&name.as_str()) || FOR_CREDENTIALS.contains(&name.as_str()))
+                    || name.starts_with("proxy-")
+                {
                     return Err(format!("places: `{argument}` cannot travel as the header `{name}`"));
                 }
             }
