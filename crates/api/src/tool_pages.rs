@@ -41,8 +41,7 @@ fn write_version(page: &mut String, version: &ToolVersion) {
         page.push_str("| parameter | type | required | meaning |\n|---|---|---|---|\n");
         for (name, schema) in properties {
             let about = plain(schema["description"].as_str().unwrap_or_default());
-            let _ =
-                writeln!(page, "| `{}` | {} | {} | {about} |", plain(name), plain(&kind(schema)), if needed(name) { "yes" } else { "" });
+            let _ = writeln!(page, "| {} | {} | {} | {about} |", code(name), plain(&kind(schema)), if needed(name) { "yes" } else { "" });
         }
         page.push('\n');
     }
@@ -63,7 +62,19 @@ fn write_version(page: &mut String, version: &ToolVersion) {
         let _ = writeln!(page, "- at most {limit} calls of each agent in 60 s");
     }
     for instance in &version.instances {
-        let _ = writeln!(page, "- served by `{}`: {}", plain(&instance.endpoint), instance.state.as_str());
+        let why = instance.reason.as_ref().map(|why| format!(", {}", plain(why))).unwrap_or_default();
+        let _ = writeln!(page, "- served by {}: {}{why}", code(&instance.endpoint), instance.state.as_str());
+    }
+    if let Some(why) = &version.overridden {
+        let _ = writeln!(page, "- taken in although it is not proven compatible, by {}", plain(why));
+    }
+    for note in &version.notes {
+        let _ = writeln!(page, "- mended: {}", plain(note));
+    }
+    for (what, schema) in [("parameters", Some(&tool.parameters)), ("returns", tool.returns.as_ref())] {
+        // No line of it can end the block: in JSON each begins with a bracket, a quote or a number.
+        let schema = schema.map(|schema| serde_json::to_string_pretty(schema).unwrap_or_default());
+        let _ = schema.map(|schema| write!(page, "\nIts {what}:\n\n```json\n{schema}\n```\n"));
     }
     let example = serde_json::to_string(&example(&tool.parameters, 0)).unwrap_or_default();
     let _ = write!(page, "\n```sh\nmaniple tool call {} --agent AGENT '{}'\n```\n", tool.name, example.replace('\'', "'\\''"));
@@ -111,6 +122,12 @@ fn kind(schema: &Value) -> String {
     }
 }
 
+/// A text from outside as a piece of code, where nothing is escaped: what would end it is left out.
+fn code(text: &str) -> String {
+    let kept: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).filter(|c| !matches!(c, '`' | '|')).collect();
+    format!("`{kept}`")
+}
+
 /// A text from outside as Markdown that says just that.
 fn plain(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -134,7 +151,8 @@ mod tests {
         });
         serde_json::from_value(json!({
             "definition": definition, "contract": "abc", "effect": "at_most_once", "owner": "ann", "source": "registered", "state": "unhealthy",
-            "reason": "its health_url answers 500", "instances": [], "previous": "1.0.0", "verdict": "compatible", "changes": ["parameters/n: is new"],
+            "reason": "its health_url answers 500", "overridden": "root: it is fine", "notes": ["/type: str is string"], "instances": [
+                { "id": "i", "endpoint": "https://x.test/open_it", "state": "unhealthy", "reason": "it answers 500", "source": "registered" }], "previous": "1.0.0", "verdict": "compatible", "changes": ["parameters/n: is new"],
         }))
         .unwrap()
     }
@@ -150,6 +168,10 @@ mod tests {
             "| `n` | integer or null |  |  |",
             "- at most 5 calls of each agent in 60 s",
             "maniple tool call search --agent AGENT '{\"q\":\"…\"}'",
+            "- served by `https://x.test/open_it`: unhealthy, it answers 500",
+            "by root: it is fine",
+            "- mended: /type: str is string",
+            "Its parameters:\n\n```json\n{\n  \"",
             "Since 1.0.0: compatible\n\n- parameters/n: is new",
         ] {
             assert!(page.contains(part), "`{part}` is missing in:\n{page}");
