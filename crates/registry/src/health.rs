@@ -29,23 +29,27 @@ const TICK: Duration = Duration::from_millis(500);
 /// How many are asked at once.
 const AT_ONCE: usize = 32;
 
-/// Asks until `stop`, and takes out those whose lease ran out.
+/// Asks until `stop`, and takes out those whose lease ran out, which waits for nobody's answer.
 pub(crate) async fn watch(catalog: Arc<Catalog>, transports: Transports, settings: HealthSettings, stop: CancellationToken) {
-    loop {
-        tokio::select! {
-            () = tokio::time::sleep(TICK) => {}
-            () = stop.cancelled() => return,
+    let tick = async || stop.run_until_cancelled(tokio::time::sleep(TICK)).await.is_some();
+    let asking = async {
+        while tick().await {
+            round(&catalog, &transports, settings).await;
         }
-        round(&catalog, &transports, settings).await;
-    }
+    };
+    let expiring = async {
+        while tick().await {
+            let expired = catalog.expire();
+            if expired > 0 {
+                tracing::info!(instances = expired, "left the catalogue: their leases ran out");
+            }
+        }
+    };
+    tokio::join!(asking, expiring);
 }
 
 /// Asks everyone who is due, once.
-pub(crate) async fn round(catalog: &Catalog, transports: &Transports, settings: HealthSettings) {
-    let expired = catalog.expire();
-    if expired > 0 {
-        tracing::info!(instances = expired, "left the catalogue: their leases ran out");
-    }
+async fn round(catalog: &Catalog, transports: &Transports, settings: HealthSettings) {
     let instances = catalog.instances();
     let jittered = || settings.every.mul_f64(0.8 + 0.4 * fastrand::f64());
     let due: Vec<_> = instances.iter().filter(|instance| instance.poll_due(jittered())).cloned().collect();

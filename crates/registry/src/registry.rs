@@ -13,7 +13,7 @@ use crate::{
 use async_trait::async_trait;
 use futures::future::try_join_all;
 use maniple_core::{
-    AgentName, Error, Kind, Result,
+    AgentName, Error, Result,
     ports::{
         Admission, Invocation, Invoked, Probed, RateLimiter, Refusal, RefusalKind, Registrant, Registration, ToolRegistry, ToolStore, Tools,
     },
@@ -172,7 +172,8 @@ impl Registry {
     pub async fn take_import(&self, collection: &str, incoming: Vec<Incoming>) -> Result<Vec<(String, Error)>> {
         let (incoming, unauthorised) = self.authorised(incoming);
         let _one_at_a_time = self.changing.lock().await;
-        let (accepted, mut refused) = self.catalog.plan_leniently(incoming);
+        let catalog = self.catalog.clone();
+        let (accepted, mut refused) = aside(move || catalog.plan_leniently(incoming)).await?;
         refused.extend(unauthorised);
         let accepted = self.publish(accepted).await?;
         for one in accepted.iter() {
@@ -341,7 +342,11 @@ impl ToolRegistry for Registry {
     }
 
     async fn register(&self, registration: Registration) -> Result<Registered> {
-        let (definition, notes) = Self::read(&registration)?;
+        let (registration, definition, notes) = aside(move || {
+            let read = Self::read(&registration);
+            read.map(|(definition, notes)| (registration, definition, notes))
+        })
+        .await??;
         self.credentials.check(&definition)?;
         self.check_reach(&definition)?;
         let leased = registration.source == Source::Registered;
@@ -360,7 +365,8 @@ impl ToolRegistry for Registry {
         if instances >= self.settings.instances_max {
             return Err(Error::exhausted(format!("the catalogue holds {instances} instances, and takes no more")));
         }
-        let planned = self.catalog.plan(vec![incoming], Changed::Refused).map_err(|mut errors| errors.remove(0))?;
+        let catalog = self.catalog.clone();
+        let planned = aside(move || catalog.plan(vec![incoming], Changed::Refused)).await?.map_err(|mut errors| errors.remove(0))?;
         let accepted = self.publish(planned).await?.remove(0);
         let (published, new_version): (Published, bool) =
             (accepted.published.clone(), !matches!(accepted.news, News::None | News::Endpoint));
@@ -423,6 +429,11 @@ impl Registry {
     }
 }
 
+/// Does what may take long, as reading and comparing schemas that somebody wrote to hurt, away from the threads that serve.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| Error::internal("a definition could not be read to its end").because(error))
+}
+
 struct Uncounted;
 #[async_trait]
 impl RateLimiter for Uncounted {
@@ -452,5 +463,5 @@ fn written(name: &str, source: Source) -> Error {
         Source::Openapi => "comes from the section `openapi` of maniple.yaml: remove it there",
         Source::Added | Source::Registered => "is in use",
     };
-    Error { kind: Kind::Conflict, ..Error::conflict(format!("tool `{name}` {place}")) }
+    Error::conflict(format!("tool `{name}` {place}"))
 }
