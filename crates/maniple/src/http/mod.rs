@@ -77,16 +77,16 @@ pub fn router(door: Door) -> Router {
     let tasks = Router::new()
         .merge(task_routes())
         .nest("/agents/{agent}", task_routes())
-        .route("/mcp", post(mcp::serve))
         .route("/agents", get(describe::agents))
         .route("/approvals", get(approvals::list))
         .route("/approvals/{id}", get(approvals::get).post(approvals::decide))
         .route("/dead-letters", get(dead_letters::list))
         .route("/dead-letters/{id}/requeue", post(dead_letters::requeue))
         .route("/dead-letters/{id}/drop", post(dead_letters::drop));
+    let tools = tools::routes().route("/mcp", post(mcp::serve));
     let offered = match shared.door.serves {
-        Serves::All => tasks.merge(tools::routes()),
-        Serves::Registry => tools::routes(),
+        Serves::All => tasks.merge(tools),
+        Serves::Registry => tools,
     };
     let guarded = offered
         .route_layer(middleware::from_fn_with_state(shared.clone(), admit::admit))

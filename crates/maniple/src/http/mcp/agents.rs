@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     config::Scope,
-    http::{Shared, auth::Principal, place::Place},
+    http::{Serves, Shared, auth::Principal, place::Place},
 };
 use maniple_core::{
     AgentName, Error, Result, TaskKey,
@@ -34,9 +34,9 @@ const PREFIX: &str = "agent_";
 /// How often a client is asked to look at a task.
 const LOOKED_AT_EVERY_MS: u64 = 1_000;
 
-/// The agents of the principal, as tools. None without the scope `run`.
+/// The agents of the principal, as tools. None without the scope `run`, and none at a registry, which runs no agents.
 pub(super) fn listed(shared: &Shared, who: &Principal) -> Vec<Tool> {
-    if who.may(Scope::Run).is_err() {
+    if who.may(Scope::Run).is_err() || shared.door.serves == Serves::Registry {
         return Vec::new();
     }
     shared.door.agents.all().values().filter(|agent| who.uses(&agent.name)).map(|agent| described(agent)).collect()
@@ -44,6 +44,9 @@ pub(super) fn listed(shared: &Shared, who: &Principal) -> Vec<Tool> {
 
 /// The agent that a tool stands for.
 pub(super) fn named(shared: &Shared, tool: &str) -> Option<Arc<AgentDefinition>> {
+    if shared.door.serves == Serves::Registry {
+        return None;
+    }
     let name = AgentName::parse(tool.strip_prefix(PREFIX)?).ok()?;
     shared.door.agents.get(&name)
 }

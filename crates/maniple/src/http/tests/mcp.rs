@@ -114,6 +114,18 @@ async fn the_catalogue_and_the_agents_are_tools_on_both_versions() {
 }
 
 #[tokio::test]
+async fn a_registry_serves_its_tools_and_runs_no_agents() {
+    let registry = Arc::new(Fake::with(&["pay@2.1.0"]));
+    let house = build(Plan { registry: registry.clone(), agents: vec![agent("search")], serves: Serves::Registry, ..Plan::default() });
+    let client = connect(&served(&house).await, true, Client::default(), None).await;
+    assert_eq!(names(&client).await, ["pay"]);
+    registry.will(Duration::ZERO, Invoked::Ok(json!(1)));
+    assert_eq!(call(&client, "pay", json!({})).await.is_error, Some(false));
+    let refused = client.call_tool(asked("agent_search", json!({ "prompt": "x" }))).await;
+    assert!(refused.is_err() || refused.is_ok_and(|answer| answer.is_error == Some(true)), "nobody would run it");
+}
+
+#[tokio::test]
 async fn what_goes_wrong_is_told_so_that_a_model_can_read_it() {
     let registry = Arc::new(Fake::with(&["clock@1.0.0", "pay@2.1.0"]));
     let house = with(registry.clone(), Auth::Open);
