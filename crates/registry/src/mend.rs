@@ -57,7 +57,6 @@ pub fn mend(raw: Value) -> Result<Mended> {
     {
         let inner = std::mem::take(inner);
         members.remove("function");
-        members.remove("type");
         for (name, value) in inner {
             if members.get(&name).is_some_and(|other| *other != value) {
                 return Err(refused(&format!("/function/{}", escaped(&name)), "it stands outside too, and says something else"));
@@ -65,6 +64,15 @@ pub fn mend(raw: Value) -> Result<Mended> {
             members.insert(name, value);
         }
         say("/function", "taken out of its wrapping".into());
+    }
+    // What a model's provider is told of a tool beside its definition.
+    for (theirs, is_theirs) in
+        [("type", members.get("type") == Some(&json!("function"))), ("strict", members.get("strict").is_some_and(Value::is_boolean))]
+    {
+        if is_theirs {
+            members.remove(theirs);
+            say(&format!("/{theirs}"), "left out: it is for a model's provider".into());
+        }
     }
     for (theirs, ours) in [("inputSchema", "parameters"), ("input_schema", "parameters"), ("outputSchema", "returns")] {
         if !members.contains_key(ours)

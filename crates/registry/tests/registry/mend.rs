@@ -129,6 +129,20 @@ fn parameters_are_read_in_whatever_wrapping_they_come() {
 }
 
 #[test]
+fn what_is_said_to_a_models_provider_beside_a_definition_is_left_out() {
+    let plain = json!({ "type": "object", "properties": {} });
+    let flat = json!({ "type": "function", "strict": true, "parameters": plain });
+    let (mended, notes) = definition(flat).unwrap();
+    assert_eq!(mended["name"], "t");
+    assert_eq!(notes, ["/type: left out: it is for a model's provider", "/strict: left out: it is for a model's provider"]);
+    let inner = json!({ "name": "t", "description": "d", "strict": true, "parameters": plain });
+    let wrapped = json!({ "type": "function", "version": "1.0.0", "endpoint": "http://x.test/", "function": inner });
+    let mended = mend(wrapped).unwrap();
+    assert_eq!((mended.definition.name.as_str(), mended.notes.len()), ("t", 3));
+    assert!(definition(json!({ "type": "tool" })).is_err(), "that is something else");
+}
+
+#[test]
 fn names_versions_and_methods_are_mended() {
     for (change, field, want) in [
         (json!({ "name": "weather.get now" }), "name", "weather_get_now"),
