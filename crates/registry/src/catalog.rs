@@ -15,7 +15,7 @@ mod view;
 pub use admission::Incoming;
 pub(crate) use admission::{Accepted, Changed, News};
 pub(crate) use instance::{InHand, Instance};
-pub(crate) use shelf::{Entry, Shelf};
+pub(crate) use shelf::{Entry, Shelf, complaint};
 
 use crate::{
     lock::Pins,

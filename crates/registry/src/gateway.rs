@@ -12,15 +12,18 @@ mod ledger;
 
 use crate::{
     Grants, Transports,
-    catalog::{Catalog, Entry, InHand, Instance},
+    catalog::{Catalog, Entry, InHand, Instance, complaint},
+    transport::answer::FAILURE_BYTES,
 };
 use cache::Cache;
 use ledger::Ledger;
 use maniple_core::{
     AgentName,
     ports::{Admission, Invocation, Invoked, Probed, RateLimiter, Refusal, RefusalKind, ToolStore},
+    schema::Validator,
     tool::{Effect, ToolDefinition, ToolState},
 };
+use serde_json::json;
 use std::{
     sync::{
         Arc,
@@ -164,7 +167,7 @@ impl Gateway {
             return Invoked::Wait(told, wait);
         }
         let outcome = match take(way, call) {
-            Ok(target) => self.send(target, call).await,
+            Ok(target) => promised(entry, &call.tool, self.send(target, call).await),
             Err(outcome) => return outcome,
         };
         if let (Invoked::Ok(result), Some(caching)) = (&outcome, caching) {
@@ -258,6 +261,20 @@ fn take(way: Way, call: &Invocation) -> Result<Target, Invoked> {
         }
     }
     Err(broken(&call.tool.name, open))
+}
+
+/// A result that breaks the tool's own `returns` is a failure that says the call was carried out, so that a model does not simply repeat it.
+fn promised(entry: Option<&Entry>, tool: &ToolDefinition, outcome: Invoked) -> Invoked {
+    let Invoked::Ok(result) = outcome else { return outcome };
+    let complaint = match entry {
+        Some(entry) => entry.complaint(&result),
+        None => tool.returns.as_ref().and_then(|schema| complaint(Validator::compile(schema).as_ref(), &result)),
+    };
+    let Some(why) = complaint else { return Invoked::Ok(result) };
+    let note = format!("the call was carried out, but its result does not fit what the tool promises: {why}");
+    let mut body = result.to_string();
+    body.truncate(body.floor_char_boundary(FAILURE_BYTES));
+    Invoked::Failed(json!({ "error": note, "body": body }))
 }
 
 fn broken(tool: &str, wait: Option<Duration>) -> Invoked {

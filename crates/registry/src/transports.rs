@@ -58,10 +58,7 @@ impl Transports {
             Some(("mcp", rest)) => {
                 let name = rest.split('/').next().unwrap_or_default();
                 match self.mcp(name) {
-                    Some(server) => match server.call(call).await {
-                        Invoked::Ok(result) => http::fitting(&call.tool, result),
-                        other => other,
-                    },
+                    Some(server) => server.call(call).await,
                     None => Invoked::NotSent(format!("tool `{}`: maniple.yaml has no mcp server `{name}` any more", call.tool.name)),
                 }
             }

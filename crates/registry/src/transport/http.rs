@@ -10,11 +10,10 @@ use crate::credentials::Authorization;
 use maniple_core::{
     Error, Result,
     ports::{Invocation, Invoked, Refusal, RefusalKind},
-    schema::Validator,
     tool::{STORED_RESULT_BYTES, ToolDefinition},
 };
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::sync::Arc;
 
 /// Calls HTTP tools.
@@ -53,7 +52,7 @@ impl Transport {
         let method = request::method(call.tool.method);
         let request = Request { method, url, headers, body, trusted, timeout: call.timeout, keeps: STORED_RESULT_BYTES };
         match tokio::time::timeout(call.timeout, self.0.exchange_as(request, who)).await {
-            Ok(Ok(answer)) => invoked(&call.tool, &answer),
+            Ok(Ok(answer)) => invoked(&answer),
             Ok(Err(Lost::Refused(why))) => {
                 Invoked::Refused(Refusal { kind: RefusalKind::Forbidden, message: format!("tool `{}`: {why}", call.tool.name) })
             }
@@ -88,39 +87,7 @@ fn headers(call: &Invocation, has_body: bool) -> Result<HeaderMap, String> {
     Ok(headers)
 }
 
-/// What a complete answer means. A result that breaks the tool's own `returns` is a failure that says the call
-/// was carried out, so that a model does not simply repeat it.
-fn invoked(tool: &ToolDefinition, answer: &Answer) -> Invoked {
-    if !answer.is_success() {
-        return Invoked::Failed(answer.failure());
-    }
-    let result = answer.result();
-    match unfit(tool, &result) {
-        None => Invoked::Ok(result),
-        Some(why) => {
-            let note = format!("the call was carried out, but its result does not fit what the tool promises: {why}");
-            let mut body = result.to_string();
-            body.truncate(body.floor_char_boundary(super::answer::FAILURE_BYTES));
-            Invoked::Failed(json!({ "status": answer.status, "error": note, "body": body }))
-        }
-    }
-}
-
-/// A result that did not come over HTTP: the same rule for what the tool itself promises.
-pub(crate) fn fitting(tool: &ToolDefinition, result: Value) -> Invoked {
-    match unfit(tool, &result) {
-        None => Invoked::Ok(result),
-        Some(why) => {
-            let note = format!("the call was carried out, but its result does not fit what the tool promises: {why}");
-            Invoked::Failed(json!({ "error": note }))
-        }
-    }
-}
-
-fn unfit(tool: &ToolDefinition, result: &Value) -> Option<String> {
-    let schema = tool.returns.as_ref()?;
-    match Validator::compile(schema) {
-        Ok(validator) => validator.check(result).err(),
-        Err(why) => Some(format!("returns: {why}")), // a definition from before its bounds were what they are
-    }
+/// What a complete answer means.
+fn invoked(answer: &Answer) -> Invoked {
+    if answer.is_success() { Invoked::Ok(answer.result()) } else { Invoked::Failed(answer.failure()) }
 }
