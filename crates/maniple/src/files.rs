@@ -6,7 +6,11 @@ mod tool_file;
 
 use crate::yaml::Problem;
 use maniple_core::{agent::AgentDefinition, model::ModelName, task::TaskLimits, tool::ToolDefinition};
-use std::path::{Path, PathBuf};
+use semver::Version;
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    path::{Path, PathBuf},
+};
 
 /// The agents and tools of a project, checked.
 #[derive(Debug, Clone, Default)]
@@ -40,9 +44,19 @@ impl Project {
     pub fn load(sources: &Sources, limits: &TaskLimits, model: &ModelName) -> Result<Self, Vec<Problem>> {
         let mut project = Self::default();
         let mut problems = Vec::new();
+        let mut tool_files: BTreeMap<(String, Version), PathBuf> = BTreeMap::new();
         for file in listed(&sources.tool_folders, &["yaml", "yml"], &mut problems) {
             match text(&file).and_then(|text| tool_file::read(&file, &text)) {
-                Ok(tool) => project.tools.push(tool),
+                Ok(tool) => match tool_files.entry((tool.name.clone(), tool.version.clone())) {
+                    Entry::Occupied(other) => {
+                        let (name, version, other) = (&tool.name, &tool.version, other.get().display());
+                        problems.push(Problem::of_file(&file, format!("tool `{name}` {version} is defined twice: in {other} too")));
+                    }
+                    Entry::Vacant(new) => {
+                        new.insert(file);
+                        project.tools.push(tool);
+                    }
+                },
                 Err(problem) => problems.push(problem),
             }
         }
@@ -63,15 +77,10 @@ impl Project {
         if problems.is_empty() { Ok(project) } else { Err(problems) }
     }
 
+    /// Agents have the names of their files, which may lie in several folders.
     fn twice(&self) -> Vec<Problem> {
-        let agents = self
-            .agents
-            .windows(2)
-            .filter(|pair| pair[0].name == pair[1].name)
-            .map(|pair| format!("agent `{}` is defined twice", pair[0].name));
-        let tools = self.tools.windows(2).filter(|pair| (&pair[0].name, &pair[0].version) == (&pair[1].name, &pair[1].version));
-        let tools = tools.map(|pair| format!("tool `{}` {} is defined twice", pair[0].name, pair[0].version));
-        agents.chain(tools).map(|message| Problem::of_file(Path::new("."), message)).collect()
+        let twice = self.agents.windows(2).filter(|pair| pair[0].name == pair[1].name);
+        twice.map(|pair| Problem::of_file(Path::new("."), format!("agent `{}` is defined twice", pair[0].name))).collect()
     }
 }
 

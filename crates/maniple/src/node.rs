@@ -84,7 +84,13 @@ impl Node {
             agent_files: options.agent_files.clone(),
             tool_folders: config.tool_folders(),
         };
-        let project = project::Watched { sources, limits, model: default_model.clone(), assistant: options.assistant };
+        let project = project::Watched {
+            sources,
+            limits,
+            model: default_model.clone(),
+            assistant: options.assistant,
+            settings: config.path(config::FILE_NAME),
+        };
         let agents = Agents::default();
         let tools = tools::Tools::open(&config, &store, &agents, options.files).await?;
         // Before the files are read: a change in between is a change.

@@ -83,6 +83,10 @@ pub fn read<T: DeserializeOwned>(file: &Path, text: &str, first_line: usize) -> 
     serde_saphyr::from_str(text).map_err(|error| problem(file, text, first_line, &error))
 }
 
+/// What may stand behind keys that must be there.
+const EXAMPLES: [(&str, &str); 3] =
+    [("version", "1.0.0"), ("description", "What it is for."), ("endpoint", "http://127.0.0.1:9300/tickets")];
+
 fn problem(file: &Path, text: &str, first_line: usize, error: &serde_saphyr::Error) -> Problem {
     let error = error.without_snippet();
     let (message, hint) = match error {
@@ -92,10 +96,16 @@ fn problem(file: &Path, text: &str, first_line: usize, error: &serde_saphyr::Err
         serde_saphyr::Error::SerdeUnknownVariant { variant, expected, .. } => {
             (format!("unknown value `{variant}`"), Some(nearest(variant, expected)))
         }
+        serde_saphyr::Error::SerdeMissingField { field, .. } => {
+            let example = EXAMPLES.iter().find(|(name, _)| name == field);
+            (format!("the key `{field}` is missing"), example.map(|(name, example)| format!("{name}: {example}")))
+        }
         other => (first_sentence(&other.to_string()), None),
     };
     let mut problem = Problem { hint, ..Problem::of_file(file, message) };
-    if let Some(location) = error.location().filter(|location| location.line() > 0) {
+    // A key that a file misses as a whole is missing nowhere in particular.
+    let is_everywhere = |column: u64| matches!(error, serde_saphyr::Error::SerdeMissingField { .. }) && column <= 1;
+    if let Some(location) = error.location().filter(|location| location.line() > 0 && !is_everywhere(location.column())) {
         let line = location.line() as usize;
         problem.line = first_line + line - 1;
         problem.column = location.column() as usize;

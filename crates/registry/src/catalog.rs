@@ -156,8 +156,8 @@ impl Catalog {
         let (shelf, pins) = (self.shelf(), self.pins());
         shelf.names_after(after).take(limit).flat_map(|(_, versions)| versions.values().rev()).map(|entry| entry.view(&pins)).collect()
     }
-    /// The versions of one tool, highest first.
-    pub(crate) fn versions(&self, name: &str) -> Result<Vec<ToolVersion>> {
+    /// The versions of one tool, highest first. `NotFound` names the nearest there is.
+    pub fn versions(&self, name: &str) -> Result<Vec<ToolVersion>> {
         let (shelf, pins) = (self.shelf(), self.pins());
         let versions = shelf.versions(name).map_err(Error::not_found)?;
         Ok(versions.values().rev().map(|entry| entry.view(&pins)).collect())

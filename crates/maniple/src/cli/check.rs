@@ -10,11 +10,11 @@ use crate::{
     files::{Project, Sources},
     yaml::Problem,
 };
-use maniple_core::{model::ModelName, task::TaskLimits};
+use maniple_core::{model::ModelName, task::TaskLimits, tool::ToolWish};
 use maniple_registry::Catalog;
 use owo_colors::OwoColorize;
 use serde_json::json;
-use std::{fs, path::Path, sync::Arc};
+use std::{collections::BTreeSet, fs, path::Path, sync::Arc};
 
 /// A project that is right as far as files can tell.
 pub struct Checked {
@@ -24,6 +24,8 @@ pub struct Checked {
     pub catalog: Arc<Catalog>,
     /// The ceilings and defaults of its tasks.
     pub limits: TaskLimits,
+    /// The tools that agents ask for and that only a running node has, from where the settings say.
+    pub unseen: BTreeSet<String>,
 }
 
 /// Checks settings, agents, tools and cases.
@@ -41,6 +43,10 @@ pub fn check(dir: &Path, as_json: bool) -> Result<Exit, Trouble> {
     } else if let (Some(checked), []) = (&checked, problems.as_slice()) {
         let (agents, tools) = (checked.project.agents.len(), checked.project.tools.len());
         screen::answer(format!("{}: {}, {}, {}", "all right".green(), count(agents, "agent"), count(tools, "tool"), count(cases, "case")))?;
+        if !checked.unseen.is_empty() {
+            let names: Vec<&str> = checked.unseen.iter().map(String::as_str).collect();
+            screen::remark(format!("not checked, as a running node imports them: {}", names.join(", ")));
+        }
         if agents == 0 {
             screen::remark(format!("there is no agent in {}; try: maniple new NAME", dir.display()));
         }
@@ -65,9 +71,20 @@ pub fn project(dir: &Path) -> Result<Checked, Vec<Problem>> {
     let of_tools =
         |errors: Vec<maniple_core::Error>| errors.iter().map(|e| Problem::of_file(&dir.join("tools"), e.to_string())).collect::<Vec<_>>();
     let catalog = Arc::new(Catalog::new(project.tools.clone()).map_err(of_tools)?);
-    let wishes = project.agents.iter().filter_map(|agent| catalog.resolve(&agent.name, &agent.tools).err().map(|error| (agent, error)));
-    let problems: Vec<Problem> = wishes.map(|(agent, error)| of_agent(&config, agent.name.as_str(), &error.to_string())).collect();
-    if problems.is_empty() { Ok(Checked { project, catalog, limits }) } else { Err(problems) }
+    let (mut problems, mut unseen) = (Vec::new(), BTreeSet::new());
+    for agent in &project.agents {
+        let (elsewhere, here): (Vec<ToolWish>, Vec<ToolWish>) =
+            agent.tools.iter().cloned().partition(|wish| is_imported(&config, &wish.name) && catalog.versions(&wish.name).is_err());
+        unseen.extend(elsewhere.into_iter().map(|wish| wish.name));
+        problems.extend(catalog.resolve(&agent.name, &here).err().map(|error| of_agent(&config, agent.name.as_str(), &error.to_string())));
+    }
+    if problems.is_empty() { Ok(Checked { project, catalog, limits, unseen }) } else { Err(problems) }
+}
+
+/// Whether a tool of that name would come from an MCP server, an OpenAPI document or another registry of the settings.
+fn is_imported(config: &Config, tool: &str) -> bool {
+    let of = |import: &String| tool.strip_prefix(import.as_str()).is_some_and(|rest| rest.starts_with('_'));
+    config.mcp.keys().any(of) || config.openapi.keys().any(of) || config.registry != "local"
 }
 
 /// How many cases there are; a folder without is none.

@@ -3,7 +3,10 @@
 //!
 //! `--url` or `MANIPLE_URL` → the address in the store's lock file → a node of our own.
 
-use super::exit::{Exit, Trouble};
+use super::{
+    exit::{Exit, Trouble},
+    screen,
+};
 use crate::{
     config::Config,
     node::{Node, NodeOptions},
@@ -11,6 +14,7 @@ use crate::{
 use clap::Args;
 use maniple_api::client::Client;
 use maniple_backends::sqlite::Holder;
+use maniple_core::{Error, Kind};
 use maniple_registry::Files;
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -106,8 +110,38 @@ impl Where {
             files: if need == Need::Work { Files::Lenient } else { Files::Looking },
             ..NodeOptions::default()
         };
-        let node = Node::start(config, options).await?;
+        let node = match Node::start(config.clone(), options).await {
+            // Somebody else opened the store in between: it is theirs, and they can be asked.
+            Err(error) if is_taken(&error) => match holder(&config).await? {
+                Some(address) => return Ok(Reached { client: Client::new(&address, token)?, node: None, found: Some((store, address)) }),
+                None => return Err(error.into()),
+            },
+            started => started?,
+        };
         Ok(Reached { client: Client::new(&format!("http://{}", node.address()), token)?, node: Some(node), found: None })
+    }
+}
+
+/// Whether a node could not start because another process has its store.
+fn is_taken(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| cause.downcast_ref::<Error>().is_some_and(|error| error.kind == Kind::Conflict))
+}
+
+/// Starts a node; where another process has the store open, such as a `maniple run` that began just before, it is waited for:
+/// at most [`STARTING_MAX`].
+pub async fn start_when_free(config: Config, options: NodeOptions) -> anyhow::Result<Node> {
+    let url = config.store_url();
+    let mut waited = Duration::ZERO;
+    loop {
+        match Node::start(config.clone(), options.clone()).await {
+            Err(error) if is_taken(&error) && waited < STARTING_MAX => {}
+            started => return started,
+        }
+        if let Some(Holder { pid, .. }) = maniple_backends::holder(&url)?.filter(|_| waited.is_zero()) {
+            screen::remark(format!("process {pid} has {url} open; waiting {} s for it to end", STARTING_MAX.as_secs()));
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+        waited += LOOK_EVERY;
     }
 }
 

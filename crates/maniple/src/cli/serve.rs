@@ -2,6 +2,7 @@
 
 use super::{
     exit::{Exit, Trouble},
+    reach::start_when_free,
     screen,
 };
 use crate::{
@@ -79,7 +80,7 @@ impl Dev {
         let (store, has_agents) = (config.store.clone(), has_agents(&config));
         let options =
             NodeOptions { work: true, watch: true, discover: true, assistant: true, files: Files::Lenient, ..NodeOptions::default() };
-        let node = Node::start(config, options).await.map_err(started)?;
+        let node = start_when_free(config, options).await.map_err(started)?;
         let url = format!("http://{}", node.address());
         let agents: Vec<Agent> = node.agents.all().values().map(|agent| Agent::from(&**agent)).collect();
         until_signal(node, || {

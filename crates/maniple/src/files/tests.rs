@@ -68,7 +68,24 @@ fn every_problem_of_every_file_is_told_at_once() {
 #[test]
 fn the_same_tool_version_twice_is_refused() {
     let tool = "name: t\nversion: 1.0.0\ndescription: d\nendpoint: http://127.0.0.1:1/x\n";
-    assert!(told(&[("tools/a.yaml", tool), ("tools/b.yaml", tool)]).contains("defined twice"));
+    let told = told(&[("tools/a.yaml", tool), ("tools/b.yaml", tool)]);
+    assert!(told.contains("defined twice: in ") && told.contains("a.yaml") && told.contains("b.yaml"), "{told}");
+}
+
+#[test]
+fn a_definition_that_is_nearly_right_is_refused_with_what_would_make_it_so() {
+    let file = |version: &str, kind: &str| {
+        let parameters = format!("parameters: {{ type: object, properties: {{ n: {{ type: {kind} }} }} }}\n");
+        told(&[("tools/t.yaml", &format!("name: t\nversion: {version}\ndescription: d\nendpoint: http://127.0.0.1:1/x\n{parameters}"))])
+    };
+    for (version, kind, hint) in
+        [("1.0.0", "float", "/parameters/properties/n/type: "), ("\"1.0\"", "number", "/version: \"1.0\" is 1.0.0")]
+    {
+        let told = file(version, kind);
+        assert!(told.contains(&format!("try: {hint}")), "`{hint}` is missing in:\n{told}");
+    }
+    let told = told(&[("agents/a.md", "---\ndescription: d\ntools: [clock]\n---\nHello.")]);
+    assert!(told.contains("the key `version` is missing") && told.contains("try: version: 1.0.0") && !told.contains("clock"), "{told}");
 }
 
 #[test]

@@ -2,11 +2,26 @@
 
 use crate::yaml::{self, Problem};
 use maniple_core::tool::ToolDefinition;
+use maniple_registry::{catalog, mend};
+use serde_json::Value;
 use std::path::Path;
 
 pub(super) fn read(file: &Path, text: &str) -> Result<ToolDefinition, Problem> {
-    let tool: ToolDefinition = yaml::read(file, text, 1)?;
-    let checked = maniple_registry::catalog::check(&tool);
-    checked.map_err(|error| Problem::of_field(file, text, 1, error.field.as_deref().unwrap_or("name"), error.to_string()))?;
-    Ok(tool)
+    yaml::read::<ToolDefinition>(file, text, 1)
+        .and_then(|tool| {
+            let checked = catalog::check(&tool);
+            checked.map_err(|error| Problem::of_field(file, text, 1, error.field.as_deref().unwrap_or("name"), error.to_string()))?;
+            Ok(tool)
+        })
+        .map_err(|problem| Problem { hint: problem.hint.clone().or_else(|| hint(text)), ..problem })
+}
+
+/// What mending would change in a definition that somebody else wrote; in a project's own file it is only proposed.
+fn hint(text: &str) -> Option<String> {
+    let raw: Value = serde_saphyr::from_str(text).ok()?;
+    let notes: Vec<String> = match mend::mend(raw) {
+        Ok(mended) => mended.notes.iter().map(ToString::to_string).collect(),
+        Err(error) => vec![error.message.into_owned()],
+    };
+    (!notes.is_empty()).then(|| notes.join("; "))
 }

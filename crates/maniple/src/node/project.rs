@@ -11,7 +11,7 @@ use maniple_core::{
 };
 use maniple_registry::Registry;
 use maniple_runtime::Agents;
-use std::{fmt::Display, time::Duration};
+use std::{fmt::Display, path::PathBuf, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 /// How often the files are looked at.
@@ -26,6 +26,8 @@ pub(super) struct Watched {
     pub(super) limits: TaskLimits,
     pub(super) model: ModelName,
     pub(super) assistant: bool,
+    /// The settings, which are read at the start only.
+    pub(super) settings: PathBuf,
 }
 
 impl Watched {
@@ -52,10 +54,16 @@ impl Watched {
     /// Takes changes over until `stop`. A project with problems changes nothing; running tasks keep what they began with.
     /// `known` is the fingerprint from before the files were last read.
     pub(super) async fn watch(self, mut known: Fingerprint, agents: Agents, tools: Tools, stop: CancellationToken) {
+        let written = || std::fs::metadata(&self.settings).and_then(|about| about.modified()).ok();
+        let mut settings = written();
         loop {
             tokio::select! {
                 () = tokio::time::sleep(LOOK_EVERY) => {}
                 () = stop.cancelled() => return,
+            }
+            if written() != settings {
+                settings = written();
+                tracing::warn!("{} changed: what it says now holds after a restart", self.settings.display());
             }
             let now = self.fingerprint(&tools);
             if now == known {

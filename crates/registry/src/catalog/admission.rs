@@ -3,7 +3,7 @@
 use super::{Instance, OPERATOR, Shelf, shelf};
 use crate::compat;
 use maniple_core::{
-    Error, Kind, Time,
+    Error, Time,
     tool::{Effect, Published, Source, ToolDefinition, Verdict},
 };
 use semver::Version;
@@ -261,16 +261,17 @@ fn other_contract(known: &Published, tool: &ToolDefinition) -> Error {
     if known.source == Source::Builtin {
         return Error::conflict(format!("{version} is defined twice; this one is built in: choose another version or name")).at("version");
     }
-    let changes = compat::compare(&known.definition, tool).changes;
-    let changes = shelf::listed(changes.iter());
-    let next = Version::new(version.major, version.minor, version.patch + 1);
-    Error {
-        kind: Kind::Conflict,
-        ..Error::conflict(format!(
-            "{version} is published with another contract ({changes}): give the changed one a version of its own, such as {next}, \
-             or take the published one out with `maniple tool rm {}@{version}`",
-            tool.name
-        ))
-    }
+    let report = compat::compare(&known.definition, tool);
+    let changes = shelf::listed(report.changes.iter());
+    // One that will be taken in.
+    let next = match report.verdict {
+        Verdict::Compatible => Version::new(version.major, version.minor, version.patch + 1),
+        Verdict::Breaking | Verdict::Unproven => next_line(version),
+    };
+    Error::conflict(format!(
+        "{version} is published with another contract ({changes}): give the changed one a version of its own, such as {next}, \
+         or take the published one out with `maniple tool rm {}@{version}`",
+        tool.name
+    ))
     .at("version")
 }

@@ -73,6 +73,10 @@ impl Call {
             CallOutcome::Refused { reason, .. } => match reason {
                 RefusalKind::Arguments => (Exit::Usage, Some(format!("maniple tool show {name}"))),
                 RefusalKind::KeyReused => (Exit::Usage, Some("leave --key out, or use a new one".to_owned())),
+                // The registry knows agents by what they were granted; one that is not there was granted nothing.
+                RefusalKind::NotGranted if outcome.problem().detail.starts_with("there is no agent") => {
+                    (Exit::NotFound, Some("maniple agent ls".to_owned()))
+                }
                 RefusalKind::NotGranted => (Exit::Refused, Some(format!("list `{name}` under `tools` in agents/{agent}.md"))),
                 RefusalKind::NeedsApproval => (Exit::Refused, Some(format!("maniple run --agent {agent} \"…\""))),
                 RefusalKind::Forbidden => (Exit::Refused, Some("`egress.allow` and the credential's `hosts` in maniple.yaml".to_owned())),

@@ -60,7 +60,7 @@ fn coloured(table: &str) -> String {
 }
 
 pub(super) async fn granted(client: &Client, agent: &str, as_json: bool) -> Result<Exit, Trouble> {
-    let page = client.tools_of(agent).await.map_err(|error| Trouble::from(error).or_try("maniple agent ls"))?;
+    let page = client.tools_of(agent).await.map_err(|error| Trouble::from(error).try_next("maniple agent ls"))?;
     if as_json {
         screen::json(&page)?;
         return Ok(Exit::Done);

@@ -94,7 +94,7 @@ impl Tools {
     pub async fn run(self, as_json: bool) -> Result<Exit, Trouble> {
         let reached = self.place.reach(self.need()?).await?;
         let outcome = self.act(&reached.client, &reached, as_json).await.map_err(|trouble| match trouble.exit {
-            Exit::NotFound => trouble.try_next("maniple tool ls"),
+            Exit::NotFound if trouble.next.as_deref().is_none_or(|next| next == "maniple task ls") => trouble.try_next("maniple tool ls"),
             _ => trouble,
         });
         reached.leave().await;

@@ -57,6 +57,12 @@ fn check_tells_every_problem_of_every_file_with_its_place() {
     assert_eq!(problems["ok"], json!(false));
     assert_eq!((&problems["problems"][0]["line"], &problems["problems"][0]["try"]), (&json!(7), &json!("did you mean `limits`?")));
 
+    fs::remove_file(project.join("cases/bad.yaml")).expect("removed");
+    fs::write(&agent, text.replace("tools: [", "tools: [shop_find, ")).expect("written");
+    fs::write(project.join("maniple.yaml"), "mcp:\n  shop: { url: \"http://127.0.0.1:9/mcp\" }\n").expect("written");
+    let checked = run(&project, &["agent", "check"]);
+    assert!(checked.code == 0 && checked.err.contains("not checked, as a running node imports them: shop_find"), "{checked:?}");
+
     fs::write(&agent, text.replace("clock", "clokc")).expect("written");
     let checked = run(&project, &["agent", "check"]);
     assert!(checked.out.contains("there is no tool `clokc`") && checked.out.contains("agents/helper.md:6"), "{}", checked.out);
