@@ -19,6 +19,8 @@ pub struct Project {
     pub agents: Vec<AgentDefinition>,
     /// By name and version, sorted.
     pub tools: Vec<ToolDefinition>,
+    /// What is legal and looks like a slip.
+    pub remarks: Vec<Problem>,
 }
 
 /// What a project is read from.
@@ -53,6 +55,7 @@ impl Project {
                         problems.push(Problem::of_file(&file, format!("tool `{name}` {version} is defined twice: in {other} too")));
                     }
                     Entry::Vacant(new) => {
+                        project.remarks.extend(tool_file::remarks(&file, &tool));
                         new.insert(file);
                         project.tools.push(tool);
                     }

@@ -9,8 +9,11 @@ mod kinds;
 mod name;
 mod references;
 mod schema;
+mod slips;
 
 pub use name::legal_name;
+
+pub use slips::slips;
 
 use maniple_core::{
     Error, Result,

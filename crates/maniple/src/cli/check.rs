@@ -43,6 +43,9 @@ pub fn check(dir: &Path, as_json: bool) -> Result<Exit, Trouble> {
     } else if let (Some(checked), []) = (&checked, problems.as_slice()) {
         let (agents, tools) = (checked.project.agents.len(), checked.project.tools.len());
         screen::answer(format!("{}: {}, {}, {}", "all right".green(), count(agents, "agent"), count(tools, "tool"), count(cases, "case")))?;
+        for remark in &checked.project.remarks {
+            screen::remark(format!("{} {}\n", "warning:".yellow(), screen::clean(&remark.to_string())));
+        }
         if !checked.unseen.is_empty() {
             let names: Vec<&str> = checked.unseen.iter().map(String::as_str).collect();
             screen::remark(format!("not checked, as a running node imports them: {}", names.join(", ")));

@@ -16,6 +16,13 @@ pub(super) fn read(file: &Path, text: &str) -> Result<ToolDefinition, Problem> {
         .map_err(|problem| Problem { hint: problem.hint.clone().or_else(|| hint(text)), ..problem })
 }
 
+/// What is legal and looks like a slip.
+pub(super) fn remarks(file: &Path, tool: &ToolDefinition) -> Vec<Problem> {
+    let schemas = [("/parameters", Some(&tool.parameters)), ("/returns", tool.returns.as_ref())];
+    let slips = schemas.into_iter().flat_map(|(at, schema)| schema.map(|schema| mend::slips(schema, at)).unwrap_or_default());
+    slips.map(|slip| Problem::of_file(file, slip.to_string())).collect()
+}
+
 /// What mending would change in a definition that somebody else wrote; in a project's own file it is only proposed.
 fn hint(text: &str) -> Option<String> {
     let raw: Value = serde_saphyr::from_str(text).ok()?;

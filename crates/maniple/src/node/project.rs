@@ -34,6 +34,9 @@ impl Watched {
     /// The project as its files say.
     pub(super) fn load(&self) -> anyhow::Result<Project> {
         let mut project = Project::load(&self.sources, &self.limits, &self.model).map_err(all_of)?;
+        for remark in &project.remarks {
+            tracing::warn!(file = %remark.file.display(), "{}", remark.message);
+        }
         if project.agents.is_empty() && self.assistant {
             project.agents.push(assistant(&self.model)?);
         }

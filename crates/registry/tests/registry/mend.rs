@@ -143,6 +143,26 @@ fn what_is_said_to_a_models_provider_beside_a_definition_is_left_out() {
 }
 
 #[test]
+fn a_keyword_that_is_nearly_one_is_told_wherever_a_schema_is() {
+    let schema = json!({
+        "type": "object", "propertes": {}, "x-note": 1, "example": { "titel": 1 }, "additionalPropertes": false,
+        "properties": { "propertes": { "requierd": ["a"], "enum": [{ "typ": 1 }] }, "b": { "items": { "minLenght": 1 }, "anyOf": [{ "tpye": "string" }] } },
+    });
+    let slips = maniple_registry::mend::slips(&schema, "/parameters");
+    let told: Vec<(&str, &str)> = slips.iter().map(|slip| (slip.place.as_str(), slip.text.rsplit('`').nth(1).unwrap())).collect();
+    assert_eq!(
+        told,
+        [
+            ("/parameters/additionalPropertes", "additionalProperties"),
+            ("/parameters/propertes", "properties"),
+            ("/parameters/properties/b/anyOf/0/tpye", "type"),
+            ("/parameters/properties/b/items/minLenght", "minLength"),
+            ("/parameters/properties/propertes/requierd", "required"),
+        ]
+    );
+}
+
+#[test]
 fn names_versions_and_methods_are_mended() {
     for (change, field, want) in [
         (json!({ "name": "weather.get now" }), "name", "weather_get_now"),

@@ -60,6 +60,12 @@ fn check_tells_every_problem_of_every_file_with_its_place() {
     fs::remove_file(project.join("cases/bad.yaml")).expect("removed");
     fs::write(&agent, text.replace("tools: [", "tools: [shop_find, ")).expect("written");
     fs::write(project.join("maniple.yaml"), "mcp:\n  shop: { url: \"http://127.0.0.1:9/mcp\" }\n").expect("written");
+    let weather = project.join("tools/weather.yaml");
+    let tool = fs::read_to_string(&weather).expect("read");
+    fs::write(&weather, tool.replace("properties:", "propertes:")).expect("written");
+    let checked = run(&project, &["agent", "check"]);
+    assert!(checked.err.contains("did you mean `properties`?") && checked.err.contains("weather.yaml"), "{checked:?}");
+    fs::write(&weather, tool).expect("written");
     let checked = run(&project, &["agent", "check"]);
     assert!(checked.code == 0 && checked.err.contains("not checked, as a running node imports them: shop_find"), "{checked:?}");
 
