@@ -9,10 +9,11 @@
 
 mod cache;
 mod ledger;
+mod way;
 
 use crate::{
     Grants, Transports,
-    catalog::{Catalog, Entry, InHand, Instance, complaint},
+    catalog::{Catalog, Entry, complaint},
     transport::answer::FAILURE_BYTES,
 };
 use cache::Cache;
@@ -25,10 +26,7 @@ use maniple_core::{
 };
 use serde_json::json;
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, atomic::AtomicUsize},
     time::Duration,
 };
 
@@ -44,22 +42,6 @@ pub(crate) struct Gateway {
     ledger: Ledger,
     cache: Cache,
     turn: AtomicUsize,
-}
-
-/// Where a call could go.
-enum Way {
-    /// To one of these, the first first: they are well, and their breakers let calls through.
-    To(Vec<Arc<Instance>>),
-    /// Where a run's own definition says, which is no more.
-    AsItBegan,
-}
-
-/// Where a call goes.
-struct Target {
-    definition: Arc<ToolDefinition>,
-    trusted: bool,
-    /// The instance's count of it; none for a run that ends on a definition that is no more.
-    hand: Option<InHand>,
 }
 
 impl Gateway {
@@ -156,8 +138,6 @@ impl Gateway {
         if let Some(known) = self.cache.get(caching.as_ref()).await {
             return Invoked::Ok(known);
         }
-        // Looked for first, so that a call that has nowhere to go takes no place under the rate; taken last, so that one
-        // that waits for its place does not hold the breaker's only trial.
         let way = match self.way(entry, call) {
             Ok(way) => way,
             Err(outcome) => return outcome,
@@ -166,7 +146,7 @@ impl Gateway {
             let told = format!("agent `{}` has made all the calls of `{}` that it may make in 60 s", call.agent, call.tool.name);
             return Invoked::Wait(told, wait);
         }
-        let outcome = match take(way, call) {
+        let outcome = match way::take(way, call) {
             Ok(target) => promised(entry, &call.tool, self.send(target, call).await),
             Err(outcome) => return outcome,
         };
@@ -177,7 +157,7 @@ impl Gateway {
     }
 
     /// Sends once; once more where the token was refused, a new one can be had, and the call may be sent again.
-    async fn send(&self, target: Target, call: &Invocation) -> Invoked {
+    async fn send(&self, target: way::Target, call: &Invocation) -> Invoked {
         let began = tokio::time::Instant::now();
         let mut call = Invocation { tool: target.definition, trusted: target.trusted, ..call.clone() };
         let mut sent = self.transports.call(&call).await;
@@ -200,45 +180,6 @@ impl Gateway {
         sent.outcome
     }
 
-    /// The instances that are well and whose breakers let calls through, those with the fewest in hand first.
-    fn way(&self, entry: Option<&Entry>, call: &Invocation) -> Result<Way, Invoked> {
-        let pins = self.catalog.pins();
-        // A run ends on the definition it began with although its file has moved on; nobody but an operator is trusted to have meant that.
-        let moved_on = call.journalled && call.trusted;
-        let Some(entry) = entry.filter(|entry| !(moved_on && entry.instances.is_empty())) else {
-            let tool = &call.tool;
-            if !moved_on {
-                return Err(Invoked::Refused(self.unknown(tool)));
-            }
-            if let Some(why) = pins.against(&tool.name, &tool.version, &tool.contract_hash(), &tool.endpoint) {
-                return Err(Invoked::Refused(refused(RefusalKind::Quarantined, format!("tool `{}` is quarantined: {why}", tool.name))));
-            }
-            return Ok(Way::AsItBegan);
-        };
-        let (mut usable, mut worst) = (Vec::new(), (ToolState::Gone, "nobody serves it now".to_owned()));
-        for instance in &entry.instances {
-            match entry.usable(instance, &pins) {
-                Ok(()) => usable.push(instance.clone()),
-                Err(why) => worst = why,
-            }
-        }
-        let name = &call.tool.name;
-        if usable.is_empty() {
-            return Err(match worst {
-                (ToolState::Quarantined, why) => {
-                    Invoked::Refused(refused(RefusalKind::Quarantined, format!("tool `{name}` is quarantined: {why}")))
-                }
-                (state, why) => Invoked::NotSent(format!("tool `{name}` {} is {}: {why}", call.tool.version, state.as_str())),
-            });
-        }
-        let from = self.turn.fetch_add(1, Ordering::Relaxed) % usable.len();
-        usable.rotate_left(from);
-        usable.sort_by_key(|instance| instance.in_hand());
-        let open = usable.iter().filter_map(|instance| instance.lets().err()).min();
-        usable.retain(|instance| instance.lets().is_ok());
-        if usable.is_empty() { Err(broken(name, open)) } else { Ok(Way::To(usable)) }
-    }
-
     /// The version with the very contract that the caller means.
     fn entry(&self, tool: &ToolDefinition) -> Option<Arc<Entry>> {
         self.catalog.find(&tool.name, &tool.version).filter(|entry| same_contract(&entry.published.definition, tool))
@@ -246,21 +187,6 @@ impl Gateway {
     fn unknown(&self, tool: &ToolDefinition) -> Refusal {
         refused(RefusalKind::NotFound, format!("there is no tool `{}` {} with that contract any more", tool.name, tool.version))
     }
-}
-
-/// The first instance of the way whose breaker still lets the call through.
-fn take(way: Way, call: &Invocation) -> Result<Target, Invoked> {
-    let Way::To(instances) = way else {
-        return Ok(Target { definition: call.tool.clone(), trusted: true, hand: None });
-    };
-    let mut open = None;
-    for instance in instances {
-        match instance.take() {
-            Ok(hand) => return Ok(Target { definition: instance.definition.clone(), trusted: instance.trusted, hand: Some(hand) }),
-            Err(wait) => open = open.min(Some(wait)).or(Some(wait)),
-        }
-    }
-    Err(broken(&call.tool.name, open))
 }
 
 /// A result that breaks the tool's own `returns` is a failure that says the call was carried out, so that a model does not simply repeat it.
@@ -275,11 +201,6 @@ fn promised(entry: Option<&Entry>, tool: &ToolDefinition, outcome: Invoked) -> I
     let mut body = result.to_string();
     body.truncate(body.floor_char_boundary(FAILURE_BYTES));
     Invoked::Failed(json!({ "error": note, "body": body }))
-}
-
-fn broken(tool: &str, wait: Option<Duration>) -> Invoked {
-    let wait = wait.unwrap_or_default().as_millis();
-    Invoked::NotSent(format!("tool `{tool}` failed several times in a row, so its breaker is open for another {wait} ms"))
 }
 
 /// Whether two definitions have one contract, without the cost of its hash.

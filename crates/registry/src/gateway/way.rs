@@ -1,0 +1,98 @@
+//! Where a call goes: to an instance that is well, whose breaker lets calls through, and that has the fewest in hand.
+//!
+//! It is looked for before the rate is asked, so that a call that has nowhere to go takes no place under it; and taken after that, so
+//! that one that waits for its place does not hold a breaker's only trial.
+
+use super::{Gateway, refused};
+use crate::catalog::{Entry, InHand, Instance};
+use maniple_core::{
+    ports::{Invocation, Invoked, RefusalKind},
+    tool::{ToolDefinition, ToolState},
+};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+/// Where a call could go.
+pub(super) enum Way {
+    /// To one of these, the first first: they are well, and their breakers let calls through.
+    To(Vec<Arc<Instance>>),
+    /// Where a run's own definition says, which is no more.
+    AsItBegan,
+}
+
+/// Where a call goes.
+pub(super) struct Target {
+    pub(super) definition: Arc<ToolDefinition>,
+    pub(super) trusted: bool,
+    /// The instance's count of it; none for a run that ends on a definition that is no more.
+    pub(super) hand: Option<InHand>,
+}
+
+impl Gateway {
+    /// The instances that are well and whose breakers let calls through, those with the fewest in hand first.
+    pub(super) fn way(&self, entry: Option<&Entry>, call: &Invocation) -> Result<Way, Invoked> {
+        let pins = self.catalog.pins();
+        // A run ends on the definition it began with although its file has moved on; nobody but an operator is trusted to have meant that.
+        let moved_on = call.journalled && call.trusted;
+        let Some(entry) = entry.filter(|entry| !(moved_on && entry.instances.is_empty())) else {
+            let tool = &call.tool;
+            if !moved_on {
+                return Err(Invoked::Refused(self.unknown(tool)));
+            }
+            if let Some(why) = pins.against(&tool.name, &tool.version, &tool.contract_hash(), &tool.endpoint) {
+                return Err(Invoked::Refused(refused(RefusalKind::Quarantined, format!("tool `{}` is quarantined: {why}", tool.name))));
+            }
+            return Ok(Way::AsItBegan);
+        };
+        let (mut usable, mut worst) = (Vec::new(), (ToolState::Gone, "nobody serves it now".to_owned()));
+        for instance in &entry.instances {
+            match entry.usable(instance, &pins) {
+                Ok(()) => usable.push(instance.clone()),
+                Err(why) => worst = why,
+            }
+        }
+        let name = &call.tool.name;
+        if usable.is_empty() {
+            return Err(match worst {
+                (ToolState::Quarantined, why) => {
+                    Invoked::Refused(refused(RefusalKind::Quarantined, format!("tool `{name}` is quarantined: {why}")))
+                }
+                (state, why) => Invoked::NotSent(format!("tool `{name}` {} is {}: {why}", call.tool.version, state.as_str())),
+            });
+        }
+        let from = self.turn.fetch_add(1, Ordering::Relaxed) % usable.len();
+        usable.rotate_left(from);
+        usable.sort_by_key(|instance| instance.in_hand());
+        let mut open: Option<Duration> = None;
+        usable.retain(|instance| match instance.lets() {
+            Ok(()) => true,
+            Err(wait) => {
+                open = open.min(Some(wait)).or(Some(wait));
+                false
+            }
+        });
+        if usable.is_empty() { Err(broken(name, open)) } else { Ok(Way::To(usable)) }
+    }
+}
+
+/// The first instance of the way whose breaker still lets the call through.
+pub(super) fn take(way: Way, call: &Invocation) -> Result<Target, Invoked> {
+    let Way::To(instances) = way else {
+        return Ok(Target { definition: call.tool.clone(), trusted: true, hand: None });
+    };
+    let mut open = None;
+    for instance in instances {
+        match instance.take() {
+            Ok(hand) => return Ok(Target { definition: instance.definition.clone(), trusted: instance.trusted, hand: Some(hand) }),
+            Err(wait) => open = open.min(Some(wait)).or(Some(wait)),
+        }
+    }
+    Err(broken(&call.tool.name, open))
+}
+
+fn broken(tool: &str, wait: Option<Duration>) -> Invoked {
+    let wait = wait.unwrap_or_default().as_millis();
+    Invoked::NotSent(format!("tool `{tool}` failed several times in a row, so its breaker is open for another {wait} ms"))
+}
