@@ -82,6 +82,22 @@ impl Catalog {
         admission::judge(&self.shelf(), incoming, Changed::Quarantined)
     }
 
+    /// Why one that an import brings again may not be used: it leads elsewhere than what was looked at, under the same version.
+    /// As it was first published it may come back.
+    pub(crate) fn led_astray(&self, collection: &str, one: &Accepted) -> Option<String> {
+        let shelf = self.shelf();
+        let entry = shelf.find(&one.definition.name, &one.definition.version)?;
+        let known = entry.instances.iter().find(|instance| &*instance.collection == collection)?;
+        if leads_alike(&entry.published.definition, &one.definition) {
+            return None;
+        }
+        if leads_alike(&known.definition, &one.definition) {
+            return known.quarantine.clone();
+        }
+        let (from, to) = (&known.definition.endpoint, &one.definition.endpoint);
+        Some(format!("{} leads elsewhere now, from {from} to {to}: give it a new version, or remove this one", one.definition.version))
+    }
+
     /// Replaces a collection by these.
     pub(crate) fn put(&self, collection: &str, accepted: Vec<Accepted>) {
         self.change(|shelf| shelf.put(collection, accepted));
@@ -186,6 +202,11 @@ impl Catalog {
         let mut current = self.shelf.write().unwrap_or_else(PoisonError::into_inner);
         change(Arc::make_mut(&mut current))
     }
+}
+
+/// Whether calls of both go to the same place in the same way.
+fn leads_alike(a: &ToolDefinition, b: &ToolDefinition) -> bool {
+    (&a.endpoint, &a.places, a.auth_type, &a.credential) == (&b.endpoint, &b.places, b.auth_type, &b.credential)
 }
 
 /// Whether one definition keeps every rule, those of its transport included.

@@ -17,6 +17,7 @@ use crate::{
     transport::answer::FAILURE_BYTES,
 };
 use cache::Cache;
+use futures::{StreamExt, stream};
 use ledger::Ledger;
 use maniple_core::{
     AgentName,
@@ -32,6 +33,9 @@ use std::{
 
 /// The window in which calls are counted.
 pub(crate) const RATE_WINDOW: Duration = Duration::from_secs(60);
+
+/// How many instances are asked about a doubt at once.
+const PROBES_AT_ONCE: usize = 16;
 
 /// What a call passes through.
 pub(crate) struct Gateway {
@@ -58,8 +62,10 @@ impl Gateway {
 
     /// Takes a place under the tool's rate for one send.
     pub(crate) async fn admit(&self, call: &Invocation) -> Admission {
-        let limit = match self.entry(&call.tool).and_then(|entry| Some(entry.instances.first()?.definition.rate_limit)) {
-            Some(limit) => limit,
+        // The strictest of those that may get the call: it is not known yet which one will.
+        let entry = self.entry(&call.tool).filter(|entry| !entry.instances.is_empty());
+        let limit = match entry {
+            Some(entry) => entry.instances.iter().filter_map(|instance| instance.definition.rate_limit).min(),
             None => call.tool.rate_limit,
         };
         let Some(most) = limit else { return Admission::Now };
@@ -88,12 +94,32 @@ impl Gateway {
         outcome
     }
 
-    /// Asks whether a call in doubt happened.
+    /// Asks whether a call in doubt happened: every instance that it may have gone to. It did where one says so, and did not
+    /// only where all of them do.
     pub(crate) async fn probe(&self, call: &Invocation) -> Probed {
-        match &call.tool.probe_url {
-            Some(url) => self.transports.probe(url, call).await,
-            None => Probed::Unknown,
+        let mut places = vec![(call.tool.clone(), call.trusted)];
+        for instance in self.entry(&call.tool).iter().flat_map(|entry| &entry.instances) {
+            if !places
+                .iter()
+                .any(|(known, _)| (&known.endpoint, &known.probe_url) == (&instance.definition.endpoint, &instance.definition.probe_url))
+            {
+                places.push((instance.definition.clone(), instance.trusted));
+            }
         }
+        let asked = stream::iter(places).map(|(tool, trusted)| async move {
+            let Some(url) = tool.probe_url.clone() else { return Probed::Unknown };
+            self.transports.probe(&url, &Invocation { tool, trusted, ..call.clone() }).await
+        });
+        let mut all_deny = true;
+        let mut answers = asked.buffer_unordered(PROBES_AT_ONCE);
+        while let Some(answer) = answers.next().await {
+            match answer {
+                Probed::Happened(_) => return answer,
+                Probed::Unknown => all_deny = false,
+                Probed::DidNot => {}
+            }
+        }
+        if all_deny { Probed::DidNot } else { Probed::Unknown }
     }
 
     /// What whoever holds a journal has seen to already: the arguments, the grant, a person's consent.
@@ -125,8 +151,15 @@ impl Gateway {
 
     /// The call under its key: recorded before it is sent, answered from the record if it was made before.
     async fn recorded(self: &Arc<Self>, entry: Option<Arc<Entry>>, call: &Invocation) -> Invoked {
-        let (gateway, owned) = (self.clone(), call.clone());
-        self.ledger.once(call, move || async move { gateway.pass(entry.as_deref(), &owned).await }).await
+        let (gateway, mut owned) = (self.clone(), call.clone());
+        let send = move |is_again| async move {
+            if is_again {
+                // It arrives at the tool once more, whatever its caller calls this send.
+                owned.send = format!("{}:again:{:x}", owned.send, fastrand::u64(..));
+            }
+            gateway.pass(entry.as_deref(), &owned).await
+        };
+        self.ledger.once(call, send).await
     }
 
     async fn pass(&self, entry: Option<&Entry>, call: &Invocation) -> Invoked {

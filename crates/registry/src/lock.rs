@@ -40,6 +40,10 @@ impl Pins {
         if text.len() > BYTES_MAX {
             return Err(wrong(format!("it has {} bytes, more than {BYTES_MAX}", text.len())));
         }
+        if text.trim().is_empty() {
+            // As a write that was cut off leaves it: it would pin nothing.
+            return Err(wrong("it is empty".into()));
+        }
         serde_saphyr::from_str(text).map_err(|error| wrong(error.to_string()))
     }
 

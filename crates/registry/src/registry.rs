@@ -2,7 +2,7 @@
 
 use crate::{
     Grants, HealthSettings, Incoming, Transports,
-    catalog::{Accepted, Catalog, Changed, FILES, News},
+    catalog::{Accepted, Catalog, Changed, FILES, News, OPERATOR},
     credentials::Credentials,
     egress::Egress,
     gateway::{Gateway, refused},
@@ -150,6 +150,9 @@ impl Registry {
             return Err(unauthorised.into_iter().map(|(_, error)| error).collect());
         }
         let _one_at_a_time = self.changing.lock().await;
+        if files != Files::Looking {
+            self.take_names(&incoming).await.map_err(|error| vec![error])?;
+        }
         let accepted = match files {
             Files::Strict => self.catalog.plan(incoming, Changed::Refused)?,
             Files::Lenient => self.catalog.plan(incoming, Changed::Taken)?,
@@ -172,8 +175,12 @@ impl Registry {
     pub async fn take_import(&self, collection: &str, incoming: Vec<Incoming>) -> Result<Vec<(String, Error)>> {
         let (incoming, unauthorised) = self.authorised(incoming);
         let _one_at_a_time = self.changing.lock().await;
+        self.take_names(&incoming).await?;
         let catalog = self.catalog.clone();
-        let (accepted, mut refused) = aside(move || catalog.plan_leniently(incoming)).await?;
+        let (mut accepted, mut refused) = aside(move || catalog.plan_leniently(incoming)).await?;
+        for one in &mut accepted {
+            one.quarantine = one.quarantine.take().or_else(|| self.catalog.led_astray(collection, one));
+        }
         refused.extend(unauthorised);
         let accepted = self.publish(accepted).await?;
         for one in accepted.iter() {
@@ -242,6 +249,19 @@ impl Registry {
                 );
                 return Err(Error::invalid(format!("{field}: {why}; {hint}")).at(field));
             }
+        }
+        Ok(())
+    }
+
+    /// A name that an operator writes is an operator's, although somebody registered it before: their versions are forgotten.
+    async fn take_names(&self, incoming: &[Incoming]) -> Result<()> {
+        for tool in incoming.iter().map(|one| &one.definition.name) {
+            let Some(owner) = self.catalog.shelf().owner(tool).filter(|owner| *owner != OPERATOR).map(str::to_owned) else { continue };
+            if let Some(store) = &self.store {
+                store.unpublish(tool, None).await?;
+            }
+            self.catalog.forget(tool, None);
+            tracing::warn!(%tool, owner, "its name was registered; the project's own tool takes it, and what was registered is forgotten");
         }
         Ok(())
     }

@@ -93,9 +93,11 @@ fn laid_out(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>, width:
     table.trim_fmt()
 }
 
-/// Text from outside, without what could steer a terminal: of control characters only line ends and tabs stay.
+/// Text from outside, without what could steer a terminal or turn the direction in which it is read: of control characters
+/// only line ends and tabs stay.
 pub fn clean(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect()
+    let turns = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{61c}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().filter(|&c| (!c.is_control() && !turns(c)) || matches!(c, '\n' | '\t')).collect()
 }
 
 /// Text from outside on one line, at most `max` characters.
@@ -130,7 +132,7 @@ mod tests {
 
     #[test]
     fn a_model_cannot_steer_the_terminal() {
-        assert_eq!(clean("a\x1b[2Jb\u{9b}31m\tc\nd\r\x07"), "a[2Jb31m\tc\nd");
+        assert_eq!(clean("a\x1b[2Jb\u{9b}31m\tc\nd\r\x07\u{202e}e"), "a[2Jb31m\tc\nde");
         assert_eq!(one_line("  a\n\n b\x1b[0m ", 80), "a b[0m");
     }
 

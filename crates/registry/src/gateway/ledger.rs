@@ -4,7 +4,7 @@
 //! |---|---|
 //! | nothing | it is opened, and the call is sent |
 //! | an outcome | that is the answer; nothing is sent |
-//! | started, no outcome | pure and idempotent calls are sent again; an `at_most_once` call is in doubt |
+//! | started, no outcome | what was and is pure or idempotent is sent again; what was or is `at_most_once` is in doubt |
 //! | other arguments | refused |
 
 use super::refused;
@@ -38,7 +38,8 @@ impl Ledger {
     }
 
     /// Sends under the key at most once at a time, and goes on to the outcome although the caller leaves.
-    pub(super) async fn once<F>(&self, call: &Invocation, send: impl FnOnce() -> F + Send + 'static) -> Invoked
+    /// `send` is told whether it may have been sent before.
+    pub(super) async fn once<F>(&self, call: &Invocation, send: impl FnOnce(bool) -> F + Send + 'static) -> Invoked
     where
         F: Future<Output = Invoked> + Send + 'static,
     {
@@ -72,20 +73,34 @@ impl Ledger {
         key: &LedgerKey,
         hash: &str,
         effect: Effect,
-        send: impl FnOnce() -> F,
+        send: impl FnOnce(bool) -> F,
     ) -> Invoked {
-        let Some(store) = &self.store else { return send().await };
+        let Some(store) = &self.store else { return send(false).await };
         // A call that was sent before stays on record although this send comes to nothing.
-        let is_new = match store.open_call(key, hash).await {
+        let is_once = effect == Effect::AtMostOnce;
+        let opened = match store.open_call(key, &named(hash, is_once)).await {
+            // Under another effect class, perhaps: a version may have come that promises more, or less, than the one it was sent to.
+            Ok(Opened::OtherArguments) => match store.open_call(key, &named(hash, !is_once)).await {
+                Ok(Opened::Before) => return in_doubt(),
+                // The record went away in between, and a new one would be of the other class.
+                Ok(Opened::New) => {
+                    let dropped = store.drop_call(key).await.err().map_or_else(String::new, |error| format!(": {error}"));
+                    return Invoked::NotSent(format!("the key was let go of at this moment{dropped}"));
+                }
+                other => other,
+            },
+            other => other,
+        };
+        let is_new = match opened {
             Ok(Opened::New) => true,
-            Ok(Opened::Before) if effect != Effect::AtMostOnce => false,
-            Ok(Opened::Before) => return Invoked::Unknown("it was sent before under this key, and its outcome was not recorded".into()),
+            Ok(Opened::Before) if !is_once => false,
+            Ok(Opened::Before) => return in_doubt(),
             Ok(Opened::Done(Outcome::Ok(result))) => return Invoked::Ok(result),
             Ok(Opened::Done(Outcome::Failed(failure))) => return Invoked::Failed(failure),
             Ok(Opened::OtherArguments) => return other_arguments(key),
             Err(error) => return Invoked::NotSent(format!("the call could not be recorded: {error}")),
         };
-        let outcome = send().await;
+        let outcome = send(!is_new).await;
         let written = match &outcome {
             Invoked::Ok(result) => store.close_call(key, &Outcome::Ok(result.clone())).await,
             Invoked::Failed(failure) => store.close_call(key, &Outcome::Failed(failure.clone())).await,
@@ -109,6 +124,15 @@ impl Drop for OnItsWay<'_> {
     fn drop(&mut self) {
         self.ledger.going.lock().unwrap_or_else(PoisonError::into_inner).remove(self.key);
     }
+}
+
+/// What a call is compared by: its arguments, and whether it may be sent again.
+fn named(arguments_hash: &str, is_once: bool) -> String {
+    if is_once { format!("{arguments_hash}:once") } else { arguments_hash.to_owned() }
+}
+
+fn in_doubt() -> Invoked {
+    Invoked::Unknown("it was sent before under this key, and its outcome was not recorded".into())
 }
 
 fn other_arguments(key: &LedgerKey) -> Invoked {

@@ -6,7 +6,7 @@ use maniple_core::{
     tool::{AuthType, Carrier, Effect, Method, Place, ToolDefinition},
 };
 use serde_json::{Map, Value, json};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use url::Url;
 
 pub(super) struct Operation<'a> {
@@ -51,7 +51,13 @@ impl Operation<'_> {
         let mut path = self.path.to_owned();
         self.parameters(&schemas, &mut arguments, &mut path)?;
         self.body(&schemas, &mut arguments)?;
-        let endpoint = format!("{}{path}", self.base(options)?.trim_end_matches('/'));
+        let base = self.base(options)?;
+        let endpoint = format!("{}{path}", base.trim_end_matches('/'));
+        // Text before the first slash would become part of the host, or its port.
+        let origin = |url: &str| url::Url::parse(&url.replace(['{', '}'], "")).map(|url| url.origin());
+        if !path.starts_with('/') || origin(&endpoint) != origin(&base) {
+            return Err(format!("its path `{}` leads away from `{base}`: it must begin with /", self.path));
+        }
         let (auth_type, credential) = security::of(self.document, self.operation, options)?;
         let method: Method = serde_json::from_value(json!(self.method.to_uppercase())).map_err(|error| error.to_string())?;
         let name = crate::mend::legal_name(&self.wanted_name(options), taken);
@@ -111,6 +117,7 @@ impl Operation<'_> {
                 all.push(parameter.clone());
             }
         }
+        let mut renamed: HashMap<String, String> = HashMap::new();
         for parameter in &all {
             let (Some(name), Some(place)) = (parameter.get("name").and_then(Value::as_str), parameter.get("in").and_then(Value::as_str))
             else {
@@ -132,8 +139,8 @@ impl Operation<'_> {
             let mut schema = schemas.taken(schema.unwrap_or(&Value::Bool(true)));
             describe(&mut schema, parameter.get("description"));
             let argument = arguments.free(name, place);
-            if carrier.is_none() {
-                *path = path.replace(&format!("{{{name}}}"), &format!("{{{argument}}}"));
+            if carrier.is_none() && argument != name {
+                renamed.insert(name.to_owned(), argument.clone());
             }
             arguments.add(&argument, schema, required || carrier.is_none());
             let in_query_anyway = matches!(carrier, Some(Carrier::Query)) && !matches!(self.method, "post" | "put" | "patch");
@@ -142,6 +149,14 @@ impl Operation<'_> {
                 arguments.places.insert(argument, Place { carrier, name });
             }
         }
+        // All at once: what one is called now may be what another was called.
+        let mut pieces = path.split('{');
+        let mut filled = pieces.next().unwrap_or_default().to_owned();
+        for piece in pieces {
+            let (name, rest) = piece.split_once('}').unwrap_or((piece, ""));
+            filled.extend(["{", renamed.get(name).map_or(name, String::as_str), "}", rest]);
+        }
+        *path = filled;
         Ok(())
     }
 

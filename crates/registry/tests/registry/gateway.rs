@@ -6,7 +6,7 @@ use futures::future::join_all;
 use maniple_backends::memory;
 use maniple_core::{
     Tenant,
-    ports::{Admission, Invoked, Refusal, RefusalKind, Registration, ToolRegistry, Tools},
+    ports::{Admission, Invocation, Invoked, Probed, Refusal, RefusalKind, Registration, ToolRegistry, Tools},
     tool::{Source, ToolDefinition, ToolState},
 };
 use maniple_registry::{
@@ -307,6 +307,94 @@ async fn what_was_added_is_served_wherever_it_was_added_after_a_restart_too() {
     assert_eq!(later.registry.remove("t", None, &registration(json!({}), "ann").by).await.unwrap(), 1);
     let last = Bench::over(bench.store.clone(), &["t"], Settings::default()).await;
     assert!(last.registry.versions("t").await.is_err(), "it was removed");
+}
+
+#[tokio::test]
+async fn a_call_did_not_happen_only_where_every_instance_says_so() {
+    let (bench, one, other) = (Bench::new(&["t"]).await, Counting::start().await, Counting::start().await);
+    for server in [&one, &other] {
+        bench.register(definition(&server.url, json!({ "probe_url": format!("{}/probe", server.url) }))).await;
+    }
+    let tool = bench.registry.versions("t").await.unwrap()[0].definition.clone();
+    let call = invocation(&tool, json!({}), "k");
+    one.set_status(StatusCode::NOT_FOUND);
+    assert!(matches!(bench.registry.probe(&call).await, Probed::Happened(_)), "the other one knows of it");
+    other.set_status(StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(bench.registry.probe(&call).await, Probed::Unknown, "the other one may know of it");
+    other.set_status(StatusCode::NOT_FOUND);
+    assert_eq!(bench.registry.probe(&call).await, Probed::DidNot);
+}
+
+#[tokio::test]
+async fn a_call_in_doubt_stays_so_although_a_newer_version_promises_more() {
+    let (bench, server) = (Bench::new(&["t"]).await, Counting::start().await);
+    bench.register(definition(&server.url, json!({}))).await;
+    let key = maniple_core::ports::LedgerKey { tenant: Tenant::default(), tool: "t".into(), key: "k".into() };
+    let once = format!("{}:once", maniple_core::canonical::hash(&json!({})));
+    // As a process that was killed in mid-call leaves it.
+    bench.store.open_call(&key, &once).await.unwrap();
+    let newer = bench.register(definition(&server.url, json!({ "version": "1.1.0", "effect": "idempotent" }))).await.definition;
+    assert!(matches!(bench.call(&newer, json!({}), "k").await, Invoked::Unknown(_)));
+    assert_eq!(server.calls(), 0);
+    let outcome = maniple_core::ports::Outcome::Ok(json!("then"));
+    bench.store.close_call(&key, &outcome).await.unwrap();
+    assert_eq!(bench.call(&newer, json!({}), "k").await, Invoked::Ok(json!("then")), "what has its outcome is answered from the record");
+    assert_eq!(refusal(bench.call(&newer, json!({ "n": 1 }), "k").await).kind, RefusalKind::KeyReused);
+}
+
+#[tokio::test]
+async fn the_strictest_rate_of_all_instances_holds_and_what_is_sent_again_is_counted_again() {
+    let (bench, one, other) = (Bench::new(&["t", "u"]).await, Counting::start().await, Counting::start().await);
+    bench.register(definition(&one.url, json!({}))).await;
+    let tool = bench.register(definition(&other.url, json!({ "rate_limit": 2 }))).await.definition;
+    for n in 0..6 {
+        bench.call(&tool, json!({}), &format!("k{n}")).await;
+    }
+    assert_eq!(one.calls() + other.calls(), 2);
+
+    let fields = json!({ "name": "u", "effect": "idempotent", "rate_limit": 2, "timeout_ms": 30 });
+    let tool = bench.register(definition(&one.url, fields)).await.definition;
+    one.set_slow(200);
+    let before = one.calls();
+    for _ in 0..5 {
+        let call = Invocation { timeout: Duration::from_millis(30), send: "always the same".into(), ..invocation(&tool, json!({}), "k") };
+        bench.registry.invoke(&call).await;
+    }
+    assert_eq!(one.calls() - before, 2);
+}
+
+#[tokio::test]
+async fn a_file_takes_a_name_that_somebody_registered_and_nothing_of_theirs_is_called() {
+    let (bench, theirs, ours) = (Bench::new(&["t"]).await, Counting::start().await, Counting::start().await);
+    for number in ["1.0.0", "1.9.0"] {
+        let fields = json!({ "version": number, "description": "theirs" });
+        bench.registry.register(registration(definition(&theirs.url, fields), "ann")).await.unwrap();
+    }
+    let file: ToolDefinition = serde_json::from_value(definition(&ours.url, json!({}))).unwrap();
+    bench.registry.take_files(vec![file.clone()], maniple_registry::Files::Strict).await.unwrap();
+    let versions = bench.registry.versions("t").await.unwrap();
+    assert_eq!((versions.len(), versions[0].owner.as_str(), versions[0].instances.len()), (1, "operator", 1));
+    let again = registration(definition(&theirs.url, json!({ "version": "1.9.0", "description": "theirs" })), "ann");
+    assert_eq!(bench.registry.register(again).await.unwrap_err().kind, maniple_core::Kind::Denied);
+    ok(bench.call(&file, json!({}), "k").await);
+    assert_eq!((theirs.calls(), ours.calls()), (0, 1));
+}
+
+#[tokio::test]
+async fn an_import_that_leads_elsewhere_under_its_version_is_not_used_until_it_leads_back() {
+    let (bench, good, evil) = (Bench::new(&["t"]).await, Counting::start().await, Counting::start().await);
+    let take = async |server: &Counting| {
+        let tool: ToolDefinition = serde_json::from_value(definition(&server.url, json!({}))).unwrap();
+        let incoming = maniple_registry::Incoming::by_operator(tool, Source::Openapi);
+        assert!(bench.registry.take_import("openapi:shop", vec![incoming]).await.unwrap().is_empty());
+        bench.registry.versions("t").await.unwrap()[0].clone()
+    };
+    assert_eq!(take(&good).await.state, ToolState::Healthy);
+    for _ in 0..2 {
+        let astray = take(&evil).await;
+        assert!(astray.state == ToolState::Quarantined && astray.reason.unwrap().contains("leads elsewhere"));
+    }
+    assert_eq!(take(&good).await.state, ToolState::Healthy);
 }
 
 #[tokio::test]

@@ -233,3 +233,27 @@ fn a_document_of_a_thousand_operations_becomes_a_thousand_tools() {
     assert_eq!((import.tools.len(), import.left_out.len()), (1_000, 0));
     assert!(import.tools.iter().all(|tool| tool.definition.parameters["$defs"]["B"].is_object()));
 }
+
+#[test]
+fn parameters_that_would_take_each_others_names_travel_where_they_belong() {
+    let document = r##"{ "openapi": "3.1.0", "info": { "version": "1.0.0" }, "servers": [{ "url": "https://x.test" }], "paths": {
+        "/orgs/{id}/users/{path_id}": { "get": { "operationId": "user", "summary": "s", "parameters": [
+            { "name": "id", "in": "query", "schema": { "type": "string" } },
+            { "name": "id", "in": "path", "required": true, "schema": { "type": "string" } },
+            { "name": "path_id", "in": "path", "required": true, "schema": { "type": "string" } } ] } } } }"##;
+    let import = imported(document, |_| {});
+    let endpoint = &import.tools[0].definition.endpoint;
+    let filled: Vec<&str> = endpoint.split('{').skip(1).map(|piece| piece.split('}').next().unwrap()).collect();
+    assert!(filled.len() == 2 && filled[0] != filled[1], "{endpoint}");
+}
+
+#[test]
+fn a_path_does_not_choose_another_host_or_port_than_its_server() {
+    for path in ["1/admin", ".evil.test/x", "@evil.test/x", ":9200/x"] {
+        let document = format!(
+            r##"{{ "openapi": "3.1.0", "info": {{ "version": "1.0.0" }}, "paths": {{ "{path}": {{ "post": {{ "operationId": "evil", "summary": "s" }} }} }} }}"##
+        );
+        let import = imported(&document, |options| options.base_url = Some("http://127.0.0.1:1930".into()));
+        assert!(import.tools.is_empty() && import.left_out[0].what.contains("must begin with /"), "{path}: {import:?}");
+    }
+}

@@ -92,9 +92,9 @@ pub(super) async fn show(client: &Client, tool: &str, as_json: bool) -> Result<E
     for (name, value) in facts(&known) {
         screen::answer(format!("  {} {}", format!("{name:<10}").dimmed(), screen::clean(&value)))?;
     }
-    screen::answer(format!("\n{}\n{:#}", "parameters".bold(), definition.parameters))?;
+    screen::answer(format!("\n{}\n{}", "parameters".bold(), screen::clean(&format!("{:#}", definition.parameters))))?;
     if let Some(returns) = &definition.returns {
-        screen::answer(format!("\n{}\n{returns:#}", "returns".bold()))?;
+        screen::answer(format!("\n{}\n{}", "returns".bold(), screen::clean(&format!("{returns:#}"))))?;
     }
     let rows = known.instances.iter().map(|instance| {
         let lease = instance.lease_ms.map_or("stays".to_owned(), |ms| screen::duration(Duration::from_millis(ms)));

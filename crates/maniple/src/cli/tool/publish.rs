@@ -10,7 +10,7 @@ use maniple_api::{client::Client, tools::client::Adding};
 use maniple_core::tool::Verdict;
 use owo_colors::OwoColorize;
 use serde_json::Value;
-use std::time::Duration;
+use std::{io::Read, time::Duration};
 
 /// The largest definition that is read.
 const BYTES_MAX: usize = 1 << 20;
@@ -64,9 +64,11 @@ pub(super) async fn read(source: &str) -> Result<Value, Trouble> {
     let text = if source.starts_with("http://") || source.starts_with("https://") {
         fetched(source).await?
     } else {
-        let bytes = std::fs::read(source).map_err(|error| Trouble::usage(format!("{source} cannot be read: {error}")))?;
+        let mut bytes = Vec::new();
+        let reading = std::fs::File::open(source).and_then(|file| file.take(BYTES_MAX as u64 + 1).read_to_end(&mut bytes));
+        reading.map_err(|error| Trouble::usage(format!("{source} cannot be read: {error}")))?;
         if bytes.len() > BYTES_MAX {
-            return Err(Trouble::usage(format!("{source} has {} bytes, more than {BYTES_MAX}", bytes.len())));
+            return Err(Trouble::usage(format!("{source} has more than {BYTES_MAX} bytes")));
         }
         String::from_utf8(bytes).map_err(|_| Trouble::usage(format!("{source} is not UTF-8")))?
     };
