@@ -74,6 +74,7 @@ async fn main() {
                     trace: None,
                     timeout: Duration::from_secs(10),
                     journalled: true,
+                    approved: false,
                 };
                 let registry = registry.clone();
                 async move {

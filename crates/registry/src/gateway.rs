@@ -130,7 +130,7 @@ impl Gateway {
             refused(RefusalKind::Arguments, format!("the arguments do not fit the parameters of `{}`: {complaint}", tool.name))
         })?;
         self.granted(&call.agent, tool)?;
-        if tool.requires_approval {
+        if tool.requires_approval && !call.approved {
             let told = format!(
                 "`{}` needs a person's consent to each call: ask the agent to do it, and the call waits in GET /approvals",
                 tool.name

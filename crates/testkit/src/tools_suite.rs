@@ -127,6 +127,7 @@ impl World {
             trace: None,
             timeout: Duration::from_millis(tool.timeout_ms),
             journalled: false,
+            approved: false,
         }
     }
     async fn invoke(&self, tool: &ToolDefinition, key: &str, arguments: Value) -> Invoked {

@@ -56,6 +56,8 @@ pub struct Invocation {
     pub timeout: Duration,
     /// Whether a run's journal holds the record of this call, so that the registry need not make one.
     pub journalled: bool,
+    /// Whether a person agreed to this very call, as a runtime elsewhere says.
+    pub approved: bool,
 }
 
 /// Whether a call may go now.

@@ -151,6 +151,7 @@ impl Batch<'_> {
         if owner != one.owner && !one.admin {
             return Err(Error::denied(format!("the name belongs to `{owner}`: choose another")).at("name"));
         }
+        self.is_no_other_tool(one)?;
         let accepted = |published: Published, news: News, quarantine: Option<String>| Accepted {
             published,
             news,
@@ -193,6 +194,21 @@ impl Batch<'_> {
             added: if one.source == Source::Added { vec![tool.clone()] } else { Vec::new() },
         };
         Ok(accepted(published, news, None))
+    }
+
+    /// Fails for a name that is legal only since it was mended, where that is the name of another tool which registered itself.
+    fn is_no_other_tool(&self, one: &Incoming) -> Result<(), Error> {
+        let of_name = |notes: &[String]| notes.iter().find(|note| note.starts_with("/name: ")).cloned();
+        let Some(mended) = of_name(&one.notes) else { return Ok(()) };
+        let known = self.shelf.find(&one.definition.name, &one.definition.version);
+        let known = known.filter(|entry| entry.instances.iter().any(|instance| instance.source == Source::Registered));
+        match known {
+            Some(entry) if of_name(&entry.notes).as_ref() != Some(&mended) => {
+                let told = format!("{}, which another tool is called already: choose another name", mended.trim_start_matches("/name: "));
+                Err(Error::conflict(told).at("name"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What the version before it of the same line says; `Conflict` where callers would break.

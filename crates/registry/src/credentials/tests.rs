@@ -142,6 +142,7 @@ fn invocation(fields: Value, arguments: Value) -> Invocation {
     Invocation {
         trusted: true,
         journalled: true,
+        approved: false,
         send: "s".into(),
         arguments,
         key: "k".into(),

@@ -1,6 +1,7 @@
 //! One operation, and the tool it becomes.
 
 use super::{Document, Imported, Options, schema::Schemas, security, shortened};
+use crate::transport::client;
 use maniple_core::{
     schema::Validator,
     tool::{AuthType, Carrier, Effect, Method, Place, ToolDefinition},
@@ -127,7 +128,9 @@ impl Operation<'_> {
             let carrier = match place {
                 "path" => None,
                 "query" => Some(Carrier::Query),
-                "header" if ["accept", "content-type", "authorization"].contains(&name.to_ascii_lowercase().as_str()) => continue,
+                // The gateway writes these itself.
+                "header" if name.eq_ignore_ascii_case("authorization") => continue,
+                "header" if client::WIRE_HEADERS.contains(&name.to_ascii_lowercase().as_str()) => continue,
                 "header" => Some(Carrier::Header),
                 _ if required => return Err(format!("its parameter `{name}` travels as a {place}, which is not supported")),
                 _ => {

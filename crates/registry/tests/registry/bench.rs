@@ -115,6 +115,7 @@ pub fn invocation(tool: &ToolDefinition, arguments: Value, key: &str) -> Invocat
         trace: None,
         timeout: Duration::from_secs(5),
         journalled: false,
+        approved: false,
     }
 }
 

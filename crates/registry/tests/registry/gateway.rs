@@ -398,6 +398,30 @@ async fn an_import_that_leads_elsewhere_under_its_version_is_not_used_until_it_l
 }
 
 #[tokio::test]
+async fn a_call_that_a_person_agreed_to_is_checked_and_recorded_as_any_other() {
+    let (bench, server) = (Bench::new(&["t"]).await, Counting::start().await);
+    let fields = json!({ "requires_approval": true, "parameters": with_parameter()["parameters"] });
+    let tool = bench.register(definition(&server.url, fields)).await.definition;
+    let agreed = async |arguments: Value| bench.registry.invoke(&Invocation { approved: true, ..invocation(&tool, arguments, "k") }).await;
+    assert_eq!(refusal(agreed(json!({ "to": 1 })).await).kind, RefusalKind::Arguments);
+    assert_eq!(ok(agreed(json!({ "to": "a" })).await)["n"], 1);
+    assert_eq!(ok(agreed(json!({ "to": "a" })).await)["n"], 1, "from the record");
+    assert_eq!(refusal(agreed(json!({ "to": "b" })).await).kind, RefusalKind::KeyReused);
+    assert_eq!(server.calls(), 1);
+}
+
+#[tokio::test]
+async fn two_names_that_would_become_one_stay_two_tools() {
+    let (bench, server) = (Bench::new(&["t"]).await, Counting::start().await);
+    let bring = async |name: &str| bench.registry.register(registration(definition(&server.url, json!({ "name": name })), "ann")).await;
+    bring("get.user").await.unwrap();
+    bring("get.user").await.expect("it renews its lease");
+    let refused = bring("get/user").await.unwrap_err();
+    assert_eq!((refused.kind, refused.field.as_deref()), (maniple_core::Kind::Conflict, Some("name")));
+    bring("other").await.unwrap();
+}
+
+#[tokio::test]
 async fn an_agent_gets_what_it_was_granted_and_no_more() {
     let (bench, server) = (Bench::new(&["t@^1"]).await, Counting::start().await);
     bench.register(definition(&server.url, json!({}))).await;

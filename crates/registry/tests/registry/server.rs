@@ -37,6 +37,7 @@ pub fn invocation(tool: ToolDefinition, arguments: Value) -> Invocation {
     Invocation {
         trusted: true,
         journalled: true,
+        approved: false,
         send: "t:1:0#1".into(),
         tool: Arc::new(tool),
         arguments,

@@ -34,6 +34,7 @@ impl Driver {
         Some(Invocation {
             trusted: contracts.definitions.trusts(&tool.name),
             journalled: true,
+            approved: false,
             send: send(started, &self.lease, 1),
             timeout: self.interrupts.left().map_or(own, |left| left.min(own)),
             tool: tool.clone(),

@@ -111,6 +111,7 @@ fn invocation(
         tenant: caller.who.tenant.clone(),
         trace: Some(trace(caller, context)),
         journalled: false,
+        approved: false,
     }
 }
 

@@ -148,7 +148,8 @@ impl Shared {
             agent,
             tenant,
             trace: Some(run::trace(headers)),
-            journalled: request.approved,
+            journalled: false,
+            approved: request.approved,
         })
     }
 

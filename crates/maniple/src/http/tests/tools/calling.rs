@@ -111,7 +111,7 @@ async fn only_an_admin_calls_for_another_tenant_or_says_that_a_person_agreed() {
     assert_eq!(as_(&house, "maker", call(json!({ "tenant": "default" }))).await.status, StatusCode::OK, "its own");
     assert_eq!(as_(&house, "root", call(json!({ "tenant": "other", "approved": true }))).await.status, StatusCode::OK);
     let made = registry.call();
-    assert_eq!((made.tenant.as_str(), made.journalled), ("other", true));
+    assert_eq!((made.tenant.as_str(), made.approved), ("other", true));
 }
 
 #[tokio::test(start_paused = true)]

@@ -163,6 +163,7 @@ fn call(tool: &ToolDefinition, key: &str) -> Invocation {
         trace: None,
         timeout: Duration::from_secs(2),
         journalled: true,
+        approved: false,
     }
 }
 
