@@ -352,12 +352,12 @@ async fn the_strictest_rate_of_all_instances_holds_and_what_is_sent_again_is_cou
     }
     assert_eq!(one.calls() + other.calls(), 2);
 
-    let fields = json!({ "name": "u", "effect": "idempotent", "rate_limit": 2, "timeout_ms": 30 });
+    let fields = json!({ "name": "u", "effect": "idempotent", "rate_limit": 2 });
     let tool = bench.register(definition(&one.url, fields)).await.definition;
-    one.set_slow(200);
+    one.set_slow(60_000);
     let before = one.calls();
     for _ in 0..5 {
-        let call = Invocation { timeout: Duration::from_millis(30), send: "always the same".into(), ..invocation(&tool, json!({}), "k") };
+        let call = Invocation { timeout: Duration::from_secs(1), send: "always the same".into(), ..invocation(&tool, json!({}), "k") };
         bench.registry.invoke(&call).await;
     }
     assert_eq!(one.calls() - before, 2);
