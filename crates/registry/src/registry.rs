@@ -150,9 +150,6 @@ impl Registry {
             return Err(unauthorised.into_iter().map(|(_, error)| error).collect());
         }
         let _one_at_a_time = self.changing.lock().await;
-        if files != Files::Looking {
-            self.take_names(&incoming).await.map_err(|error| vec![error])?;
-        }
         let accepted = match files {
             Files::Strict => self.catalog.plan(incoming, Changed::Refused)?,
             Files::Lenient => self.catalog.plan(incoming, Changed::Taken)?,
@@ -175,7 +172,6 @@ impl Registry {
     pub async fn take_import(&self, collection: &str, incoming: Vec<Incoming>) -> Result<Vec<(String, Error)>> {
         let (incoming, unauthorised) = self.authorised(incoming);
         let _one_at_a_time = self.changing.lock().await;
-        self.take_names(&incoming).await?;
         let catalog = self.catalog.clone();
         let (mut accepted, mut refused) = aside(move || catalog.plan_leniently(incoming)).await?;
         for one in &mut accepted {
@@ -253,19 +249,6 @@ impl Registry {
         Ok(())
     }
 
-    /// A name that an operator writes is an operator's, although somebody registered it before: their versions are forgotten.
-    async fn take_names(&self, incoming: &[Incoming]) -> Result<()> {
-        for tool in incoming.iter().map(|one| &one.definition.name) {
-            let Some(owner) = self.catalog.shelf().owner(tool).filter(|owner| *owner != OPERATOR).map(str::to_owned) else { continue };
-            if let Some(store) = &self.store {
-                store.unpublish(tool, None).await?;
-            }
-            self.catalog.forget(tool, None);
-            tracing::warn!(%tool, owner, "its name was registered; the project's own tool takes it, and what was registered is forgotten");
-        }
-        Ok(())
-    }
-
     /// Makes what is new durable, before anybody sees it; each then says when it was published.
     async fn publish(&self, mut accepted: Vec<Accepted>) -> Result<Vec<Accepted>> {
         let (versions, _) = self.catalog.size();
@@ -273,6 +256,7 @@ impl Registry {
         if versions + new > self.settings.versions_max {
             return Err(Error::exhausted(format!("the catalogue holds {versions} versions, and takes {}", self.settings.versions_max)));
         }
+        self.take_names(&accepted).await?;
         let Some(store) = &self.store else { return Ok(accepted) };
         for replaced in accepted.iter().filter(|one| one.news == News::OtherContract) {
             store.unpublish(&replaced.definition.name, Some(&replaced.definition.version)).await?;
@@ -284,6 +268,20 @@ impl Registry {
         }))
         .await?;
         Ok(accepted)
+    }
+
+    /// What others registered under a name that an operator takes is forgotten.
+    async fn take_names(&self, accepted: &[Accepted]) -> Result<()> {
+        for one in accepted.iter().filter(|one| one.published.owner == OPERATOR) {
+            let name = &one.definition.name;
+            let Some(owner) = self.catalog.shelf().owner(name).filter(|owner| *owner != OPERATOR).map(str::to_owned) else { continue };
+            if let Some(store) = &self.store {
+                store.unpublish(name, None).await?;
+            }
+            self.catalog.forget(name, None);
+            tracing::warn!(tool = %name, owner, "its name was registered; the project's own tool takes it, and what was registered is forgotten");
+        }
+        Ok(())
     }
 
     async fn forget(&self, stop: CancellationToken) {

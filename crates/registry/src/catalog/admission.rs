@@ -7,7 +7,10 @@ use maniple_core::{
     tool::{Effect, Published, Source, ToolDefinition, Verdict},
 };
 use semver::Version;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// A definition on its way onto the shelf.
 #[derive(Debug, Clone)]
@@ -104,6 +107,9 @@ struct Compared {
 
 /// Every definition that may go onto the shelf, and every one that may not with the reason.
 pub(super) fn judge(shelf: &Shelf, incoming: Vec<Incoming>, changed: Changed) -> (Vec<Accepted>, Vec<(String, Error)>) {
+    // A name that an operator writes is an operator's: what others registered under it does not count.
+    let taken: BTreeSet<&str> = incoming.iter().filter(|one| shelf.is_taken_by(one)).map(|one| one.definition.name.as_str()).collect();
+    let shelf = &shelf.without(&taken);
     let mut order: Vec<usize> = (0..incoming.len()).collect();
     // Lower versions first, so that each finds the ones before it.
     order.sort_by(|a, b| {

@@ -1,6 +1,10 @@
 //! The shelf: every name, version and instance at one moment.
 
-use super::{admission::Accepted, instance::Instance};
+use super::{
+    OPERATOR,
+    admission::{Accepted, Incoming},
+    instance::Instance,
+};
 use crate::lock::Pins;
 use maniple_core::{
     schema::Validator,
@@ -9,7 +13,8 @@ use maniple_core::{
 use semver::Version;
 use serde_json::Value;
 use std::{
-    collections::BTreeMap,
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -104,6 +109,20 @@ impl Shelf {
     /// The principal that a name belongs to.
     pub(crate) fn owner(&self, name: &str) -> Option<&str> {
         self.0.get(name)?.values().next().map(|entry| entry.published.owner.as_str())
+    }
+
+    /// Whether it is an operator's, and its name somebody else's so far.
+    pub(super) fn is_taken_by(&self, one: &Incoming) -> bool {
+        one.owner == OPERATOR && self.owner(&one.definition.name).is_some_and(|owner| owner != OPERATOR)
+    }
+    /// The same shelf without these names.
+    pub(super) fn without(&self, names: &BTreeSet<&str>) -> Cow<'_, Self> {
+        if names.is_empty() {
+            return Cow::Borrowed(self);
+        }
+        Cow::Owned(Self(
+            self.0.iter().filter(|(name, _)| !names.contains(name.as_str())).map(|(name, all)| (name.clone(), all.clone())).collect(),
+        ))
     }
 
     pub(super) fn remember(&mut self, published: Published) {

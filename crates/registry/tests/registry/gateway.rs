@@ -371,6 +371,9 @@ async fn a_file_takes_a_name_that_somebody_registered_and_nothing_of_theirs_is_c
         bench.registry.register(registration(definition(&theirs.url, fields), "ann")).await.unwrap();
     }
     let file: ToolDefinition = serde_json::from_value(definition(&ours.url, json!({}))).unwrap();
+    let broken = ToolDefinition { name: "u".into(), endpoint: "nowhere".into(), ..file.clone() };
+    bench.registry.take_files(vec![file.clone(), broken], maniple_registry::Files::Strict).await.unwrap_err();
+    assert_eq!(bench.registry.versions("t").await.unwrap().len(), 2, "all or nothing");
     bench.registry.take_files(vec![file.clone()], maniple_registry::Files::Strict).await.unwrap();
     let versions = bench.registry.versions("t").await.unwrap();
     assert_eq!((versions.len(), versions[0].owner.as_str(), versions[0].instances.len()), (1, "operator", 1));
