@@ -73,8 +73,9 @@ fn write_version(page: &mut String, version: &ToolVersion) {
     }
     for (what, schema) in [("parameters", Some(&tool.parameters)), ("returns", tool.returns.as_ref())] {
         // No line of it can end the block: in JSON each begins with a bracket, a quote or a number.
-        let schema = schema.map(|schema| serde_json::to_string_pretty(schema).unwrap_or_default());
-        let _ = schema.map(|schema| write!(page, "\nIts {what}:\n\n```json\n{schema}\n```\n"));
+        if let Some(schema) = schema {
+            let _ = write!(page, "\nIts {what}:\n\n```json\n{schema:#}\n```\n");
+        }
     }
     let example = serde_json::to_string(&example(&tool.parameters, 0)).unwrap_or_default();
     let _ = write!(page, "\n```sh\nmaniple tool call {} --agent AGENT '{}'\n```\n", tool.name, example.replace('\'', "'\\''"));

@@ -79,6 +79,12 @@ impl Replays {
             _ => Ok(()),
         }
     }
+    /// It is answered, and with 2xx; whether it was before.
+    pub(super) fn seen(&self, tenant: &Tenant, idempotency: &Idempotency) -> bool {
+        let known = self.knows(tenant, idempotency);
+        self.remember(tenant, idempotency);
+        known
+    }
     /// It is answered, and with 2xx.
     pub(super) fn remember(&self, tenant: &Tenant, idempotency: &Idempotency) {
         let name = name(tenant, idempotency);

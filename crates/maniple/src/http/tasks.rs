@@ -131,10 +131,7 @@ impl Shared {
 
     /// Remembers the key of a call that is answered with 2xx; whether it was known.
     pub(super) fn seen(&self, who: &Principal, key: Option<Idempotency>) -> bool {
-        let Some(key) = key else { return false };
-        let known = self.replays.knows(&who.tenant, &key);
-        self.replays.remember(&who.tenant, &key);
-        known
+        key.is_some_and(|key| self.replays.seen(&who.tenant, &key))
     }
 }
 

@@ -40,19 +40,18 @@ pub(super) async fn invoke(
     body: Body,
 ) -> Result<Response, Refusal> {
     who.may(Scope::Tools)?;
-    let key = idempotency::key(&headers)?;
+    let given = idempotency::key(&headers)?;
     let request = CallRequest::read(&shared.read_json(&headers, body).await?)?;
     if request.key.is_some() {
         return Err(Error::invalid("key is for admit and probe: send it as the header Idempotency-Key").at("key").into());
     }
-    let call = shared.invocation(&who, &named.tool, request, key, &headers).await?;
+    let call = shared.invocation(&who, &named.tool, request, given.clone(), &headers).await?;
     let (tool, version, tenant) = (call.tool.name.clone(), call.tool.version.to_string(), call.tenant.clone());
-    // The registry compares what is called; here is only remembered that it was answered.
-    let named = Idempotency { scope: tool.clone(), key: call.key.clone(), body_hash: String::new() };
+    // The registry compares what is called; here is only remembered that it was answered, under a key that somebody can use again.
+    let named = given.map(|key| Idempotency { scope: tool.clone(), key, body_hash: String::new() });
     match CallOutcome::of(shared.carried_out(call).await) {
         Ok(result) => {
-            let is_known = shared.results.knows(&tenant, &named);
-            shared.results.remember(&tenant, &named);
+            let is_known = named.is_some_and(|named| shared.results.seen(&tenant, &named));
             Ok(answer::replayed(answer::json(StatusCode::OK, &CallAnswer { result, tool, version }), is_known))
         }
         Err(outcome) => Err(outcome.problem().into()),
