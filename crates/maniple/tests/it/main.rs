@@ -4,5 +4,6 @@ mod cli;
 mod docs;
 mod house;
 mod node;
+mod old_store;
 mod survival;
 mod telemetry;
