@@ -19,4 +19,4 @@ pub mod tools;
 
 pub use json::Malformed;
 pub use problem::Problem;
-pub use request::{Acceptance, TaskRequest};
+pub use request::TaskRequest;

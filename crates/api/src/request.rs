@@ -1,18 +1,9 @@
-//! `AgentTask` as it is sent: every field strict, every bound checked, nothing clamped, nothing ignored.
+//! `AgentTask` as it is sent: every field strict, nothing ignored. Bounds are [`request::TaskRequest::accept`]'s.
 
 use crate::json::excerpt;
-use maniple_core::{
-    AgentName, Error, Result, SessionId, TaskId, Tenant, Time,
-    agent::AgentLimits,
-    canonical,
-    task::{Task, TaskLimits, in_range},
-    trace::TraceContext,
-};
+use maniple_core::{AgentName, Error, Result, SessionId, TaskId, request};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
-
-/// The longest deadline: a hundred years. It keeps every sum with it inside the calendar.
-const MAX_DEADLINE_MS: i64 = 3_155_760_000_000;
 
 /// The fields of a request, for messages.
 const FIELDS: [&str; 12] = [
@@ -91,29 +82,8 @@ fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Res
     T::deserialize(deserializer).map(Some)
 }
 
-/// What the door knows about a request beside its body.
-#[derive(Debug)]
-pub struct Acceptance<'a> {
-    /// The agent it goes to.
-    pub agent: &'a AgentName,
-    /// That agent's own defaults and lower caps.
-    pub agent_limits: &'a AgentLimits,
-    /// The node's ceilings and defaults.
-    pub limits: TaskLimits,
-    /// On whose behalf.
-    pub tenant: Tenant,
-    /// Who asks.
-    pub principal: String,
-    /// The trace it belongs to.
-    pub trace: Option<TraceContext>,
-    /// The id of a task that brings none.
-    pub fresh_id: TaskId,
-    /// The session of a task that names none.
-    pub fresh_session: SessionId,
-}
-
 impl TaskRequest {
-    /// Reads the types; the bounds are [`Self::accept`]'s. Names the field at fault.
+    /// Reads the types; the bounds are checked when it is accepted. Names the field at fault.
     pub fn read(body: &Value) -> Result<Self> {
         let Value::Object(members) = body else {
             return Err(Error::invalid("the body must be a JSON object with at least `prompt`"));
@@ -128,58 +98,24 @@ impl TaskRequest {
         })
     }
 
-    /// The task this asks for: every bound checked, every default filled.
-    pub fn accept(self, acceptance: Acceptance<'_>) -> Result<Task> {
-        let Acceptance { agent, agent_limits, limits, tenant, principal, trace, fresh_id, fresh_session } = acceptance;
+    /// What this asks of an agent, typed. The bounds of numbers are checked when it is accepted.
+    pub fn to(self, agent: &AgentName) -> Result<request::TaskRequest> {
         if self.agent.as_deref().is_some_and(|named| named != agent.as_str()) {
             return Err(Error::invalid(format!("agent must be `{agent}`, which the path names, or be left out")).at("agent"));
         }
-        let limits = within(limits, agent_limits);
-        let task = Task {
-            id: self.id.map_or(Ok(fresh_id), |id| TaskId::parse(&id))?,
-            agent: agent.clone(),
-            session_id: self.session_id.map_or(Ok(fresh_session), |id| SessionId::parse(&id))?,
-            prompt: self.prompt,
+        Ok(request::TaskRequest {
+            id: self.id.as_deref().map(TaskId::parse).transpose()?,
+            session_id: self.session_id.as_deref().map(SessionId::parse).transpose()?,
             metadata: self.metadata,
-            max_steps: limits.steps(self.max_steps)?,
-            token_budget: limits.tokens(self.token_budget)?,
+            max_steps: self.max_steps,
+            token_budget: self.token_budget,
             context: self.context,
-            deadline_ms: self.deadline_ms.map(|ms| in_range("deadline_ms", ms, 1, MAX_DEADLINE_MS)).transpose()?.map(|ms| ms as u64),
-            priority: in_range("priority", self.priority.unwrap_or(5), 0, 9)? as u8,
-            not_before: self.not_before.as_deref().map(moment).transpose()?,
+            deadline_ms: self.deadline_ms,
+            priority: self.priority,
+            not_before: self.not_before.as_deref().map(request::not_before).transpose()?,
             output_schema: self.output_schema.map(Value::Object),
-            cost_budget_usd: None,
-            tree_token_budget: None,
-            parent_task_id: None,
-            retry_of: None,
-            tenant,
-            principal,
-            trace,
-        };
-        task.check()?;
-        Ok(task)
-    }
-}
-
-/// One hash for the agent a request goes to and what it asks: the same for the same JSON, however it is
-/// spelled, and whether the path or the body named the agent. It is what an id and an Idempotency-Key are compared by.
-pub fn content_hash(agent: &AgentName, body: &Value) -> String {
-    let mut body = body.clone();
-    if let Value::Object(members) = &mut body {
-        members.remove("agent");
-    }
-    canonical::hash(&serde_json::json!({"agent": agent, "body": body}))
-}
-
-/// The node's limits as this agent's file lowers them: its own numbers are default and cap at once.
-fn within(node: TaskLimits, agent: &AgentLimits) -> TaskLimits {
-    let max_steps = agent.max_steps.map_or(node.max_steps, |own| own.min(node.max_steps));
-    let token_budget = agent.token_budget.map_or(node.token_budget, |own| own.min(node.token_budget));
-    TaskLimits {
-        max_steps,
-        default_max_steps: agent.max_steps.unwrap_or(node.default_max_steps).min(max_steps),
-        token_budget,
-        default_token_budget: agent.token_budget.unwrap_or(node.default_token_budget).min(token_budget),
+            ..request::TaskRequest::new(agent.clone(), self.prompt)
+        })
     }
 }
 
@@ -197,10 +133,6 @@ fn known(name: &str) -> Result<()> {
         _ => format!("there is no field `{shown}`: there are {}", FIELDS.join(", ")),
     };
     Err(Error::invalid(message).at(shown))
-}
-
-fn moment(text: &str) -> Result<Time> {
-    Time::parse(text).ok_or_else(|| Error::invalid("not_before must be an RFC 3339 time such as 2026-01-31T12:00:00Z").at("not_before"))
 }
 
 #[cfg(test)]

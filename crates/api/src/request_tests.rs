@@ -1,13 +1,21 @@
 use super::*;
+use maniple_core::{
+    Tenant,
+    agent::AgentLimits,
+    request::Acceptance,
+    task::{Task, TaskLimits},
+};
 use serde_json::json;
+
+/// The longest deadline: a hundred years.
+const DEADLINE_MS_MAX: i64 = 3_155_760_000_000;
 
 fn agent() -> AgentName {
     AgentName::parse("search").unwrap()
 }
 
 fn accept_with(body: Value, agent_limits: &AgentLimits, limits: TaskLimits) -> Result<Task> {
-    TaskRequest::read(&body)?.accept(Acceptance {
-        agent: &agent(),
+    TaskRequest::read(&body)?.to(&agent())?.accept(Acceptance {
         agent_limits,
         limits,
         tenant: Tenant::default(),
@@ -58,7 +66,7 @@ fn a_prompt_alone_gets_the_defaults_of_the_article() {
 #[test]
 fn every_bound_is_strict_on_both_sides_and_names_its_field() {
     let long = |n: usize| json!("x".repeat(n));
-    let years = json!(MAX_DEADLINE_MS);
+    let years = json!(DEADLINE_MS_MAX);
     let table = [
         (
             "id",
@@ -76,7 +84,7 @@ fn every_bound_is_strict_on_both_sides_and_names_its_field() {
         ("token_budget", vec![json!(512), json!(32_768)], vec![json!(511), json!(32_769), json!(-1), json!("512")]),
         ("agent", vec![json!("search")], vec![json!("other"), json!("Search"), json!(1)]),
         ("context", vec![json!({"a": 1})], vec![json!([]), json!("x")]),
-        ("deadline_ms", vec![json!(1), years], vec![json!(0), json!(-5), json!(1.5), json!("1"), json!(MAX_DEADLINE_MS + 1)]),
+        ("deadline_ms", vec![json!(1), years], vec![json!(0), json!(-5), json!(1.5), json!("1"), json!(DEADLINE_MS_MAX + 1)]),
         ("priority", vec![json!(0), json!(9)], vec![json!(-1), json!(10), json!("5")]),
         (
             "not_before",
@@ -139,12 +147,15 @@ fn an_agents_own_limits_are_its_default_and_its_cap_and_never_raise_the_nodes() 
 }
 
 #[test]
-fn the_content_hash_sees_the_json_and_the_agent_not_their_spelling() {
-    let hash = |text: &str| content_hash(&agent(), &crate::json::parse(text.as_bytes(), Default::default()).unwrap());
-    assert_eq!(hash(r#"{"prompt":"x","max_steps":3}"#), hash("{ \"max_steps\" : 3,\n \"prompt\" : \"\\u0078\", \"agent\": \"search\" }"));
-    assert_ne!(hash(r#"{"prompt":"x"}"#), hash(r#"{"prompt":"y"}"#));
-    let other = AgentName::parse("other").unwrap();
-    assert_ne!(content_hash(&agent(), &json!({"prompt": "x"})), content_hash(&other, &json!({"prompt": "x"})));
+fn requests_are_compared_by_what_they_ask_of_whom_not_by_their_spelling() {
+    let hash = |text: &str, agent: &AgentName| {
+        let body = crate::json::parse(text.as_bytes(), Default::default()).unwrap();
+        TaskRequest::read(&body).unwrap().to(agent).unwrap().hash()
+    };
+    let spelled = "{ \"max_steps\" : 3,\n \"prompt\" : \"\\u0078\", \"agent\": \"search\", \"metadata\": {} }";
+    assert_eq!(hash(r#"{"prompt":"x","max_steps":3}"#, &agent()), hash(spelled, &agent()));
+    assert_ne!(hash(r#"{"prompt":"x"}"#, &agent()), hash(r#"{"prompt":"y"}"#, &agent()));
+    assert_ne!(hash(r#"{"prompt":"x"}"#, &agent()), hash(r#"{"prompt":"x"}"#, &AgentName::parse("other").unwrap()));
 }
 
 #[test]

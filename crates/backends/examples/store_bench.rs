@@ -14,7 +14,7 @@
 use maniple_backends::sqlite;
 use maniple_core::{
     AgentName,
-    ports::{Appended, TaskStore, Then},
+    ports::{Appended, Tasks, Then, Work},
 };
 use maniple_testkit::store_suite::{append, completed, new, task_in, tool_finished};
 use std::{

@@ -1,9 +1,7 @@
 //! Stores, the bus and the rate limiter: in memory and SQLite.
 //!
-//! | url | store |
-//! |---|---|
-//! | `sqlite:PATH` | [`sqlite::TaskStore`]: one file, one owning process, durable |
-//! | `memory:` | [`memory::TaskStore`]: gone with the process |
+//! [`open`] turns a [`StoreUrl`] into everything that lies behind it. Each store is one truth seen by whoever uses it:
+//! tasks for the desk, work for workers, upkeep for jobs, tools for the registry.
 
 pub mod clock;
 pub mod limiter;
@@ -11,92 +9,65 @@ pub mod local;
 pub mod memory;
 pub mod rules;
 pub mod sqlite;
+mod url;
 
 pub use clock::{Clock, SystemClock, TokioClock};
 pub use limiter::RateLimiter;
+pub use url::StoreUrl;
 
-use maniple_core::{Error, Result, ports};
-use std::{path::PathBuf, sync::Arc};
+use maniple_core::{Result, ports};
+use std::sync::Arc;
 
-/// A store that was opened by its URL.
+/// All that lies behind a store's URL, and what goes with a store of its kind.
 #[derive(Clone)]
-pub enum Store {
-    /// `memory:`
-    Memory(Arc<memory::TaskStore>),
-    /// `sqlite:PATH`
-    Sqlite(Arc<sqlite::TaskStore>),
+pub struct Backend {
+    /// For the desk.
+    pub tasks: Arc<dyn ports::Tasks>,
+    /// For workers.
+    pub work: Arc<dyn ports::Work>,
+    /// For jobs and probes.
+    pub upkeep: Arc<dyn ports::Upkeep>,
+    /// For the registry: in the same place, with the same promises.
+    pub tools: Arc<dyn ports::ToolStore>,
+    /// Hints between all of them.
+    pub bus: Arc<dyn ports::Bus>,
+    /// What counts calls.
+    pub limiter: Arc<dyn ports::RateLimiter>,
+    /// The file, for what only a file has.
+    file: Option<Arc<sqlite::TaskStore>>,
 }
 
-impl Store {
-    /// As everybody else sees it.
-    pub fn tasks(&self) -> Arc<dyn ports::TaskStore> {
-        match self {
-            Self::Memory(store) => store.clone(),
-            Self::Sqlite(store) => store.clone(),
-        }
+impl Backend {
+    fn over<S>(store: Arc<S>, file: Option<Arc<sqlite::TaskStore>>) -> Self
+    where
+        S: ports::TaskStore + ports::ToolStore + 'static,
+    {
+        let (bus, limiter) = (Arc::new(local::Bus::default()), Arc::new(RateLimiter::new()));
+        Self { tasks: store.clone(), work: store.clone(), upkeep: store.clone(), tools: store, bus, limiter, file }
     }
-    /// What it remembers of tools: in the same place, with the same promises.
-    pub fn tools(&self) -> Arc<dyn ports::ToolStore> {
-        match self {
-            Self::Memory(store) => store.clone(),
-            Self::Sqlite(store) => store.clone(),
-        }
-    }
+
     /// Says where this node listens, where somebody may want to know: in the lock file of an embedded store.
     pub fn set_address(&self, address: &str) -> Result<()> {
-        match self {
-            Self::Memory(_) => Ok(()),
-            Self::Sqlite(store) => store.set_address(address),
-        }
+        self.file.as_ref().map_or(Ok(()), |file| file.set_address(address))
     }
 }
 
-/// Opens the store of that URL. `Invalid` for a scheme there is no store for; for the rest see the store.
-pub fn open(url: &str, clock: Arc<dyn Clock>) -> Result<Store> {
-    match scheme(url)? {
-        Scheme::Memory => Ok(Store::Memory(Arc::new(memory::TaskStore::with_clock(clock)))),
-        Scheme::Sqlite(path) => {
+/// Opens the store of that URL. For what can go wrong see the store.
+pub fn open(url: &StoreUrl, clock: Arc<dyn Clock>) -> Result<Backend> {
+    match url {
+        StoreUrl::Memory => Ok(Backend::over(Arc::new(memory::TaskStore::with_clock(clock)), None)),
+        StoreUrl::Sqlite(path) => {
             let options = sqlite::Options { clock, ..sqlite::Options::default() };
-            Ok(Store::Sqlite(Arc::new(sqlite::TaskStore::open(path, options)?)))
+            let store = Arc::new(sqlite::TaskStore::open(path, options)?);
+            Ok(Backend::over(store.clone(), Some(store)))
         }
     }
 }
 
 /// Who has the store of that URL open; `None` if nobody does, or if it is no store that one process owns.
-pub fn holder(url: &str) -> Result<Option<sqlite::Holder>> {
-    match scheme(url)? {
-        Scheme::Memory => Ok(None),
-        Scheme::Sqlite(path) => Ok(sqlite::holder(&path)),
-    }
-}
-
-enum Scheme {
-    Memory,
-    Sqlite(PathBuf),
-}
-
-fn scheme(url: &str) -> Result<Scheme> {
-    match url.split_once(':') {
-        Some(("memory", "")) => Ok(Scheme::Memory),
-        Some(("sqlite", path)) if !path.trim_start_matches("//").is_empty() => {
-            Ok(Scheme::Sqlite(path.strip_prefix("//").unwrap_or(path).into()))
-        }
-        _ => Err(Error::invalid(format!("store `{url}` is not known to this build: write sqlite:PATH or memory:")).at("store")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use maniple_core::Kind;
-
-    #[test]
-    fn a_url_without_a_store_is_refused_with_what_there_is() {
-        for url in ["postgres://db/maniple", "sqlite:", "sqlite://", "memory:x", "maniple.db", ""] {
-            let error = open(url, Arc::new(SystemClock)).err().expect(url);
-            assert_eq!((error.kind, error.field.as_deref()), (Kind::Invalid, Some("store")), "{url}");
-            assert!(error.message.contains("sqlite:PATH or memory:"), "{url}: {error}");
-        }
-        assert!(matches!(open("memory:", Arc::new(SystemClock)), Ok(Store::Memory(_))));
+pub fn holder(url: &StoreUrl) -> Option<sqlite::Holder> {
+    match url {
+        StoreUrl::Memory => None,
+        StoreUrl::Sqlite(path) => sqlite::holder(path),
     }
 }

@@ -1,5 +1,6 @@
 //! The bus of a single process.
 
+use async_trait::async_trait;
 use futures::{Stream, StreamExt, stream::BoxStream};
 use maniple_core::{
     TaskKey,
@@ -46,6 +47,7 @@ impl Default for Bus {
     }
 }
 
+#[async_trait]
 impl ports::Bus for Bus {
     fn hint(&self, hint: Hint) {
         // No listener is no error: hints may be lost.
@@ -66,7 +68,7 @@ impl ports::Bus for Bus {
         }
     }
 
-    fn subscribe(&self, key: &TaskKey) -> BoxStream<'static, Live> {
+    async fn subscribe(&self, key: &TaskKey) -> BoxStream<'static, Live> {
         let mailbox = Arc::new(Mailbox::default());
         self.readers.add(key, mailbox.clone());
         Subscription { key: key.clone(), mailbox, readers: self.readers.clone() }.boxed()
@@ -178,9 +180,9 @@ mod tests {
     async fn every_reader_of_a_task_sees_what_is_published_after_it_came_and_nothing_of_other_tasks() {
         let bus = Bus::new();
         bus.publish(&key("a"), delta(0));
-        let mut first = bus.subscribe(&key("a"));
+        let mut first = bus.subscribe(&key("a")).await;
         bus.publish(&key("a"), delta(1));
-        let mut second = bus.subscribe(&key("a"));
+        let mut second = bus.subscribe(&key("a")).await;
         bus.publish(&key("b"), delta(9));
         bus.publish(&key("a"), delta(2));
         assert_eq!((index(first.next().await), index(first.next().await)), (Some(1), Some(2)));
@@ -191,7 +193,7 @@ mod tests {
     #[tokio::test]
     async fn a_reader_that_waits_is_woken() {
         let bus = Arc::new(Bus::new());
-        let mut reader = bus.subscribe(&key("a"));
+        let mut reader = bus.subscribe(&key("a")).await;
         let waiting = tokio::spawn(async move { index(reader.next().await) });
         tokio::task::yield_now().await;
         bus.publish(&key("a"), delta(7));
@@ -201,7 +203,7 @@ mod tests {
     #[tokio::test]
     async fn a_reader_too_far_behind_is_told_where_it_lost_something() {
         let bus = Bus::new();
-        let mut reader = bus.subscribe(&key("a"));
+        let mut reader = bus.subscribe(&key("a")).await;
         for n in 0..=BEHIND_MAX as u32 {
             bus.publish(&key("a"), delta(n));
         }
@@ -209,10 +211,10 @@ mod tests {
         assert_eq!(index(reader.next().await), Some(BEHIND_MAX as u32));
     }
 
-    #[test]
-    fn what_nobody_reads_any_more_is_not_kept() {
+    #[tokio::test]
+    async fn what_nobody_reads_any_more_is_not_kept() {
         let bus = Bus::new();
-        let readers = (bus.subscribe(&key("a")), bus.subscribe(&key("a")), bus.subscribe(&key("b")));
+        let readers = (bus.subscribe(&key("a")).await, bus.subscribe(&key("a")).await, bus.subscribe(&key("b")).await);
         assert_eq!(bus.tasks_read(), 2);
         drop(readers.0);
         assert_eq!(bus.tasks_read(), 2);

@@ -4,9 +4,9 @@ pub mod tools;
 
 use maniple_core::{
     AgentName, Error, Result, TaskId, Tenant, Time,
-    event::{Answer, Event, StoredEvent},
-    ports::{Append, Approval, ApprovalState, Decision, Then},
-    task::{AgentResult, Ending, ErrorCode, Header},
+    event::{Answer, ApprovalRequested, Event, StoredEvent},
+    ports::{Also, Append, Approval, ApprovalState, Decision, Idempotency, Then},
+    task::{AgentResult, Ending, ErrorCode, Header, Task},
 };
 use serde_json::value::RawValue;
 use std::{collections::HashMap, time::Duration};
@@ -60,7 +60,7 @@ pub(crate) fn drafts(append: &Append) -> Result<Vec<Draft>> {
         return Err(Error::internal("the final event is made by the store: end the task with `Then::End`"));
     }
     let parks = matches!(append.events.last(), Some((_, Event::Parked(_))));
-    if matches!(append.then, Then::Park { .. }) && !parks {
+    if matches!(append.then, Then::Park(_)) && !parks {
         return Err(Error::internal("an append that parks must have `run.parked` last"));
     }
     if append.after + append.events.len() as u64 >= EVENTS_MAX {
@@ -116,6 +116,14 @@ pub(crate) fn is_poisoned(ending: &Ending) -> bool {
     ending.error == Some(ErrorCode::Poisoned)
 }
 
+/// The task of a journal's first event.
+pub(crate) fn accepted(first: Option<&StoredEvent>) -> Result<Task> {
+    match first.map(StoredEvent::event).transpose()? {
+        Some(Event::Accepted(task)) => Ok(task),
+        _ => Err(Error::internal("a journal must begin with task.accepted")),
+    }
+}
+
 pub(crate) fn no_task(id: &TaskId) -> Error {
     Error::not_found(format!("there is no task `{id}`"))
 }
@@ -127,6 +135,10 @@ pub(crate) fn id_taken(id: &TaskId) -> Error {
 }
 pub(crate) fn other_body() -> Error {
     Error::invalid("this Idempotency-Key was used with another body: use a new key for a new request").at("Idempotency-Key")
+}
+/// Fails where a key was used for something else.
+pub(crate) fn same_body(kept: &str, idempotency: &Idempotency) -> Result<()> {
+    if kept == idempotency.body_hash { Ok(()) } else { Err(other_body()) }
 }
 pub(crate) fn gone_with_key() -> Error {
     Error::conflict("the task made under this Idempotency-Key is gone: use a new key to ask again").at("Idempotency-Key")
@@ -164,12 +176,20 @@ pub(crate) fn decides(approval: &Approval, decision: &Decision, task_ended: bool
     }
 }
 
-/// The requests of which these facts say that nobody decided in time.
-pub(crate) fn expired(events: &[(u32, Event)]) -> impl Iterator<Item = &str> {
-    events.iter().filter_map(|(_, event)| match event {
-        Event::ApprovalDecided(decided) if decided.answer == Answer::Expired => Some(decided.id.as_str()),
-        _ => None,
+/// The requests of which an append says that nobody decided in time.
+pub(crate) fn expired(also: &[Also]) -> impl Iterator<Item = &str> {
+    also.iter().filter_map(|also| match also {
+        Also::Settle { id, answer: Answer::Expired } => Some(id.as_str()),
+        Also::Settle { answer: Answer::Approved | Answer::Denied, .. } | Also::Definitions(_) | Also::Ask { .. } | Also::Outbox(_) => None,
     })
+}
+
+/// The request at a place of an append.
+pub(crate) fn asked(append: &Append, event: usize) -> Result<&ApprovalRequested> {
+    match append.events.get(event) {
+        Some((_, Event::ApprovalRequested(request))) => Ok(request),
+        _ => Err(Error::internal("an append that asks must name the place of its `approval.requested`")),
+    }
 }
 
 /// A request nobody decided is expired from its moment on, folded in or not.

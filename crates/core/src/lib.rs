@@ -14,6 +14,7 @@ pub mod id;
 pub mod message;
 pub mod model;
 pub mod ports;
+pub mod request;
 pub mod retry;
 pub mod run;
 pub mod schema;

@@ -15,11 +15,13 @@
 
 mod answer;
 mod approve;
+mod awaited;
 mod calls;
 mod decide;
 mod takeover;
 mod transcript;
 
+pub use awaited::Awaited;
 pub use calls::{Plan, Terms};
 pub use decide::{Ask, Next};
 pub use takeover::take_over;

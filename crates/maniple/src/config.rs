@@ -9,6 +9,7 @@ pub use types::*;
 
 use crate::yaml::Problem;
 use anyhow::{Context as _, bail};
+use maniple_backends::StoreUrl;
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -81,12 +82,9 @@ impl Config {
         self.tools.paths().iter().map(|path| self.path(path)).collect()
     }
 
-    /// The store's address with its path from where the process stands.
-    pub fn store_url(&self) -> String {
-        match self.store.strip_prefix("sqlite:") {
-            Some(path) => format!("sqlite:{}", self.path(path).display()),
-            None => self.store.clone(),
-        }
+    /// Where the store is, from where the process stands.
+    pub fn store_url(&self) -> maniple_core::Result<StoreUrl> {
+        Ok(self.store.parse::<StoreUrl>()?.within(&self.folder))
     }
 
     fn check(&self, file: &Path, text: &str) -> anyhow::Result<()> {

@@ -12,7 +12,7 @@ use crate::{
     http, telemetry,
 };
 use anyhow::Context as _;
-use maniple_backends::{Store, SystemClock, local};
+use maniple_backends::{Backend, SystemClock};
 use maniple_core::{
     model::CallTimes,
     ports::{self, Models},
@@ -60,7 +60,7 @@ pub struct Node {
     door: JoinHandle<()>,
     telemetry: telemetry::Installed,
     drain: std::time::Duration,
-    store: Store,
+    store: Backend,
 }
 
 impl Node {
@@ -68,7 +68,7 @@ impl Node {
     pub async fn start(config: Config, options: NodeOptions) -> anyhow::Result<Self> {
         let telemetry = telemetry::install(&config.telemetry, options.quiet)?;
         let listen = options.listen.map_or_else(|| config.listen.parse().context("listen is no address"), Ok)?;
-        let store = maniple_backends::open(&config.store_url(), Arc::new(SystemClock))?;
+        let store = maniple_backends::open(&config.store_url()?, Arc::new(SystemClock))?;
         // Before the door is bound: a node that looks for a model server must not find itself.
         let (providers, default_model) = models::providers(&config, options.discover).await?;
         let listener = TcpListener::bind(listen)
@@ -110,8 +110,8 @@ impl Node {
         }
 
         let parts = Parts {
-            store: store.tasks(),
-            bus: Arc::new(local::Bus::default()),
+            work: store.work.clone(),
+            bus: store.bus.clone(),
             models: providers,
             tools: called,
             agents: agents.clone(),
@@ -122,8 +122,8 @@ impl Node {
         let mut working = Vec::new();
         if options.work {
             working.push(tokio::spawn(Worker::new(parts.clone(), worker(&config)).work(stop_work.clone())));
-            working.push(tokio::spawn(jobs::sweep(parts.clone(), stop_work.clone())));
-            working.push(tokio::spawn(jobs::forget(parts.clone(), config.retention.finished_tasks.duration(), stop_work.clone())));
+            working.push(tokio::spawn(jobs::sweep(store.upkeep.clone(), store.bus.clone(), stop_work.clone())));
+            working.push(tokio::spawn(jobs::forget(store.upkeep.clone(), config.retention.finished_tasks.duration(), stop_work.clone())));
         }
         let (own, stopping) = (tools.registry.clone(), stop_work.clone());
         working.push(tokio::spawn(async move { own.work(stopping).await }));
@@ -141,7 +141,7 @@ impl Node {
         let door = http::Door {
             leaving: stop_work.clone(),
             serves: options.serves,
-            ..http::Door::new(&config, &parts, registry, remote, limits, telemetry.metrics.clone())?
+            ..http::Door::new(&config, &parts, &store, registry, remote, limits, telemetry.metrics.clone())?
         };
         let door = tokio::spawn(http::serve(listener, door, stop_door.clone()));
         if config.insecure && config.auth.is_none() && !listen.ip().is_loopback() {

@@ -20,12 +20,11 @@ pub(crate) use interrupt::Drain;
 use interrupt::{Interrupt, Interrupts};
 use maniple_core::{
     Error, Kind, Result, TaskKey, Time,
-    agent::Definitions,
-    event::{Event, Parked},
-    ports::{Append, Appended, Claimed, Hint, Live, Then, Turn},
-    run::{Next, Run},
+    event::{Event, StoredEvent},
+    ports::{Also, Append, Appended, Claimed, Hint, Live, Then, Turn},
+    run::{Awaited, Next, Run},
     signal::{Signal, SignalKind},
-    task::{Ending, ErrorCode, WaitingFor},
+    task::{Ending, ErrorCode},
 };
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -63,8 +62,9 @@ pub(crate) struct Driver {
     clock: (Time, Instant),
     /// Facts told to the run and not yet recorded.
     facts: Vec<(u32, Event)>,
+    /// What goes with them.
+    also: Vec<Also>,
     signals_read: Vec<String>,
-    definitions: Option<Arc<(String, Definitions)>>,
     turns: Option<Vec<Turn>>,
     interrupts: Interrupts,
 }
@@ -90,8 +90,8 @@ impl Driver {
             prepared: None,
             clock: (claimed.now, claimed_at),
             facts: Vec::new(),
+            also: Vec::new(),
             signals_read: Vec::new(),
-            definitions: None,
             turns: (!claimed.has_history).then(Vec::new),
         };
         driver.fold(&claimed.signals)?;
@@ -105,7 +105,7 @@ impl Driver {
     /// The story.
     pub(crate) async fn drive(mut self) -> Result<Left> {
         if let Some((started, _)) = self.run.started() {
-            self.prepared = Some(patiently(|| self.parts.agents.recall(&started.definitions, &self.parts.store)).await?);
+            self.prepared = Some(patiently(|| self.parts.agents.recall(&started.definitions, &self.parts.work)).await?);
         }
         loop {
             if self.interrupts.draining() && !self.run.is_cancelled() {
@@ -141,7 +141,7 @@ impl Driver {
             Err(error) => return self.end(Ending::failed(ErrorCode::Internal, format!("the agent cannot start: {error}"))).await,
         };
         self.prepared = Some(beginning.prepared.clone());
-        self.definitions = Some(beginning.definitions.clone());
+        self.also.push(Also::Definitions(beginning.definitions.clone()));
         self.tell(0, Event::Started(beginning.started.clone()))?;
         Ok(Flow::Go)
     }
@@ -151,7 +151,7 @@ impl Driver {
         for doubt in self.run.open_doubts() {
             self.tell(self.run.step_number(), doubt)?;
         }
-        match self.record(Then::End(ending)).await? {
+        match self.append(Then::End(ending)).await? {
             Recorded::Yes => {
                 // The session's next task may be ready now.
                 self.parts.bus.hint(Hint::Ready(self.run.task().agent.clone()));
@@ -160,15 +160,14 @@ impl Driver {
                 Ok(Flow::Leave(Left::Ended))
             }
             Recorded::Lost => Ok(Flow::Leave(Left::Lost)),
-            Recorded::SignalsUnread => unreachable!("only parking and expiring ask for signals"),
         }
     }
 
     async fn hand_over(&mut self) -> Result<Left> {
-        if let Recorded::Lost = self.record(Then::Keep).await? {
+        if let Recorded::Lost = self.record().await? {
             return Ok(Left::Lost);
         }
-        patiently(|| self.parts.store.release(&self.lease.claim)).await?;
+        patiently(|| self.parts.work.release(&self.lease.claim)).await?;
         self.parts.bus.hint(Hint::Ready(self.run.task().agent.clone()));
         Ok(Left::HandedOver)
     }
@@ -177,6 +176,7 @@ impl Driver {
     fn tell(&mut self, step: u32, fact: Event) -> Result<()> {
         self.run.tell(self.now(), step, &fact)?;
         self.count(&fact);
+        self.also.extend(goes_with(&fact, self.facts.len()));
         self.facts.push((step, fact));
         Ok(())
     }
@@ -199,54 +199,84 @@ impl Driver {
         }
     }
 
-    /// Lets go of the worker until a signal, or the moment, has come.
-    async fn park(&mut self, waiting_for: WaitingFor, until: Option<Time>) -> Result<Parking> {
-        self.facts.push((self.run.step_number(), Event::Parked(Parked { waiting_for, until })));
-        match self.record(Then::Park { waiting_for, until }).await? {
-            Recorded::Yes => Ok(Parking::Left(Left::Parked)),
-            Recorded::Lost => Ok(Parking::Left(Left::Lost)),
-            Recorded::SignalsUnread => {
-                self.facts.pop();
+    /// Lets go of the worker until what it waits for has come.
+    async fn park(&mut self, awaited: Awaited) -> Result<Parking> {
+        let parked = (self.run.step_number(), Event::Parked(awaited.into()));
+        Ok(match self.offer(vec![parked], Then::Park(awaited)).await? {
+            Offered::Yes => Parking::Left(Left::Parked),
+            Offered::Lost => Parking::Left(Left::Lost),
+            Offered::Refused => Parking::SignalsRead,
+        })
+    }
+
+    /// Records everything told so far: one transaction, durable when it returns.
+    async fn record(&mut self) -> Result<Recorded> {
+        if self.facts.is_empty() && self.signals_read.is_empty() {
+            return Ok(Recorded::Yes);
+        }
+        self.append(Then::Keep).await
+    }
+
+    /// The same, and what then becomes of the claim. Nothing goes with it that could be refused.
+    async fn append(&mut self, then: Then) -> Result<Recorded> {
+        match self.send_append(&[], then).await? {
+            Appended::Recorded(events) => {
+                self.recorded(events);
+                Ok(Recorded::Yes)
+            }
+            Appended::Stale => Ok(Recorded::Lost),
+            Appended::Refused(why) => Err(Error::internal(format!("the store refuses an append with which nothing goes: {why:?}"))),
+        }
+    }
+
+    /// Records facts that hold only if nothing has come from outside meanwhile. The run is told of them once they do;
+    /// otherwise what has come is folded in, and the run decides again.
+    async fn offer(&mut self, facts: Vec<(u32, Event)>, then: Then) -> Result<Offered> {
+        match self.send_append(&facts, then).await? {
+            Appended::Recorded(events) => {
+                for (step, fact) in &facts {
+                    self.run.tell(self.now(), *step, fact)?;
+                    self.count(fact);
+                }
+                self.recorded(events);
+                Ok(Offered::Yes)
+            }
+            Appended::Stale => Ok(Offered::Lost),
+            Appended::Refused(_) => {
                 self.read_signals().await?;
-                Ok(Parking::SignalsRead)
+                Ok(Offered::Refused)
             }
         }
     }
 
-    /// Records everything told so far: one transaction, durable when it returns.
-    async fn record(&mut self, then: Then) -> Result<Recorded> {
-        if self.facts.is_empty() && self.signals_read.is_empty() && then == Then::Keep {
-            return Ok(Recorded::Yes);
-        }
+    /// Everything told so far, and what is offered. Made again after a lost reply, it is the same append.
+    async fn send_append(&self, offered: &[(u32, Event)], then: Then) -> Result<Appended> {
+        let goes_with = offered.iter().zip(self.facts.len()..).filter_map(|((_, fact), at)| goes_with(fact, at));
         let append = Append {
             claim: self.lease.claim.clone(),
             after: self.run.seq(),
-            events: self.facts.clone(),
+            events: self.facts.iter().chain(offered).cloned().collect(),
             signals_read: self.signals_read.clone(),
             progress: self.run.progress().clone(),
-            definitions: self.definitions.clone(),
-            outbox: Vec::new(),
+            also: self.also.iter().cloned().chain(goes_with).collect(),
             then,
         };
-        // Made again after a lost reply, it is the same append.
-        let events = match patiently(|| self.parts.store.append(append.clone())).await? {
-            Appended::Recorded(events) => events,
-            Appended::Stale => return Ok(Recorded::Lost),
-            Appended::SignalsUnread => return Ok(Recorded::SignalsUnread),
-        };
+        patiently(|| self.parts.work.append(append.clone())).await
+    }
+
+    fn recorded(&mut self, events: Vec<Arc<StoredEvent>>) {
         self.run.recorded(self.run.seq() + events.len() as u64);
         self.facts.clear();
+        self.also.clear();
         self.signals_read.clear();
-        self.definitions = None;
         for event in events {
             self.parts.bus.publish(&self.key, Live::Event(event));
         }
-        Ok(Recorded::Yes)
     }
 
     /// Reads unread signals and folds them in; they are marked read by the next record.
     async fn read_signals(&mut self) -> Result<()> {
-        let signals = patiently(|| self.parts.store.signals(&self.key)).await?;
+        let signals = patiently(|| self.parts.work.signals(&self.key)).await?;
         self.fold(&signals)
     }
     fn fold(&mut self, signals: &[Signal]) -> Result<()> {
@@ -297,8 +327,27 @@ enum Parking {
     SignalsRead,
 }
 
+/// What became of facts that nothing can be said against.
 enum Recorded {
     Yes,
+    /// The claim is gone.
     Lost,
-    SignalsUnread,
+}
+
+/// What became of facts that hold only if nothing has come meanwhile.
+enum Offered {
+    Yes,
+    /// The claim is gone.
+    Lost,
+    /// Something had come. It is folded in; the facts were not recorded.
+    Refused,
+}
+
+/// What a store does beside recording a fact, which stands at this place of its append.
+fn goes_with(fact: &Event, event: usize) -> Option<Also> {
+    match fact {
+        Event::ApprovalRequested(_) => Some(Also::Ask { event }),
+        Event::ApprovalDecided(decided) => Some(Also::Settle { id: decided.id.clone(), answer: decided.answer }),
+        _ => None,
+    }
 }

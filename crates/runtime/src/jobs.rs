@@ -1,8 +1,8 @@
 //! What time brings, done by every worker alike: each job claims its units in the store, so there is no leader.
 
-use crate::{Parts, ended};
-use maniple_core::ports::{Hint, Live};
-use std::time::Duration;
+use crate::ended;
+use maniple_core::ports::{Bus, Hint, Live, Upkeep};
+use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 /// The longest pause between two sweeps.
@@ -15,14 +15,14 @@ const FORGET_EVERY: Duration = Duration::from_secs(60);
 const FORGET_BATCH: usize = 500;
 
 /// Makes due tasks ready, takes expired claims away and ends what never began in time, until `stop`.
-pub async fn sweep(parts: Parts, stop: CancellationToken) {
+pub async fn sweep(upkeep: Arc<dyn Upkeep>, bus: Arc<dyn Bus>, stop: CancellationToken) {
     while !stop.is_cancelled() {
-        let pause = match parts.store.sweep().await {
+        let pause = match upkeep.sweep().await {
             Ok(swept) => {
-                swept.ready.into_iter().for_each(|agent| parts.bus.hint(Hint::Ready(agent)));
+                swept.ready.into_iter().for_each(|agent| bus.hint(Hint::Ready(agent)));
                 for (key, event) in swept.ended {
                     ended::count_event(&event);
-                    parts.bus.publish(&key, Live::Event(event));
+                    bus.publish(&key, Live::Event(event));
                 }
                 swept.next.unwrap_or(SWEEP_MAX).clamp(SWEEP_MIN, SWEEP_MAX)
             }
@@ -40,10 +40,10 @@ pub async fn sweep(parts: Parts, stop: CancellationToken) {
 }
 
 /// Forgets finished tasks older than `keep`, in bounded batches, until `stop`.
-pub async fn forget(parts: Parts, keep: Duration, stop: CancellationToken) {
+pub async fn forget(upkeep: Arc<dyn Upkeep>, keep: Duration, stop: CancellationToken) {
     loop {
         loop {
-            match parts.store.forget(keep, FORGET_BATCH).await {
+            match upkeep.forget(keep, FORGET_BATCH).await {
                 Ok(gone) if gone >= FORGET_BATCH as u64 && !stop.is_cancelled() => tokio::task::yield_now().await,
                 Ok(_) => break,
                 Err(error) => {

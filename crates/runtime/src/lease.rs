@@ -2,7 +2,7 @@
 
 use maniple_core::{
     Kind, Result, TaskKey,
-    ports::{Claim, Renewal, TaskStore},
+    ports::{Claim, Renewal, Work},
 };
 use std::{
     collections::BTreeMap,
@@ -13,7 +13,7 @@ use tokio::{sync::watch, time::Instant};
 
 /// All leases of one worker.
 pub(crate) struct Leases {
-    store: Arc<dyn TaskStore>,
+    work: Arc<dyn Work>,
     held: Mutex<BTreeMap<TaskKey, Arc<Lease>>>,
 }
 
@@ -46,8 +46,8 @@ pub(crate) struct Watch {
 }
 
 impl Leases {
-    pub(crate) fn new(store: Arc<dyn TaskStore>) -> Arc<Self> {
-        Arc::new(Self { store, held: Mutex::default() })
+    pub(crate) fn new(work: Arc<dyn Work>) -> Arc<Self> {
+        Arc::new(Self { work, held: Mutex::default() })
     }
 
     /// Takes a claim under care until what is returned is dropped; `claimed_at` is the moment before it was asked for.
@@ -83,7 +83,7 @@ impl Leases {
         };
         for batch in due.chunks(512) {
             let claims: Vec<Claim> = batch.iter().map(|lease| lease.claim.clone()).collect();
-            match self.store.renew(&claims).await {
+            match self.work.renew(&claims).await {
                 Ok(renewals) => batch.iter().zip(&renewals).for_each(|(lease, renewal)| lease.renewed(renewal, now)),
                 Err(error) => tracing::warn!(%error, claims = claims.len(), "leases were not renewed"),
             }
@@ -107,7 +107,7 @@ impl Lease {
     }
 
     /// Whether it may still act: to be asked before every send.
-    pub(crate) async fn holds(&self, store: &Arc<dyn TaskStore>) -> bool {
+    pub(crate) async fn holds(&self, work: &Arc<dyn Work>) -> bool {
         let State { until, lost, .. } = *self.state.borrow();
         if lost {
             return false;
@@ -117,7 +117,7 @@ impl Lease {
             return true;
         }
         // The renewals came late (a stopped process, a slow disk): ask.
-        let asked = patiently(|| store.renew(std::slice::from_ref(&self.claim))).await;
+        let asked = patiently(|| work.renew(std::slice::from_ref(&self.claim))).await;
         let renewal = asked.ok().and_then(|renewals| renewals.into_iter().next()).unwrap_or(Renewal::Lost);
         self.renewed(&renewal, now);
         renewal != Renewal::Lost

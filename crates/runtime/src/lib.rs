@@ -19,14 +19,14 @@ pub use agent::catalog::Agents;
 pub use health::ModelHealth;
 pub use worker::{Settings, Worker};
 
-use maniple_core::ports::{Bus, Models, TaskStore, Tools};
+use maniple_core::ports::{Bus, Models, Tools, Work};
 use std::sync::Arc;
 
 /// What a worker works with.
 #[derive(Clone)]
 pub struct Parts {
-    /// The truth.
-    pub store: Arc<dyn TaskStore>,
+    /// Who works on what, and what is recorded of it.
+    pub work: Arc<dyn Work>,
     /// Hints.
     pub bus: Arc<dyn Bus>,
     /// Whom agents ask.

@@ -68,7 +68,7 @@ pub struct Worker {
 impl Worker {
     /// A worker for all agents of `parts`.
     pub fn new(parts: Parts, settings: Settings) -> Self {
-        let leases = Leases::new(parts.store.clone());
+        let leases = Leases::new(parts.work.clone());
         Self { parts: Arc::new(parts), settings, leases }
     }
 
@@ -119,7 +119,7 @@ impl Worker {
         }
         let agents: Vec<AgentName> = self.parts.agents.all().keys().cloned().collect();
         let claimed_at = Instant::now();
-        match self.parts.store.claim(&agents, room).await {
+        match self.parts.work.claim(&agents, room).await {
             Ok(claimed) => {
                 let number = claimed.len();
                 for task in claimed {

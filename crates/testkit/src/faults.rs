@@ -12,9 +12,9 @@ use maniple_core::{
     message::ModelReply,
     model::{Fault as ModelFault, FaultKind, ModelName, ModelRequest},
     ports::{
-        Admission, Append, Appended, Approval, Claim, Claimed, Created, Decided, Decision, Invocation, Invoked, LedgerKey, ListApprovals,
-        ListTasks, Model, Models, NewTask, OnText, Opened, Outcome, Price, Probed, Renewal, Signalled, Swept, TaskStore, ToolStore, Tools,
-        Turn, Waiting,
+        Admission, Append, Appended, Approval, Claim, Claimed, Conversation, Created, Decided, Decision, Idempotency, Invocation, Invoked,
+        KeyWas, LedgerKey, ListApprovals, ListTasks, Model, Models, NewTask, OnText, Opened, Outcome, Price, Probed, Renewal, Signalled,
+        Swept, TaskStore, Tasks, ToolStore, Tools, Turn, Upkeep, Waiting, Work,
     },
     signal::Signal,
     task::AgentResult,
@@ -145,10 +145,50 @@ pub struct Store {
 }
 
 #[async_trait]
-impl TaskStore for Store {
+impl Tasks for Store {
     async fn create(&self, new: NewTask) -> Result<Created> {
         self.faults.around("create", self.inner.create(new)).await
     }
+    async fn signal(&self, key: &TaskKey, signal: Signal, idempotency: Option<Idempotency>) -> Result<(Signalled, KeyWas)> {
+        self.faults.around("signal", self.inner.signal(key, signal, idempotency)).await
+    }
+    async fn approvals(&self, query: &ListApprovals) -> Result<Vec<Approval>> {
+        self.inner.approvals(query).await
+    }
+    async fn approval(&self, tenant: &Tenant, id: &str) -> Result<Option<Approval>> {
+        self.inner.approval(tenant, id).await
+    }
+    async fn decide(&self, tenant: &Tenant, id: &str, decision: Decision, idempotency: Option<Idempotency>) -> Result<(Decided, KeyWas)> {
+        self.faults.around("decide", self.inner.decide(tenant, id, decision, idempotency)).await
+    }
+    async fn get(&self, key: &TaskKey) -> Result<Option<AgentResult>> {
+        self.inner.get(key).await
+    }
+    async fn list(&self, query: &ListTasks) -> Result<Vec<AgentResult>> {
+        self.inner.list(query).await
+    }
+    async fn events(&self, key: &TaskKey, after: u64, limit: usize) -> Result<Option<Vec<StoredEvent>>> {
+        self.inner.events(key, after, limit).await
+    }
+    async fn conversation(&self, session: &SessionKey, before: Option<&TaskId>, limit: usize, max_bytes: usize) -> Result<Conversation> {
+        self.faults.around("conversation", self.inner.conversation(session, before, limit, max_bytes)).await
+    }
+    async fn erase(&self, session: &SessionKey) -> Result<u64> {
+        self.inner.erase(session).await
+    }
+    async fn drop_dead_letter(&self, key: &TaskKey, idempotency: Option<Idempotency>) -> Result<KeyWas> {
+        self.inner.drop_dead_letter(key, idempotency).await
+    }
+    async fn remember(&self, tenant: &Tenant, idempotency: &Idempotency, made: &str) -> Result<KeyWas> {
+        self.inner.remember(tenant, idempotency, made).await
+    }
+    async fn recall(&self, tenant: &Tenant, idempotency: &Idempotency) -> Result<Option<String>> {
+        self.inner.recall(tenant, idempotency).await
+    }
+}
+
+#[async_trait]
+impl Work for Store {
     async fn claim(&self, agents: &[AgentName], limit: usize) -> Result<Vec<Claimed>> {
         let claiming = async {
             let claimed = self.inner.claim(agents, limit).await?;
@@ -171,42 +211,19 @@ impl TaskStore for Store {
     async fn release(&self, claim: &Claim) -> Result<()> {
         self.faults.around("release", self.inner.release(claim)).await
     }
-    async fn signal(&self, key: &TaskKey, signal: Signal) -> Result<Signalled> {
-        self.faults.around("signal", self.inner.signal(key, signal)).await
-    }
     async fn signals(&self, key: &TaskKey) -> Result<Vec<Signal>> {
         self.faults.around("signals", self.inner.signals(key)).await
-    }
-    async fn approvals(&self, query: &ListApprovals) -> Result<Vec<Approval>> {
-        self.inner.approvals(query).await
-    }
-    async fn approval(&self, tenant: &Tenant, id: &str) -> Result<Option<Approval>> {
-        self.inner.approval(tenant, id).await
-    }
-    async fn decide(&self, tenant: &Tenant, id: &str, decision: Decision) -> Result<Decided> {
-        self.faults.around("decide", self.inner.decide(tenant, id, decision)).await
-    }
-    async fn get(&self, key: &TaskKey) -> Result<Option<AgentResult>> {
-        self.inner.get(key).await
-    }
-    async fn list(&self, query: &ListTasks) -> Result<Vec<AgentResult>> {
-        self.inner.list(query).await
-    }
-    async fn events(&self, key: &TaskKey, after: u64, limit: usize) -> Result<Option<Vec<StoredEvent>>> {
-        self.inner.events(key, after, limit).await
     }
     async fn turns(&self, session: &SessionKey, before: Option<&TaskId>, limit: usize, max_bytes: usize) -> Result<Vec<Turn>> {
         self.faults.around("turns", self.inner.turns(session, before, limit, max_bytes)).await
     }
-    async fn erase(&self, session: &SessionKey) -> Result<u64> {
-        self.inner.erase(session).await
-    }
-    async fn drop_dead_letter(&self, key: &TaskKey) -> Result<()> {
-        self.inner.drop_dead_letter(key).await
-    }
     async fn definitions(&self, hash: &str) -> Result<Option<Definitions>> {
         self.faults.around("definitions", self.inner.definitions(hash)).await
     }
+}
+
+#[async_trait]
+impl Upkeep for Store {
     async fn sweep(&self) -> Result<Swept> {
         self.faults.around("sweep", self.inner.sweep()).await
     }

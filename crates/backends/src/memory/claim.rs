@@ -5,7 +5,8 @@ use crate::rules::{self, Draft};
 use maniple_core::{
     AgentName, Result, Tenant, Time,
     event::StoredEvent,
-    ports::{Append, Appended, Claim, Claimed, Renewal, Then},
+    ports::{Also, Append, Appended, Claim, Claimed, Refused, Renewal, Then},
+    run::Awaited,
     signal::SignalKind,
 };
 use std::{cmp::Reverse, sync::Arc};
@@ -85,16 +86,13 @@ impl Table {
             return Ok(recorded_before(&self.rows[&number], append, drafts).map_or(Appended::Stale, Appended::Recorded));
         };
         let folds = |id: &str| append.signals_read.iter().any(|read| read == id);
-        if matches!(append.then, Then::Park { .. }) && self.rows[&number].unread().iter().any(|signal| !folds(&signal.id)) {
-            return Ok(Appended::SignalsUnread);
+        if matches!(append.then, Then::Park(_)) && self.rows[&number].unread().iter().any(|signal| !folds(&signal.id)) {
+            return Ok(Appended::Refused(Refused::SignalsUnread));
         }
-        if self.overlooks_a_decision(number, &append.events) {
-            return Ok(Appended::SignalsUnread);
+        if let Some(id) = self.overlooked(number, &append.also) {
+            return Ok(Appended::Refused(Refused::Decided(id)));
         }
 
-        if let Some(kept) = append.definitions.as_deref() {
-            self.keep_definitions(number, kept);
-        }
         let mut events = self.change(number, |row| {
             if append.events.iter().any(|(_, event)| event.is_progress()) {
                 (row.progressed, row.barren_expired, row.barren_open) = (true, 0, 0);
@@ -106,13 +104,21 @@ impl Table {
             let epoch = row.epoch;
             drafts.iter().map(|draft| row.record(epoch, draft.numbered(row.last() + 1, now))).collect::<Vec<_>>()
         });
-        self.keep_approvals(number, &append.events, now);
+        for also in &append.also {
+            match also {
+                Also::Definitions(kept) => self.keep_definitions(number, kept),
+                Also::Ask { event } => self.ask(number, append, *event, now)?,
+                Also::Settle { id, answer } => self.settle(number, id, *answer),
+                // Nothing reads them yet.
+                Also::Outbox(_) => {}
+            }
+        }
         match &append.then {
             Then::Keep => {}
-            Then::Park { waiting_for, until } => self.change(number, |row| {
+            Then::Park(Awaited { what, until }) => self.change(number, |row| {
                 row.state = State::Parked;
                 row.until = *until;
-                row.header.waiting_for = Some(*waiting_for);
+                row.header.waiting_for = Some(*what);
             }),
             Then::End(ending) => events.push(self.end(number, ending, now)?.0),
         }
@@ -136,7 +142,7 @@ fn recorded_before(row: &Row, append: &Append, drafts: &[Draft]) -> Option<Vec<A
     let mut count = drafts.len();
     match &append.then {
         Then::Keep if row.state != State::Running || row.epoch != append.claim.epoch || drafts.is_empty() => return None,
-        Then::Keep | Then::Park { .. } => {}
+        Then::Keep | Then::Park(_) => {}
         Then::End(_) => count += 1,
     }
     let from = append.after as usize;
@@ -144,7 +150,7 @@ fn recorded_before(row: &Row, append: &Append, drafts: &[Draft]) -> Option<Vec<A
     let own = stored.iter().all(|(epoch, _)| *epoch == append.claim.epoch);
     let alike = drafts.iter().zip(stored).all(|(draft, (_, stored))| draft.is(stored));
     let ended = match &append.then {
-        Then::Keep | Then::Park { .. } => true,
+        Then::Keep | Then::Park(_) => true,
         Then::End(ending) => stored.last().is_some_and(|(_, event)| rules::ends_alike(event, ending)),
     };
     (own && alike && ended).then(|| stored.iter().map(|(_, event)| event.clone()).collect())

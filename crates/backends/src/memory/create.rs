@@ -1,9 +1,9 @@
 //! Accepting a task.
 
-use super::table::{Remembered, Row, State, Table};
+use super::table::{Row, State, Table};
 use crate::rules::{self, Draft};
 use maniple_core::{
-    Result, Time,
+    Result, TaskId, TaskKey, Time,
     event::Event,
     ports::{Created, NewTask},
     task::{Header, Progress},
@@ -16,11 +16,11 @@ impl Table {
         }
         let key = new.task.key();
         if let Some(row) = self.find(&key) {
-            if row.content_hash != new.content_hash {
+            if !is_content_of(&new, &row.content_hash, row)? {
                 return Err(rules::other_content(&key.id));
             }
             let result = row.result(now);
-            self.remember(&new, now);
+            self.keep_key(&key.tenant, new.idempotency, key.id.as_str(), now);
             return Ok(Created { result, fresh: false, replayed: false, events: Vec::new() });
         }
         self.check(&new, now)?;
@@ -30,7 +30,7 @@ impl Table {
         if let Some(number) = new.requeues.as_ref().and_then(|id| self.number(&new, id)) {
             self.change(number, |row| row.dead = false);
         }
-        self.remember(&new, now);
+        self.keep_key(&key.tenant, new.idempotency.clone(), key.id.as_str(), now);
         let number = self.insert(new, now);
         let drafts = std::iter::once(accepted).chain(taken_over);
         let events = self.change(number, |row| drafts.map(|draft| row.record(0, draft.numbered(row.last() + 1, now))).collect());
@@ -42,17 +42,19 @@ impl Table {
 
     fn replay(&self, new: &NewTask, now: Time) -> Result<Option<Created>> {
         let Some(idempotency) = &new.idempotency else { return Ok(None) };
-        let name = (new.task.tenant.clone(), idempotency.scope.clone(), idempotency.key.clone());
-        let Some(known) = self.keys.get(&name).filter(|known| known.at.plus(rules::KEYS_KEPT) > now) else { return Ok(None) };
-        if known.body_hash != idempotency.body_hash {
+        let Some(known) = self.key(&new.task.tenant, idempotency, now) else { return Ok(None) };
+        if known.body_hash != idempotency.body_hash && new.content.is_hash(&known.body_hash) == Some(false) {
             return Err(rules::other_body());
         }
-        let number = self.number(new, &known.task).ok_or_else(rules::gone_with_key)?;
+        let number = self.number(new, &TaskId::parse(&known.made)?).ok_or_else(rules::gone_with_key)?;
+        if known.body_hash != idempotency.body_hash && !is_content_of(new, &known.body_hash, &self.rows[&number])? {
+            return Err(rules::other_body());
+        }
         Ok(Some(Created { result: self.rows[&number].result(now), fresh: false, replayed: true, events: Vec::new() }))
     }
 
-    fn number(&self, new: &NewTask, id: &maniple_core::TaskId) -> Option<u64> {
-        self.by_key.get(&maniple_core::TaskKey { tenant: new.task.tenant.clone(), id: id.clone() }).copied()
+    fn number(&self, new: &NewTask, id: &TaskId) -> Option<u64> {
+        self.by_key.get(&TaskKey { tenant: new.task.tenant.clone(), id: id.clone() }).copied()
     }
 
     fn check(&self, new: &NewTask, now: Time) -> Result<()> {
@@ -77,17 +79,10 @@ impl Table {
         }
     }
 
-    fn remember(&mut self, new: &NewTask, now: Time) {
-        if let Some(idempotency) = &new.idempotency {
-            let name = (new.task.tenant.clone(), idempotency.scope.clone(), idempotency.key.clone());
-            let remembered = Remembered { body_hash: idempotency.body_hash.clone(), task: new.task.id.clone(), at: now };
-            self.keys.insert(name, remembered);
-        }
-    }
-
     fn insert(&mut self, new: NewTask, now: Time) -> u64 {
         self.rows_made += 1;
         self.unfinished += 1;
+        let content_hash = new.content_hash();
         let (number, task) = (self.rows_made, new.task);
         let header = Header {
             id: task.id.clone(),
@@ -105,7 +100,7 @@ impl Table {
             session: task.session(),
             header,
             priority: task.priority,
-            content_hash: new.content_hash,
+            content_hash,
             state: State::Scheduled,
             place: None,
             not_before: task.not_before,
@@ -130,5 +125,13 @@ impl Table {
         self.rows.insert(number, row);
         self.index(number);
         number
+    }
+}
+
+/// Whether what is asked is what that task was accepted for.
+fn is_content_of(new: &NewTask, kept: &str, row: &Row) -> Result<bool> {
+    match new.content.is_hash(kept) {
+        Some(is) => Ok(is),
+        None => Ok(new.content.is_of(&rules::accepted(row.journal.first().map(|(_, event)| &**event))?)),
     }
 }

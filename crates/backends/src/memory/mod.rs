@@ -6,6 +6,7 @@
 mod approval;
 mod claim;
 mod create;
+mod keys;
 mod read;
 mod signal;
 mod sweep;
@@ -22,8 +23,8 @@ use maniple_core::{
     agent::Definitions,
     event::StoredEvent,
     ports::{
-        self, Append, Appended, Approval, Claim, Claimed, Created, Decided, Decision, ListApprovals, ListTasks, NewTask, Renewal,
-        Signalled, Swept, Turn, Waiting,
+        self, Append, Appended, Approval, Claim, Claimed, Conversation, Created, Decided, Decision, Idempotency, KeyWas, ListApprovals,
+        ListTasks, NewTask, Renewal, Signalled, Swept, Turn, Waiting,
     },
     signal::Signal,
     task::AgentResult,
@@ -70,11 +71,64 @@ impl Default for TaskStore {
 }
 
 #[async_trait]
-impl ports::TaskStore for TaskStore {
+impl ports::Tasks for TaskStore {
     async fn create(&self, new: NewTask) -> Result<Created> {
         let (mut table, now) = self.now();
         table.create(new, now)
     }
+    async fn signal(&self, key: &TaskKey, signal: Signal, idempotency: Option<Idempotency>) -> Result<(Signalled, KeyWas)> {
+        rules::check_signal_id(&signal.id)?;
+        let (mut table, now) = self.now();
+        table.signal(key, signal, idempotency, now)
+    }
+    async fn approvals(&self, query: &ListApprovals) -> Result<Vec<Approval>> {
+        let (table, now) = self.now();
+        Ok(table.list_approvals(query, now))
+    }
+    async fn approval(&self, tenant: &Tenant, id: &str) -> Result<Option<Approval>> {
+        let (table, now) = self.now();
+        Ok(table.approval(tenant, id, now))
+    }
+    async fn decide(&self, tenant: &Tenant, id: &str, decision: Decision, idempotency: Option<Idempotency>) -> Result<(Decided, KeyWas)> {
+        let (mut table, now) = self.now();
+        table.decide(tenant, id, &decision, idempotency, now)
+    }
+    async fn get(&self, key: &TaskKey) -> Result<Option<AgentResult>> {
+        let (table, now) = self.now();
+        Ok(table.find(key).map(|row| row.result(now)))
+    }
+    async fn list(&self, query: &ListTasks) -> Result<Vec<AgentResult>> {
+        let (table, now) = self.now();
+        Ok(table.list(query, now))
+    }
+    async fn events(&self, key: &TaskKey, after: u64, limit: usize) -> Result<Option<Vec<StoredEvent>>> {
+        let (table, _) = self.now();
+        Ok(table.events(key, after, limit))
+    }
+    async fn conversation(&self, session: &SessionKey, before: Option<&TaskId>, limit: usize, max_bytes: usize) -> Result<Conversation> {
+        let (table, _) = self.now();
+        Ok(Conversation { turns: table.turns(session, before, limit, max_bytes)?, settled_at: table.settled_at(session) })
+    }
+    async fn erase(&self, session: &SessionKey) -> Result<u64> {
+        let (mut table, now) = self.now();
+        table.erase(session, now)
+    }
+    async fn drop_dead_letter(&self, key: &TaskKey, idempotency: Option<Idempotency>) -> Result<KeyWas> {
+        let (mut table, now) = self.now();
+        table.drop_dead_letter(key, idempotency, now)
+    }
+    async fn remember(&self, tenant: &Tenant, idempotency: &Idempotency, made: &str) -> Result<KeyWas> {
+        let (mut table, now) = self.now();
+        table.remember(tenant, Some(idempotency.clone()), made, now)
+    }
+    async fn recall(&self, tenant: &Tenant, idempotency: &Idempotency) -> Result<Option<String>> {
+        let (table, now) = self.now();
+        table.recall(tenant, idempotency, now)
+    }
+}
+
+#[async_trait]
+impl ports::Work for TaskStore {
     async fn claim(&self, agents: &[AgentName], limit: usize) -> Result<Vec<Claimed>> {
         let (mut table, now) = self.now();
         Ok(table.claim(agents, limit, now))
@@ -93,55 +147,22 @@ impl ports::TaskStore for TaskStore {
         table.release(claim, now);
         Ok(())
     }
-    async fn signal(&self, key: &TaskKey, signal: Signal) -> Result<Signalled> {
-        rules::check_signal_id(&signal.id)?;
-        let (mut table, now) = self.now();
-        table.signal(key, signal, now)
-    }
     async fn signals(&self, key: &TaskKey) -> Result<Vec<Signal>> {
         let (table, _) = self.now();
         Ok(table.find(key).map(|row| row.unread()).unwrap_or_default())
-    }
-    async fn approvals(&self, query: &ListApprovals) -> Result<Vec<Approval>> {
-        let (table, now) = self.now();
-        Ok(table.list_approvals(query, now))
-    }
-    async fn approval(&self, tenant: &Tenant, id: &str) -> Result<Option<Approval>> {
-        let (table, now) = self.now();
-        Ok(table.approval(tenant, id, now))
-    }
-    async fn decide(&self, tenant: &Tenant, id: &str, decision: Decision) -> Result<Decided> {
-        let (mut table, now) = self.now();
-        table.decide(tenant, id, &decision, now)
-    }
-    async fn get(&self, key: &TaskKey) -> Result<Option<AgentResult>> {
-        let (table, now) = self.now();
-        Ok(table.find(key).map(|row| row.result(now)))
-    }
-    async fn list(&self, query: &ListTasks) -> Result<Vec<AgentResult>> {
-        let (table, now) = self.now();
-        Ok(table.list(query, now))
-    }
-    async fn events(&self, key: &TaskKey, after: u64, limit: usize) -> Result<Option<Vec<StoredEvent>>> {
-        let (table, _) = self.now();
-        Ok(table.events(key, after, limit))
     }
     async fn turns(&self, session: &SessionKey, before: Option<&TaskId>, limit: usize, max_bytes: usize) -> Result<Vec<Turn>> {
         let (table, _) = self.now();
         table.turns(session, before, limit, max_bytes)
     }
-    async fn erase(&self, session: &SessionKey) -> Result<u64> {
-        let (mut table, now) = self.now();
-        table.erase(session, now)
-    }
-    async fn drop_dead_letter(&self, key: &TaskKey) -> Result<()> {
-        let (mut table, _) = self.now();
-        table.drop_dead_letter(key)
-    }
     async fn definitions(&self, hash: &str) -> Result<Option<Definitions>> {
         let (table, _) = self.now();
         Ok(table.definitions.get(hash).map(|kept| kept.1.clone()))
     }
+}
+
+#[async_trait]
+impl ports::Upkeep for TaskStore {
     async fn sweep(&self) -> Result<Swept> {
         let (mut table, now) = self.now();
         table.sweep(now)

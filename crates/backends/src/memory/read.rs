@@ -55,6 +55,13 @@ impl Table {
         Ok(turns)
     }
 
+    /// The place of a session's last task, unless one of them runs or waits its turn.
+    pub(super) fn settled_at(&self, session: &SessionKey) -> Option<u64> {
+        let Some(session) = self.sessions.get(session) else { return Some(0) };
+        let is_settled = session.head.is_none() && session.waiting.is_empty();
+        is_settled.then(|| session.placed.keys().next_back().copied().unwrap_or_default())
+    }
+
     pub(super) fn waiting(&self, now: Time) -> Vec<Waiting> {
         let mut agents = BTreeMap::new();
         for row in self.rows.values().filter(|row| matches!(row.state, State::Ready | State::Running)) {

@@ -4,14 +4,32 @@ use super::table::{State, Table};
 use crate::rules;
 use maniple_core::{
     Result, TaskKey, Time,
-    ports::Signalled,
+    ports::{Idempotency, KeyWas, Signalled},
     signal::{Signal, SignalKind},
     task::Ending,
 };
 
 impl Table {
-    pub(super) fn signal(&mut self, key: &TaskKey, signal: Signal, now: Time) -> Result<Signalled> {
+    pub(super) fn signal(
+        &mut self,
+        key: &TaskKey,
+        signal: Signal,
+        idempotency: Option<Idempotency>,
+        now: Time,
+    ) -> Result<(Signalled, KeyWas)> {
         let number = *self.by_key.get(key).ok_or_else(|| rules::no_task(&key.id))?;
+        if self.knows(&key.tenant, idempotency.as_ref(), now)? == KeyWas::Known {
+            let row = &self.rows[&number];
+            let present = row.result(now);
+            let signalled = if row.state == State::Final { Signalled::Final(present) } else { Signalled::Recorded(present) };
+            return Ok((signalled, KeyWas::Known));
+        }
+        let signalled = self.receive(number, signal, now)?;
+        self.keep_key(&key.tenant, idempotency, key.id.as_str(), now);
+        Ok((signalled, KeyWas::New))
+    }
+
+    fn receive(&mut self, number: u64, signal: Signal, now: Time) -> Result<Signalled> {
         let row = &self.rows[&number];
         if row.state == State::Final {
             return Ok(Signalled::Final(row.result(now)));
@@ -22,7 +40,7 @@ impl Table {
         }
         if !row.signals.iter().any(|(known, _)| known.id == signal.id) {
             if row.signals.len() as u64 >= rules::SIGNALS_MAX {
-                return Err(rules::inbox_full(&key.id));
+                return Err(rules::inbox_full(&row.key.id));
             }
             self.leave(number, Signal { at: now, ..signal }, now);
         }

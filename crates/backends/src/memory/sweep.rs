@@ -5,7 +5,7 @@ use crate::{clock::until, rules};
 use maniple_core::{
     AgentName, Result, SessionKey, TaskKey, Time,
     event::StoredEvent,
-    ports::Swept,
+    ports::{Idempotency, KeyWas, Swept},
     signal::{Signal, SignalKind},
     task::Ending,
 };
@@ -115,11 +115,15 @@ impl Table {
         Ok(numbers.len() as u64)
     }
 
-    pub(super) fn drop_dead_letter(&mut self, key: &TaskKey) -> Result<()> {
+    pub(super) fn drop_dead_letter(&mut self, key: &TaskKey, idempotency: Option<Idempotency>, now: Time) -> Result<KeyWas> {
+        if self.knows(&key.tenant, idempotency.as_ref(), now)? == KeyWas::Known {
+            return Ok(KeyWas::Known);
+        }
         let number = self.by_key.get(key).copied().filter(|number| self.rows[number].dead);
         let number = number.ok_or_else(|| rules::not_dead(&key.id))?;
         self.change(number, |row| row.dead = false);
-        Ok(())
+        self.keep_key(&key.tenant, idempotency, key.id.as_str(), now);
+        Ok(KeyWas::New)
     }
 
     pub(super) fn forget(&mut self, keep: Duration, limit: usize, now: Time) -> u64 {

@@ -122,9 +122,10 @@ pub(super) struct Session {
 }
 
 /// A remembered Idempotency-Key.
-pub(super) struct Remembered {
+pub(super) struct Known {
     pub(super) body_hash: String,
-    pub(super) task: TaskId,
+    /// The id of what was made.
+    pub(super) made: String,
     pub(super) at: Time,
 }
 
@@ -141,7 +142,7 @@ pub(super) struct Table {
     pub(super) unfinished: u64,
     pub(super) rows_made: u64,
     pub(super) places_given: u64,
-    pub(super) keys: HashMap<(Tenant, String, String), Remembered>,
+    pub(super) keys: HashMap<(Tenant, String, String), Known>,
     pub(super) taken: HashMap<TaskKey, Time>,
     /// By hash, with how many tasks need them.
     pub(super) definitions: HashMap<String, (u64, Definitions)>,

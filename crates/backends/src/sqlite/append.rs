@@ -10,9 +10,9 @@ use super::{
 use crate::rules::{self, Draft};
 use maniple_core::{
     Error, Result,
-    agent::Definitions,
     event::StoredEvent,
-    ports::{Append, Appended, Then},
+    ports::{Also, Append, Appended, OutboxRow, Refused, Then},
+    run::Awaited,
 };
 use rusqlite::{OptionalExtension, params};
 use std::sync::Arc;
@@ -21,9 +21,8 @@ use std::sync::Arc;
 pub(super) struct Facts {
     append: Append,
     drafts: Vec<Draft>,
-    definitions: Option<String>,
-    outbox: Vec<String>,
-    approvals: Vec<approval::Change>,
+    /// What of [`Append::also`] is written as text, in its order; empty for the rest.
+    texts: Vec<String>,
     progresses: bool,
 }
 
@@ -31,18 +30,14 @@ impl Facts {
     pub(super) fn of(append: Append) -> Result<Self> {
         let drafts = rules::drafts(&append)?;
         let unwritable = |e: serde_json::Error| Error::internal("an append cannot be written").because(e);
-        let definitions = append.definitions.as_deref().map(|(_, definitions)| serde_json::to_string(definitions)).transpose();
-        let outbox = append.outbox.iter().map(|row| serde_json::to_string(&row.payload)).collect::<Result<_, _>>();
+        let text = |also: &Also| match also {
+            Also::Definitions(kept) => serde_json::to_string(&kept.1),
+            Also::Outbox(row) => serde_json::to_string(&row.payload),
+            Also::Ask { .. } | Also::Settle { .. } => Ok(String::new()),
+        };
+        let texts = append.also.iter().map(text).collect::<Result<_, _>>().map_err(unwritable)?;
         let progresses = append.events.iter().any(|(_, event)| event.is_progress());
-        let approvals = approval::changes(&append.events);
-        Ok(Self {
-            drafts,
-            definitions: definitions.map_err(unwritable)?,
-            outbox: outbox.map_err(unwritable)?,
-            approvals,
-            progresses,
-            append,
-        })
+        Ok(Self { drafts, texts, progresses, append })
     }
 
     pub(super) fn record(&self, tx: &mut Tx) -> Result<Appended, Refusal> {
@@ -52,35 +47,39 @@ impl Facts {
         if !held || row.last_seq as u64 != append.after {
             return Ok(self.recorded_before(tx, &row, held)?.map_or(Appended::Stale, Appended::Recorded));
         }
-        let parks = matches!(append.then, Then::Park { .. });
+        let parks = matches!(append.then, Then::Park(_));
         if parks && row.signals > 0 && signal::unread(tx.db, row.number)?.iter().any(|signal| !append.signals_read.contains(&signal.id)) {
-            return Ok(Appended::SignalsUnread);
+            return Ok(Appended::Refused(Refused::SignalsUnread));
         }
-        if approval::overlooks_a_decision(tx.db, &row, &self.approvals)? {
-            return Ok(Appended::SignalsUnread);
+        if let Some(id) = approval::overlooked(tx.db, &row, &append.also)? {
+            return Ok(Appended::Refused(Refused::Decided(id)));
         }
 
-        let after = row.last_seq;
         let mut events = Vec::with_capacity(self.drafts.len() + 1);
         for draft in &self.drafts {
             let seq = row.last_seq as u64 + 1;
             events.push(row.record(tx.db, draft.numbered(seq, tx.now))?);
         }
-        approval::keep(tx, &row, after, &self.approvals)?;
-        self.keep_definitions(tx, &row)?;
-        self.keep_outbox(tx, &row)?;
+        for (also, text) in append.also.iter().zip(&self.texts) {
+            match also {
+                Also::Definitions(kept) => self.keep_definitions(tx, &row, &kept.0, text)?,
+                Also::Ask { event } => approval::ask(tx, &row, append, *event)?,
+                Also::Settle { id, answer } => approval::settle(tx, &row, id, *answer)?,
+                Also::Outbox(to) => keep_outbox(tx, &row, to, text)?,
+            }
+        }
         row.header.progress = append.progress.clone();
         if self.progresses {
             (row.progressed, row.barren_expired, row.barren_open) = (true, 0, 0);
         }
         match &append.then {
             Then::Keep => self.keep(tx, &row)?,
-            Then::Park { waiting_for, until } => {
+            Then::Park(Awaited { what, until }) => {
                 self.keep(tx, &row)?;
                 row.until = *until;
                 row.state = State::Parked;
                 let mut park = tx.db.prepare_cached("UPDATE tasks SET state = 4, until = ?2, due = ?3, waiting_for = ?4 WHERE row = ?1")?;
-                park.execute((row.number, until.map(|time| time.0), row.due(), row::waiting_name(*waiting_for)))?;
+                park.execute((row.number, until.map(|time| time.0), row.due(), row::waiting_name(*what)))?;
                 tx.leased.insert(row.number, None);
             }
             Then::End(ending) => events.push(row::end(tx, &mut row, ending)?.1),
@@ -115,9 +114,7 @@ impl Facts {
     }
 
     /// Definitions are written once, whoever begins with them; a task points to them.
-    fn keep_definitions(&self, tx: &mut Tx, row: &Row) -> Result<(), Refusal> {
-        let (Some(kept), Some(data)) = (self.append.definitions.as_deref(), &self.definitions) else { return Ok(()) };
-        let (hash, _): &(String, Definitions) = kept;
+    fn keep_definitions(&self, tx: &mut Tx, row: &Row, hash: &String, data: &String) -> Result<(), Refusal> {
         let number = match tx.known.get(hash) {
             Some(number) => *number,
             None => {
@@ -135,20 +132,12 @@ impl Facts {
         Ok(())
     }
 
-    fn keep_outbox(&self, tx: &Tx, row: &Row) -> Result<(), Refusal> {
-        for (to, payload) in self.append.outbox.iter().zip(&self.outbox) {
-            let mut insert = tx.db.prepare_cached("INSERT INTO outbox (task, topic, key, payload) VALUES (?1, ?2, ?3, ?4)")?;
-            insert.execute((row.number, &to.topic, &to.key, payload))?;
-        }
-        Ok(())
-    }
-
     /// The events of an append whose reply was lost. A holder that would go on must still hold its claim.
     fn recorded_before(&self, tx: &Tx, row: &Row, held: bool) -> Result<Option<Vec<Arc<StoredEvent>>>, Refusal> {
         let mut count = self.drafts.len();
         match &self.append.then {
             Then::Keep if !held || count == 0 => return Ok(None),
-            Then::Keep | Then::Park { .. } => {}
+            Then::Keep | Then::Park(_) => {}
             Then::End(_) => count += 1,
         }
         let after = i64::try_from(self.append.after).unwrap_or(i64::MAX);
@@ -156,9 +145,15 @@ impl Facts {
         let own = stored.len() == count && stored.iter().all(|(epoch, _)| *epoch as u64 == self.append.claim.epoch);
         let alike = self.drafts.iter().zip(&stored).all(|(draft, (_, stored))| draft.is(stored));
         let ended = match &self.append.then {
-            Then::Keep | Then::Park { .. } => true,
+            Then::Keep | Then::Park(_) => true,
             Then::End(ending) => stored.last().is_some_and(|(_, event)| rules::ends_alike(event, ending)),
         };
         Ok((own && alike && ended).then(|| stored.into_iter().map(|(_, event)| Arc::new(event)).collect()))
     }
+}
+
+fn keep_outbox(tx: &Tx, row: &Row, to: &OutboxRow, payload: &str) -> Result<(), Refusal> {
+    let mut insert = tx.db.prepare_cached("INSERT INTO outbox (task, topic, key, payload) VALUES (?1, ?2, ?3, ?4)")?;
+    insert.execute((row.number, &to.topic, &to.key, payload))?;
+    Ok(())
 }

@@ -1,66 +1,44 @@
 //! What people are asked, and what they say. The request itself is its event; the row says what became of it.
 
-use super::{State, failure::Refusal, row::Row, signal, writer::Tx};
+use super::{State, failure::Refusal, keys, row::Row, signal, writer::Tx};
 use crate::rules;
 use maniple_core::{
     AgentName, Error, Result, TaskId, TaskKey, Tenant, Time,
-    event::{Answer, ApprovalDecided, ApprovalRequested, Event},
-    ports::{Approval, ApprovalState, Decided, Decision, ListApprovals},
+    event::{Answer, ApprovalRequested},
+    ports::{Also, Append, Approval, ApprovalState, Decided, Decision, Idempotency, KeyWas, ListApprovals},
 };
 use rusqlite::{Connection, ToSql, params};
 use std::fmt::Write;
 
-/// What an append says of requests, in order.
-pub(super) enum Change {
-    /// Asks; with the place of its event in the append.
-    Requested { at: i64, id: String, expires_at: Time },
-    /// Answers.
-    Decided { id: String, answer: Answer },
-}
-
-/// What the facts of an append open and close.
-pub(super) fn changes(events: &[(u32, Event)]) -> Vec<Change> {
-    let change = |(at, (_, event)): (i64, &(u32, Event))| match event {
-        Event::ApprovalRequested(ApprovalRequested { id, expires_at, .. }) => {
-            Some(Change::Requested { at, id: id.clone(), expires_at: *expires_at })
-        }
-        Event::ApprovalDecided(ApprovalDecided { id, answer, .. }) => Some(Change::Decided { id: id.clone(), answer: *answer }),
-        _ => None,
-    };
-    (1..).zip(events).filter_map(change).collect()
-}
-
-/// Whether an append says that nobody decided over a request that somebody did decide.
-pub(super) fn overlooks_a_decision(db: &Connection, row: &Row, changes: &[Change]) -> Result<bool, Refusal> {
-    for change in changes {
-        let Change::Decided { id, answer: Answer::Expired } = change else { continue };
+/// The request that an append says nobody decided in time, though somebody did.
+pub(super) fn overlooked(db: &Connection, row: &Row, also: &[Also]) -> Result<Option<String>, Refusal> {
+    for id in rules::expired(also) {
         let mut decided =
             db.prepare_cached("SELECT 1 FROM approvals WHERE tenant = ?1 AND id = ?2 AND task = ?3 AND decision IS NOT NULL")?;
         if decided.exists((row.tenant.as_str(), id, row.number))? {
-            return Ok(true);
+            return Ok(Some(id.to_owned()));
         }
     }
-    Ok(false)
+    Ok(None)
 }
 
-/// Writes the changes of an append whose events follow `after`.
-pub(super) fn keep(tx: &Tx, row: &Row, after: i64, changes: &[Change]) -> Result<(), Refusal> {
-    for change in changes {
-        match change {
-            Change::Requested { at, id, expires_at } => {
-                let mut insert = tx.db.prepare_cached(
-                    "INSERT INTO approvals (event, task, tenant, id, agent, requested_at, expires_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) \
-                     ON CONFLICT DO NOTHING",
-                )?;
-                let event = row.number << 20 | (after + at);
-                insert.execute((event, row.number, row.tenant.as_str(), id, row.header.agent.as_str(), tx.now.0, expires_at.0))?;
-            }
-            Change::Decided { id, answer } => {
-                let mut update = tx.db.prepare_cached("UPDATE approvals SET state = ?4 WHERE tenant = ?1 AND id = ?2 AND task = ?3")?;
-                update.execute((row.tenant.as_str(), id, row.number, ApprovalState::of(*answer).as_str()))?;
-            }
-        }
-    }
+/// Puts the question of an append to people.
+pub(super) fn ask(tx: &Tx, row: &Row, append: &Append, event: usize) -> Result<(), Refusal> {
+    let request = rules::asked(append, event)?;
+    let mut insert = tx.db.prepare_cached(
+        "INSERT INTO approvals (event, task, tenant, id, agent, requested_at, expires_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) \
+         ON CONFLICT DO NOTHING",
+    )?;
+    let event = row.number << 20 | (append.after as i64 + 1 + event as i64);
+    let agent = row.header.agent.as_str();
+    insert.execute((event, row.number, row.tenant.as_str(), &request.id, agent, tx.now.0, request.expires_at.0))?;
+    Ok(())
+}
+
+/// What was said to a question.
+pub(super) fn settle(tx: &Tx, row: &Row, id: &str, answer: Answer) -> Result<(), Refusal> {
+    let mut update = tx.db.prepare_cached("UPDATE approvals SET state = ?4 WHERE tenant = ?1 AND id = ?2 AND task = ?3")?;
+    update.execute((row.tenant.as_str(), id, row.number, ApprovalState::of(answer).as_str()))?;
     Ok(())
 }
 
@@ -164,11 +142,22 @@ fn find(db: &Connection, tenant: &Tenant, id: &str, now: Time) -> Result<Option<
     rows.next()?.map(|row| read(row, tenant, now)).transpose()
 }
 
-pub(super) fn decide(tx: &mut Tx, tenant: &Tenant, id: &str, decision: &Decision) -> Result<Decided, Refusal> {
+pub(super) fn decide(
+    tx: &mut Tx,
+    tenant: &Tenant,
+    id: &str,
+    decision: &Decision,
+    idempotency: Option<&Idempotency>,
+) -> Result<(Decided, KeyWas), Refusal> {
     let found = find(tx.db, tenant, id, tx.now)?.ok_or_else(|| rules::no_approval(id))?;
     let mut approval = found.approval;
-    if !rules::decides(&approval, decision, found.ended)? {
-        return Ok(Decided { approval, fresh: false });
+    if keys::known(tx, tenant, idempotency)? == KeyWas::Known {
+        return Ok((Decided { approval, fresh: false }, KeyWas::Known));
+    }
+    let is_new = rules::decides(&approval, decision, found.ended)?;
+    keys::keep(tx, tenant, idempotency, id)?;
+    if !is_new {
+        return Ok((Decided { approval, fresh: false }, KeyWas::New));
     }
     (approval.state, approval.decision, approval.decided_at) = (decision.state(), Some(decision.clone()), Some(tx.now));
     let unwritable = |e: serde_json::Error| Error::internal("a decision cannot be written").because(e);
@@ -179,5 +168,5 @@ pub(super) fn decide(tx: &mut Tx, tenant: &Tenant, id: &str, decision: &Decision
     let told = decision.signal(id);
     let mut row = super::row::fetch(tx.db, found.task)?;
     signal::leave(tx, &mut row, &told.id, told.kind, &serde_json::to_string(&told.data).map_err(unwritable)?)?;
-    Ok(Decided { approval, fresh: true })
+    Ok((Decided { approval, fresh: true }, KeyWas::New))
 }

@@ -3,6 +3,7 @@
 use super::{
     State,
     failure::Refusal,
+    keys,
     row::{self, Row},
     writer::Tx,
 };
@@ -13,7 +14,7 @@ use maniple_core::{
     ports::{Created, NewTask},
     task::{Header, Progress},
 };
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, params};
 use std::sync::Arc;
 
 /// A submission with its events written out, so that the writer need not.
@@ -22,6 +23,7 @@ pub(super) struct Submission {
     drafts: Vec<Draft>,
     key: TaskKey,
     session: SessionKey,
+    content_hash: String,
 }
 
 impl Submission {
@@ -30,7 +32,7 @@ impl Submission {
         if let Some(event) = &new.taken_over {
             drafts.push(Draft::of(0, event)?);
         }
-        Ok(Self { key: new.task.key(), session: new.task.session(), new, drafts })
+        Ok(Self { key: new.task.key(), session: new.task.session(), content_hash: new.content_hash(), new, drafts })
     }
 
     pub(super) fn create(&self, tx: &mut Tx) -> Result<Created, Refusal> {
@@ -40,11 +42,11 @@ impl Submission {
         let mut known = tx.db.prepare_cached("SELECT content_hash FROM tasks WHERE tenant = ?1 AND id = ?2")?;
         let known: Option<String> = known.query_row((self.key.tenant.as_str(), self.key.id.as_str()), |row| row.get(0)).optional()?;
         if let Some(content_hash) = known {
-            if content_hash != self.new.content_hash {
+            if !self.is_content_of(tx, &content_hash, &self.key)? {
                 return Err(rules::other_content(&self.key.id).into());
             }
             let result = self.present(tx, &self.key)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
-            self.remember(tx)?;
+            keys::keep(tx, &self.key.tenant, self.new.idempotency.as_ref(), self.key.id.as_str())?;
             return Ok(Created { result, fresh: false, replayed: false, events: Vec::new() });
         }
         let state = self.check(tx)?;
@@ -53,7 +55,7 @@ impl Submission {
             let mut take_out = tx.db.prepare_cached("UPDATE tasks SET dead = NULL WHERE tenant = ?1 AND id = ?2")?;
             take_out.execute((self.key.tenant.as_str(), id.as_str()))?;
         }
-        self.remember(tx)?;
+        keys::keep(tx, &self.key.tenant, self.new.idempotency.as_ref(), self.key.id.as_str())?;
         let (row, events) = self.insert(tx, state)?;
         Ok(Created { result: row.header.live(tx.now), fresh: true, replayed: false, events })
     }
@@ -65,18 +67,27 @@ impl Submission {
 
     fn replay(&self, tx: &Tx) -> Result<Option<Created>, Refusal> {
         let Some(idempotency) = &self.new.idempotency else { return Ok(None) };
-        let mut known =
-            tx.db.prepare_cached("SELECT body_hash, task FROM keys WHERE tenant = ?1 AND scope = ?2 AND key = ?3 AND at > ?4")?;
-        let forgotten = tx.now.0.saturating_sub(rules::KEYS_KEPT.as_millis() as i64);
-        let name = (self.key.tenant.as_str(), &idempotency.scope, &idempotency.key, forgotten);
-        let known: Option<(String, String)> = known.query_row(name, |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-        let Some((body_hash, task)) = known else { return Ok(None) };
-        if body_hash != idempotency.body_hash {
-            return Err(rules::other_body().into());
+        let Some(known) = keys::find(tx.db, &self.key.tenant, idempotency, tx.now)? else { return Ok(None) };
+        let key = TaskKey { tenant: self.key.tenant.clone(), id: TaskId::parse(&known.made)? };
+        let other_body = || Refusal::from(rules::other_body());
+        if known.body_hash != idempotency.body_hash && self.new.content.is_hash(&known.body_hash) == Some(false) {
+            return Err(other_body());
         }
-        let key = TaskKey { tenant: self.key.tenant.clone(), id: TaskId::parse(&task)? };
         let result = self.present(tx, &key)?.ok_or_else(rules::gone_with_key)?;
+        if known.body_hash != idempotency.body_hash && !self.is_content_of(tx, &known.body_hash, &key)? {
+            return Err(other_body());
+        }
         Ok(Some(Created { result, fresh: false, replayed: true, events: Vec::new() }))
+    }
+
+    /// Whether what is asked is what a known task was accepted for.
+    fn is_content_of(&self, tx: &Tx, kept: &str, key: &TaskKey) -> Result<bool, Refusal> {
+        if let Some(is) = self.new.content.is_hash(kept) {
+            return Ok(is);
+        }
+        let row = row::find(tx.db, key)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+        let first = row::events(tx.db, row.number, 0, 1)?;
+        Ok(self.new.content.is_of(&rules::accepted(first.first().map(|(_, event)| event))?))
     }
 
     /// The state it begins in, or why it is refused.
@@ -108,17 +119,6 @@ impl Submission {
             return Err(rules::session_full(self.new.session_waiting_max).into());
         }
         Ok(State::Waiting)
-    }
-
-    fn remember(&self, tx: &Tx) -> Result<(), Refusal> {
-        let Some(idempotency) = &self.new.idempotency else { return Ok(()) };
-        let mut remember = tx
-            .db
-            .prepare_cached("INSERT OR REPLACE INTO keys (tenant, scope, key, body_hash, task, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
-        let Self { key, .. } = self;
-        let (scope, name, body_hash) = (&idempotency.scope, &idempotency.key, &idempotency.body_hash);
-        remember.execute((key.tenant.as_str(), scope, name, body_hash, key.id.as_str(), tx.now.0))?;
-        Ok(())
     }
 
     fn insert(&self, tx: &mut Tx, state: State) -> Result<(Row, Vec<Arc<StoredEvent>>), Refusal> {
@@ -174,7 +174,7 @@ impl Submission {
             row.not_before.map(ms),
             row.deadline.map(ms),
             row.due(),
-            self.new.content_hash,
+            self.content_hash,
             row.header.trace_id,
             row.header.retry_of.as_ref().map(TaskId::as_str),
         ])?;
@@ -187,6 +187,13 @@ pub(super) fn has_head(tx: &Tx, session: &SessionKey) -> rusqlite::Result<bool> 
     let mut head =
         tx.db.prepare_cached("SELECT 1 FROM tasks WHERE tenant = ?1 AND agent = ?2 AND session = ?3 AND state >= 2 AND state <= 4")?;
     head.exists(names(session))
+}
+
+/// The place of a session's last task; 0 for a session without any.
+pub(super) fn last_place(db: &Connection, session: &SessionKey) -> rusqlite::Result<u64> {
+    let mut last = db.prepare_cached("SELECT max(place) FROM tasks WHERE tenant = ?1 AND agent = ?2 AND session = ?3")?;
+    let last: Option<i64> = last.query_row(names(session), |row| row.get(0))?;
+    Ok(last.unwrap_or_default() as u64)
 }
 
 pub(super) fn names(session: &SessionKey) -> [&str; 3] {

@@ -1,8 +1,11 @@
 //! What goes: conversations that are erased, tasks past their time, and what nobody needs any more.
 
-use super::{approval, create, failure::Refusal, writer::Tx};
+use super::{approval, create, failure::Refusal, keys, writer::Tx};
 use crate::rules;
-use maniple_core::{Result, SessionKey, TaskKey};
+use maniple_core::{
+    Result, SessionKey, TaskKey,
+    ports::{Idempotency, KeyWas},
+};
 use std::time::Duration;
 
 pub(super) fn erase(tx: &mut Tx, session: &SessionKey) -> Result<u64, Refusal> {
@@ -18,12 +21,16 @@ pub(super) fn erase(tx: &mut Tx, session: &SessionKey) -> Result<u64, Refusal> {
     Ok(tasks.len() as u64)
 }
 
-pub(super) fn drop_dead_letter(tx: &mut Tx, key: &TaskKey) -> Result<(), Refusal> {
+pub(super) fn drop_dead_letter(tx: &mut Tx, key: &TaskKey, idempotency: Option<&Idempotency>) -> Result<KeyWas, Refusal> {
+    if keys::known(tx, &key.tenant, idempotency)? == KeyWas::Known {
+        return Ok(KeyWas::Known);
+    }
     let mut drop = tx.db.prepare_cached("UPDATE tasks SET dead = NULL WHERE tenant = ?1 AND id = ?2 AND dead = 1")?;
     match drop.execute((key.tenant.as_str(), key.id.as_str()))? {
-        0 => Err(rules::not_dead(&key.id).into()),
-        _ => Ok(()),
+        0 => return Err(rules::not_dead(&key.id).into()),
+        _ => keys::keep(tx, &key.tenant, idempotency, key.id.as_str())?,
     }
+    Ok(KeyWas::New)
 }
 
 pub(super) fn forget(tx: &mut Tx, keep: Duration, limit: usize) -> Result<u64, Refusal> {

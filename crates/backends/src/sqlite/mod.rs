@@ -15,6 +15,7 @@ mod claim;
 mod create;
 mod failure;
 mod forget;
+mod keys;
 mod lock;
 mod read;
 mod readers;
@@ -42,8 +43,8 @@ use maniple_core::{
     agent::Definitions,
     event::StoredEvent,
     ports::{
-        self, Append, Appended, Approval, Claim, Claimed, Created, Decided, Decision, ListApprovals, ListTasks, NewTask, Renewal,
-        Signalled, Swept, Turn, Waiting,
+        self, Append, Appended, Approval, Claim, Claimed, Conversation, Created, Decided, Decision, Idempotency, KeyWas, ListApprovals,
+        ListTasks, NewTask, Renewal, Signalled, Swept, Turn, Waiting,
     },
     signal::Signal,
     task::AgentResult,
@@ -202,12 +203,77 @@ fn sync_folder(path: &Path) {
 }
 
 #[async_trait]
-impl ports::TaskStore for TaskStore {
+impl ports::Tasks for TaskStore {
     async fn create(&self, new: NewTask) -> Result<Created> {
         let submission = Submission::of(new)?;
         self.write(move |tx| submission.create(tx)).await
     }
 
+    async fn signal(&self, key: &TaskKey, signal: Signal, idempotency: Option<Idempotency>) -> Result<(Signalled, KeyWas)> {
+        rules::check_signal_id(&signal.id)?;
+        let data = serde_json::to_string(&signal.data).map_err(|e| Error::internal("a signal cannot be written").because(e))?;
+        let key = key.clone();
+        self.write(move |tx| signal::signal(tx, &key, &signal, &data, idempotency.as_ref())).await
+    }
+
+    async fn approvals(&self, query: &ListApprovals) -> Result<Vec<Approval>> {
+        let (query, now) = (query.clone(), self.clock.now());
+        self.read(move |db| approval::list(db, &query, now)).await
+    }
+
+    async fn approval(&self, tenant: &Tenant, id: &str) -> Result<Option<Approval>> {
+        let (tenant, id, now) = (tenant.clone(), id.to_owned(), self.clock.now());
+        self.read(move |db| approval::get(db, &tenant, &id, now)).await
+    }
+
+    async fn decide(&self, tenant: &Tenant, id: &str, decision: Decision, idempotency: Option<Idempotency>) -> Result<(Decided, KeyWas)> {
+        let (tenant, id) = (tenant.clone(), id.to_owned());
+        self.write(move |tx| approval::decide(tx, &tenant, &id, &decision, idempotency.as_ref())).await
+    }
+
+    async fn get(&self, key: &TaskKey) -> Result<Option<AgentResult>> {
+        let (key, now) = (key.clone(), self.clock.now());
+        self.read(move |db| read::get(db, &key, now)).await
+    }
+
+    async fn list(&self, query: &ListTasks) -> Result<Vec<AgentResult>> {
+        let (query, now) = (query.clone(), self.clock.now());
+        self.read(move |db| read::list(db, &query, now)).await
+    }
+
+    async fn events(&self, key: &TaskKey, after: u64, limit: usize) -> Result<Option<Vec<StoredEvent>>> {
+        let key = key.clone();
+        self.read(move |db| read::events(db, &key, after, limit)).await
+    }
+
+    async fn conversation(&self, session: &SessionKey, before: Option<&TaskId>, limit: usize, max_bytes: usize) -> Result<Conversation> {
+        let (session, before) = (session.clone(), before.cloned());
+        self.read(move |db| read::conversation(db, &session, before.as_ref(), limit, max_bytes)).await
+    }
+
+    async fn erase(&self, session: &SessionKey) -> Result<u64> {
+        let session = session.clone();
+        self.write(move |tx| forget::erase(tx, &session)).await
+    }
+
+    async fn drop_dead_letter(&self, key: &TaskKey, idempotency: Option<Idempotency>) -> Result<KeyWas> {
+        let key = key.clone();
+        self.write(move |tx| forget::drop_dead_letter(tx, &key, idempotency.as_ref())).await
+    }
+
+    async fn remember(&self, tenant: &Tenant, idempotency: &Idempotency, made: &str) -> Result<KeyWas> {
+        let (tenant, idempotency, made) = (tenant.clone(), idempotency.clone(), made.to_owned());
+        self.write(move |tx| keys::remember(tx, &tenant, &idempotency, &made)).await
+    }
+
+    async fn recall(&self, tenant: &Tenant, idempotency: &Idempotency) -> Result<Option<String>> {
+        let (tenant, idempotency, now) = (tenant.clone(), idempotency.clone(), self.clock.now());
+        self.read(move |db| keys::recall(db, &tenant, &idempotency, now)).await
+    }
+}
+
+#[async_trait]
+impl ports::Work for TaskStore {
     async fn claim(&self, agents: &[AgentName], limit: usize) -> Result<Vec<Claimed>> {
         let agents = rules::agents_of(agents);
         let handed_out = self.write(move |tx| claim::claim(tx, &agents, limit)).await?;
@@ -243,46 +309,9 @@ impl ports::TaskStore for TaskStore {
         self.write(move |tx| claim::release(tx, &claim)).await
     }
 
-    async fn signal(&self, key: &TaskKey, signal: Signal) -> Result<Signalled> {
-        rules::check_signal_id(&signal.id)?;
-        let data = serde_json::to_string(&signal.data).map_err(|e| Error::internal("a signal cannot be written").because(e))?;
-        let key = key.clone();
-        self.write(move |tx| signal::signal(tx, &key, &signal, &data)).await
-    }
-
     async fn signals(&self, key: &TaskKey) -> Result<Vec<Signal>> {
         let key = key.clone();
         self.read(move |db| read::signals(db, &key)).await
-    }
-
-    async fn approvals(&self, query: &ListApprovals) -> Result<Vec<Approval>> {
-        let (query, now) = (query.clone(), self.clock.now());
-        self.read(move |db| approval::list(db, &query, now)).await
-    }
-
-    async fn approval(&self, tenant: &Tenant, id: &str) -> Result<Option<Approval>> {
-        let (tenant, id, now) = (tenant.clone(), id.to_owned(), self.clock.now());
-        self.read(move |db| approval::get(db, &tenant, &id, now)).await
-    }
-
-    async fn decide(&self, tenant: &Tenant, id: &str, decision: Decision) -> Result<Decided> {
-        let (tenant, id) = (tenant.clone(), id.to_owned());
-        self.write(move |tx| approval::decide(tx, &tenant, &id, &decision)).await
-    }
-
-    async fn get(&self, key: &TaskKey) -> Result<Option<AgentResult>> {
-        let (key, now) = (key.clone(), self.clock.now());
-        self.read(move |db| read::get(db, &key, now)).await
-    }
-
-    async fn list(&self, query: &ListTasks) -> Result<Vec<AgentResult>> {
-        let (query, now) = (query.clone(), self.clock.now());
-        self.read(move |db| read::list(db, &query, now)).await
-    }
-
-    async fn events(&self, key: &TaskKey, after: u64, limit: usize) -> Result<Option<Vec<StoredEvent>>> {
-        let key = key.clone();
-        self.read(move |db| read::events(db, &key, after, limit)).await
     }
 
     async fn turns(&self, session: &SessionKey, before: Option<&TaskId>, limit: usize, max_bytes: usize) -> Result<Vec<Turn>> {
@@ -290,21 +319,14 @@ impl ports::TaskStore for TaskStore {
         self.read(move |db| read::turns(db, &session, before.as_ref(), limit, max_bytes)).await
     }
 
-    async fn erase(&self, session: &SessionKey) -> Result<u64> {
-        let session = session.clone();
-        self.write(move |tx| forget::erase(tx, &session)).await
-    }
-
-    async fn drop_dead_letter(&self, key: &TaskKey) -> Result<()> {
-        let key = key.clone();
-        self.write(move |tx| forget::drop_dead_letter(tx, &key)).await
-    }
-
     async fn definitions(&self, hash: &str) -> Result<Option<Definitions>> {
         let hash = hash.to_owned();
         self.read(move |db| read::definitions(db, &hash)).await
     }
+}
 
+#[async_trait]
+impl ports::Upkeep for TaskStore {
     async fn sweep(&self) -> Result<Swept> {
         self.write(sweep::sweep).await
     }

@@ -11,7 +11,7 @@ use maniple_core::{
     AgentName, Error, Result, SessionKey, TaskId, TaskKey, Time,
     agent::Definitions,
     event::StoredEvent,
-    ports::{ListTasks, Turn, Waiting},
+    ports::{Conversation, ListTasks, Turn, Waiting},
     signal::Signal,
     task::{AgentResult, TaskStatus},
 };
@@ -117,6 +117,20 @@ pub(super) fn turns(
         turns.push(turn);
     }
     Ok(turns)
+}
+
+pub(super) fn conversation(
+    db: &Connection,
+    session: &SessionKey,
+    before: Option<&TaskId>,
+    limit: usize,
+    max_bytes: usize,
+) -> Result<Conversation, Refusal> {
+    let turns = turns(db, session, before, limit, max_bytes)?;
+    let mut under_way =
+        db.prepare_cached("SELECT 1 FROM tasks WHERE tenant = ?1 AND agent = ?2 AND session = ?3 AND state >= 1 AND state <= 4 LIMIT 1")?;
+    let settled_at = if under_way.exists(create::names(session))? { None } else { Some(create::last_place(db, session)?) };
+    Ok(Conversation { turns, settled_at })
 }
 
 fn turn(db: &Connection, row: &row::Row) -> Result<Turn, Refusal> {

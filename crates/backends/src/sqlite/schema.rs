@@ -9,7 +9,7 @@ use maniple_core::{Error, Result, event::EVENT_VERSION};
 use rusqlite::Connection;
 
 /// One step a version; never edited once released, only added to.
-const MIGRATIONS: &[&str] = &[FIRST, TOOLS, APPROVALS];
+const MIGRATIONS: &[&str] = &[FIRST, TOOLS, APPROVALS, KEYS];
 
 const FIRST: &str = "
 CREATE TABLE store (                     -- one row
@@ -139,6 +139,10 @@ CREATE TABLE approvals (
 CREATE UNIQUE INDEX approvals_id ON approvals (tenant, id);
 CREATE INDEX approvals_task ON approvals (task);
 CREATE INDEX approvals_listed ON approvals (tenant, requested_at, id) WHERE listed = 1;
+";
+
+const KEYS: &str = "
+ALTER TABLE keys RENAME COLUMN task TO made; -- the id of what was made under the key: a task, or another thing
 ";
 
 // The numbers in the SQL above and below are these.

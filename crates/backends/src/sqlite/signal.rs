@@ -3,33 +3,51 @@
 use super::{
     State,
     failure::Refusal,
+    keys,
     row::{self, Row},
     writer::Tx,
 };
 use crate::rules;
 use maniple_core::{
     Error, Result, TaskKey, Time,
-    ports::Signalled,
+    ports::{Idempotency, KeyWas, Signalled},
     signal::{Signal, SignalKind},
     task::Ending,
 };
 use rusqlite::Connection;
 
-pub(super) fn signal(tx: &mut Tx, key: &TaskKey, signal: &Signal, data: &str) -> Result<Signalled, Refusal> {
+pub(super) fn signal(
+    tx: &mut Tx,
+    key: &TaskKey,
+    signal: &Signal,
+    data: &str,
+    idempotency: Option<&Idempotency>,
+) -> Result<(Signalled, KeyWas), Refusal> {
     let mut row = row::find(tx.db, key)?.ok_or_else(|| rules::no_task(&key.id))?;
+    let remembered = keys::known(tx, &key.tenant, idempotency)?;
+    if remembered == KeyWas::Known {
+        let present = row.result(tx.db, tx.now)?;
+        return Ok((if row.state.is_final() { Signalled::Final(present) } else { Signalled::Recorded(present) }, remembered));
+    }
+    let signalled = receive(tx, &mut row, signal, data)?;
+    keys::keep(tx, &key.tenant, idempotency, key.id.as_str())?;
+    Ok((signalled, remembered))
+}
+
+fn receive(tx: &mut Tx, row: &mut Row, signal: &Signal, data: &str) -> Result<Signalled, Refusal> {
     if row.state.is_final() {
         return Ok(Signalled::Final(row.result(tx.db, tx.now)?));
     }
     if signal.kind == SignalKind::Cancel && row.never_claimed() {
-        let (result, event, _) = row::end(tx, &mut row, &Ending::cancelled())?;
+        let (result, event, _) = row::end(tx, row, &Ending::cancelled())?;
         return Ok(Signalled::Ended(result, event));
     }
     let mut known = tx.db.prepare_cached("SELECT 1 FROM signals WHERE task = ?1 AND id = ?2")?;
     if row.signals == 0 || !known.exists((row.number, &signal.id))? {
         if row.signals as u64 >= rules::SIGNALS_MAX {
-            return Err(rules::inbox_full(&key.id).into());
+            return Err(rules::inbox_full(&row.header.id).into());
         }
-        leave(tx, &mut row, &signal.id, signal.kind, data)?;
+        leave(tx, row, &signal.id, signal.kind, data)?;
     }
     Ok(Signalled::Recorded(row.header.live(tx.now)))
 }

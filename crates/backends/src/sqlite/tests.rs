@@ -5,7 +5,8 @@ use crate::rules;
 use futures::FutureExt;
 use maniple_core::{
     Kind,
-    ports::{TaskStore as _, Then},
+    ports::{Tasks as _, Then, Work as _},
+    run::Awaited,
     signal::SignalKind,
     task::{ErrorCode, TaskStatus},
 };
@@ -106,12 +107,12 @@ async fn a_reopened_file_has_everything_and_its_claims_are_void() {
     let parked = claim(&store).await.claim;
     let parks =
         maniple_core::event::Event::Parked(maniple_core::event::Parked { waiting_for: maniple_core::task::WaitingFor::Input, until: None });
-    let park = Then::Park { waiting_for: maniple_core::task::WaitingFor::Input, until: None };
+    let park = Then::Park(Awaited { what: maniple_core::task::WaitingFor::Input, until: None });
     said(store.append(append(&parked, 1, vec![parks], park)).await.expect("answers"));
     let done = claim(&store).await.claim;
     said(store.append(append(&done, 1, vec![], completed("x"))).await.expect("answers"));
     let signal = Signal { id: "s".into(), kind: SignalKind::Input, data: "text".into(), at: Default::default() };
-    store.signal(&held.key, signal).await.expect("answers");
+    store.signal(&held.key, signal, None).await.expect("answers");
     let before = dump(&store).await;
     drop(store);
     file.audit();
@@ -251,7 +252,7 @@ async fn a_full_disk_applies_nothing_says_so_and_goes_on_when_there_is_room() {
     let store = TaskStore::open(file.path(), Options { max_pages: Some(pages), ..file.options() }).expect("opens");
     accept(&store, "small", "small").await;
     let cancel = Signal { id: "c".into(), kind: SignalKind::Cancel, data: Default::default(), at: Default::default() };
-    store.signal(&key("small"), cancel).await.expect("ended");
+    store.signal(&key("small"), cancel, None).await.expect("ended");
     let big = |name: &str| new(maniple_core::task::Task { prompt: "x".repeat(20_000), ..task_in(name, name) });
     let mut accepted = 0;
     let full = loop {
@@ -458,7 +459,9 @@ async fn a_file_from_before_tools_were_remembered_learns_to() {
     let file = File::new();
     drop(file.open());
     let db = Connection::open(file.path()).expect("opens");
-    db.execute_batch("DROP TABLE tool_versions; DROP TABLE tool_calls; DROP TABLE approvals; PRAGMA user_version = 1;").expect("as it was");
+    let as_it_was = "DROP TABLE tool_versions; DROP TABLE tool_calls; DROP TABLE approvals; \
+                     ALTER TABLE keys RENAME COLUMN made TO task; PRAGMA user_version = 1;";
+    db.execute_batch(as_it_was).expect("as it was");
     drop(db);
     let store = file.open();
     ports::ToolStore::publish(&store, version("pay", "1.0.0", "ann")).await.expect("published");

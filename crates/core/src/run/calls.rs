@@ -1,7 +1,7 @@
 //! Which calls of a step are refused, asked about, started, sent again, or in doubt.
 
 use super::{
-    CALLS_PER_STEP, Call, Run, Step,
+    Awaited, CALLS_PER_STEP, Call, Run, Step,
     approve::{self, Leave},
 };
 use crate::{
@@ -32,8 +32,8 @@ pub struct Plan {
     pub doubts: Vec<ToolStarted>,
     /// Questions that nobody answered in time.
     pub expired: Vec<ApprovalDecided>,
-    /// Calls wait for a person; the first of their questions expires then.
-    pub waits_until: Option<Time>,
+    /// What calls wait for that comes from outside.
+    pub awaits: Option<Awaited>,
 }
 
 /// What a plan is made under.
@@ -57,6 +57,12 @@ pub(super) struct Repeats {
     pub each: HashMap<(u32, u32), u32>,
 }
 
+impl Plan {
+    fn awaits(&mut self, awaited: Awaited) {
+        self.awaits = Some(self.awaits.map_or(awaited, |others| others.either(awaited)));
+    }
+}
+
 impl Run {
     /// What to do with the calls of the current step that have no outcome.
     ///
@@ -69,7 +75,7 @@ impl Run {
             if let Some(asked) = call.open_inquiry() {
                 match approve::expired(asked, terms.now) {
                     Some(expired) => plan.expired.push(expired),
-                    None => plan.waits_until = Some(plan.waits_until.map_or(asked.expires_at, |until| until.min(asked.expires_at))),
+                    None => plan.awaits(Awaited::decision(asked.expires_at)),
                 }
                 continue;
             }
@@ -90,7 +96,7 @@ impl Run {
                     Ok((started, tool)) => match self.leave_of(call, &started, tool, step.number, terms) {
                         Leave::Refused(why) => plan.record.push(Event::ToolFinished(refusal(index, call, why))),
                         Leave::Ask(request) => {
-                            plan.waits_until = Some(plan.waits_until.map_or(request.expires_at, |until| until.min(request.expires_at)));
+                            plan.awaits(Awaited::decision(request.expires_at));
                             plan.record.push(Event::ApprovalRequested(request));
                         }
                         Leave::Given if has_room => plan.start.push(started),

@@ -5,7 +5,7 @@ use maniple_core::{
     Time,
     event::{Answer, ApprovalDecided, ApprovalRequested, Event, Question, ToolStatus},
     ports::Decision,
-    run::{Next, Run},
+    run::{Awaited, Next, Run},
     signal::{Signal, SignalKind},
     task::Task,
     tool::{Effect, OnInDoubt, ToolDefinition},
@@ -53,7 +53,7 @@ fn a_call_that_needs_an_agreement_asks_once_and_the_others_go() {
     );
     for _ in 0..2 {
         let again = bench.plan(8);
-        assert_eq!((again.record.len(), again.waits_until), (0, Some(until)), "it was asked");
+        assert_eq!((again.record.len(), again.awaits), (0, Some(Awaited::decision(until))), "it was asked");
         bench.crash();
         bench.now = Time(bench.now.0 + 1);
     }

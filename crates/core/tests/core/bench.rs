@@ -8,7 +8,7 @@ use maniple_core::{
     event::{Event, ModelFailed, ModelFinished, ModelStarted, Started, StoredEvent, TakenOver, ToolFinished, ToolStarted, ToolStatus},
     message::{FinishReason, Message, ToolCall, Usage},
     model::{FaultKind, ModelName},
-    run::{Ask, Next, Piece, Plan, Run, Terms},
+    run::{Ask, Awaited, Next, Piece, Plan, Run, Terms},
     signal::{Signal, SignalKind},
     task::{Ending, Header, Task},
     tool::{Effect, ToolDefinition},
@@ -27,7 +27,7 @@ pub const APPROVAL_EXPIRES: Duration = Duration::from_secs(60);
 pub struct Planned {
     pub record: Vec<Event>,
     pub send: Vec<ToolStarted>,
-    pub waits_until: Option<Time>,
+    pub awaits: Option<Awaited>,
 }
 
 fn place(event: &Event) -> u32 {
@@ -274,7 +274,7 @@ impl Bench {
         assert_eq!(self.next(), Next::Call);
         let held = BTreeSet::new();
         let terms = Terms { room, now: self.now, approval_expires: APPROVAL_EXPIRES, held: &held };
-        let Plan { mut record, start, resend, doubts, expired, waits_until } = self.live.plan(&self.contracts, &terms);
+        let Plan { mut record, start, resend, doubts, expired, awaits } = self.live.plan(&self.contracts, &terms);
         record.extend(doubts.iter().map(|started| self.live.doubt(started, &self.contracts, &terms)));
         record.extend(expired.into_iter().map(Event::ApprovalDecided));
         record.sort_by_key(place);
@@ -284,7 +284,7 @@ impl Bench {
         self.record(&facts);
         let send: Vec<_> = resend.into_iter().chain(start).collect();
         send.iter().for_each(|started| self.live.resent(started));
-        Planned { record, send, waits_until }
+        Planned { record, send, awaits }
     }
 
     pub fn finished(&mut self, started: &ToolStarted, status: ToolStatus, result: Value) {

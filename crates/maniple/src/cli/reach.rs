@@ -13,7 +13,7 @@ use crate::{
 };
 use clap::Args;
 use maniple_api::client::Client;
-use maniple_backends::sqlite::Holder;
+use maniple_backends::{StoreUrl, sqlite::Holder};
 use maniple_core::{Error, Kind};
 use maniple_registry::Files;
 use std::{
@@ -54,7 +54,7 @@ pub struct Reached {
     pub client: Client,
     node: Option<Node>,
     /// The store whose owner it is, and where that one listens.
-    found: Option<(String, String)>,
+    found: Option<(StoreUrl, String)>,
 }
 
 impl Reached {
@@ -65,7 +65,7 @@ impl Reached {
     /// Resolves when the process that was found by its store has let go of it; never for any other node.
     pub async fn gone(&self) {
         let Some((store, address)) = &self.found else { return std::future::pending().await };
-        while maniple_backends::holder(store).is_ok_and(|holder| holder.is_some_and(|holder| holder.address.as_ref() == Some(address))) {
+        while maniple_backends::holder(store).is_some_and(|holder| holder.address.as_ref() == Some(address)) {
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
@@ -85,14 +85,14 @@ impl Where {
             return Ok(Reached { client: Client::new(url, token)?, node: None, found: None });
         }
         let mut config = super::settings(self.config.as_deref())?;
-        if let Some(address) = holder(&config).await? {
-            return Ok(Reached { client: Client::new(&address, token)?, node: None, found: Some((config.store_url(), address)) });
+        let store = config.store_url()?;
+        if let Some(address) = holder(&store).await? {
+            return Ok(Reached { client: Client::new(&address, token)?, node: None, found: Some((store, address)) });
         }
-        let store = config.store_url();
         match need {
             Need::Work => {}
             Need::Files => config.store = "memory:".into(),
-            Need::Desk if store.strip_prefix("sqlite:").is_some_and(|path| Path::new(path).exists()) => {}
+            Need::Desk if store.file().is_some_and(Path::exists) => {}
             Need::Desk => {
                 return Err(Trouble {
                     exit: Exit::Unreachable,
@@ -112,7 +112,7 @@ impl Where {
         };
         let node = match Node::start(config.clone(), options).await {
             // Somebody else opened the store in between: it is theirs, and they can be asked.
-            Err(error) if is_taken(&error) => match holder(&config).await? {
+            Err(error) if is_taken(&error) => match holder(&store).await? {
                 Some(address) => return Ok(Reached { client: Client::new(&address, token)?, node: None, found: Some((store, address)) }),
                 None => return Err(error.into()),
             },
@@ -130,14 +130,14 @@ fn is_taken(error: &anyhow::Error) -> bool {
 /// Starts a node; where another process has the store open, such as a `maniple run` that began just before, it is waited for:
 /// at most [`STARTING_MAX`].
 pub async fn start_when_free(config: Config, options: NodeOptions) -> anyhow::Result<Node> {
-    let url = config.store_url();
+    let url = config.store_url()?;
     let mut waited = Duration::ZERO;
     loop {
         match Node::start(config.clone(), options.clone()).await {
             Err(error) if is_taken(&error) && waited < STARTING_MAX => {}
             started => return started,
         }
-        if let Some(Holder { pid, .. }) = maniple_backends::holder(&url)?.filter(|_| waited.is_zero()) {
+        if let Some(Holder { pid, .. }) = maniple_backends::holder(&url).filter(|_| waited.is_zero()) {
             screen::remark(format!("process {pid} has {url} open; waiting {} s for it to end", STARTING_MAX.as_secs()));
         }
         tokio::time::sleep(LOOK_EVERY).await;
@@ -146,11 +146,10 @@ pub async fn start_when_free(config: Config, options: NodeOptions) -> anyhow::Re
 }
 
 /// Where the process that has the store open listens; one that has just opened it is waited for.
-async fn holder(config: &Config) -> Result<Option<String>, Trouble> {
-    let url = config.store_url();
+async fn holder(url: &StoreUrl) -> Result<Option<String>, Trouble> {
     let mut waited = Duration::ZERO;
     loop {
-        match maniple_backends::holder(&url)? {
+        match maniple_backends::holder(url) {
             None => return Ok(None),
             Some(Holder { address: Some(address), .. }) => return Ok(Some(address)),
             Some(Holder { pid, .. }) if waited >= STARTING_MAX => {

@@ -73,12 +73,11 @@ pub(super) async fn decide(
     let key = idempotency::key(&headers)?;
     let body = shared.read_json(&headers, body).await?;
     let Decision { decision, reason } = Decision::read(&body)?;
-    let key = shared.keyed(&who, key, &format!("/approvals/{}", place.id), &body)?;
+    let key = idempotency::of_body(key, &format!("/approvals/{}", place.id), &body);
     shared.approval(&who, &place.id).await?;
     let decision = ports::Decision { approve: decision == Choice::Approve, by: who.name.clone(), reason };
-    let decided = shared.door.desk.decide(&who.tenant, &place.id, decision).await?;
-    let known = shared.seen(&who, key);
-    Ok(answer::replayed(answer::json(StatusCode::OK, &Approval::from(decided.approval)), known))
+    let (decided, was) = shared.door.desk.decide(&who.tenant, &place.id, decision, key).await?;
+    Ok(answer::replayed(answer::json(StatusCode::OK, &Approval::from(decided.approval)), was.is_replay()))
 }
 
 impl Shared {

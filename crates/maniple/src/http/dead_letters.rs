@@ -11,7 +11,6 @@ use super::{
 use crate::config::Scope;
 use axum::{body::Body, extract::State, response::Response};
 use http::{HeaderMap, StatusCode};
-use maniple_core::{Kind, task::ErrorCode};
 use std::sync::Arc;
 
 pub(super) async fn list(State(shared): State<Arc<Shared>>, Who(who): Who, Asked(query): Asked<ListQuery>) -> Result<Response, Refusal> {
@@ -45,12 +44,6 @@ pub(super) async fn drop(
     let idempotency = idempotency::of_path(&headers, &format!("/dead-letters/{}/drop", place.id))?;
     shared.read_nothing(&headers, body).await?;
     let (key, result) = shared.task(&who, &place).await?;
-    let dropped = match shared.door.desk.drop_dead_letter(&key).await {
-        Ok(()) => false,
-        // Who asks with a key asks for the second time, perhaps of another process: it is out, as was wished.
-        Err(error) if error.kind == Kind::NotFound && idempotency.is_some() && result.error == Some(ErrorCode::Poisoned) => true,
-        Err(error) => return Err(error.into()),
-    };
-    let known = shared.seen(&who, idempotency);
-    Ok(answer::replayed(answer::json(StatusCode::OK, &result), dropped || known))
+    let was = shared.door.desk.drop_dead_letter(&key, idempotency).await?;
+    Ok(answer::replayed(answer::json(StatusCode::OK, &result), was.is_replay()))
 }

@@ -65,7 +65,7 @@ pub(super) async fn metrics(State(shared): State<Arc<Shared>>, Who(who): Who) ->
     who.may(Scope::Read)?;
     // Asked for when somebody looks, so that what is shown is what is.
     let served = shared.door.agents.all();
-    for waiting in with_idle(served.keys(), shared.door.desk.waiting().await?) {
+    for waiting in with_idle(served.keys(), shared.door.upkeep.waiting().await?) {
         let agent = waiting.agent.to_string();
         metrics::gauge!("maniple_tasks_waiting", "agent" => agent.clone()).set(waiting.ready as f64);
         metrics::gauge!("maniple_tasks_running", "agent" => agent.clone()).set(waiting.running as f64);

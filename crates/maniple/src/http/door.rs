@@ -7,7 +7,14 @@ use maniple_api::{
     probe::{Part, PartState},
     tools::RemoteTools,
 };
-use maniple_core::{Result, agent::AgentDefinition, model::ModelName, ports::ToolRegistry, task::TaskLimits};
+use maniple_backends::Backend;
+use maniple_core::{
+    Result,
+    agent::AgentDefinition,
+    model::ModelName,
+    ports::{ToolRegistry, Upkeep},
+    task::TaskLimits,
+};
 use maniple_runtime::{
     Agents, ModelHealth, Parts,
     desk::{self, Desk},
@@ -20,6 +27,8 @@ use tokio_util::sync::CancellationToken;
 pub struct Door {
     /// The service behind every door.
     pub desk: Desk,
+    /// What waits in the store, and whether it answers.
+    pub upkeep: Arc<dyn Upkeep>,
     /// The agents of this node as they are now.
     pub agents: Agents,
     /// The catalogue of tools, in this process or elsewhere.
@@ -66,6 +75,7 @@ impl Door {
     pub fn new(
         config: &Config,
         parts: &Parts,
+        backend: &Backend,
         registry: Arc<dyn ToolRegistry>,
         remote: Option<Arc<RemoteTools>>,
         task_limits: TaskLimits,
@@ -76,9 +86,9 @@ impl Door {
             unfinished_max: config.limits.unfinished_tasks,
             ..desk::Settings::default()
         };
-        let desk = Desk::new(parts.store.clone(), parts.bus.clone(), settings);
+        let desk = Desk::new(backend.tasks.clone(), parts.bus.clone(), settings);
         let readiness = NodeReadiness {
-            desk: desk.clone(),
+            upkeep: backend.upkeep.clone(),
             agents: parts.agents.clone(),
             health: parts.health.clone(),
             registry: remote,
@@ -86,6 +96,7 @@ impl Door {
         };
         Ok(Self {
             desk,
+            upkeep: backend.upkeep.clone(),
             agents: parts.agents.clone(),
             registry,
             auth: Auth::of(config.auth.as_ref(), config.insecure)?,
@@ -103,7 +114,7 @@ impl Door {
 
 /// A node that runs agents: its store, for each agent one model whose breaker is not open, and its registry if that is elsewhere.
 struct NodeReadiness {
-    desk: Desk,
+    upkeep: Arc<dyn Upkeep>,
     agents: Agents,
     health: Arc<ModelHealth>,
     registry: Option<Arc<RemoteTools>>,
@@ -113,7 +124,7 @@ struct NodeReadiness {
 #[async_trait]
 impl Readiness for NodeReadiness {
     async fn parts(&self) -> Vec<Part> {
-        let store = match self.desk.ping().await {
+        let store = match self.upkeep.ping().await {
             Ok(()) => Part { name: "store".into(), state: PartState::Ready, detail: None },
             Err(error) => Part { name: "store".into(), state: PartState::Failed, detail: Some(error.to_string()) },
         };
@@ -156,7 +167,7 @@ fn without(need: Need) -> PartState {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use maniple_backends::{local, memory};
+    use maniple_backends::memory;
     use maniple_core::model::FaultKind;
 
     async fn states(node: &NodeReadiness) -> Vec<(String, PartState)> {
@@ -167,10 +178,10 @@ mod tests {
     async fn an_agent_is_ready_while_one_of_its_models_is() {
         let (first, second) = (ModelName::parse("a/one").unwrap(), ModelName::parse("b/two").unwrap());
         let agent = AgentDefinition { model: first.clone(), fallbacks: vec![second.clone()], ..super::super::tests::agent("search") };
-        let desk = Desk::new(Arc::new(memory::TaskStore::new()), Arc::new(local::Bus::new()), Default::default());
+        let upkeep = Arc::new(memory::TaskStore::new());
         let health = Arc::new(ModelHealth::default());
         let mut node = NodeReadiness {
-            desk,
+            upkeep,
             agents: Agents::new([agent]),
             health: health.clone(),
             registry: None,
@@ -193,9 +204,9 @@ mod tests {
     async fn a_registry_elsewhere_that_is_away_is_said_and_fails_the_probe_only_where_it_is_required() {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let remote = RemoteTools::new(&format!("http://{free}"), None).unwrap();
-        let desk = Desk::new(Arc::new(memory::TaskStore::new()), Arc::new(local::Bus::new()), Default::default());
+        let upkeep = Arc::new(memory::TaskStore::new());
         let (health, needs) = (Arc::new(ModelHealth::default()), config::Readiness::default());
-        let mut node = NodeReadiness { desk, agents: Agents::default(), health, registry: Some(Arc::new(remote)), needs };
+        let mut node = NodeReadiness { upkeep, agents: Agents::default(), health, registry: Some(Arc::new(remote)), needs };
         let with = |registry: PartState| vec![("store".to_owned(), PartState::Ready), ("registry".to_owned(), registry)];
         assert_eq!(states(&node).await, with(PartState::Degraded));
         node.needs.registry = Need::Require;

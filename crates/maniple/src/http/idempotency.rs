@@ -4,18 +4,18 @@
 //! |---|---|---|
 //! | `/run`, `/tasks`, bare or under an agent | `tasks` | with the task, in its transaction |
 //! | `/tasks/{id}/retry`, `/dead-letters/{id}/requeue` | the path | with the new task, in its transaction |
-//! | `/tasks/{id}/cancel`, `/dead-letters/{id}/drop`, `/approvals/{id}` | the path | here, in this process |
-//! | `/tools`, `/tools/resolve`, `/tools/{name}/admit`, `/tools/{name}/probe` | the path | here, in this process |
+//! | `/tasks/{id}/cancel`, `/dead-letters/{id}/drop`, `/approvals/{id}` | the path | with what was done, in its transaction |
+//! | `/tools`, `/tools/resolve`, `/tools/{name}/admit`, `/tools/{name}/probe` | the path | when it was answered |
 //! | `/tools/{name}/invoke` | the tool | in the registry, before the call is sent; here, that it had a result |
 //!
-//! What is remembered here makes nothing: cancelling twice is cancelling once, what is dropped stays dropped, and a definition
-//! that comes again renews its lease, whatever is remembered. What is lost with the process is only the header
-//! `Idempotency-Replayed`, and that another body under a known key is refused. A path counts without its agent: `/agents/a/tasks/1/cancel` is `/tasks/1/cancel`.
+//! What is remembered is the id of what was made, never the answer: the same call again is answered in the present state.
+//! A path counts without its agent: `/agents/a/tasks/1/cancel` is `/tasks/1/cancel`.
 
 use super::answer::Refusal;
 use http::HeaderMap;
 use maniple_api::Problem;
-use maniple_core::{Error, Result, Tenant, canonical, ports::Idempotency};
+use maniple_core::{Tenant, canonical, ports::Idempotency};
+use serde_json::Value;
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Mutex, PoisonError},
@@ -52,6 +52,11 @@ pub(super) fn of_path(headers: &HeaderMap, path: &str) -> Result<Option<Idempote
     Ok(key(headers)?.map(|key| Idempotency { scope: path.to_owned(), key, body_hash: body_hash() }))
 }
 
+/// The key with its scope, for a POST with a body.
+pub(super) fn of_body(key: Option<String>, path: &str, body: &Value) -> Option<Idempotency> {
+    key.map(|key| Idempotency { scope: path.to_owned(), key, body_hash: canonical::hash(body) })
+}
+
 /// The keys of calls that make nothing.
 #[derive(Default)]
 pub(super) struct Replays(Mutex<Kept>);
@@ -68,16 +73,6 @@ impl Replays {
     pub(super) fn knows(&self, tenant: &Tenant, idempotency: &Idempotency) -> bool {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         kept.known.get(&name(tenant, idempotency)).is_some_and(|(at, _)| at.elapsed() < KEPT)
-    }
-    /// Fails where this key was used for another body.
-    pub(super) fn check(&self, tenant: &Tenant, idempotency: &Idempotency) -> Result<()> {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match kept.known.get(&name(tenant, idempotency)) {
-            Some((at, body_hash)) if at.elapsed() < KEPT && *body_hash != idempotency.body_hash => {
-                Err(Error::invalid(format!("{HEADER} was used for another body: use a new one")).at(HEADER))
-            }
-            _ => Ok(()),
-        }
     }
     /// It is answered, and with 2xx; whether it was before.
     pub(super) fn seen(&self, tenant: &Tenant, idempotency: &Idempotency) -> bool {

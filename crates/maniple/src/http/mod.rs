@@ -62,7 +62,6 @@ pub async fn serve(listener: TcpListener, door: Door, stop: CancellationToken) {
 struct Shared {
     door: Door,
     gate: Gate,
-    replays: Replays,
     /// The keys of tool calls that had a result.
     results: Replays,
     /// Places for tool calls, which go on although their caller leaves.
@@ -73,7 +72,7 @@ struct Shared {
 pub fn router(door: Door) -> Router {
     let gate = Gate::new(&door.limits);
     let calls = Arc::new(Semaphore::new(usize::try_from(door.limits.in_flight_requests).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS)));
-    let shared = Arc::new(Shared { door, gate, replays: Replays::default(), results: Replays::default(), calls });
+    let shared = Arc::new(Shared { door, gate, results: Replays::default(), calls });
     let tasks = Router::new()
         .merge(task_routes())
         .nest("/agents/{agent}", task_routes())

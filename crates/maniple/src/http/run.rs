@@ -10,11 +10,14 @@ use super::{
 use crate::config::Scope;
 use axum::{body::Body, extract::State, response::Response};
 use http::{HeaderMap, StatusCode, header};
-use maniple_api::{
-    TaskRequest,
-    request::{Acceptance, content_hash},
+use maniple_api::TaskRequest;
+use maniple_core::{
+    SessionId, TaskId,
+    agent::AgentDefinition,
+    ports::Idempotency,
+    request::{Acceptance, Content},
+    trace::TraceContext,
 };
-use maniple_core::{SessionId, TaskId, agent::AgentDefinition, ports::Idempotency, trace::TraceContext};
 use maniple_runtime::desk::Submission;
 use serde_json::Value;
 use std::{sync::Arc, time::Duration};
@@ -73,7 +76,7 @@ impl Shared {
         let request = TaskRequest::read(&body)?;
         let agent = self.agent_for(who, place, request.agent.as_deref())?;
         let sync_run = self.sync_run(&agent);
-        Ok((self.task_of_request(who, &agent, request, &body, key, trace(headers))?, sync_run))
+        Ok((self.task_of_request(who, &agent, request, key, trace(headers))?, sync_run))
     }
 
     /// How long this agent lets a caller wait.
@@ -90,7 +93,7 @@ impl Shared {
         key: Option<String>,
         trace: TraceContext,
     ) -> Result<Submission, Refusal> {
-        self.task_of_request(who, agent, TaskRequest::read(body)?, body, key, trace)
+        self.task_of_request(who, agent, TaskRequest::read(body)?, key, trace)
     }
 
     fn task_of_request(
@@ -98,13 +101,12 @@ impl Shared {
         who: &Principal,
         agent: &AgentDefinition,
         request: TaskRequest,
-        body: &Value,
         key: Option<String>,
         trace: TraceContext,
     ) -> Result<Submission, Refusal> {
-        let content_hash = content_hash(&agent.name, body);
+        let request = request.to(&agent.name)?;
+        let content = Content::Asked(Box::new(request.clone()));
         let task = request.accept(Acceptance {
-            agent: &agent.name,
             agent_limits: &agent.limits,
             limits: self.door.task_limits,
             tenant: who.tenant.clone(),
@@ -114,8 +116,8 @@ impl Shared {
             fresh_session: SessionId::of_uuid(Uuid::now_v7()),
         })?;
         let scope = idempotency::TASKS.to_owned();
-        let idempotency = key.map(|key| Idempotency { scope, key, body_hash: content_hash.clone() });
-        Ok(Submission { task, content_hash, idempotency })
+        let idempotency = key.map(|key| Idempotency { scope, key, body_hash: content.hash() });
+        Ok(Submission { task, content, idempotency })
     }
 }
 

@@ -39,9 +39,9 @@ pub(super) async fn messages(
     let session = shared.session(&who, &place, query.agent.as_deref())?;
     let bad_cursor = || Malformed("cursor is not one of ours, or its task is gone: begin without one".into());
     let before = query.cursor.as_deref().map(|id| TaskId::parse(id).map_err(|_| bad_cursor())).transpose()?;
-    let turns = match shared.door.desk.turns(&session, before.as_ref(), limit, PAGE_BYTES).await {
+    let turns = match shared.door.desk.conversation(&session, before.as_ref(), limit, PAGE_BYTES).await {
         Err(error) if error.kind == Kind::NotFound && before.is_some() => return Err(bad_cursor().into()),
-        other => other?,
+        other => other?.turns,
     };
     if turns.is_empty() {
         shared.exists(&session.agent)?;

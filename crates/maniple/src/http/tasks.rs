@@ -13,7 +13,7 @@ use axum::{body::Body, extract::State, response::Response};
 use http::{HeaderMap, StatusCode};
 use maniple_api::page::{self, Cursor, TaskPage};
 use maniple_core::{
-    AgentName, Error, Result, SessionId, canonical,
+    AgentName, Error, Result, SessionId,
     ports::{Idempotency, ListTasks},
     task::TaskStatus,
 };
@@ -95,7 +95,7 @@ fn status(text: &str) -> Result<TaskStatus, Error> {
 /// `DELETE`: as `POST …/cancel`, which takes a key.
 pub(super) async fn delete(State(shared): State<Arc<Shared>>, Who(who): Who, place: Place) -> Result<Response, Refusal> {
     who.may(Scope::Cancel)?;
-    shared.cancel(&who, &place).await
+    shared.cancel(&who, &place, None).await
 }
 
 pub(super) async fn cancel(
@@ -108,30 +108,33 @@ pub(super) async fn cancel(
     who.may(Scope::Cancel)?;
     let key = idempotency::of_path(&headers, &format!("/tasks/{}/cancel", place.id))?;
     shared.read_nothing(&headers, body).await?;
-    let response = shared.cancel(&who, &place).await?;
-    Ok(answer::replayed(response, shared.seen(&who, key)))
+    shared.cancel(&who, &place, key).await
 }
 
 impl Shared {
-    async fn cancel(&self, who: &Principal, place: &Place) -> Result<Response, Refusal> {
+    async fn cancel(&self, who: &Principal, place: &Place, idempotency: Option<Idempotency>) -> Result<Response, Refusal> {
         let (key, _) = self.task(who, place).await?;
-        Ok(match self.door.desk.cancel(&key, &who.name).await? {
+        let (cancelled, was) = self.door.desk.cancel(&key, &who.name, idempotency).await?;
+        let response = match cancelled {
             Cancelled::Asked(result) => answer::accepted(&result),
             Cancelled::Final(result) => answer::json(StatusCode::OK, &result),
-        })
+        };
+        Ok(answer::replayed(response, was.is_replay()))
     }
 
-    /// The key with its scope, for a POST with a body that makes nothing; fails where it was used for another body.
-    pub(super) fn keyed(&self, who: &Principal, key: Option<String>, path: &str, body: &Value) -> Result<Option<Idempotency>> {
-        let Some(key) = key else { return Ok(None) };
-        let idempotency = Idempotency { scope: path.to_owned(), key, body_hash: canonical::hash(body) };
-        self.replays.check(&who.tenant, &idempotency)?;
+    /// The key with its scope, for a POST with a body that makes no task; fails where it was used for another body.
+    pub(super) async fn keyed(&self, who: &Principal, key: Option<String>, path: &str, body: &Value) -> Result<Option<Idempotency>> {
+        let Some(idempotency) = idempotency::of_body(key, path, body) else { return Ok(None) };
+        self.door.desk.recall(&who.tenant, &idempotency).await?;
         Ok(Some(idempotency))
     }
 
-    /// Remembers the key of a call that is answered with 2xx; whether it was known.
-    pub(super) fn seen(&self, who: &Principal, key: Option<Idempotency>) -> bool {
-        key.is_some_and(|key| self.replays.seen(&who.tenant, &key))
+    /// Remembers the key of a call that made something of that name and is answered with 2xx; whether it was known.
+    pub(super) async fn seen(&self, who: &Principal, key: Option<Idempotency>, made: &str) -> Result<bool> {
+        match key {
+            Some(key) => Ok(self.door.desk.remember(&who.tenant, &key, made).await?.is_replay()),
+            None => Ok(false),
+        }
     }
 }
 

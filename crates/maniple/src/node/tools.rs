@@ -4,7 +4,7 @@ use super::{openapi::Document, project::all_of};
 use crate::config::Config;
 use anyhow::Context as _;
 use maniple_api::tools::RemoteTools;
-use maniple_backends::{RateLimiter, Store};
+use maniple_backends::Backend;
 use maniple_core::{
     AgentName,
     tool::{ToolDefinition, ToolWish},
@@ -38,10 +38,10 @@ impl Grants for Listed {
 }
 
 impl Tools {
-    pub(super) async fn open(config: &Config, store: &Store, agents: &Agents, files: Files) -> anyhow::Result<Self> {
+    pub(super) async fn open(config: &Config, store: &Backend, agents: &Agents, files: Files) -> anyhow::Result<Self> {
         let parts = Parts {
-            store: Some(store.tools()),
-            limiter: Arc::new(RateLimiter::new()),
+            store: Some(store.tools.clone()),
+            limiter: store.limiter.clone(),
             grants: Arc::new(Listed(agents.clone())),
             egress: Egress::new(&config.egress.allow)?,
             credentials: config.credentials()?,

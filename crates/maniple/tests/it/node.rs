@@ -67,10 +67,10 @@ pub fn spawn(folder: &Path, arguments: &[&str]) -> Child {
 
 /// Where it answers, from the lock file of its store.
 fn address(folder: &Path, child: &mut Child) -> String {
-    let store = format!("sqlite:{}", folder.join("maniple.db").display());
+    let store = maniple_backends::StoreUrl::Sqlite(folder.join("maniple.db"));
     let until = Instant::now() + Duration::from_secs(30);
     while Instant::now() < until {
-        if let Ok(Some(holder)) = maniple_backends::holder(&store)
+        if let Some(holder) = maniple_backends::holder(&store)
             && let Some(address) = holder.address
         {
             return address;

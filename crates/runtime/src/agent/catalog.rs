@@ -5,7 +5,7 @@ use maniple_core::{
     agent::{AgentDefinition, Contracts, Definitions},
     canonical,
     event::{Started, StartedTool},
-    ports::TaskStore,
+    ports::Work,
     tool::Offer,
 };
 use std::{
@@ -109,11 +109,11 @@ impl Agents {
         Ok(prepared)
     }
     /// What a run began with, by the hash it recorded.
-    pub(crate) async fn recall(&self, hash: &str, store: &Arc<dyn TaskStore>) -> Result<Arc<Prepared>> {
+    pub(crate) async fn recall(&self, hash: &str, work: &Arc<dyn Work>) -> Result<Arc<Prepared>> {
         if let Some(found) = self.find(hash) {
             return Ok(found);
         }
-        let definitions = store.definitions(hash).await?;
+        let definitions = work.definitions(hash).await?;
         let definitions = definitions.ok_or_else(|| Error::internal(format!("the definitions {hash} that the run began with are gone")))?;
         self.prepare(definitions, hash.to_owned())
     }

@@ -17,9 +17,10 @@ use crate::ended;
 use maniple_core::{
     Error, Result, SessionKey, TaskId, TaskKey, Tenant,
     ports::{
-        Approval, Bus, Created, Decided, Decision, Hint, Idempotency, ListApprovals, ListTasks, Live, NewTask, Signalled, TaskStore, Turn,
-        Waiting,
+        Approval, Bus, Conversation, Created, Decided, Decision, Hint, Idempotency, KeyWas, ListApprovals, ListTasks, Live, NewTask,
+        Signalled, Tasks,
     },
+    request::Content,
     signal::{Signal, SignalKind},
     task::{AgentResult, Task},
 };
@@ -47,7 +48,7 @@ impl Default for Settings {
 /// Takes tasks in, tells how they are, and passes on what people want of them.
 #[derive(Clone)]
 pub struct Desk {
-    store: Arc<dyn TaskStore>,
+    tasks: Arc<dyn Tasks>,
     bus: Arc<dyn Bus>,
     settings: Settings,
 }
@@ -57,8 +58,8 @@ pub struct Desk {
 pub struct Submission {
     /// The task.
     pub task: Task,
-    /// Hash of agent and request as the caller sent them.
-    pub content_hash: String,
+    /// What the same id, or the same key, is compared by.
+    pub content: Content,
     /// The caller's Idempotency-Key.
     pub idempotency: Option<Idempotency>,
 }
@@ -74,11 +75,11 @@ pub enum Cancelled {
 
 impl Desk {
     /// A desk over a store and a bus.
-    pub fn new(store: Arc<dyn TaskStore>, bus: Arc<dyn Bus>, settings: Settings) -> Self {
-        Self { store, bus, settings }
+    pub fn new(tasks: Arc<dyn Tasks>, bus: Arc<dyn Bus>, settings: Settings) -> Self {
+        Self { tasks, bus, settings }
     }
 
-    /// Accepts a task. It is durable when this returns. Errors are those of [`TaskStore::create`].
+    /// Accepts a task. It is durable when this returns. Errors are those of [`Tasks::create`].
     pub async fn submit(&self, submission: Submission) -> Result<Created> {
         self.create(submission, None, None).await
     }
@@ -89,18 +90,18 @@ impl Desk {
         taken_over: Option<maniple_core::event::Event>,
         requeues: Option<TaskId>,
     ) -> Result<Created> {
-        let Submission { task, content_hash, idempotency } = submission;
+        let Submission { task, content, idempotency } = submission;
         let tenant = task.tenant.clone();
         let new = NewTask {
             task,
-            content_hash,
+            content,
             idempotency,
             taken_over,
             requeues,
             session_waiting_max: self.settings.session_waiting_max,
             unfinished_max: self.settings.unfinished_max,
         };
-        let created = self.store.create(new).await?;
+        let created = self.tasks.create(new).await?;
         if created.fresh {
             let key = TaskKey { tenant, id: created.result.task_id.clone() };
             created.events.iter().for_each(|event| self.bus.publish(&key, Live::Event(event.clone())));
@@ -111,79 +112,93 @@ impl Desk {
 
     /// A task as it is now. `NotFound` for none, and for one of another tenant.
     pub async fn get(&self, key: &TaskKey) -> Result<AgentResult> {
-        let found = self.store.get(key).await?;
+        let found = self.tasks.get(key).await?;
         found.ok_or_else(|| no_task(&key.id))
     }
 
     /// Tasks, newest first.
     pub async fn list(&self, query: &ListTasks) -> Result<Vec<AgentResult>> {
-        self.store.list(query).await
+        self.tasks.list(query).await
     }
 
     /// Asks a task to stop. What is recorded first, the cancel or the end, wins.
-    pub async fn cancel(&self, key: &TaskKey, principal: &str) -> Result<Cancelled> {
+    pub async fn cancel(&self, key: &TaskKey, principal: &str, idempotency: Option<Idempotency>) -> Result<(Cancelled, KeyWas)> {
         // One id for all of them: a task is cancelled once, however often and by whomever it is asked.
         let signal = Signal { id: "cancel".into(), kind: SignalKind::Cancel, data: json!({ "by": principal }), at: Default::default() };
-        match self.store.signal(key, signal).await? {
+        let (signalled, remembered) = self.tasks.signal(key, signal, idempotency).await?;
+        let cancelled = match signalled {
             Signalled::Recorded(result) => {
                 self.bus.hint(Hint::Signalled(key.clone()));
                 // It may have been parked: then it is ready now.
                 self.bus.hint(Hint::Ready(result.agent.clone()));
-                Ok(Cancelled::Asked(result))
+                Cancelled::Asked(result)
             }
             Signalled::Ended(result, event) => {
                 ended::count(&result.agent, result.status);
                 self.bus.publish(key, Live::Event(event));
                 // The next one of its session may be ready now.
                 self.bus.hint(Hint::Ready(result.agent.clone()));
-                Ok(Cancelled::Asked(result))
+                Cancelled::Asked(result)
             }
-            Signalled::Final(result) => Ok(Cancelled::Final(result)),
-        }
+            Signalled::Final(result) => Cancelled::Final(result),
+        };
+        Ok((cancelled, remembered))
     }
 
     /// Requests for a person, oldest first; those of tasks that ended are not there.
     pub async fn approvals(&self, query: &ListApprovals) -> Result<Vec<Approval>> {
-        self.store.approvals(query).await
+        self.tasks.approvals(query).await
     }
 
     /// One request. `NotFound` for none, and for one of another tenant.
     pub async fn approval(&self, tenant: &Tenant, id: &str) -> Result<Approval> {
-        let found = self.store.approval(tenant, id).await?;
+        let found = self.tasks.approval(tenant, id).await?;
         found.ok_or_else(|| Error::not_found(format!("there is no approval `{id}`")))
     }
 
-    /// Decides over a request and wakes its run. Errors are those of [`TaskStore::decide`].
-    pub async fn decide(&self, tenant: &Tenant, id: &str, decision: Decision) -> Result<Decided> {
-        let decided = self.store.decide(tenant, id, decision).await?;
+    /// Decides over a request and wakes its run. Errors are those of [`Tasks::decide`].
+    pub async fn decide(
+        &self,
+        tenant: &Tenant,
+        id: &str,
+        decision: Decision,
+        idempotency: Option<Idempotency>,
+    ) -> Result<(Decided, KeyWas)> {
+        let (decided, remembered) = self.tasks.decide(tenant, id, decision, idempotency).await?;
         self.bus.hint(Hint::Signalled(decided.approval.key.clone()));
         self.bus.hint(Hint::Ready(decided.approval.agent.clone()));
-        Ok(decided)
+        Ok((decided, remembered))
     }
 
     /// Takes a task out of the dead letters; its record stays. `NotFound` where it is not there.
-    pub async fn drop_dead_letter(&self, key: &TaskKey) -> Result<()> {
-        self.store.drop_dead_letter(key).await
+    pub async fn drop_dead_letter(&self, key: &TaskKey, idempotency: Option<Idempotency>) -> Result<KeyWas> {
+        self.tasks.drop_dead_letter(key, idempotency).await
     }
 
-    /// The newest turns of a conversation; see [`TaskStore::turns`].
-    pub async fn turns(&self, session: &SessionKey, before: Option<&TaskId>, limit: usize, max_bytes: usize) -> Result<Vec<Turn>> {
-        self.store.turns(session, before, limit, max_bytes).await
+    /// The newest turns of a conversation; see [`Tasks::conversation`].
+    pub async fn conversation(
+        &self,
+        session: &SessionKey,
+        before: Option<&TaskId>,
+        limit: usize,
+        max_bytes: usize,
+    ) -> Result<Conversation> {
+        self.tasks.conversation(session, before, limit, max_bytes).await
+    }
+
+    /// Remembers the key of a call that does nothing to a task; see [`Tasks::remember`].
+    pub async fn remember(&self, tenant: &Tenant, idempotency: &Idempotency, made: &str) -> Result<KeyWas> {
+        self.tasks.remember(tenant, idempotency, made).await
+    }
+
+    /// What was made under a key; see [`Tasks::recall`].
+    pub async fn recall(&self, tenant: &Tenant, idempotency: &Idempotency) -> Result<Option<String>> {
+        self.tasks.recall(tenant, idempotency).await
     }
 
     /// Erases a conversation; returns how many tasks went. `Conflict` while one is unfinished.
     pub async fn erase(&self, session: &SessionKey) -> Result<u64> {
-        self.store.erase(session).await
-    }
-
-    /// What waits, by agent.
-    pub async fn waiting(&self) -> Result<Vec<Waiting>> {
-        self.store.waiting().await
-    }
-
-    /// Whether the store answers.
-    pub async fn ping(&self) -> Result<()> {
-        self.store.ping().await
+        self.tasks.erase(session).await
     }
 }
 

@@ -14,7 +14,7 @@ use futures::{Stream, StreamExt, stream::BoxStream};
 use maniple_core::{
     Result, TaskKey,
     event::StoredEvent,
-    ports::{Created, Delta, Live, TaskStore},
+    ports::{Created, Delta, Live, Tasks},
 };
 use std::{collections::VecDeque, sync::Arc};
 
@@ -33,7 +33,7 @@ pub enum Told {
 /// One reader. It is pulled: a slow one is left behind by the bus, loses deltas, and reads its events
 /// from the journal.
 pub struct Reader {
-    store: Arc<dyn TaskStore>,
+    tasks: Arc<dyn Tasks>,
     key: TaskKey,
     live: BoxStream<'static, Live>,
     /// The last number passed on.
@@ -54,7 +54,7 @@ impl Desk {
     ///
     /// `None` when the task has ended and nothing follows that number; `NotFound` for no such task.
     pub async fn events(&self, key: &TaskKey, after: u64) -> Result<Option<Reader>> {
-        let mut reader = self.reader(key, self.bus.subscribe(key), after);
+        let mut reader = self.reader(key, self.bus.subscribe(key).await, after);
         let now = self.get(key).await?;
         if now.status.is_final() {
             reader.look().await?;
@@ -68,10 +68,10 @@ impl Desk {
     /// Accepts a task and follows it from its first event; subscribed before it is accepted, so that no delta is missed.
     pub async fn submit_and_follow(&self, submission: Submission) -> Result<(Created, Reader)> {
         let asked = submission.task.key();
-        let live = self.bus.subscribe(&asked);
+        let live = self.bus.subscribe(&asked).await;
         let created = self.submit(submission).await?;
         let key = TaskKey { tenant: asked.tenant.clone(), id: created.result.task_id.clone() };
-        let live = if key == asked { live } else { self.bus.subscribe(&key) };
+        let live = if key == asked { live } else { self.bus.subscribe(&key).await };
         let mut reader = self.reader(&key, live, 0);
         if created.fresh {
             // All there is; what a worker has recorded since then comes by the bus.
@@ -83,7 +83,7 @@ impl Desk {
 
     fn reader(&self, key: &TaskKey, live: BoxStream<'static, Live>, after: u64) -> Reader {
         Reader {
-            store: self.store.clone(),
+            tasks: self.tasks.clone(),
             key: key.clone(),
             live,
             after,
@@ -133,7 +133,7 @@ impl Reader {
 
     /// Reads a page of the journal.
     async fn look(&mut self) -> Result<()> {
-        let Some(events) = self.store.events(&self.key, self.after, PAGE).await? else {
+        let Some(events) = self.tasks.events(&self.key, self.after, PAGE).await? else {
             // Erased or forgotten while it was read.
             self.ended = true;
             return Ok(());
@@ -155,7 +155,7 @@ impl Reader {
                 self.look().await?;
                 if self.page.is_empty() {
                     // A reader that asked for what comes after the end waits for nothing.
-                    self.ended |= self.store.get(&self.key).await?.is_none_or(|now| now.status.is_final());
+                    self.ended |= self.tasks.get(&self.key).await?.is_none_or(|now| now.status.is_final());
                 }
                 Ok(None)
             }

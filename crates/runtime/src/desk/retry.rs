@@ -2,14 +2,14 @@
 
 use super::{Desk, Submission, no_task};
 use maniple_core::{
-    Error, Result, TaskId, TaskKey, canonical,
+    Error, Result, TaskId, TaskKey,
     event::{Event, StoredEvent},
     ports::{Created, Idempotency},
+    request::Content,
     run::take_over,
     task::Task,
     trace::TraceContext,
 };
-use serde_json::json;
 
 /// How many events one read of the old journal brings.
 const PAGE: usize = 256;
@@ -46,8 +46,7 @@ impl Desk {
             trace,
             ..asked(&journal)?
         };
-        let content_hash = canonical::hash(&json!({ "retry_of": key.id, "id": task.id }));
-        let submission = Submission { task, content_hash, idempotency };
+        let submission = Submission { task, content: Content::Retry(key.id.clone()), idempotency };
         self.create(submission, Some(Event::TakenOver(taken_over)), requeues.then(|| key.id.clone())).await
     }
 
@@ -55,7 +54,7 @@ impl Desk {
         let mut journal: Vec<StoredEvent> = Vec::new();
         loop {
             let after = journal.last().map_or(0, |event| event.seq);
-            let page = self.store.events(key, after, PAGE).await?.ok_or_else(|| no_task(&key.id))?;
+            let page = self.tasks.events(key, after, PAGE).await?.ok_or_else(|| no_task(&key.id))?;
             let is_last = page.len() < PAGE;
             journal.extend(page);
             if is_last {

@@ -1,10 +1,13 @@
 use super::*;
+use async_trait::async_trait;
 use futures::{StreamExt, stream::BoxStream};
 use maniple_backends::{TokioClock, local, memory};
 use maniple_core::{
     AgentName, Kind, SessionId, Tenant, Time,
     event::{Event, ModelStarted, Parked, Resumed, StoredEvent, TakenOver},
-    ports::{Append, Appended, Claimed, Delta, Then},
+    ports::{Append, Appended, Claimed, Delta, Then, Upkeep as _, Work as _},
+    request::TaskRequest,
+    run::Awaited,
     task::{Ending, ErrorCode, Progress, TaskStatus, WaitingFor},
 };
 use std::sync::Mutex;
@@ -56,7 +59,8 @@ fn submission(id: &str) -> Submission {
         principal: "local".into(),
         trace: None,
     };
-    Submission { task, content_hash: id.into(), idempotency: None }
+    let content = Content::Asked(Box::new(TaskRequest { id: Some(task.id.clone()), ..TaskRequest::new(agent(), task.prompt.clone()) }));
+    Submission { task, content, idempotency: None }
 }
 
 fn asked(attempt: u32) -> Event {
@@ -75,8 +79,7 @@ impl Node {
             events,
             signals_read: Vec::new(),
             progress: Progress::default(),
-            definitions: None,
-            outbox: Vec::new(),
+            also: Vec::new(),
             then,
         };
         let Appended::Recorded(recorded) = self.store.append(append).await.unwrap() else { panic!("the claim holds") };
@@ -100,13 +103,14 @@ async fn numbers(reader: Reader) -> Vec<u64> {
 
 /// Nothing ever comes by it.
 struct Deaf;
+#[async_trait]
 impl Bus for Deaf {
     fn hint(&self, _: Hint) {}
     fn hints(&self) -> BoxStream<'static, Hint> {
         futures::stream::pending().boxed()
     }
     fn publish(&self, _: &TaskKey, _: Live) {}
-    fn subscribe(&self, _: &TaskKey) -> BoxStream<'static, Live> {
+    async fn subscribe(&self, _: &TaskKey) -> BoxStream<'static, Live> {
         futures::stream::pending().boxed()
     }
 }
@@ -117,6 +121,7 @@ struct Faulty {
     dice: Mutex<fastrand::Rng>,
     held: Mutex<Option<(TaskKey, Live)>>,
 }
+#[async_trait]
 impl Bus for Faulty {
     fn hint(&self, hint: Hint) {
         self.inner.hint(hint);
@@ -137,8 +142,8 @@ impl Bus for Faulty {
             _ => self.inner.publish(key, live),
         }
     }
-    fn subscribe(&self, key: &TaskKey) -> BoxStream<'static, Live> {
-        self.inner.subscribe(key)
+    async fn subscribe(&self, key: &TaskKey) -> BoxStream<'static, Live> {
+        self.inner.subscribe(key).await
     }
 }
 
@@ -188,7 +193,7 @@ async fn waiting_stops_when_the_run_parks() {
     tokio::task::yield_now().await;
     let claimed = node.claim().await;
     let parked = Event::Parked(Parked { waiting_for: WaitingFor::Timer, until: None });
-    node.record(&claimed, 1, vec![(1, parked)], Then::Park { waiting_for: WaitingFor::Timer, until: None }).await;
+    node.record(&claimed, 1, vec![(1, parked)], Then::Park(Awaited { what: WaitingFor::Timer, until: None })).await;
     assert_eq!(waiting.await.unwrap().unwrap().1.waiting_for, Some(WaitingFor::Timer));
 }
 
@@ -335,16 +340,22 @@ async fn cancelling_ends_what_never_began_asks_what_runs_and_leaves_what_ended()
     let node = node();
     let mut hints = node.bus.hints();
     let (_, mut reader) = node.desk.submit_and_follow(submission("waits")).await.unwrap();
-    assert!(matches!(node.desk.cancel(&key("waits"), "ann").await.unwrap(), Cancelled::Asked(r) if r.status == TaskStatus::Cancelled));
+    assert!(
+        matches!(node.desk.cancel(&key("waits"), "ann", None).await.unwrap().0, Cancelled::Asked(r) if r.status == TaskStatus::Cancelled)
+    );
     assert!(matches!(reader.next().await.unwrap(), Some(Told::Event(event)) if event.seq == 1));
     assert!(matches!(reader.next().await.unwrap(), Some(Told::Event(event)) if event.name == "task.cancelled"));
     assert!(reader.next().await.unwrap().is_none());
-    assert!(matches!(node.desk.cancel(&key("waits"), "ann").await.unwrap(), Cancelled::Final(r) if r.status == TaskStatus::Cancelled));
+    assert!(
+        matches!(node.desk.cancel(&key("waits"), "ann", None).await.unwrap().0, Cancelled::Final(r) if r.status == TaskStatus::Cancelled)
+    );
 
     node.desk.submit(submission("runs")).await.unwrap();
     let claimed = node.claim().await;
     for _ in 0..3 {
-        assert!(matches!(node.desk.cancel(&key("runs"), "ann").await.unwrap(), Cancelled::Asked(r) if r.status == TaskStatus::Running));
+        assert!(
+            matches!(node.desk.cancel(&key("runs"), "ann", None).await.unwrap().0, Cancelled::Asked(r) if r.status == TaskStatus::Running)
+        );
     }
     let signals = node.store.signals(&claimed.claim.key).await.unwrap();
     assert_eq!(
@@ -356,7 +367,7 @@ async fn cancelling_ends_what_never_began_asks_what_runs_and_leaves_what_ended()
         heard.push(hint);
     }
     assert!(heard.contains(&Hint::Signalled(key("runs"))), "{heard:?}");
-    assert_eq!(node.desk.cancel(&key("none"), "ann").await.unwrap_err().kind, Kind::NotFound);
+    assert_eq!(node.desk.cancel(&key("none"), "ann", None).await.unwrap_err().kind, Kind::NotFound);
 }
 
 #[tokio::test(start_paused = true)]
@@ -365,9 +376,9 @@ async fn a_parked_task_that_is_cancelled_is_offered_to_the_workers() {
     node.desk.submit(submission("t")).await.unwrap();
     let claimed = node.claim().await;
     let parked = Event::Parked(Parked { waiting_for: WaitingFor::Timer, until: None });
-    node.record(&claimed, 1, vec![(1, parked)], Then::Park { waiting_for: WaitingFor::Timer, until: None }).await;
+    node.record(&claimed, 1, vec![(1, parked)], Then::Park(Awaited { what: WaitingFor::Timer, until: None })).await;
     let hints = node.bus.hints();
-    node.desk.cancel(&key("t"), "ann").await.unwrap();
+    node.desk.cancel(&key("t"), "ann", None).await.unwrap().0;
     let heard = tokio::time::timeout(Duration::from_secs(1), hints.take(2).collect::<Vec<_>>()).await.expect("two hints");
     assert_eq!(heard, [Hint::Signalled(key("t")), Hint::Ready(agent())]);
     let claimed = node.claim().await;
@@ -416,5 +427,5 @@ async fn a_dead_letter_is_requeued_once_and_only_from_the_dead_letters() {
     assert_eq!(node.desk.retry(&key("t"), again("r")).await.unwrap().result.retry_of, Some(key("t").id));
     assert_eq!(node.desk.list(&dead).await.unwrap(), []);
     assert_eq!(node.desk.retry(&key("t"), again("s")).await.unwrap_err().kind, Kind::NotFound);
-    assert_eq!(node.desk.drop_dead_letter(&key("t")).await.unwrap_err().kind, Kind::NotFound);
+    assert_eq!(node.desk.drop_dead_letter(&key("t"), None).await.unwrap_err().kind, Kind::NotFound);
 }

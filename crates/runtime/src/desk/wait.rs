@@ -18,7 +18,7 @@ impl Desk {
         patience: impl Future<Output = ()> + Send,
     ) -> Result<(Created, AgentResult)> {
         let asked = submission.task.key();
-        let live = self.bus.subscribe(&asked);
+        let live = self.bus.subscribe(&asked).await;
         let created = self.submit(submission).await?;
         let key = TaskKey { tenant: asked.tenant.clone(), id: created.result.task_id.clone() };
         if created.fresh {
@@ -26,7 +26,7 @@ impl Desk {
             return Ok((created, result));
         }
         // An older task, which may have ended before anybody subscribed.
-        let live = if key == asked { live } else { self.bus.subscribe(&key) };
+        let live = if key == asked { live } else { self.bus.subscribe(&key).await };
         let now = self.get(&key).await?;
         let result = self.settled(&key, live, now, patience).await?;
         Ok((created, result))
@@ -34,7 +34,7 @@ impl Desk {
 
     /// Waits until a task ends, parks, or `patience` is over. `NotFound` for none.
     pub async fn wait(&self, key: &TaskKey, patience: impl Future<Output = ()> + Send) -> Result<AgentResult> {
-        let live = self.bus.subscribe(key);
+        let live = self.bus.subscribe(key).await;
         let now = self.get(key).await?;
         self.settled(key, live, now, patience).await
     }
@@ -69,7 +69,7 @@ impl Desk {
                 () = &mut patience => return Ok(self.last_look(key, latest).await),
             };
             if look {
-                match self.store.get(key).await {
+                match self.tasks.get(key).await {
                     Ok(now) => latest = now.ok_or_else(|| no_task(&key.id))?,
                     // The task is accepted and goes on; what is away for a moment may be back at the next look.
                     Err(error) if error.kind == Kind::Unavailable => {}
@@ -81,7 +81,7 @@ impl Desk {
     }
 
     async fn last_look(&self, key: &TaskKey, latest: AgentResult) -> AgentResult {
-        self.store.get(key).await.ok().flatten().unwrap_or(latest)
+        self.tasks.get(key).await.ok().flatten().unwrap_or(latest)
     }
 }
 

@@ -7,10 +7,10 @@ use maniple_core::{
     event::{Event, ModelFailed, ModelFinished, ModelStarted},
     message::ModelReply,
     model::{CallTimes, Fault, FaultKind, ModelName, ModelRequest},
-    ports::{Delta, Live, Then},
+    ports::{Delta, Live},
     retry,
-    run::{Ask, Next},
-    task::{Ending, ErrorCode, WaitingFor},
+    run::{Ask, Awaited, Next},
+    task::{Ending, ErrorCode},
 };
 use std::time::Duration;
 use tokio::time::Instant;
@@ -54,9 +54,9 @@ impl Driver {
                 max_output_tokens: request.max_output_tokens,
             }),
         )?;
-        match self.record(Then::Keep).await? {
-            Recorded::Yes if self.lease.holds(&self.parts.store).await => {}
-            Recorded::Yes | Recorded::Lost | Recorded::SignalsUnread => return Ok(Flow::Leave(Left::Lost)),
+        match self.record().await? {
+            Recorded::Yes if self.lease.holds(&self.parts.work).await => {}
+            Recorded::Yes | Recorded::Lost => return Ok(Flow::Leave(Left::Lost)),
         }
         if ask.attempt == 1 {
             self.parts.health.called(&model);
@@ -77,7 +77,7 @@ impl Driver {
         if self.turns.is_none() {
             let bytes = prepared.contracts.agent().memory.window_tokens.saturating_mul(8) as usize;
             let session = self.run.task().session();
-            let turns = patiently(|| self.parts.store.turns(&session, Some(&self.key.id), TURNS_MAX, bytes)).await?;
+            let turns = patiently(|| self.parts.work.turns(&session, Some(&self.key.id), TURNS_MAX, bytes)).await?;
             self.turns = Some(turns);
         }
         let call_max = prepared.contracts.agent().limits.call_max_ms.map_or(self.settings.call_times.whole, Duration::from_millis);
@@ -195,7 +195,7 @@ impl Driver {
         if wait > WAIT_IN_PLACE {
             return self.park_until(wait).await;
         }
-        if let Recorded::Lost = self.record(Then::Keep).await? {
+        if let Recorded::Lost = self.record().await? {
             return Ok(Flow::Leave(Left::Lost));
         }
         let until = Instant::now() + wait;
@@ -216,9 +216,9 @@ impl Driver {
 
     /// Lets go of the worker until the moment has come.
     async fn park_until(&mut self, wait: Duration) -> Result<Flow> {
-        let until = Some(self.now().plus(wait));
+        let moment = Awaited::moment(self.now().plus(wait));
         loop {
-            match self.park(WaitingFor::Timer, until).await? {
+            match self.park(moment).await? {
                 Parking::Left(left) => return Ok(Flow::Leave(left)),
                 Parking::SignalsRead if self.run.is_cancelled() => return Ok(Flow::Go),
                 Parking::SignalsRead => {}

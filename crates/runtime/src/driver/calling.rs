@@ -5,14 +5,12 @@
 //!    └─► nothing in flight, and calls wait for a person or a place: park
 //! ```
 
-use super::{Driver, Flow, Left, Parking, Recorded, admitting::Held, interrupt::Interrupt};
+use super::{Driver, Flow, Left, Offered, Parking, Recorded, admitting::Held, interrupt::Interrupt};
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use maniple_core::{
     Result,
     event::{Event, ToolFinished, ToolStarted},
-    ports::Then,
-    run::Plan,
-    task::WaitingFor,
+    run::{Awaited, Plan},
     tool::Effect,
 };
 use std::time::Duration;
@@ -45,7 +43,7 @@ impl Driver {
         loop {
             let draining = self.interrupts.draining();
             let room = if draining { 0 } else { self.settings.calls_parallel.saturating_sub(flight.len()) };
-            let Plan { record, start, resend, doubts, expired, waits_until } = self.admitted(step, room, &mut held).await?;
+            let Plan { record, start, resend, doubts, expired, awaits } = self.admitted(step, room, &mut held).await?;
             for fact in record.into_iter().chain(start.iter().cloned().map(Event::ToolStarted)) {
                 self.tell(step, fact)?;
             }
@@ -53,9 +51,9 @@ impl Driver {
                 self.doubt(step, started, draining, &mut flight)?;
             }
             let sends = !start.is_empty() || !resend.is_empty();
-            match self.record(Then::Keep).await? {
-                Recorded::Yes if !sends || self.lease.holds(&self.parts.store).await => {}
-                Recorded::Yes | Recorded::Lost | Recorded::SignalsUnread => return Ok(Flow::Leave(Left::Lost)),
+            match self.record().await? {
+                Recorded::Yes if !sends || self.lease.holds(&self.parts.work).await => {}
+                Recorded::Yes | Recorded::Lost => return Ok(Flow::Leave(Left::Lost)),
             }
             for started in resend.into_iter().chain(start) {
                 self.run.resent(&started);
@@ -64,27 +62,25 @@ impl Driver {
             }
             if !expired.is_empty() {
                 match self.expire(step, expired).await? {
-                    Recorded::Lost => return Ok(Flow::Leave(Left::Lost)),
+                    Offered::Lost => return Ok(Flow::Leave(Left::Lost)),
                     // Either way the run knows more now.
-                    Recorded::Yes | Recorded::SignalsUnread => continue,
+                    Offered::Yes | Offered::Refused => continue,
                 }
             }
             if draining {
                 flight.leave_to_the_next();
             }
-            let wakes_at = waits_until.into_iter().chain(held.next(self.now())).min();
+            let awaited = awaits.into_iter().chain(held.next(self.now()).map(Awaited::moment)).reduce(Awaited::either);
             if flight.is_empty() {
-                return match wakes_at {
-                    Some(until) if !draining && !self.run.is_cancelled() => {
-                        let waiting_for = if waits_until.is_some() { WaitingFor::Approval } else { WaitingFor::Timer };
-                        match self.park(waiting_for, Some(until)).await? {
-                            Parking::Left(left) => Ok(Flow::Leave(left)),
-                            Parking::SignalsRead => Ok(Flow::Go),
-                        }
-                    }
+                return match awaited {
+                    Some(awaited) if !draining && !self.run.is_cancelled() => match self.park(awaited).await? {
+                        Parking::Left(left) => Ok(Flow::Leave(left)),
+                        Parking::SignalsRead => Ok(Flow::Go),
+                    },
                     Some(_) | None => Ok(Flow::Go),
                 };
             }
+            let wakes_at = awaited.and_then(|awaited| awaited.until);
             let woken = wakes_at.map_or(Duration::MAX, |until| until.since(self.now()));
             tokio::select! {
                 biased;

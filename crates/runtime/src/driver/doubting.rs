@@ -1,6 +1,6 @@
 //! Calls of which nobody knows how they went: the tool is asked, then a person or nobody; and questions that expire.
 
-use super::{Driver, Recorded, sending};
+use super::{Driver, Offered, sending};
 use futures::{FutureExt, future::BoxFuture};
 use maniple_core::{
     Error, Result,
@@ -52,25 +52,9 @@ impl Driver {
     }
 
     /// Records that nobody answered in time; not where somebody did and we have not heard: then that is folded in.
-    pub(super) async fn expire(&mut self, step: u32, expired: Vec<ApprovalDecided>) -> Result<Recorded> {
-        debug_assert!(self.facts.is_empty(), "everything told is recorded before");
-        self.facts = expired.into_iter().map(|decided| (step, Event::ApprovalDecided(decided))).collect();
-        let facts = self.facts.clone();
-        let recorded = self.record(Then::Keep).await?;
-        match recorded {
-            Recorded::Yes => {
-                for (step, fact) in &facts {
-                    self.run.tell(self.now(), *step, fact)?;
-                    self.count(fact);
-                }
-            }
-            Recorded::SignalsUnread => {
-                self.facts.clear();
-                self.read_signals().await?;
-            }
-            Recorded::Lost => {}
-        }
-        Ok(recorded)
+    pub(super) async fn expire(&mut self, step: u32, expired: Vec<ApprovalDecided>) -> Result<Offered> {
+        let facts = expired.into_iter().map(|decided| (step, Event::ApprovalDecided(decided))).collect();
+        self.offer(facts, Then::Keep).await
     }
 }
 

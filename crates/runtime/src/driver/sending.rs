@@ -82,7 +82,7 @@ async fn attempts(
     let outcome = loop {
         attempt += 1;
         let invocation = Invocation { send: send(&started, &lease, attempt), ..invocation.clone() };
-        if !lease.holds(&parts.store).await {
+        if !lease.holds(&parts.work).await {
             // Another worker is at it: nothing more may be sent or recorded. The driver learns of it by itself.
             std::future::pending::<()>().await;
         }

@@ -111,7 +111,7 @@ async fn a_cancel_without_a_hint_is_found_at_the_next_renewal() {
     let worker = world.worker(Faults::none());
     tokio::time::sleep(SECOND).await;
     let cancel = signal::Signal { id: "stop".into(), kind: signal::SignalKind::Cancel, data: serde_json::Value::Null, at: Time::default() };
-    world.store.signal(&key, cancel).await.expect("taken");
+    world.store.signal(&key, cancel, None).await.expect("taken");
     let asked = Instant::now();
     assert_eq!(world.finish(&key).await.status, TaskStatus::Cancelled);
     assert!(asked.elapsed() < 8 * SECOND, "it took {:?}", asked.elapsed());

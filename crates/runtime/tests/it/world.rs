@@ -79,8 +79,9 @@ impl World {
         let inner = self.store.clone();
         let agents = Agents::new([self.agent.clone()]);
         let health = Arc::new(ModelHealth::default());
+        let store = Arc::new(Store { inner, faults: faults.clone(), witness: self.witness.clone() });
         let parts = Parts {
-            store: Arc::new(Store { inner, faults: faults.clone(), witness: self.witness.clone() }),
+            work: store.clone(),
             bus: self.bus.clone(),
             models: Arc::new(Asked { inner: self.models.clone(), faults: faults.clone() }),
             tools: Arc::new(Called { inner: Arc::new(self.tools.clone()), faults: faults.clone() }),
@@ -89,7 +90,7 @@ impl World {
             tracing: spans::Tracing::default(),
         };
         let stop = CancellationToken::new();
-        let sweeping = tokio::spawn(jobs::sweep(parts.clone(), stop.clone()));
+        let sweeping = tokio::spawn(jobs::sweep(store, self.bus.clone(), stop.clone()));
         let working = tokio::spawn(Worker::new(parts, self.settings).work(stop.clone()));
         Running { faults, agents, health, stop, working, sweeping }
     }
@@ -112,7 +113,7 @@ impl World {
     async fn create(&self, task: Task, taken_over: Option<Event>) -> Created {
         let agent = task.agent.clone();
         let new = NewTask {
-            content_hash: task.prompt.clone(),
+            content: maniple_testkit::store_suite::asked(&task),
             task,
             idempotency: None,
             taken_over,
@@ -127,7 +128,7 @@ impl World {
     /// Asks a task to stop.
     pub async fn cancel(&self, key: &TaskKey, id: &str) -> Signalled {
         let signal = Signal { id: id.into(), kind: SignalKind::Cancel, data: Value::Null, at: Time::default() };
-        let signalled = self.store.signal(key, signal).await.expect("taken");
+        let signalled = self.store.signal(key, signal, None).await.expect("taken").0;
         self.bus.hint(Hint::Signalled(key.clone()));
         self.bus.hint(Hint::Ready(self.agent.name.clone()));
         signalled
@@ -142,7 +143,7 @@ impl World {
     /// A person decides, as the desk would pass it on.
     pub async fn decide(&self, id: &str, approve: bool) -> maniple_core::Result<Decided> {
         let decision = Decision { approve, by: "ann".into(), reason: None };
-        let decided = self.store.decide(&Tenant::default(), id, decision).await?;
+        let (decided, _) = self.store.decide(&Tenant::default(), id, decision, None).await?;
         self.bus.hint(Hint::Signalled(decided.approval.key.clone()));
         self.bus.hint(Hint::Ready(decided.approval.agent.clone()));
         Ok(decided)
@@ -169,7 +170,7 @@ impl World {
                 for approval in store.approvals(&query).await.expect("it answers") {
                     let decision = Decision { approve: says(&approval), by: "ann".into(), reason: None };
                     // It may have expired or ended by now.
-                    let _ = store.decide(&Tenant::default(), &approval.request.id, decision).await;
+                    let _ = store.decide(&Tenant::default(), &approval.request.id, decision, None).await;
                     bus.hint(Hint::Signalled(approval.key.clone()));
                     bus.hint(Hint::Ready(approval.agent.clone()));
                 }

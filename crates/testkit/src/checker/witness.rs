@@ -4,7 +4,7 @@ use crate::ledger::Ledger;
 use maniple_core::{
     TaskKey,
     event::{Event, Question, ToolStatus},
-    ports::{Append, Appended, Claimed},
+    ports::{Append, Appended, Claimed, Refused},
 };
 use std::{
     collections::HashMap,
@@ -80,7 +80,8 @@ impl Witness {
                 seen.stale_refused += u64::from(is_old);
                 "stale"
             }
-            Appended::SignalsUnread => "signals unread",
+            Appended::Refused(Refused::SignalsUnread) => "signals unread",
+            Appended::Refused(Refused::Decided(_)) => "decided",
         };
         let line = format!("append {} epoch {} after {} {names:?} {outcome}", claim.key.id, claim.epoch, append.after);
         seen.trace.push(line);

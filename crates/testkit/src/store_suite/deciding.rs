@@ -8,7 +8,7 @@ use crate::{
 };
 use maniple_core::{
     event::{Answer, ApprovalDecided, ApprovalRequested, Question},
-    ports::{Approval, ApprovalState, Decided, Decision, ListApprovals},
+    ports::{Approval, ApprovalState, Decided, Decision, ListApprovals, Refused, Tasks as _},
 };
 use serde_json::json;
 
@@ -72,7 +72,7 @@ impl World {
         claim
     }
     async fn decide(&self, id: &str, decision: Decision) -> Result<Decided> {
-        self.store.decide(&tenant(), id, decision).await
+        self.store.decide(&tenant(), id, decision, None).await.map(|(decided, _)| decided)
     }
     async fn approval(&self, id: &str) -> Approval {
         self.store.approval(&tenant(), id).await.expect("answers").expect("exists")
@@ -106,7 +106,7 @@ async fn a_request_is_open_from_the_append_that_records_it(w: World) {
     assert_eq!(w.store.approval(&tenant(), "a:1:1").await.expect("answers"), None);
     let other = Tenant::parse("other").expect("legal");
     assert_eq!(w.store.approval(&other, "a:1:0").await.expect("answers"), None);
-    assert_eq!(kind(w.store.decide(&other, "a:1:0", yes("eve")).await), Some(Kind::NotFound));
+    assert_eq!(kind(w.store.decide(&other, "a:1:0", yes("eve"), None).await), Some(Kind::NotFound));
     assert_eq!(kind(w.decide("a:1:1", yes("ann")).await), Some(Kind::NotFound));
 }
 
@@ -133,7 +133,7 @@ async fn a_decision_for_a_running_task_is_an_unread_signal(w: World) {
         [maniple_core::ports::Renewal::Held(vec![SignalKind::Approval])]
     );
     let parks = append(&claim, 2, vec![parked(None)], park(None));
-    assert!(matches!(w.append(parks).await, Appended::SignalsUnread), "it would sleep over its answer");
+    assert!(matches!(w.append(parks).await, Appended::Refused(Refused::SignalsUnread)), "it would sleep over its answer");
     let folds =
         Append { signals_read: vec!["approval:a:1:0".into()], ..append(&claim, 2, vec![decided("a:1:0", Answer::Approved)], Then::Keep) };
     recorded(w.append(folds).await);
@@ -159,12 +159,12 @@ async fn the_same_decision_again_is_the_same_and_another_is_a_conflict(w: World)
 async fn a_decision_whose_reply_was_lost_is_made_once(w: World) {
     w.waits("a", "a:1:0").await;
     let faulty = |fault| faults::Store { inner: w.store.clone(), faults: Faults::at(1, fault), witness: Witness::new(Ledger::new()) };
-    let lost = faulty(Fault::Unavailable).decide(&tenant(), "a:1:0", yes("ann")).await;
+    let lost = faulty(Fault::Unavailable).decide(&tenant(), "a:1:0", yes("ann"), None).await;
     assert_eq!(kind(lost), Some(Kind::Unavailable));
     let crashed = faulty(Fault::Crash);
     let whose = tenant();
     tokio::select! {
-        _ = crashed.decide(&whose, "a:1:0", yes("ann")) => panic!("it was to crash"),
+        _ = crashed.decide(&whose, "a:1:0", yes("ann"), None) => panic!("it was to crash"),
         () = crashed.faults.crashed() => {}
     }
     let again = w.decide("a:1:0", yes("ann")).await.expect("the same");
@@ -175,7 +175,7 @@ async fn a_decision_whose_reply_was_lost_is_made_once(w: World) {
 async fn a_decision_that_never_came_leaves_nothing(w: World) {
     w.waits("a", "a:1:0").await;
     let faulty = faults::Store { inner: w.store.clone(), faults: Faults::at(0, Fault::Unavailable), witness: Witness::new(Ledger::new()) };
-    assert_eq!(kind(faulty.decide(&tenant(), "a:1:0", yes("ann")).await), Some(Kind::Unavailable));
+    assert_eq!(kind(faulty.decide(&tenant(), "a:1:0", yes("ann"), None).await), Some(Kind::Unavailable));
     assert_eq!((w.open().await, w.claim(1).await.len()), (vec!["a:1:0".to_owned()], 0));
     assert!(w.decide("a:1:0", no("ben")).await.expect("decided").fresh);
 }
@@ -195,7 +195,7 @@ async fn what_was_decided_in_time_is_not_expired_by_a_holder_that_has_not_heard(
     let claim = w.asks("a", "a:1:0").await;
     w.decide("a:1:0", yes("ann")).await.expect("in time");
     let overlooks = append(&claim, 2, vec![decided("a:1:0", Answer::Expired)], Then::Keep);
-    assert!(matches!(w.append(overlooks).await, Appended::SignalsUnread));
+    assert!(matches!(w.append(overlooks).await, Appended::Refused(Refused::Decided(id)) if id == "a:1:0"));
     assert_eq!(w.names("a").await, ["task.accepted", "approval.requested"]);
     assert_eq!(w.approval("a:1:0").await.state, ApprovalState::Approved);
 }

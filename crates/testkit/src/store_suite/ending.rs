@@ -184,13 +184,13 @@ async fn released_and_parked_claims_do_not_count_towards_poison(w: World) {
 
 async fn a_dead_letter_is_dropped_once_and_its_record_stays(w: World) {
     w.accept(task("a")).await;
-    assert_eq!(kind(w.store.drop_dead_letter(&key("a")).await), Some(Kind::NotFound));
+    assert_eq!(kind(w.store.drop_dead_letter(&key("a"), None).await), Some(Kind::NotFound));
     for _ in 0..3 {
         w.claim(1).await;
         w.expire().await;
     }
-    w.store.drop_dead_letter(&key("a")).await.expect("dropped");
-    assert_eq!(kind(w.store.drop_dead_letter(&key("a")).await), Some(Kind::NotFound));
+    w.store.drop_dead_letter(&key("a"), None).await.expect("dropped");
+    assert_eq!(kind(w.store.drop_dead_letter(&key("a"), None).await), Some(Kind::NotFound));
     assert_eq!(w.get("a").await.error, Some(ErrorCode::Poisoned));
     assert_eq!(w.store.list(&ListTasks { dead: true, limit: 10, ..ListTasks::default() }).await.expect("answers"), []);
 }
@@ -263,7 +263,7 @@ async fn definitions_stay_until_no_task_needs_them(w: World) {
     let kept = read("search");
     let hash = kept.hash();
     let with = |claim: &Claim| Append {
-        definitions: Some(Arc::new((kept.hash(), kept.clone()))),
+        also: vec![Also::Definitions(Arc::new((kept.hash(), kept.clone())))],
         ..append(claim, 1, vec![resumed()], Then::Keep)
     };
     assert_eq!(w.store.definitions(&hash).await.expect("answers"), None);

@@ -8,15 +8,18 @@
 mod accepting;
 mod deciding;
 mod ending;
+mod keying;
 pub mod random;
 mod reading;
 mod working;
 
 use futures::future::BoxFuture;
 use maniple_core::{
-    AgentName, Kind, Result, SessionId, SessionKey, TaskId, TaskKey, Tenant, Time, canonical,
+    AgentName, Kind, Result, SessionId, SessionKey, TaskId, TaskKey, Tenant, Time,
     event::{Event, Parked, StoredEvent, ToolFinished, ToolStatus},
-    ports::{Append, Appended, Claim, Claimed, Created, NewTask, Signalled, TaskStore, Then},
+    ports::{Also, Append, Appended, Claim, Claimed, Created, NewTask, Signalled, TaskStore, Then},
+    request::{Content, TaskRequest},
+    run::Awaited,
     signal::{Signal, SignalKind},
     task::{AgentResult, Ending, Progress, Task, WaitingFor},
 };
@@ -83,7 +86,10 @@ pub async fn run(make: impl Fn() -> Fixture) {
 }
 
 fn cases() -> Vec<Case> {
-    [accepting::cases(), working::cases(), deciding::cases(), ending::cases(), reading::cases()].into_iter().flatten().collect()
+    [accepting::cases(), keying::cases(), working::cases(), deciding::cases(), ending::cases(), reading::cases()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 struct Case {
@@ -159,10 +165,21 @@ pub fn task_in(name: &str, session: &str) -> Task {
         trace: None,
     }
 }
+/// What a caller asks who names that id and session.
+pub fn asked(task: &Task) -> Content {
+    Content::Asked(Box::new(TaskRequest {
+        id: Some(task.id.clone()),
+        session_id: Some(task.session_id.clone()),
+        deadline_ms: task.deadline_ms.map(|ms| ms as i64),
+        priority: Some(task.priority.into()),
+        not_before: task.not_before,
+        ..TaskRequest::new(task.agent.clone(), task.prompt.clone())
+    }))
+}
 /// A submission with generous bounds.
 pub fn new(task: Task) -> NewTask {
     NewTask {
-        content_hash: canonical::hash(&task),
+        content: asked(&task),
         task,
         idempotency: None,
         taken_over: None,
@@ -187,19 +204,24 @@ fn signal(name: &str, kind: SignalKind) -> Signal {
 }
 /// Facts of step 1 under a claim.
 pub fn append(claim: &Claim, after: u64, events: Vec<Event>, then: Then) -> Append {
+    let also = |(event, fact): (usize, &Event)| match fact {
+        Event::ApprovalRequested(_) => Some(Also::Ask { event }),
+        Event::ApprovalDecided(decided) => Some(Also::Settle { id: decided.id.clone(), answer: decided.answer }),
+        _ => None,
+    };
+    let also = events.iter().enumerate().filter_map(also).collect();
     Append {
         claim: claim.clone(),
         after,
         events: events.into_iter().map(|event| (1, event)).collect(),
         signals_read: Vec::new(),
         progress: Progress { steps_used: 1, tokens_used: after, tool_calls: 2, cost_usd: Some(0.25), model: Some("lab/one".into()) },
-        definitions: None,
-        outbox: Vec::new(),
+        also,
         then,
     }
 }
 fn park(until: Option<Time>) -> Then {
-    Then::Park { waiting_for: WaitingFor::Timer, until }
+    Then::Park(Awaited { what: WaitingFor::Timer, until })
 }
 /// The end with an answer.
 pub fn completed(output: &str) -> Then {
@@ -208,7 +230,7 @@ pub fn completed(output: &str) -> Then {
 fn recorded(appended: Appended) -> Vec<Arc<StoredEvent>> {
     match appended {
         Appended::Recorded(events) => events,
-        Appended::Stale | Appended::SignalsUnread => panic!("not recorded: {appended:?}"),
+        Appended::Stale | Appended::Refused(_) => panic!("not recorded: {appended:?}"),
     }
 }
 fn kind<T>(result: Result<T>) -> Option<Kind> {
@@ -244,7 +266,7 @@ impl World {
         self.store.get(&key(name)).await.expect("answers").expect("exists")
     }
     async fn signal(&self, name: &str, sent: Signal) -> Signalled {
-        self.store.signal(&key(name), sent).await.expect("answers")
+        self.store.signal(&key(name), sent, None).await.expect("answers").0
     }
     async fn journal(&self, name: &str) -> Vec<StoredEvent> {
         self.store.events(&key(name), 0, 1_000).await.expect("answers").expect("exists")

@@ -53,17 +53,20 @@ enum Call {
     Renew(Vec<Claim>),
     Append(Box<Append>),
     Release(Claim),
-    Signal(TaskKey, Signal),
+    Signal(TaskKey, Signal, Option<Idempotency>),
     Signals(TaskKey),
     Get(TaskKey),
     Events(TaskKey, u64, usize),
     List(ListTasks),
     Turns(SessionKey, Option<TaskId>, usize, usize),
     Erase(SessionKey),
-    DropDeadLetter(TaskKey),
+    DropDeadLetter(TaskKey, Option<Idempotency>),
+    Remember(Tenant, Idempotency, String),
+    Recall(Tenant, Idempotency),
+    Conversation(SessionKey),
     Approvals(ListApprovals),
     Approval(Tenant, String),
-    Decide(Tenant, String, Decision),
+    Decide(Tenant, String, Decision, Option<Idempotency>),
     Sweep,
     Forget(Duration, usize),
     Waiting,
@@ -90,21 +93,24 @@ impl Known {
             34..38 => Call::Renew((0..dice.usize(0..4)).filter_map(|_| self.any_claim(dice)).map(|(claim, _)| claim).collect()),
             38..60 => self.append(dice, clock).map_or(Call::Sweep, |append| Call::Append(Box::new(append))),
             60..63 => self.any_claim(dice).map_or(Call::Sweep, |(claim, _)| Call::Release(claim)),
-            63..66 => Call::Decide(some.tenant, any_request(dice), if dice.bool() { yes("ann") } else { no("ben") }),
+            63..66 => Call::Decide(some.tenant, any_request(dice), if dice.bool() { yes("ann") } else { no("ben") }, any_idempotency(dice)),
             66..67 => Call::Approval(some.tenant, any_request(dice)),
             67..68 => Call::Approvals(any_approvals(dice, clock)),
-            68..71 => Call::Signal(some, any_signal(dice)),
+            68..71 => Call::Signal(some, any_signal(dice), any_idempotency(dice)),
             71..72 => Call::Signals(some),
             72..74 => Call::Get(some),
             74..75 => Call::Events(some, dice.u64(0..6), dice.usize(0..6)),
             75..78 => Call::List(any_query(dice, clock)),
             78..80 => Call::Turns(any_session(dice), dice.bool().then_some(some.id), dice.usize(0..5), dice.usize(0..200)),
             80..81 => Call::Erase(any_session(dice)),
-            81..82 => Call::DropDeadLetter(some),
+            81..82 => Call::DropDeadLetter(some, any_idempotency(dice)),
             82..89 => Call::Sweep,
             89..90 => Call::Forget(seconds(dice.u64(0..100_000)), dice.usize(0..5)),
             90..91 => Call::Waiting,
-            91..98 => Call::Advance(any_wait(dice)),
+            91 => any_idempotency(dice).map_or(Call::Waiting, |key| Call::Remember(some.tenant, key, some.id.to_string())),
+            92 => any_idempotency(dice).map_or(Call::Waiting, |key| Call::Recall(some.tenant, key)),
+            93 => Call::Conversation(any_session(dice)),
+            94..98 => Call::Advance(any_wait(dice)),
             _ => Call::Restart,
         }
     }
@@ -132,16 +138,12 @@ impl Known {
             deadline_ms: rarely(dice).then(|| dice.u64(1..40_000)),
             ..task_in(&format!("t{number}"), session.id.as_str())
         };
-        let idempotency = rarely(dice).then(|| Idempotency {
-            scope: "tasks".into(),
-            key: format!("k{}", dice.u32(0..8)),
-            body_hash: format!("b{}", dice.u32(0..2)),
-        });
+        let idempotency = any_idempotency(dice);
         let requeues = rarely(dice).then(|| id(&format!("t{}", dice.u32(0..self.made))));
         NewTask {
             idempotency,
             requeues,
-            content_hash: format!("c{}", dice.u32(0..2)),
+            content: asked(&Task { prompt: format!("c{}", dice.u32(0..2)), ..task.clone() }),
             session_waiting_max: 4,
             unfinished_max: 20,
             ..new(task)
@@ -202,10 +204,12 @@ impl Known {
                 }))
             }
             Call::Release(claim) => say(store.release(claim).await),
-            Call::Signal(key, signal) => say(store.signal(key, signal.clone()).await.map(|signalled| match signalled {
-                Signalled::Ended(result, event) => format!("ended {result:?} {}", event.frame(&key.id)),
-                other => format!("{other:?}"),
-            })),
+            Call::Signal(key, signal, idempotency) => {
+                say(store.signal(key, signal.clone(), idempotency.clone()).await.map(|(signalled, was)| match signalled {
+                    Signalled::Ended(result, event) => format!("ended {result:?} {} {was:?}", event.frame(&key.id)),
+                    other => format!("{other:?} {was:?}"),
+                }))
+            }
             Call::Signals(key) => say(store.signals(key).await),
             Call::Get(key) => say(store.get(key).await),
             Call::Events(key, after, limit) => {
@@ -215,10 +219,16 @@ impl Known {
             Call::List(query) => say(store.list(query).await),
             Call::Turns(session, before, limit, bytes) => say(store.turns(session, before.as_ref(), *limit, *bytes).await),
             Call::Erase(session) => say(store.erase(session).await),
-            Call::DropDeadLetter(key) => say(store.drop_dead_letter(key).await),
+            Call::DropDeadLetter(key, idempotency) => say(store.drop_dead_letter(key, idempotency.clone()).await),
+            Call::Remember(tenant, idempotency, made) => say(store.remember(tenant, idempotency, made).await),
+            Call::Recall(tenant, idempotency) => say(store.recall(tenant, idempotency).await),
+            // Each store counts places in its own way.
+            Call::Conversation(session) => {
+                say(store.conversation(session, None, 5, 200).await.map(|now| (now.turns, now.settled_at.is_some())))
+            }
             Call::Approvals(query) => say(store.approvals(query).await),
             Call::Approval(tenant, id) => say(store.approval(tenant, id).await),
-            Call::Decide(tenant, id, decision) => say(store.decide(tenant, id, decision.clone()).await),
+            Call::Decide(tenant, id, decision, idempotency) => say(store.decide(tenant, id, decision.clone(), idempotency.clone()).await),
             Call::Sweep => say(store.sweep().await.map(|swept| {
                 let ended: Vec<String> = swept.ended.iter().map(|(key, event)| event.frame(&key.id)).collect();
                 (swept.ready, ended, swept.next)
@@ -284,6 +294,13 @@ fn any_tenant(dice: &mut Rng) -> Tenant {
 fn any_session(dice: &mut Rng) -> SessionKey {
     let name = agent(["search", "writer"][dice.usize(0..2)]);
     SessionKey { tenant: any_tenant(dice), agent: name, id: session(&format!("s{}", dice.u32(0..3))).id }
+}
+fn any_idempotency(dice: &mut Rng) -> Option<Idempotency> {
+    (dice.u32(0..5) == 0).then(|| Idempotency {
+        scope: ["tasks", "/elsewhere"][dice.usize(0..2)].into(),
+        key: format!("k{}", dice.u32(0..8)),
+        body_hash: format!("2:b{}", dice.u32(0..2)),
+    })
 }
 fn any_signal(dice: &mut Rng) -> Signal {
     let kinds = [SignalKind::Cancel, SignalKind::Input, SignalKind::Child];

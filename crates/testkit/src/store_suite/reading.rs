@@ -97,7 +97,7 @@ async fn nobody_elses_task_is_seen(w: World) {
     let other = TaskKey { tenant: Tenant::parse("other").expect("legal"), id: id("a") };
     assert_eq!(w.store.get(&other).await.expect("answers"), None);
     assert!(w.store.events(&other, 0, 10).await.expect("answers").is_none());
-    assert_eq!(kind(w.store.signal(&other, signal("c", SignalKind::Cancel)).await), Some(Kind::NotFound));
+    assert_eq!(kind(w.store.signal(&other, signal("c", SignalKind::Cancel), None).await), Some(Kind::NotFound));
     let query = ListTasks { tenant: other.tenant, limit: 10, ..ListTasks::default() };
     assert_eq!(list(&w, query).await, [""; 0]);
 }

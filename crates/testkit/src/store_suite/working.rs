@@ -228,7 +228,10 @@ async fn a_signal_makes_a_parked_task_ready_and_reaches_its_next_holder(w: World
 async fn a_run_with_an_unread_signal_may_not_park(w: World) {
     let claim = w.running(task("a")).await;
     w.signal("a", signal("early", SignalKind::Child)).await;
-    assert!(matches!(w.append(append(&claim, 1, vec![parked(None)], park(None))).await, Appended::SignalsUnread));
+    assert!(matches!(
+        w.append(append(&claim, 1, vec![parked(None)], park(None))).await,
+        Appended::Refused(maniple_core::ports::Refused::SignalsUnread)
+    ));
     assert_eq!(w.journal("a").await.len(), 1);
     recorded(w.append(append(&claim, 1, vec![tool_finished(0)], Then::Keep)).await);
 }
@@ -262,16 +265,16 @@ async fn a_task_has_a_bounded_inbox(w: World) {
     for n in 0..1_000 {
         w.signal("a", signal(&format!("s{n}"), SignalKind::Input)).await;
     }
-    let more = w.store.signal(&key("a"), signal("more", SignalKind::Input)).await;
+    let more = w.store.signal(&key("a"), signal("more", SignalKind::Input), None).await;
     assert_eq!(kind(more), Some(Kind::Exhausted));
     assert!(matches!(w.signal("a", signal("stop", SignalKind::Cancel)).await, Signalled::Ended(..)));
 }
 
 async fn a_signal_to_no_task_and_one_without_an_id_are_refused(w: World) {
     w.accept(task("a")).await;
-    assert_eq!(kind(w.store.signal(&key("nobody"), signal("s", SignalKind::Cancel)).await), Some(Kind::NotFound));
+    assert_eq!(kind(w.store.signal(&key("nobody"), signal("s", SignalKind::Cancel), None).await), Some(Kind::NotFound));
     for wrong in ["", &"x".repeat(129)] {
-        assert_eq!(kind(w.store.signal(&key("a"), signal(wrong, SignalKind::Input)).await), Some(Kind::Invalid));
+        assert_eq!(kind(w.store.signal(&key("a"), signal(wrong, SignalKind::Input), None).await), Some(Kind::Invalid));
     }
 }
 

@@ -5,7 +5,7 @@
 use super::format::{Answer, Case};
 use async_trait::async_trait;
 use futures::StreamExt;
-use maniple_api::request::{Acceptance, TaskRequest, content_hash};
+use maniple_api::TaskRequest;
 use maniple_backends::{local, memory};
 use maniple_core::{
     AgentName, Error, Result, SessionId, TaskId, Tenant,
@@ -13,6 +13,7 @@ use maniple_core::{
     event::{Event, ToolStatus},
     model::ModelName,
     ports::{Admission, Bus, Invocation, Invoked, Live, Model, Models, NewTask, Price, Probed, TaskStore, Tools},
+    request::{Acceptance, Content},
     task::{AgentResult, TaskLimits},
     tool::{Offer, ToolWish},
 };
@@ -74,8 +75,9 @@ impl Stage {
     /// Plays a case to its end.
     pub async fn play(&self, case: &Case, store: &Arc<dyn TaskStore>) -> Result<Played> {
         let agent = self.agent(case)?;
-        let task = request(case).accept(Acceptance {
-            agent: &agent.name,
+        let request = request(case).to(&agent.name)?;
+        let content = Content::Asked(Box::new(request.clone()));
+        let task = request.accept(Acceptance {
             agent_limits: &agent.limits,
             limits: self.limits,
             tenant: Tenant::default(),
@@ -89,7 +91,7 @@ impl Stage {
         let fakes = Arc::new(Fakes::new(case, self.tools.clone()));
         let bus: Arc<dyn Bus> = Arc::new(local::Bus::new());
         let parts = Parts {
-            store: store.clone(),
+            work: store.clone(),
             bus: bus.clone(),
             models: Arc::new(OneModel(script.clone())),
             tools: fakes.clone(),
@@ -97,17 +99,9 @@ impl Stage {
             health: Arc::new(ModelHealth::default()),
             tracing: Tracing::default(),
         };
-        let mut live = bus.subscribe(&key);
-        let content_hash = content_hash(&task.agent, &json!({ "id": task.id }));
-        let new = NewTask {
-            task,
-            content_hash,
-            idempotency: None,
-            taken_over: None,
-            requeues: None,
-            session_waiting_max: 100,
-            unfinished_max: 100,
-        };
+        let mut live = bus.subscribe(&key).await;
+        let new =
+            NewTask { task, content, idempotency: None, taken_over: None, requeues: None, session_waiting_max: 100, unfinished_max: 100 };
         store.create(new).await?;
         let stop = CancellationToken::new();
         let working = tokio::spawn(Worker::new(parts, Settings::default()).work(stop.clone()));

@@ -106,8 +106,8 @@ impl Tools {
         if self.place.url.is_some() || matches!(self.what, What::Add { .. } | What::Rm { .. }) {
             return Ok(Need::Desk);
         }
-        let store = super::settings(self.place.config.as_deref())?.store_url();
-        let is_there = store.strip_prefix("sqlite:").is_some_and(|path| Path::new(path).exists());
+        let store = super::settings(self.place.config.as_deref())?.store_url()?;
+        let is_there = store.file().is_some_and(Path::exists);
         Ok(if is_there { Need::Desk } else { Need::Files })
     }
 

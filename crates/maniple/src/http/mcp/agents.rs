@@ -165,7 +165,7 @@ pub(super) async fn task(shared: &Shared, who: &Principal, id: &str) -> Result<G
 pub(super) async fn cancel(shared: &Shared, who: &Principal, id: &str) -> Result<()> {
     who.may(Scope::Cancel)?;
     let (key, _) = shared.task(who, &Place { agent: None, id: id.to_owned() }).await?;
-    shared.door.desk.cancel(&key, &who.name).await.map(drop)
+    shared.door.desk.cancel(&key, &who.name, None).await.map(drop)
 }
 
 fn as_task(result: &AgentResult) -> Task {

@@ -4,7 +4,7 @@ use super::*;
 use maniple_core::{
     Tenant,
     event::{ApprovalRequested, Event, Question},
-    ports::{Append, Then},
+    ports::{Also, Append, Then},
     task::Progress,
 };
 
@@ -39,8 +39,7 @@ async fn asking(auth: Auth, token: Option<&str>) -> House {
         events: vec![(1, request(0)), (1, request(1))],
         signals_read: vec![],
         progress: Progress::default(),
-        definitions: None,
-        outbox: vec![],
+        also: vec![Also::Ask { event: 0 }, Also::Ask { event: 1 }],
         then: Then::Keep,
     };
     house.store.append(append).await.unwrap();

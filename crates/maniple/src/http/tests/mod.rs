@@ -19,7 +19,7 @@ use maniple_core::{
     agent::{AgentDefinition, AgentLimits},
     message::{FinishReason, ModelReply},
     model::{Fault, FaultKind, ModelName, ModelRequest},
-    ports::{Bus, TaskStore, ToolRegistry},
+    ports::{Bus, ToolRegistry, Upkeep as _, Work as _},
     task::TaskLimits,
 };
 use maniple_runtime::{Agents, ModelHealth, Parts, Settings, Worker, desk::Desk, jobs, spans::Tracing};
@@ -116,7 +116,7 @@ pub(super) fn build(plan: Plan) -> House {
     let bus = Arc::new(local::Bus::new());
     let agents = Agents::new(plan.agents);
     let parts = Parts {
-        store: store.clone() as Arc<dyn TaskStore>,
+        work: store.clone(),
         bus: bus.clone() as Arc<dyn Bus>,
         models: Arc::new(Fake::new(says)),
         tools: Arc::new(Tools::new(Ledger::new(), vec![])),
@@ -127,11 +127,12 @@ pub(super) fn build(plan: Plan) -> House {
     let stop = CancellationToken::new();
     if plan.work {
         tokio::spawn(Worker::new(parts.clone(), Settings::default()).work(stop.clone()));
-        tokio::spawn(jobs::sweep(parts.clone(), stop.clone()));
+        tokio::spawn(jobs::sweep(store.clone(), bus.clone(), stop.clone()));
     }
     let (closing, ready) = (CancellationToken::new(), Arc::new(AtomicBool::new(true)));
     let door = Door {
-        desk: Desk::new(parts.store.clone(), parts.bus.clone(), Default::default()),
+        desk: Desk::new(store.clone(), parts.bus.clone(), Default::default()),
+        upkeep: store.clone(),
         agents,
         registry: plan.registry,
         auth: plan.auth,

@@ -68,7 +68,7 @@ pub(super) async fn admit(
 ) -> Result<Response, Refusal> {
     let (call, key) = shared.about(&who, &named, "admit", &headers, body).await?;
     let answered = AdmitAnswer::from(shared.door.registry.admit(&call).await);
-    Ok(answer::replayed(answer::json(StatusCode::OK, &answered), shared.seen(&who, key)))
+    Ok(answer::replayed(answer::json(StatusCode::OK, &answered), shared.seen(&who, key, &named.tool).await?))
 }
 
 /// Whether a call in doubt happened, as far as its tool can tell.
@@ -81,7 +81,7 @@ pub(super) async fn probe(
 ) -> Result<Response, Refusal> {
     let (call, key) = shared.about(&who, &named, "probe", &headers, body).await?;
     let answered = ProbeAnswer::from(shared.door.registry.probe(&call).await);
-    Ok(answer::replayed(answer::json(StatusCode::OK, &answered), shared.seen(&who, key)))
+    Ok(answer::replayed(answer::json(StatusCode::OK, &answered), shared.seen(&who, key, &named.tool).await?))
 }
 
 impl Shared {
@@ -101,7 +101,7 @@ impl Shared {
         let Some(of_call) = request.key.clone() else {
             return Err(Error::invalid("key is missing: send the Idempotency-Key of the call that is meant").at("key").into());
         };
-        let key = self.keyed(who, key, &format!("/tools/{}/{what}", named.tool), &body)?;
+        let key = self.keyed(who, key, &format!("/tools/{}/{what}", named.tool), &body).await?;
         Ok((self.invocation(who, &named.tool, request, Some(of_call), headers).await?, key))
     }
 

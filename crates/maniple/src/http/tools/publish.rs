@@ -52,11 +52,13 @@ pub(super) async fn register(
     let key = idempotency::key(&headers)?;
     let definition = shared.read_json(&headers, body).await?;
     let asked = json!({ "definition": definition, "source": source, "override": query.r#override });
-    let key = shared.keyed(&who, key, "/tools", &asked)?;
+    let key = shared.keyed(&who, key, "/tools", &asked).await?;
     let registration = Registration { definition, by: who.registrant(), source, override_reason: query.r#override };
     let registered = shared.door.registry.register(registration).await?;
     let status = if registered.new_version { StatusCode::CREATED } else { StatusCode::OK };
-    Ok(answer::replayed(answer::json(status, &registered), shared.seen(&who, key)))
+    let made = format!("{}@{}", registered.definition.name, registered.definition.version);
+    let known = shared.seen(&who, key, &made).await?;
+    Ok(answer::replayed(answer::json(status, &registered), known))
 }
 
 /// Takes one instance out: what a tool does when it stops. Its version stays known.

@@ -22,7 +22,7 @@ pub(super) async fn resolve(State(shared): State<Arc<Shared>>, Who(who): Who, he
     let body = shared.read_json(&headers, body).await?;
     let request = ResolveRequest::read(&body)?;
     let agent = who.agent(&request.agent)?;
-    let key = shared.keyed(&who, key, "/tools/resolve", &body)?;
+    let key = shared.keyed(&who, key, "/tools/resolve", &body).await?;
     let registry = &shared.door.registry;
     let offers = match (request.tools, request.pick) {
         (Some(wishes), _) => registry.resolve(&agent, &parsed(&wishes)?).await?,
@@ -33,7 +33,7 @@ pub(super) async fn resolve(State(shared): State<Arc<Shared>>, Who(who): Who, he
         }
         (None, None) => registry.granted(&agent).await?,
     };
-    Ok(answer::replayed(answer::json(StatusCode::OK, &ResolveAnswer { offers }), shared.seen(&who, key)))
+    Ok(answer::replayed(answer::json(StatusCode::OK, &ResolveAnswer { offers }), shared.seen(&who, key, &request.agent).await?))
 }
 
 fn parsed(wishes: &[String]) -> Result<Vec<ToolWish>> {

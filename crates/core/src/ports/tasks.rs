@@ -1,0 +1,188 @@
+//! Tasks as they are taken in, told of, signalled, decided over and erased.
+
+use super::{Approval, Decided, Decision, ListApprovals};
+use crate::{
+    AgentName, Result, SessionId, SessionKey, TaskId, TaskKey, Tenant, Time,
+    event::{Event, StoredEvent},
+    request::Content,
+    signal::Signal,
+    task::{AgentResult, Task, TaskStatus},
+};
+use async_trait::async_trait;
+use std::sync::Arc;
+
+/// A store of tasks as a desk knows it.
+///
+/// An [`Idempotency`] that goes with a call is written in the transaction of what the call does. Where it is known
+/// already, the call does nothing and says so; under another body it is `Invalid`, field `Idempotency-Key`.
+#[async_trait]
+pub trait Tasks: Send + Sync {
+    /// Accepts a task: row, `task.accepted`, place in the session and idempotency row in one transaction.
+    ///
+    /// The same id with the same content is the same task ([`Created::fresh`] is false).
+    /// `Conflict` for an id with other content or of a task that is gone, `Exhausted` when too many wait in the
+    /// session, `Unavailable` when the store holds too many unfinished.
+    async fn create(&self, new: NewTask) -> Result<Created>;
+
+    /// Leaves a fact for the holder, makes a parked task ready, and ends a task never claimed
+    /// (for a cancel) at once. The same signal id twice is once. `NotFound` for no such task.
+    async fn signal(&self, key: &TaskKey, signal: Signal, idempotency: Option<Idempotency>) -> Result<(Signalled, KeyWas)>;
+
+    /// Requests for a person, oldest first by (requested_at, id). Those of tasks that ended are not there.
+    async fn approvals(&self, query: &ListApprovals) -> Result<Vec<Approval>>;
+
+    /// One request, open or decided. `None` for no such request.
+    async fn approval(&self, tenant: &Tenant, id: &str) -> Result<Option<Approval>>;
+
+    /// Decides over a request, in one transaction with the signal that tells the run. The same decision again is the
+    /// same; `Conflict` for another one, for a request that has expired, and for a task that has ended; `NotFound` for no such request.
+    async fn decide(&self, tenant: &Tenant, id: &str, decision: Decision, idempotency: Option<Idempotency>) -> Result<(Decided, KeyWas)>;
+
+    /// A task as it is now.
+    async fn get(&self, key: &TaskKey) -> Result<Option<AgentResult>>;
+
+    /// Tasks, newest first by (created_at, id).
+    async fn list(&self, query: &ListTasks) -> Result<Vec<AgentResult>>;
+
+    /// The events after `after`, oldest first, at most `limit`. `None` for no such task.
+    async fn events(&self, key: &TaskKey, after: u64, limit: usize) -> Result<Option<Vec<StoredEvent>>>;
+
+    /// A conversation: its turns as [`super::Work::turns`] has them, and whether it stands still.
+    async fn conversation(&self, session: &SessionKey, before: Option<&TaskId>, limit: usize, max_bytes: usize) -> Result<Conversation>;
+
+    /// Erases a conversation: its finished tasks go, their ids stay taken. `Conflict` while one is unfinished.
+    /// Returns how many went.
+    async fn erase(&self, session: &SessionKey) -> Result<u64>;
+
+    /// Takes a task out of the dead letters; its record stays. `NotFound` where it is not there and the key is not known.
+    async fn drop_dead_letter(&self, key: &TaskKey, idempotency: Option<Idempotency>) -> Result<KeyWas>;
+
+    /// Remembers the key of a call whose doing is no task's: of one that made `made`, or did nothing durable at all.
+    async fn remember(&self, tenant: &Tenant, idempotency: &Idempotency, made: &str) -> Result<KeyWas>;
+
+    /// What was made under a key, if it is known. `Invalid` under another body.
+    async fn recall(&self, tenant: &Tenant, idempotency: &Idempotency) -> Result<Option<String>>;
+}
+
+/// A task to accept.
+#[derive(Debug, Clone)]
+pub struct NewTask {
+    /// The task.
+    pub task: Task,
+    /// What the same id with the same content is compared by.
+    pub content: Content,
+    /// The caller's Idempotency-Key. Its `body_hash` is the hash of `content`.
+    pub idempotency: Option<Idempotency>,
+    /// For a retry: [`Event::TakenOver`], recorded right after `task.accepted`.
+    pub taken_over: Option<Event>,
+    /// For a requeue: the dead letter that this takes out, in the same transaction.
+    pub requeues: Option<TaskId>,
+    /// How many tasks may wait in one session; 100.
+    pub session_waiting_max: u32,
+    /// How many unfinished tasks the store may hold; `Unavailable` above.
+    pub unfinished_max: u64,
+}
+
+impl NewTask {
+    /// What is kept of its content to compare by: nothing where nobody named it, as then it is compared by its
+    /// event 1, should that ever be needed.
+    pub fn content_hash(&self) -> String {
+        let has_id = matches!(&self.content, Content::Asked(request) if request.id.is_some());
+        if has_id || self.idempotency.is_some() { self.content.hash() } else { String::new() }
+    }
+}
+
+/// An Idempotency-Key as it is remembered, in its tenant, for 24 h.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Idempotency {
+    /// `tasks` for submissions; the path for any other POST.
+    pub scope: String,
+    /// 1–255 characters.
+    pub key: String,
+    /// Hash of what is asked under it.
+    pub body_hash: String,
+}
+
+/// What an Idempotency-Key was when a call came with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyWas {
+    /// Not known, or there was none: the call did what it does, and wrote it.
+    New,
+    /// Written by an earlier call, so this one did nothing.
+    Known,
+}
+
+impl KeyWas {
+    /// Whether the answer is a replay.
+    pub fn is_replay(self) -> bool {
+        self == Self::Known
+    }
+}
+
+/// What became of a submission.
+#[derive(Debug, Clone)]
+pub struct Created {
+    /// The task in its present state.
+    pub result: AgentResult,
+    /// Whether this call created it.
+    pub fresh: bool,
+    /// Whether an Idempotency-Key was found: the answer is a replay.
+    pub replayed: bool,
+    /// The events this call recorded, for the bus.
+    pub events: Vec<Arc<StoredEvent>>,
+}
+
+/// What became of a signal.
+#[derive(Debug, Clone)]
+pub enum Signalled {
+    /// It waits for the holder.
+    Recorded(AgentResult),
+    /// The task was never claimed, so the store ended it.
+    Ended(AgentResult, Arc<StoredEvent>),
+    /// The task was final already; nothing changed.
+    Final(AgentResult),
+}
+
+/// Which tasks to list.
+#[derive(Debug, Clone, Default)]
+pub struct ListTasks {
+    /// Whose.
+    pub tenant: Tenant,
+    /// Of these agents only; empty means any.
+    pub agents: Vec<AgentName>,
+    /// In this state only.
+    pub status: Option<TaskStatus>,
+    /// Of this session only.
+    pub session_id: Option<SessionId>,
+    /// In the dead letters only.
+    pub dead: bool,
+    /// Strictly older than this (created_at, id).
+    pub before: Option<(Time, TaskId)>,
+    /// At most.
+    pub limit: usize,
+}
+
+/// What one completed task left in the conversation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Turn {
+    /// The task.
+    pub task_id: TaskId,
+    /// When it was accepted.
+    pub asked_at: Time,
+    /// When it was answered.
+    pub answered_at: Time,
+    /// What was asked.
+    pub prompt: String,
+    /// What was answered, in full or in part.
+    pub output: Option<String>,
+}
+
+/// A conversation as it was at one moment.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Conversation {
+    /// Newest first.
+    pub turns: Vec<Turn>,
+    /// The place of its last task, 0 without any; `None` while one of them runs or waits its turn. As long as a
+    /// session has no other last place and no task under way, its turns are these.
+    pub settled_at: Option<u64>,
+}

@@ -1,0 +1,46 @@
+//! What time brings, what goes, and what waits.
+
+use crate::{AgentName, Result, TaskKey, event::StoredEvent};
+use async_trait::async_trait;
+use std::{sync::Arc, time::Duration};
+
+/// A store of tasks as its jobs and probes know it. Any process may run any of it at any time.
+#[async_trait]
+pub trait Upkeep: Send + Sync {
+    /// What time brings: due tasks, expired leases, deadlines of tasks never claimed. Idempotent, bounded.
+    async fn sweep(&self) -> Result<Swept>;
+
+    /// Forgets up to `limit` tasks that ended more than `keep` ago (their ids stay taken for 30 days), and
+    /// idempotency rows, taken ids and definitions nobody needs. Returns how many tasks went.
+    async fn forget(&self, keep: Duration, limit: usize) -> Result<u64>;
+
+    /// What waits, by agent.
+    async fn waiting(&self) -> Result<Vec<Waiting>>;
+
+    /// Whether it answers.
+    async fn ping(&self) -> Result<()>;
+}
+
+/// What a sweep did.
+#[derive(Debug, Clone, Default)]
+pub struct Swept {
+    /// Agents that have newly ready tasks.
+    pub ready: Vec<AgentName>,
+    /// Tasks the store itself ended, with their final events.
+    pub ended: Vec<(TaskKey, Arc<StoredEvent>)>,
+    /// When the next thing is due, from now.
+    pub next: Option<Duration>,
+}
+
+/// What waits for an agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// The agent.
+    pub agent: AgentName,
+    /// Ready tasks that nobody has claimed.
+    pub ready: u64,
+    /// How long the oldest of them has been ready.
+    pub oldest: Duration,
+    /// Claimed tasks.
+    pub running: u64,
+}
