@@ -1,7 +1,7 @@
 //! Every key of `maniple.yaml`, with its meaning, unit and default.
 
 use super::Credential;
-use maniple_core::agent::duration;
+use maniple_core::{Scope, agent::duration};
 use secrecy::SecretString;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
@@ -306,19 +306,6 @@ fn all_agents() -> Vec<String> {
 }
 fn usual_scopes() -> Vec<Scope> {
     vec![Scope::Run, Scope::Read, Scope::Cancel]
-}
-
-/// What a principal may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[allow(missing_docs)]
-pub enum Scope {
-    Run,
-    Read,
-    Cancel,
-    Tools,
-    Approve,
-    Admin,
 }
 
 /// Ceilings and bounds of what comes in.

@@ -3,11 +3,10 @@
 use super::{
     Shared,
     answer::{self, Refusal},
-    auth::{Principal, Who},
+    auth::Who,
     idempotency,
     place::{Asked, Place},
 };
-use crate::config::Scope;
 use axum::{body::Body, extract::State, response::Response};
 use http::{HeaderMap, StatusCode};
 use maniple_api::{
@@ -15,7 +14,7 @@ use maniple_api::{
     page,
 };
 use maniple_core::{
-    AgentName, Result, TaskId,
+    AgentName, Principal, Result, Scope, TaskId,
     ports::{self, ListApprovals},
 };
 use serde::Deserialize;
@@ -91,5 +90,5 @@ impl Shared {
 
 /// Who decides must see what about.
 fn may_look(who: &Principal) -> Result<()> {
-    who.may(Scope::Approve).or_else(|_| who.may(Scope::Read))
+    who.may_either(Scope::Read, Scope::Approve)
 }

@@ -1,11 +1,11 @@
-//! Who asks, and what they may: bearer tokens by their hash, or nobody in particular.
+//! Who asks: bearer tokens by their hash, or nobody in particular.
 
 use super::visitor;
-use crate::config::{self, Scope};
+use crate::config;
 use axum::extract::FromRequestParts;
 use http::{HeaderMap, header, request::Parts};
 use maniple_api::Problem;
-use maniple_core::{AgentName, Error, Result, Tenant};
+use maniple_core::{AgentName, Error, Principal, Result, Tenant};
 use sha2::{Digest, Sha256};
 use std::{collections::BTreeSet, sync::Arc};
 use subtle::ConstantTimeEq;
@@ -26,19 +26,6 @@ pub enum Auth {
 pub struct Token {
     sha256: [u8; 32],
     principal: Arc<Principal>,
-}
-
-/// Who asks.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Principal {
-    /// Its name, recorded with what it asks for.
-    pub name: String,
-    /// On whose behalf.
-    pub tenant: Tenant,
-    /// The agents it may use; `None` for all.
-    pub agents: Option<BTreeSet<AgentName>>,
-    /// What it may do; `None` for everything.
-    pub scopes: Option<BTreeSet<&'static str>>,
 }
 
 impl Auth {
@@ -96,46 +83,8 @@ impl Token {
             Some(settings.agents.iter().map(|name| AgentName::parse(name)).collect::<Result<_>>().map_err(|e| wrong(e.to_string()))?)
         };
         let tenant = Tenant::parse(&settings.tenant).map_err(|e| wrong(e.to_string()))?;
-        let scopes = Some(settings.scopes.iter().map(|scope| name_of(*scope)).collect());
+        let scopes = settings.scopes.iter().copied().collect();
         Ok(Self { sha256, principal: Arc::new(Principal { name: settings.name.clone(), tenant, agents, scopes }) })
-    }
-}
-
-impl Principal {
-    /// Who asks where nobody is asked who they are.
-    fn local() -> Self {
-        Self { name: "local".into(), tenant: Tenant::default(), agents: None, scopes: None }
-    }
-    /// Fails unless it has the scope; `admin` has all.
-    pub fn may(&self, scope: Scope) -> Result<()> {
-        let name = name_of(scope);
-        let has = |scopes: &BTreeSet<&str>| scopes.contains(name) || scopes.contains("admin");
-        if self.scopes.as_ref().is_none_or(has) {
-            return Ok(());
-        }
-        Err(Error::denied(format!("the token `{}` lacks the scope `{name}`", self.name)))
-    }
-    /// Fails unless it may use the agent.
-    pub fn may_use(&self, agent: &AgentName) -> Result<()> {
-        if self.uses(agent) {
-            return Ok(());
-        }
-        Err(Error::denied(format!("the token `{}` may not use the agent `{agent}`", self.name)).at("agent"))
-    }
-    /// Whether it may use the agent.
-    pub fn uses(&self, agent: &AgentName) -> bool {
-        self.agents.as_ref().is_none_or(|agents| agents.contains(agent))
-    }
-}
-
-fn name_of(scope: Scope) -> &'static str {
-    match scope {
-        Scope::Run => "run",
-        Scope::Read => "read",
-        Scope::Cancel => "cancel",
-        Scope::Tools => "tools",
-        Scope::Approve => "approve",
-        Scope::Admin => "admin",
     }
 }
 

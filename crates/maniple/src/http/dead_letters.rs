@@ -8,9 +8,9 @@ use super::{
     place::{Asked, Place},
     tasks::ListQuery,
 };
-use crate::config::Scope;
 use axum::{body::Body, extract::State, response::Response};
 use http::{HeaderMap, StatusCode};
+use maniple_core::Scope;
 use std::sync::Arc;
 
 pub(super) async fn list(State(shared): State<Arc<Shared>>, Who(who): Who, Asked(query): Asked<ListQuery>) -> Result<Response, Refusal> {

@@ -6,7 +6,6 @@ use super::{
     auth::Who,
     place::Asked,
 };
-use crate::config::Scope;
 use axum::{
     extract::State,
     response::{IntoResponse, Response},
@@ -19,7 +18,7 @@ use maniple_api::{
     page::{self, Agent, AgentPage},
     probe::{Health, PartState, Readiness},
 };
-use maniple_core::{AgentName, Error, ports::Waiting};
+use maniple_core::{AgentName, Error, Scope, ports::Waiting};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use std::{

@@ -9,7 +9,6 @@ use super::{
     auth::Who,
     place::{Asked, Place},
 };
-use crate::config::Scope;
 use axum::{
     body::Body,
     extract::{
@@ -21,7 +20,7 @@ use axum::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use maniple_api::{Problem, event::DELTA, page};
-use maniple_core::{Error, TaskId, ports::Delta};
+use maniple_core::{Error, Scope, TaskId, ports::Delta};
 use maniple_runtime::desk::{Reader, Submission, Told};
 use serde::{Deserialize, Serialize};
 use std::{sync::Arc, time::Duration};

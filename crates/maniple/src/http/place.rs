@@ -1,10 +1,10 @@
 //! Where a request is addressed: the agent and the id in its path, its query, and what stands there.
 
-use super::{Shared, answer::Refusal, auth::Principal};
+use super::{Shared, answer::Refusal};
 use axum::extract::{FromRequestParts, Query, RawPathParams};
 use http::request::Parts;
 use maniple_api::Problem;
-use maniple_core::{AgentName, Error, Result, TaskId, TaskKey, agent::AgentDefinition, task::AgentResult};
+use maniple_core::{AgentName, Error, Principal, Result, TaskId, TaskKey, agent::AgentDefinition, task::AgentResult};
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
 

@@ -3,16 +3,15 @@
 use super::{
     Shared,
     answer::{self, Refusal},
-    auth::{Principal, Who},
+    auth::Who,
     events, idempotency,
     place::Place,
 };
-use crate::config::Scope;
 use axum::{body::Body, extract::State, response::Response};
 use http::{HeaderMap, StatusCode, header};
 use maniple_api::TaskRequest;
 use maniple_core::{
-    SessionId, TaskId,
+    Principal, Scope, SessionId, TaskId,
     agent::AgentDefinition,
     ports::Idempotency,
     request::{Acceptance, Content},

@@ -3,17 +3,16 @@
 use super::{
     Shared,
     answer::{self, Refusal},
-    auth::{Principal, Who},
+    auth::Who,
     place::{Asked, Place, no_agent},
 };
-use crate::config::Scope;
 use axum::{extract::State, response::Response};
 use http::StatusCode;
 use maniple_api::{
     Malformed,
     page::{self, Erased, MessagePage},
 };
-use maniple_core::{AgentName, Kind, Result, SessionId, SessionKey, TaskId};
+use maniple_core::{AgentName, Kind, Principal, Result, Scope, SessionId, SessionKey, TaskId};
 use serde::Deserialize;
 use std::sync::Arc;
 

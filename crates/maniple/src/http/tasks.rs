@@ -3,17 +3,16 @@
 use super::{
     Shared,
     answer::{self, Refusal},
-    auth::{Principal, Who},
+    auth::Who,
     idempotency,
     place::{Asked, Place, no_agent},
     run,
 };
-use crate::config::Scope;
 use axum::{body::Body, extract::State, response::Response};
 use http::{HeaderMap, StatusCode};
 use maniple_api::page::{self, Cursor, TaskPage};
 use maniple_core::{
-    AgentName, Error, Result, SessionId,
+    AgentName, Error, Principal, Result, Scope, SessionId,
     ports::{Idempotency, ListTasks},
     task::TaskStatus,
 };

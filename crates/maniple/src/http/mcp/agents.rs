@@ -8,12 +8,9 @@ use super::{
     handler::refused,
     tools::{key, trace},
 };
-use crate::{
-    config::Scope,
-    http::{Serves, Shared, auth::Principal, place::Place},
-};
+use crate::http::{Serves, Shared, place::Place};
 use maniple_core::{
-    AgentName, Error, Result, TaskKey,
+    AgentName, Error, Principal, Result, Scope, TaskKey,
     agent::AgentDefinition,
     task::{AgentResult, TaskStatus},
 };

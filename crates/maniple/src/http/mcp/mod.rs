@@ -13,12 +13,7 @@ mod agents;
 mod handler;
 mod tools;
 
-use super::{
-    Shared,
-    answer::Refusal,
-    auth::{Principal, Who},
-    visitor,
-};
+use super::{Shared, answer::Refusal, auth::Who, visitor};
 use axum::{
     body::Body,
     extract::{Request, State},
@@ -26,7 +21,7 @@ use axum::{
 };
 use handler::Handler;
 use http::{HeaderMap, header};
-use maniple_core::Error;
+use maniple_core::{Error, Principal};
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService, session::never::NeverSessionManager};
 use std::sync::Arc;
 

@@ -1,13 +1,10 @@
 //! The catalogue's tools: those that an agent of the principal's was granted, each called on that agent's grant.
 
 use super::{Caller, handler::refused};
-use crate::{
-    config::Scope,
-    http::{Shared, auth::Principal, run},
-};
+use crate::http::{Shared, run};
 use maniple_api::tools::CallOutcome;
 use maniple_core::{
-    AgentName, Error, Kind, Result,
+    AgentName, Error, Kind, Principal, Result, Scope,
     ports::{Invocation, RefusalKind},
     tool::{Effect, Offer, shown},
     trace::TraceContext,

@@ -1,9 +1,10 @@
 //! Guarding: who may, how much, how often, and what is not read.
 
 use super::*;
+use maniple_core::Scope;
 use sha2::{Digest, Sha256};
 
-pub(super) fn token(name: &str, tenant: &str, agents: &[&str], scopes: &[config::Scope]) -> config::Token {
+pub(super) fn token(name: &str, tenant: &str, agents: &[&str], scopes: &[Scope]) -> config::Token {
     config::Token {
         name: name.into(),
         sha256: hex::encode(Sha256::digest(name.as_bytes())),
@@ -15,7 +16,7 @@ pub(super) fn token(name: &str, tenant: &str, agents: &[&str], scopes: &[config:
 
 /// A house whose tokens are spelled like their names.
 fn locked() -> House {
-    use config::Scope::{Admin, Cancel, Read, Run};
+    use Scope::{Admin, Cancel, Read, Run};
     let tokens = vec![
         token("ann", "acme", &["*"], &[Run, Read, Cancel]),
         token("bob", "acme", &["write"], &[Run, Read, Cancel]),

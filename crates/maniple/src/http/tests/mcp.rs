@@ -5,8 +5,10 @@ use super::{
     tools::fake::{Fake, seen},
     *,
 };
-use crate::config::Scope;
-use maniple_core::ports::{Invoked, Refusal, RefusalKind};
+use maniple_core::{
+    Scope,
+    ports::{Invoked, Refusal, RefusalKind},
+};
 use rmcp::{
     ClientHandler, ClientLifecycleMode, ClientServiceExt, RoleClient,
     model::{

@@ -9,12 +9,11 @@ use super::{
     super::{
         Shared,
         answer::{self, Refusal},
-        auth::{Principal, Who},
+        auth::Who,
         idempotency, run,
     },
-    Named,
+    Named, agent,
 };
-use crate::config::Scope;
 use axum::{body::Body, extract::State, response::Response};
 use http::{HeaderMap, StatusCode};
 use maniple_api::{
@@ -22,7 +21,7 @@ use maniple_api::{
     tools::{AdmitAnswer, CallAnswer, CallOutcome, CallRequest, ProbeAnswer},
 };
 use maniple_core::{
-    Error, Result, Tenant,
+    Error, Principal, Result, Scope, Tenant,
     ports::{Idempotency, Invocation, Invoked, RefusalKind},
     tool::{Offer, ToolState, ToolVersion},
 };
@@ -114,7 +113,7 @@ impl Shared {
         key: Option<String>,
         headers: &HeaderMap,
     ) -> Result<Invocation, Refusal> {
-        let agent = who.agent(&request.agent)?;
+        let agent = agent(who, &request.agent)?;
         let tenant = request.tenant.as_deref().map(Tenant::parse).transpose()?.unwrap_or_else(|| who.tenant.clone());
         if tenant != who.tenant || request.approved {
             let field = if request.approved { "approved" } else { "tenant" };

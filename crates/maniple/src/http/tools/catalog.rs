@@ -7,7 +7,7 @@ use super::{
         auth::Who,
         place::Asked,
     },
-    Named,
+    Named, agent, may_look,
 };
 use axum::{extract::State, response::Response};
 use http::StatusCode;
@@ -32,10 +32,10 @@ pub(super) struct ListQuery {
 
 /// By name, the versions of each highest first; or with `agent` what that one may use, as its model is shown it.
 pub(super) async fn list(State(shared): State<Arc<Shared>>, Who(who): Who, Asked(query): Asked<ListQuery>) -> Result<Response, Refusal> {
-    who.may_see_tools()?;
+    may_look(&who)?;
     let limit = page::limit(query.limit.as_deref())?;
-    if let Some(agent) = query.agent {
-        let offers = shared.door.registry.granted(&who.agent(&agent)?).await?;
+    if let Some(named) = query.agent {
+        let offers = shared.door.registry.granted(&agent(&who, &named)?).await?;
         let tools = offers.iter().map(GrantedTool::from).collect();
         return Ok(answer::json(StatusCode::OK, &GrantedPage { tools, next_cursor: None }));
     }
@@ -68,7 +68,7 @@ pub(super) async fn show(
     named: Named,
     Asked(query): Asked<VersionQuery>,
 ) -> Result<Response, Refusal> {
-    who.may_see_tools()?;
+    may_look(&who)?;
     let wanted = query.version.as_deref().map(version).transpose()?;
     let versions = shared.door.registry.versions(&named.tool).await?;
     let found = match &wanted {
@@ -105,7 +105,7 @@ pub(super) async fn versions(
     named: Named,
     Asked(query): Asked<PageQuery>,
 ) -> Result<Response, Refusal> {
-    who.may_see_tools()?;
+    may_look(&who)?;
     let limit = page::limit(query.limit.as_deref())?;
     let bad_cursor = |_| Malformed("cursor is not one of ours: pass `next_cursor` on as it was, or leave it out".into());
     let after = query.cursor.as_deref().map(Version::parse).transpose().map_err(bad_cursor)?;

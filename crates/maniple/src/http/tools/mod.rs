@@ -11,8 +11,7 @@ mod catalog;
 mod publish;
 mod resolve;
 
-use super::{Shared, answer::Refusal, auth::Principal};
-use crate::config::Scope;
+use super::{Shared, answer::Refusal};
 use axum::{
     Router,
     extract::{FromRequestParts, RawPathParams, Request},
@@ -22,7 +21,7 @@ use axum::{
 };
 use http::{HeaderValue, StatusCode, request::Parts};
 use maniple_api::{Problem, tools::REGISTRY_HEADER};
-use maniple_core::{AgentName, Error, Result, Tenant, ports::Registrant};
+use maniple_core::{AgentName, Error, Principal, Result, Scope};
 use std::sync::{Arc, LazyLock};
 use uuid::Uuid;
 
@@ -77,22 +76,16 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
     }
 }
 
-impl Principal {
-    /// Fails unless it may look at tools.
-    fn may_see_tools(&self) -> Result<()> {
-        self.may(Scope::Read).or_else(|denied| self.may(Scope::Tools).map_err(|_| denied))
-    }
-    /// As the catalogue knows it: two tenants may both have an `ann`.
-    fn registrant(&self) -> Registrant {
-        let name = if self.tenant == Tenant::default() { self.name.clone() } else { format!("{}/{}", self.tenant, self.name) };
-        Registrant { name, admin: self.may(Scope::Admin).is_ok() }
-    }
-    /// The agent of a request, if this principal may use it.
-    fn agent(&self, name: &str) -> Result<AgentName> {
-        let agent = AgentName::parse(name).map_err(|error| Error { field: Some("agent".into()), ..error })?;
-        self.may_use(&agent)?;
-        Ok(agent)
-    }
+/// Fails unless it may look at tools.
+fn may_look(who: &Principal) -> Result<()> {
+    who.may_either(Scope::Read, Scope::Tools)
+}
+
+/// The agent of a request, if this principal may use it.
+fn agent(who: &Principal, name: &str) -> Result<AgentName> {
+    let agent = AgentName::parse(name).map_err(|error| Error { field: Some("agent".into()), ..error })?;
+    who.may_use(&agent)?;
+    Ok(agent)
 }
 
 /// 204.

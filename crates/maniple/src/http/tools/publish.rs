@@ -10,11 +10,10 @@ use super::{
     },
     Named, catalog, nothing_more,
 };
-use crate::config::Scope;
 use axum::{body::Body, extract::State, response::Response};
 use http::{HeaderMap, StatusCode};
 use maniple_api::tools::Removed;
-use maniple_core::{Error, ports::Registration, tool::Source};
+use maniple_core::{Error, Scope, ports::Registration, tool::Source};
 use serde::Deserialize;
 use serde_json::json;
 use std::sync::Arc;

@@ -1,16 +1,18 @@
 //! `POST /tools/resolve`: what a runtime elsewhere asks before a run, and before a call by name.
 
-use super::super::{
-    Shared,
-    answer::{self, Refusal},
-    auth::Who,
-    idempotency,
+use super::{
+    super::{
+        Shared,
+        answer::{self, Refusal},
+        auth::Who,
+        idempotency,
+    },
+    agent,
 };
-use crate::config::Scope;
 use axum::{body::Body, extract::State, response::Response};
 use http::{HeaderMap, StatusCode};
 use maniple_api::tools::{CallOutcome, ResolveAnswer, ResolveRequest};
-use maniple_core::{Error, Result, tool::ToolWish};
+use maniple_core::{Error, Result, Scope, tool::ToolWish};
 use std::sync::Arc;
 
 /// The most wishes of one question.
@@ -21,7 +23,7 @@ pub(super) async fn resolve(State(shared): State<Arc<Shared>>, Who(who): Who, he
     let key = idempotency::key(&headers)?;
     let body = shared.read_json(&headers, body).await?;
     let request = ResolveRequest::read(&body)?;
-    let agent = who.agent(&request.agent)?;
+    let agent = agent(&who, &request.agent)?;
     let key = shared.keyed(&who, key, "/tools/resolve", &body).await?;
     let registry = &shared.door.registry;
     let offers = match (request.tools, request.pick) {

@@ -7,6 +7,7 @@ mod remote;
 use super::{guarding::token, *};
 use fake::{Fake, definition, seen};
 use maniple_core::{
+    Scope,
     ports::RefusalKind,
     tool::{Source, ToolState},
 };
@@ -19,7 +20,7 @@ fn shop(tools: &[&str]) -> (House, Arc<Fake>) {
 
 /// The same, whose tokens are spelled like their names.
 fn locked_shop(tools: &[&str]) -> (House, Arc<Fake>) {
-    use config::Scope::{Admin, Read, Run, Tools};
+    use Scope::{Admin, Read, Run, Tools};
     let tokens = vec![
         token("maker", "default", &["*"], &[Tools]),
         token("bob", "acme", &["write"], &[Tools]),
