@@ -8,8 +8,9 @@ mod tools;
 
 use crate::{
     config::{self, Config},
+    doors::http,
     files::Sources,
-    http, telemetry,
+    telemetry,
 };
 use anyhow::Context as _;
 use maniple_backends::{Backend, SystemClock};

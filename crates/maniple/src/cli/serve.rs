@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     config::{Config, FILE_NAME},
-    http::Serves,
+    doors::http::Serves,
     node::{Node, NodeOptions},
 };
 use clap::{Args, ValueEnum};

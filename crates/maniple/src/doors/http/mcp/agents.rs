@@ -8,7 +8,7 @@ use super::{
     handler::refused,
     tools::{key, trace},
 };
-use crate::http::{Serves, Shared, place::Place};
+use crate::doors::http::{Serves, Shared, place::Place};
 use maniple_core::{
     AgentName, Error, Principal, Result, Scope, TaskKey,
     agent::AgentDefinition,

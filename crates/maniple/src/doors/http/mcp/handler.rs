@@ -1,7 +1,7 @@
 //! The protocol: what is listed, and which part answers.
 
 use super::{Caller, agents, tools};
-use crate::http::Shared;
+use crate::doors::http::Shared;
 use maniple_core::{Error, Kind};
 use rmcp::{
     ErrorData, RoleServer, ServerHandler,

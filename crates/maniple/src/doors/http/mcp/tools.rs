@@ -1,7 +1,7 @@
 //! The catalogue's tools: those that an agent of the principal's was granted, each called on that agent's grant.
 
 use super::{Caller, handler::refused};
-use crate::http::{Shared, run};
+use crate::doors::http::{Shared, run};
 use maniple_api::tools::CallOutcome;
 use maniple_core::{
     AgentName, Error, Kind, Principal, Result, Scope,
