@@ -1,18 +1,14 @@
 //! Accepting a task.
 
-use super::{
-    State,
-    failure::Refusal,
-    keys,
-    row::{self, Row},
-    writer::Tx,
+use super::{failure::Refusal, keys, row, writer::Tx};
+use crate::{
+    life::{self, InSession, Room, Row, State},
+    rules::{self, Draft},
 };
-use crate::rules::{self, Draft};
 use maniple_core::{
     Result, SessionKey, TaskId, TaskKey, Time,
     event::{Event, StoredEvent},
     ports::{Created, NewTask},
-    task::{Header, Progress},
 };
 use rusqlite::{Connection, OptionalExtension, params};
 use std::sync::Arc;
@@ -62,7 +58,7 @@ impl Submission {
 
     fn present(&self, tx: &Tx, key: &TaskKey) -> Result<Option<maniple_core::task::AgentResult>, Refusal> {
         let Some(row) = row::find(tx.db, key)? else { return Ok(None) };
-        row.result(tx.db, tx.now).map(Some)
+        row::result(tx.db, &row, tx.now).map(Some)
     }
 
     fn replay(&self, tx: &Tx) -> Result<Option<Created>, Refusal> {
@@ -94,74 +90,31 @@ impl Submission {
     fn check(&self, tx: &Tx) -> Result<State, Refusal> {
         let tenant = self.key.tenant.as_str();
         let mut taken = tx.db.prepare_cached("SELECT 1 FROM taken WHERE tenant = ?1 AND id = ?2 AND until > ?3")?;
-        if taken.exists((tenant, self.key.id.as_str(), tx.now.0))? {
-            return Err(rules::id_taken(&self.key.id).into());
-        }
-        if let Some(id) = &self.new.requeues {
-            let mut dead = tx.db.prepare_cached("SELECT 1 FROM tasks WHERE tenant = ?1 AND id = ?2 AND dead = 1")?;
-            if !dead.exists((tenant, id.as_str()))? {
-                return Err(rules::not_dead(id).into());
-            }
-        }
-        if tx.counters.unfinished as u64 >= self.new.unfinished_max {
-            return Err(rules::node_full(self.new.unfinished_max).into());
-        }
-        if self.new.task.not_before.is_some_and(|moment| moment > tx.now) {
-            return Ok(State::Scheduled);
-        }
-        if !has_head(tx, &self.session)? {
-            return Ok(State::Ready);
-        }
-        let mut waiting =
-            tx.db.prepare_cached("SELECT count(*) FROM tasks WHERE tenant = ?1 AND agent = ?2 AND session = ?3 AND state = 1")?;
-        let waiting: u32 = waiting.query_row(names(&self.session), |row| row.get(0))?;
-        if waiting >= self.new.session_waiting_max {
-            return Err(rules::session_full(self.new.session_waiting_max).into());
-        }
-        Ok(State::Waiting)
+        let mut dead = tx.db.prepare_cached("SELECT 1 FROM tasks WHERE tenant = ?1 AND id = ?2 AND dead = 1")?;
+        let room = Room {
+            id_is_taken: taken.exists((tenant, self.key.id.as_str(), tx.now.0))?,
+            dead_letter_is_there: match &self.new.requeues {
+                Some(id) => dead.exists((tenant, id.as_str()))?,
+                None => false,
+            },
+            unfinished: tx.counters.unfinished as u64,
+        };
+        life::accept(&self.new, &room, tx.now, || in_session(tx, &self.session))
     }
 
     fn insert(&self, tx: &mut Tx, state: State) -> Result<(Row, Vec<Arc<StoredEvent>>), Refusal> {
-        let (task, now, number) = (&self.new.task, tx.now, tx.number());
-        let mut row = Row {
-            number,
-            tenant: task.tenant.clone(),
-            header: Header {
-                id: task.id.clone(),
-                session_id: task.session_id.clone(),
-                agent: task.agent.clone(),
-                created_at: now,
-                started_at: None,
-                trace_id: task.trace.as_ref().map(|trace| trace.trace_id().to_owned()),
-                retry_of: task.retry_of.clone(),
-                progress: Progress::default(),
-                waiting_for: None,
-            },
-            state,
-            // Rows and places are counted together: a task that takes its place at once has its row's number.
-            place: (state != State::Scheduled).then_some(number),
-            epoch: 0,
-            last_seq: 0,
-            last_step: 0,
-            progressed: false,
-            barren_expired: 0,
-            barren_open: 0,
-            signals: 0,
-            not_before: task.not_before,
-            deadline: task.deadline(now),
-            until: None,
-            definition: None,
-        };
+        let (task, now) = (&self.new.task, tx.now);
+        let mut row = Row::accepted(task, tx.number(), state, now);
         let mut events = Vec::with_capacity(self.drafts.len());
         for draft in &self.drafts {
-            events.push(row.record(tx.db, draft.numbered(row.last_seq as u64 + 1, now))?);
+            events.push(row::record(tx, &mut row, draft)?);
         }
         let mut insert = tx.db.prepare_cached(
             "INSERT INTO tasks (row, tenant, id, agent, session, state, priority, place, last_seq, created_at, ready_at, not_before, deadline, \
              due, content_hash, trace_id, retry_of) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
         )?;
         insert.execute(params![
-            number,
+            row.number,
             task.tenant.as_str(),
             task.id.as_str(),
             task.agent.as_str(),
@@ -173,7 +126,7 @@ impl Submission {
             now.0,
             row.not_before.map(ms),
             row.deadline.map(ms),
-            row.due(),
+            row::due(&row),
             self.content_hash,
             row.header.trace_id,
             row.header.retry_of.as_ref().map(TaskId::as_str),
@@ -183,10 +136,19 @@ impl Submission {
     }
 }
 
-pub(super) fn has_head(tx: &Tx, session: &SessionKey) -> rusqlite::Result<bool> {
+/// Who is in a session before one more.
+fn in_session(tx: &Tx, session: &SessionKey) -> Result<InSession, Refusal> {
+    if !has_head(tx, names(session))? {
+        return Ok(InSession::Nobody);
+    }
+    let mut waiting = tx.db.prepare_cached("SELECT count(*) FROM tasks WHERE tenant = ?1 AND agent = ?2 AND session = ?3 AND state = 1")?;
+    Ok(InSession::Head { waiting: waiting.query_row(names(session), |row| row.get(0))? })
+}
+
+pub(super) fn has_head(tx: &Tx, session: [&str; 3]) -> rusqlite::Result<bool> {
     let mut head =
         tx.db.prepare_cached("SELECT 1 FROM tasks WHERE tenant = ?1 AND agent = ?2 AND session = ?3 AND state >= 2 AND state <= 4")?;
-    head.exists(names(session))
+    head.exists(session)
 }
 
 /// The place of a session's last task; 0 for a session without any.

@@ -50,7 +50,6 @@ use maniple_core::{
     task::AgentResult,
 };
 use readers::Readers;
-use row::State;
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
 use std::{
     path::{Path, PathBuf},
