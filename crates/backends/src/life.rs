@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | scheduled | its `not_before` is to come | falls due → waiting or ready |
 //! | waiting | behind another of its session | the other's end → ready |
-//! | ready | head of its session, unclaimed | claim → running |
+//! | ready | head of its session, unclaimed | claim → running; a task born claimed is running from its first moment |
 //! | running | claimed | append → parked, final; release, expiry → ready |
 //! | parked | head of its session, waits for something from outside | signal, falls due → ready |
 //! | final | ended: completed, failed or cancelled | never |
@@ -30,7 +30,7 @@ mod due;
 mod row;
 mod signal;
 
-pub(crate) use accept::{InSession, Room, accept};
+pub(crate) use accept::{Cradle, InSession, Room, accept, is_born};
 pub(crate) use append::{Recording, record, repeats, repeats_count};
 pub(crate) use due::{Due, Next};
 pub(crate) use row::{Ended, Row};

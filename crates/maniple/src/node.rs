@@ -19,7 +19,7 @@ use maniple_core::{
     task::TaskLimits,
 };
 use maniple_registry::{Confirm, Files};
-use maniple_runtime::{Agents, ModelHealth, Parts, Settings, Worker, jobs};
+use maniple_runtime::{Agents, ModelHealth, Parts, Settings, Worker, desk::Desk, jobs};
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -120,8 +120,11 @@ impl Node {
         };
         let (stop_work, stop_door) = (CancellationToken::new(), CancellationToken::new());
         let mut working = Vec::new();
+        let mut desk = Desk::new(store.tasks.clone(), store.bus.clone(), http::desk_settings(&config));
         if options.work {
-            working.push(tokio::spawn(Worker::new(parts.clone(), worker(&config)).work(stop_work.clone())));
+            let worker = Worker::new(parts.clone(), worker(&config), stop_work.clone());
+            desk = desk.with_starter(worker.starter(store.tasks.clone()));
+            working.push(tokio::spawn(worker.work()));
             working.push(tokio::spawn(jobs::sweep(store.upkeep.clone(), store.bus.clone(), stop_work.clone())));
             working.push(tokio::spawn(jobs::forget(store.upkeep.clone(), config.retention.finished_tasks.duration(), stop_work.clone())));
         }
@@ -141,7 +144,7 @@ impl Node {
         let door = http::Door {
             leaving: stop_work.clone(),
             serves: options.serves,
-            ..http::Door::new(&config, &parts, &store, registry, remote, limits, telemetry.metrics.clone())?
+            ..http::Door::new(&config, &parts, desk, &store, registry, remote, limits, telemetry.metrics.clone())?
         };
         let door = tokio::spawn(http::serve(listener, door, stop_door.clone()));
         if config.insecure && config.auth.is_none() && !listen.ip().is_loopback() {

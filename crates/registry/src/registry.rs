@@ -196,6 +196,9 @@ impl Tools for Registry {
     async fn resolve(&self, agent: &AgentName, wishes: &[ToolWish]) -> Result<Vec<Offer>> {
         self.catalog.resolve(agent, wishes)
     }
+    fn offers_now(&self, agent: &AgentName, wishes: &[ToolWish]) -> Option<Vec<Offer>> {
+        self.catalog.resolve(agent, wishes).ok()
+    }
     async fn admit(&self, call: &Invocation) -> Admission {
         self.gateway.admit(call).await
     }

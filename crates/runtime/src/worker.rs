@@ -1,21 +1,21 @@
 //! Claims tasks and has them driven, as many at once as it may.
 
-use crate::{
-    Parts,
-    driver::{Drain, Driver, Left},
-    lease::Leases,
-    spans,
-};
+mod crew;
+mod starter;
+
+pub use starter::{Started, Starter};
+
+use crate::Parts;
+use crew::Crew;
 use futures::{FutureExt, StreamExt};
 use maniple_core::{
     AgentName,
     model::CallTimes,
-    ports::{Claimed, Hint},
+    ports::{Hint, Tasks},
 };
 use std::{sync::Arc, time::Duration};
 use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument;
 
 /// The bounds of a worker.
 #[derive(Debug, Clone, Copy)]
@@ -60,43 +60,42 @@ const HINTS_AT_ONCE: usize = 1_024;
 
 /// Claims tasks and drives them. Holds no conversation between tasks.
 pub struct Worker {
-    parts: Arc<Parts>,
-    settings: Settings,
-    leases: Arc<Leases>,
+    crew: Arc<Crew>,
+    stop: CancellationToken,
 }
 
 impl Worker {
-    /// A worker for all agents of `parts`.
-    pub fn new(parts: Parts, settings: Settings) -> Self {
-        let leases = Leases::new(parts.work.clone());
-        Self { parts: Arc::new(parts), settings, leases }
+    /// A worker for all agents of `parts`, until `stop`.
+    pub fn new(parts: Parts, settings: Settings, stop: CancellationToken) -> Self {
+        Self { crew: Arc::new(Crew::new(parts, settings, stop.clone())), stop }
     }
 
-    /// Works until `stop`, then hands its claims over and leaves, at the latest a little after `settings.drain`.
-    pub async fn work(self, stop: CancellationToken) {
-        // In a set, so that it ends with this worker even where `work` is dropped half-way.
+    /// The way of a desk in this process to have tasks start here at once.
+    pub fn starter(&self, tasks: Arc<dyn Tasks>) -> Starter {
+        Starter::new(self.crew.clone(), tasks)
+    }
+
+    /// Works until it is to stop, then hands its claims over and leaves, at the latest a little after `settings.drain`.
+    pub async fn work(self) {
+        // What is driven ends with this worker, even where `work` is dropped half-way.
+        let _gone = self.crew.ends_with_this();
         let mut renewing = JoinSet::new();
-        renewing.spawn(renew_for_ever(self.leases.clone(), self.settings.renew_every));
-        let mut hints = self.parts.bus.hints();
-        let mut driven = JoinSet::new();
-        let drain = Drain { begun: stop.clone(), ..Drain::default() };
-        while !stop.is_cancelled() {
+        renewing.spawn(renew_for_ever(self.crew.clone()));
+        let mut hints = self.crew.parts.bus.hints();
+        while !self.stop.is_cancelled() {
             self.heard(&mut hints);
-            let room = self.settings.max_running.saturating_sub(driven.len()).min(CLAIM_MAX);
-            let claimed = self.claim(room, &drain, &mut driven).await;
+            let room = self.crew.room().min(CLAIM_MAX);
+            let claimed = self.claim(room).await;
             if claimed == room && room > 0 {
                 continue;
             }
-            let poll = self.settings.poll.mul_f64(1.0 + fastrand::f64());
+            let poll = self.crew.settings.poll.mul_f64(1.0 + fastrand::f64());
             tokio::select! {
                 biased;
                 () = self.hinted(&mut hints) => {}
-                Some(left) = driven.join_next(), if !driven.is_empty() => log(left),
+                () = self.crew.has_room(), if room == 0 => {}
                 () = tokio::time::sleep(poll) => {}
-                () = stop.cancelled() => {}
-            }
-            while let Some(left) = driven.try_join_next() {
-                log(left);
+                () = self.stop.cancelled() => {}
             }
         }
         // Signals go on to reach those who wait for a call before they leave.
@@ -107,23 +106,23 @@ impl Worker {
         };
         tokio::select! {
             biased;
-            () = self.leave(driven, drain) => {}
+            () = self.crew.leave() => {}
             () = listening => {}
         }
     }
 
     /// Claims and sets off; returns how many.
-    async fn claim(&self, room: usize, drain: &Drain, driven: &mut JoinSet<Left>) -> usize {
-        if room == 0 {
-            return 0;
-        }
-        let agents: Vec<AgentName> = self.parts.agents.all().keys().cloned().collect();
+    async fn claim(&self, room: usize) -> usize {
+        let Some(mut places) = self.crew.places(room) else { return 0 };
+        let agents: Vec<AgentName> = self.crew.parts.agents.all().keys().cloned().collect();
         let claimed_at = Instant::now();
-        match self.parts.work.claim(&agents, room).await {
+        match self.crew.parts.work.claim(&agents, room).await {
             Ok(claimed) => {
                 let number = claimed.len();
                 for task in claimed {
-                    driven.spawn(drive(self.parts.clone(), self.settings, self.leases.clone(), task, claimed_at, drain.clone()));
+                    // As many were asked for as there are places.
+                    let Some(place) = places.split(1) else { break };
+                    self.crew.drive(task, claimed_at, place);
                 }
                 number
             }
@@ -139,7 +138,7 @@ impl Worker {
     fn heard(&self, hints: &mut (impl futures::Stream<Item = Hint> + Unpin)) {
         for _ in 0..HINTS_AT_ONCE {
             match hints.next().now_or_never() {
-                Some(Some(Hint::Signalled(key))) => self.leases.poke(&key),
+                Some(Some(Hint::Signalled(key))) => self.crew.leases.poke(&key),
                 Some(Some(Hint::Ready(_))) => {}
                 Some(None) | None => return,
             }
@@ -150,59 +149,20 @@ impl Worker {
     async fn hinted(&self, hints: &mut (impl futures::Stream<Item = Hint> + Unpin)) {
         loop {
             match hints.next().await {
-                Some(Hint::Ready(agent)) if self.parts.agents.get(&agent).is_some() => return,
+                Some(Hint::Ready(agent)) if self.crew.parts.agents.get(&agent).is_some() => return,
                 Some(Hint::Ready(_)) => {}
-                Some(Hint::Signalled(key)) => self.leases.poke(&key),
+                Some(Hint::Signalled(key)) => self.crew.leases.poke(&key),
                 None => std::future::pending().await,
             }
         }
     }
-
-    async fn leave(&self, mut driven: JoinSet<Left>, drain: Drain) {
-        let all_left = async {
-            while let Some(left) = driven.join_next().await {
-                log(left);
-            }
-        };
-        tokio::pin!(all_left);
-        if tokio::time::timeout(self.settings.drain, &mut all_left).await.is_err() {
-            tracing::warn!("calls in flight at the drain bound are in doubt");
-            drain.over.cancel();
-            // Their grace and one last record; beyond that, the leases run out.
-            let _ = tokio::time::timeout(Duration::from_secs(3), all_left).await;
-        }
-    }
 }
 
-async fn drive(parts: Arc<Parts>, settings: Settings, leases: Arc<Leases>, claimed: Claimed, claimed_at: Instant, drain: Drain) -> Left {
-    let held = leases.hold(claimed.claim.clone(), claimed.lease, claimed_at);
-    let key = &claimed.claim.key;
-    let driving = async {
-        let adopt = parts.tracing.adopt;
-        let driver = Driver::new(parts, settings, &claimed, held.lease.clone(), claimed_at, drain)?;
-        let span = spans::run(driver.run(), claimed.claim.epoch);
-        driver.run().task().trace.iter().for_each(|trace| adopt(&span, trace));
-        driver.drive().instrument(span).await
-    };
-    driving.await.unwrap_or_else(|error| {
-        // The claim runs out and counts towards poison: a task that does this every time ends in the dead letters.
-        tracing::error!(task = %key.id, %error, source = ?error.source, "a task could not be driven; its claim runs out");
-        Left::Lost
-    })
-}
-
-async fn renew_for_ever(leases: Arc<Leases>, every: Duration) {
-    let mut ticks = tokio::time::interval(every);
+async fn renew_for_ever(crew: Arc<Crew>) {
+    let mut ticks = tokio::time::interval(crew.settings.renew_every);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        leases.renew().await;
-    }
-}
-
-fn log(left: Result<Left, tokio::task::JoinError>) {
-    match left {
-        Ok(left) => tracing::trace!(?left, "a driver left"),
-        Err(error) => tracing::error!(%error, "a driver panicked; its claim runs out"),
+        crew.leases.renew().await;
     }
 }

@@ -2,7 +2,10 @@
 
 use super::State;
 use crate::rules;
-use maniple_core::{Result, Time, ports::NewTask};
+use maniple_core::{
+    Result, Time,
+    ports::{Born, NewTask},
+};
 
 /// What was looked up. That its key and its id are new was seen before.
 pub(crate) struct Room {
@@ -20,6 +23,24 @@ pub(crate) enum InSession {
     Nobody,
     /// A head, and behind it so many that wait.
     Head { waiting: u32 },
+}
+
+/// What was looked up for a task that would be born claimed.
+pub(crate) struct Cradle {
+    /// The place of its session's last task; 0 without any.
+    pub(crate) last_place: u64,
+    /// Whether a task that this worker could claim, of the same or a higher priority, is ready.
+    pub(crate) others_are_ready: bool,
+}
+
+/// Whether a task that begins in that state is born claimed: nobody is before it, and what its worker has read of the
+/// session is all there is.
+pub(crate) fn is_born<E>(new: &NewTask, state: State, cradle: impl FnOnce(&Born) -> Result<Cradle, E>) -> Result<bool, E> {
+    let Some(born) = new.born.as_ref().filter(|_| state == State::Ready && new.taken_over.is_none() && new.requeues.is_none()) else {
+        return Ok(false);
+    };
+    let Cradle { last_place, others_are_ready } = cradle(born)?;
+    Ok(last_place == born.settled_at && !others_are_ready)
 }
 
 /// The state it begins in, or why it is refused. `in_session` is asked only of a task that takes its place now.

@@ -7,8 +7,7 @@ use crate::{
 };
 use maniple_core::{
     Error, Result,
-    event::StoredEvent,
-    ports::{Also, Append, Appended, OutboxRow, Then},
+    ports::{Also, Append, Appended, OutboxRow, Recorded, Then},
 };
 use rusqlite::{OptionalExtension, params};
 use std::sync::Arc;
@@ -22,16 +21,20 @@ pub(super) struct Facts {
     progresses: bool,
 }
 
+/// What of it is written as text; nothing for the rest.
+pub(super) fn text(also: &Also) -> Result<String> {
+    let text = match also {
+        Also::Definitions(kept) => serde_json::to_string(&kept.1),
+        Also::Outbox(row) => serde_json::to_string(&row.payload),
+        Also::Ask { .. } | Also::Settle { .. } => Ok(String::new()),
+    };
+    text.map_err(|e| Error::internal("what goes with facts cannot be written").because(e))
+}
+
 impl Facts {
     pub(super) fn of(append: Append) -> Result<Self> {
         let drafts = rules::drafts(&append)?;
-        let unwritable = |e: serde_json::Error| Error::internal("an append cannot be written").because(e);
-        let text = |also: &Also| match also {
-            Also::Definitions(kept) => serde_json::to_string(&kept.1),
-            Also::Outbox(row) => serde_json::to_string(&row.payload),
-            Also::Ask { .. } | Also::Settle { .. } => Ok(String::new()),
-        };
-        let texts = append.also.iter().map(text).collect::<Result<_, _>>().map_err(unwritable)?;
+        let texts = append.also.iter().map(text).collect::<Result<_>>()?;
         let progresses = append.events.iter().any(|(_, event)| event.is_progress());
         Ok(Self { drafts, texts, progresses, append })
     }
@@ -42,17 +45,20 @@ impl Facts {
         let unread = || signal::unread(tx.db, row.number);
         match life::record(&row, append, unread, || approval::overlooked(tx.db, &row, &append.also))? {
             Recording::Now => {}
-            Recording::PerhapsBefore => return Ok(self.recorded_before(tx, &row)?.map_or(Appended::Stale, Appended::Recorded)),
+            Recording::PerhapsBefore => return Ok(self.recorded_before(tx, &row)?),
             Recording::Refused(why) => return Ok(Appended::Refused(why)),
         }
 
-        let mut events = Vec::with_capacity(self.drafts.len() + 1);
+        let (mut events, mut readied) = (Vec::with_capacity(self.drafts.len() + 1), false);
         for draft in &self.drafts {
             events.push(row::record(tx, &mut row, draft)?);
         }
         for (also, text) in append.also.iter().zip(&self.texts) {
             match also {
-                Also::Definitions(kept) => self.keep_definitions(tx, &row, &kept.0, text)?,
+                Also::Definitions(kept) => {
+                    let number = definition(tx, &kept.0, text)?;
+                    tx.db.prepare_cached("UPDATE tasks SET definition = ?2 WHERE row = ?1")?.execute((row.number, number))?;
+                }
                 Also::Ask { event } => approval::ask(tx, &row, append, *event)?,
                 Also::Settle { id, answer } => approval::settle(tx, &row, id, *answer)?,
                 Also::Outbox(to) => keep_outbox(tx, &row, to, text)?,
@@ -68,9 +74,13 @@ impl Facts {
                 park.execute((row.number, row.until.map(|time| time.0), row::due(&row), row::waiting_name(awaited.what)))?;
                 tx.leased.insert(row.number, None);
             }
-            Then::End(ending) => events.push(row::end(tx, &mut row, ending)?.1),
+            Then::End(ending) => {
+                let (_, event, released) = row::end(tx, &mut row, ending)?;
+                events.push(event);
+                readied = released;
+            }
         }
-        Ok(Appended::Recorded(events))
+        Ok(Appended::Recorded(Recorded { events, readied }))
     }
 
     /// What every append that does not end the task writes into its row.
@@ -99,35 +109,34 @@ impl Facts {
         Ok(())
     }
 
-    /// Definitions are written once, whoever begins with them; a task points to them.
-    fn keep_definitions(&self, tx: &mut Tx, row: &Row, hash: &String, data: &String) -> Result<(), Refusal> {
-        let number = match tx.known.get(hash) {
-            Some(number) => *number,
-            None => {
-                let mut stored = tx.db.prepare_cached("SELECT row FROM definitions WHERE hash = ?1")?;
-                let stored: Option<i64> = stored.query_row([hash], |row| row.get(0)).optional()?;
-                let mut insert = tx.db.prepare_cached("INSERT INTO definitions (hash, data) VALUES (?1, ?2)")?;
-                let number = stored.map_or_else(|| insert.insert((hash, data)), Ok)?;
-                tx.known.insert(hash.clone(), number);
-                number
-            }
-        };
-        tx.db.prepare_cached("UPDATE tasks SET definition = ?2 WHERE row = ?1")?.execute((row.number, number))?;
-        Ok(())
-    }
-
     /// The events of an append whose reply was lost.
-    fn recorded_before(&self, tx: &Tx, row: &Row) -> Result<Option<Vec<Arc<StoredEvent>>>, Refusal> {
-        let Some(count) = life::repeats_count(row, &self.append, &self.drafts) else { return Ok(None) };
+    fn recorded_before(&self, tx: &Tx, row: &Row) -> Result<Appended, Refusal> {
+        let Some(count) = life::repeats_count(row, &self.append, &self.drafts) else { return Ok(Appended::Stale) };
         let after = i64::try_from(self.append.after).unwrap_or(i64::MAX);
         let stored = row::events(tx.db, row.number, after, count)?;
-        let repeats = life::repeats(&self.append, &self.drafts, &stored);
-        Ok(repeats.then(|| stored.into_iter().map(|(_, event)| Arc::new(event)).collect()))
+        if !life::repeats(&self.append, &self.drafts, &stored) {
+            return Ok(Appended::Stale);
+        }
+        let events = stored.into_iter().map(|(_, event)| Arc::new(event)).collect();
+        Ok(Appended::Recorded(Recorded { events, readied: true }))
     }
 }
 
-fn keep_outbox(tx: &Tx, row: &Row, to: &OutboxRow, payload: &str) -> Result<(), Refusal> {
+pub(super) fn keep_outbox(tx: &Tx, row: &Row, to: &OutboxRow, payload: &str) -> Result<(), Refusal> {
     let mut insert = tx.db.prepare_cached("INSERT INTO outbox (task, topic, key, payload) VALUES (?1, ?2, ?3, ?4)")?;
     insert.execute((row.number, &to.topic, &to.key, payload))?;
     Ok(())
+}
+
+/// The number of definitions: they are written once, whoever begins with them, and a task points to them.
+pub(super) fn definition(tx: &mut Tx, hash: &String, data: &String) -> Result<i64, Refusal> {
+    if let Some(number) = tx.known.get(hash) {
+        return Ok(*number);
+    }
+    let mut stored = tx.db.prepare_cached("SELECT row FROM definitions WHERE hash = ?1")?;
+    let stored: Option<i64> = stored.query_row([hash], |row| row.get(0)).optional()?;
+    let mut insert = tx.db.prepare_cached("INSERT INTO definitions (hash, data) VALUES (?1, ?2)")?;
+    let number = stored.map_or_else(|| insert.insert((hash, data)), Ok)?;
+    tx.known.insert(hash.clone(), number);
+    Ok(number)
 }

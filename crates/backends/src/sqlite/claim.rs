@@ -35,6 +35,17 @@ pub(super) fn claim(tx: &mut Tx, agents: &[AgentName], limit: usize) -> Result<V
     Ok(handed_out)
 }
 
+/// Whether a worker of these agents could claim a task of that priority or a higher one.
+pub(super) fn is_any_ready(tx: &Tx, agents: &[AgentName], priority: u8) -> rusqlite::Result<bool> {
+    let mut ready = tx.db.prepare_cached("SELECT 1 FROM tasks WHERE state = 2 AND agent = ?1 AND priority >= ?2 LIMIT 1")?;
+    for agent in agents {
+        if ready.exists((agent.as_str(), priority))? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// The highest priority of a ready task, below one that is done with.
 fn top(tx: &Tx, agents: &[AgentName], below: i64) -> rusqlite::Result<Option<i64>> {
     let mut top = None;

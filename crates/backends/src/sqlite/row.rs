@@ -181,8 +181,15 @@ fn release_next(tx: &mut Tx, row: &Row) -> Result<bool, Refusal> {
 
 /// Sets a lease, once this is committed.
 pub(super) fn lease(tx: &mut Tx, row: &Row) {
+    set_lease(tx, row, None);
+}
+/// The same for a task that is born claimed, by the wish of that token.
+pub(super) fn lease_of_born(tx: &mut Tx, row: &Row, token: u128) {
+    set_lease(tx, row, Some(token));
+}
+fn set_lease(tx: &mut Tx, row: &Row, born: Option<u128>) {
     let until = tx.now.plus(rules::LEASE);
-    tx.leased.insert(row.number, Some(Lease { epoch: row.epoch as u64, until, agent: row.header.agent.clone() }));
+    tx.leased.insert(row.number, Some(Lease { epoch: row.epoch as u64, until, agent: row.header.agent.clone(), born }));
 }
 
 /// The events after `after`, each with the epoch it was recorded under.

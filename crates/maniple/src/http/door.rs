@@ -70,23 +70,27 @@ pub trait Readiness: Send + Sync {
     async fn parts(&self) -> Vec<Part>;
 }
 
+/// The bounds of a desk, as the settings have them.
+pub fn desk_settings(config: &Config) -> desk::Settings {
+    desk::Settings {
+        session_waiting_max: config.limits.session_waiting,
+        unfinished_max: config.limits.unfinished_tasks,
+        ..desk::Settings::default()
+    }
+}
+
 impl Door {
     /// The door of a node. Fails on tokens that cannot be.
     pub fn new(
         config: &Config,
         parts: &Parts,
+        desk: Desk,
         backend: &Backend,
         registry: Arc<dyn ToolRegistry>,
         remote: Option<Arc<RemoteTools>>,
         task_limits: TaskLimits,
         metrics: PrometheusHandle,
     ) -> Result<Self> {
-        let settings = desk::Settings {
-            session_waiting_max: config.limits.session_waiting,
-            unfinished_max: config.limits.unfinished_tasks,
-            ..desk::Settings::default()
-        };
-        let desk = Desk::new(backend.tasks.clone(), parts.bus.clone(), settings);
         let readiness = NodeReadiness {
             upkeep: backend.upkeep.clone(),
             agents: parts.agents.clone(),

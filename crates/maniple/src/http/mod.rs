@@ -28,7 +28,7 @@ mod visitor;
 mod wire;
 
 pub use auth::Auth;
-pub use door::{Door, Readiness, Serves};
+pub use door::{Door, Readiness, Serves, desk_settings};
 
 use admit::Gate;
 use axum::{

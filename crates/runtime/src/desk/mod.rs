@@ -13,7 +13,10 @@ mod wait;
 pub use reader::{Reader, Told};
 pub use retry::Retry;
 
-use crate::ended;
+use crate::{
+    ended,
+    worker::{Started, Starter},
+};
 use maniple_core::{
     Error, Result, SessionKey, TaskId, TaskKey, Tenant,
     ports::{
@@ -51,6 +54,7 @@ pub struct Desk {
     tasks: Arc<dyn Tasks>,
     bus: Arc<dyn Bus>,
     settings: Settings,
+    starter: Option<Starter>,
 }
 
 /// A checked task to accept.
@@ -76,7 +80,12 @@ pub enum Cancelled {
 impl Desk {
     /// A desk over a store and a bus.
     pub fn new(tasks: Arc<dyn Tasks>, bus: Arc<dyn Bus>, settings: Settings) -> Self {
-        Self { tasks, bus, settings }
+        Self { tasks, bus, settings, starter: None }
+    }
+
+    /// The same with a worker in this process, where tasks that can start at once do.
+    pub fn with_starter(self, starter: Starter) -> Self {
+        Self { starter: Some(starter), ..self }
     }
 
     /// Accepts a task. It is durable when this returns. Errors are those of [`Tasks::create`].
@@ -98,16 +107,26 @@ impl Desk {
             idempotency,
             taken_over,
             requeues,
+            born: None,
             session_waiting_max: self.settings.session_waiting_max,
             unfinished_max: self.settings.unfinished_max,
         };
-        let created = self.tasks.create(new).await?;
-        if created.fresh {
+        let created = self.accept(new).await?;
+        // Of a task that was born claimed, its worker has told.
+        if created.fresh && created.claim.is_none() {
             let key = TaskKey { tenant, id: created.result.task_id.clone() };
             created.events.iter().for_each(|event| self.bus.publish(&key, Live::Event(event.clone())));
             self.bus.hint(Hint::Ready(created.result.agent.clone()));
         }
         Ok(created)
+    }
+
+    async fn accept(&self, new: NewTask) -> Result<Created> {
+        let Some(starter) = &self.starter else { return self.tasks.create(new).await };
+        match starter.start(new).await {
+            Started::Asked(answer) => answer,
+            Started::NotNow(new) => self.tasks.create(*new).await,
+        }
     }
 
     /// A task as it is now. `NotFound` for none, and for one of another tenant.

@@ -82,7 +82,9 @@ impl Node {
             also: Vec::new(),
             then,
         };
-        let Appended::Recorded(recorded) = self.store.append(append).await.unwrap() else { panic!("the claim holds") };
+        let Appended::Recorded(maniple_core::ports::Recorded { events: recorded, .. }) = self.store.append(append).await.unwrap() else {
+            panic!("the claim holds")
+        };
         recorded.iter().for_each(|event| self.bus.publish(&claimed.claim.key, Live::Event(event.clone())));
         after + recorded.len() as u64
     }

@@ -125,13 +125,16 @@ pub(super) fn build(plan: Plan) -> House {
         tracing: Tracing::default(),
     };
     let stop = CancellationToken::new();
+    let worker = Worker::new(parts.clone(), Settings::default(), stop.clone());
+    let mut desk = Desk::new(store.clone(), parts.bus.clone(), Default::default());
     if plan.work {
-        tokio::spawn(Worker::new(parts.clone(), Settings::default()).work(stop.clone()));
+        desk = desk.with_starter(worker.starter(store.clone()));
+        tokio::spawn(worker.work());
         tokio::spawn(jobs::sweep(store.clone(), bus.clone(), stop.clone()));
     }
     let (closing, ready) = (CancellationToken::new(), Arc::new(AtomicBool::new(true)));
     let door = Door {
-        desk: Desk::new(store.clone(), parts.bus.clone(), Default::default()),
+        desk,
         upkeep: store.clone(),
         agents,
         registry: plan.registry,
