@@ -17,6 +17,7 @@ pub mod ports;
 pub mod retry;
 pub mod run;
 pub mod schema;
+pub mod settings;
 pub mod signal;
 pub mod task;
 pub mod time;

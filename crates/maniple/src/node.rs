@@ -4,7 +4,10 @@ mod mcp;
 mod models;
 mod openapi;
 mod project;
+mod readiness;
 mod tools;
+
+pub use readiness::{Need, ReadinessSettings};
 
 use crate::{
     config::{self, Config},
@@ -14,12 +17,11 @@ use crate::{
 use anyhow::Context as _;
 use maniple_backends::{Store, SystemClock, local};
 use maniple_core::{
-    model::CallTimes,
     ports::{self, Models},
     task::TaskLimits,
 };
-use maniple_registry::{Confirm, Files};
-use maniple_runtime::{Agents, ModelHealth, Parts, Settings, Worker, jobs};
+use maniple_registry::Files;
+use maniple_runtime::{Agents, ModelHealth, Parts, Worker, WorkerSettings, jobs};
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -78,7 +80,7 @@ impl Node {
         store.set_address(&format!("http://{address}"))?;
 
         let providers: Arc<dyn Models> = Arc::new(providers);
-        let limits = TaskLimits::with_ceilings(config.limits.max_steps, config.limits.token_budget);
+        let limits = TaskLimits::below(config.limits.tasks);
         let sources = Sources {
             agent_folders: config.agent_folders(),
             agent_files: options.agent_files.clone(),
@@ -121,9 +123,10 @@ impl Node {
         let (stop_work, stop_door) = (CancellationToken::new(), CancellationToken::new());
         let mut working = Vec::new();
         if options.work {
-            working.push(tokio::spawn(Worker::new(parts.clone(), worker(&config)).work(stop_work.clone())));
+            let settings = WorkerSettings { renew_every: maniple_backends::rules::LEASE / 3, ..config.worker };
+            working.push(tokio::spawn(Worker::new(parts.clone(), settings).work(stop_work.clone())));
             working.push(tokio::spawn(jobs::sweep(parts.clone(), stop_work.clone())));
-            working.push(tokio::spawn(jobs::forget(parts.clone(), config.retention.finished_tasks.duration(), stop_work.clone())));
+            working.push(tokio::spawn(jobs::forget(parts.clone(), config.retention, stop_work.clone())));
         }
         let (own, stopping) = (tools.registry.clone(), stop_work.clone());
         working.push(tokio::spawn(async move { own.work(stopping).await }));
@@ -187,32 +190,5 @@ impl Node {
         // The last one out: closing an embedded store folds its log into its file.
         drop(self.store);
         tracing::info!("stopped");
-    }
-}
-
-fn worker(config: &Config) -> Settings {
-    let worker = &config.worker;
-    Settings {
-        max_running: worker.max_running as usize,
-        calls_parallel: worker.calls_parallel as usize,
-        poll: worker.poll.duration(),
-        call_times: CallTimes {
-            first_byte: worker.first_byte.duration(),
-            between_chunks: worker.between_chunks.duration(),
-            whole: worker.call_max.duration(),
-        },
-        retry_after_max: worker.retry_after_max.duration(),
-        renew_every: maniple_backends::rules::LEASE / 3,
-        drain: worker.drain.duration(),
-        approval_expires: worker.approval_expires.duration(),
-    }
-}
-
-/// Whose claims about effects the settings confirm.
-fn confirmed(settings: Option<&config::Confirm>) -> Confirm {
-    match settings {
-        None => Confirm::Nothing,
-        Some(config::Confirm::Word(config::AllOfThem::All)) => Confirm::All,
-        Some(config::Confirm::These(tools)) => Confirm::These(tools.iter().cloned().collect()),
     }
 }

@@ -54,7 +54,7 @@ const TURNS_MAX: usize = 200;
 
 pub(crate) struct Driver {
     parts: Arc<Parts>,
-    settings: crate::Settings,
+    settings: crate::WorkerSettings,
     lease: Arc<Lease>,
     key: TaskKey,
     run: Run,
@@ -72,7 +72,7 @@ pub(crate) struct Driver {
 impl Driver {
     pub(crate) fn new(
         parts: Arc<Parts>,
-        settings: crate::Settings,
+        settings: crate::WorkerSettings,
         claimed: &Claimed,
         lease: Arc<Lease>,
         claimed_at: Instant,

@@ -1,17 +1,17 @@
 //! What the door stands in front of.
 
-use super::Auth;
-use crate::config::{self, Config, Limits, Need};
+use super::{Auth, Limits};
+use crate::{
+    config::Config,
+    node::{Need, ReadinessSettings},
+};
 use async_trait::async_trait;
 use maniple_api::{
     probe::{Part, PartState},
     tools::RemoteTools,
 };
 use maniple_core::{Result, agent::AgentDefinition, model::ModelName, ports::ToolRegistry, task::TaskLimits};
-use maniple_runtime::{
-    Agents, ModelHealth, Parts,
-    desk::{self, Desk},
-};
+use maniple_runtime::{Agents, ModelHealth, Parts, desk::Desk};
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
@@ -71,12 +71,7 @@ impl Door {
         task_limits: TaskLimits,
         metrics: PrometheusHandle,
     ) -> Result<Self> {
-        let settings = desk::Settings {
-            session_waiting_max: config.limits.session_waiting,
-            unfinished_max: config.limits.unfinished_tasks,
-            ..desk::Settings::default()
-        };
-        let desk = Desk::new(parts.store.clone(), parts.bus.clone(), settings);
+        let desk = Desk::new(parts.store.clone(), parts.bus.clone(), config.limits.desk);
         let readiness = NodeReadiness {
             desk: desk.clone(),
             agents: parts.agents.clone(),
@@ -89,7 +84,7 @@ impl Door {
             agents: parts.agents.clone(),
             registry,
             auth: Auth::of(config.auth.as_ref(), config.insecure)?,
-            limits: config.limits,
+            limits: config.limits.door,
             task_limits,
             sync_run: config.worker.sync_run.duration(),
             metrics: Arc::new(move || metrics.render()),
@@ -107,7 +102,7 @@ struct NodeReadiness {
     agents: Agents,
     health: Arc<ModelHealth>,
     registry: Option<Arc<RemoteTools>>,
-    needs: config::Readiness,
+    needs: ReadinessSettings,
 }
 
 #[async_trait]
@@ -174,7 +169,7 @@ mod tests {
             agents: Agents::new([agent]),
             health: health.clone(),
             registry: None,
-            needs: config::Readiness::default(),
+            needs: ReadinessSettings::default(),
         };
         let with = |model: PartState| vec![("store".to_owned(), PartState::Ready), ("model:search".to_owned(), model)];
         let fail = |model: &ModelName| (0..5).for_each(|_| health.failed(model, FaultKind::Overloaded));
@@ -194,7 +189,7 @@ mod tests {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let remote = RemoteTools::new(&format!("http://{free}"), None).unwrap();
         let desk = Desk::new(Arc::new(memory::TaskStore::new()), Arc::new(local::Bus::new()), Default::default());
-        let (health, needs) = (Arc::new(ModelHealth::default()), config::Readiness::default());
+        let (health, needs) = (Arc::new(ModelHealth::default()), ReadinessSettings::default());
         let mut node = NodeReadiness { desk, agents: Agents::default(), health, registry: Some(Arc::new(remote)), needs };
         let with = |registry: PartState| vec![("store".to_owned(), PartState::Ready), ("registry".to_owned(), registry)];
         assert_eq!(states(&node).await, with(PartState::Degraded));

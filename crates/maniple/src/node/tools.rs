@@ -10,11 +10,10 @@ use maniple_core::{
     tool::{ToolDefinition, ToolWish},
 };
 use maniple_registry::{
-    Egress, Files, Grants, HealthSettings, Parts, Registry, Settings,
+    Egress, Files, Grants, Parts, Registry,
     lock::{self, Pins},
 };
 use maniple_runtime::Agents;
-use secrecy::ExposeSecret;
 use std::{path::PathBuf, sync::Arc, time::SystemTime};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -45,7 +44,7 @@ impl Tools {
             grants: Arc::new(Listed(agents.clone())),
             egress: Egress::new(&config.egress.allow)?,
             credentials: config.credentials()?,
-            settings: settings(config),
+            settings: config.gateway,
         };
         let registry = Arc::new(Registry::open(parts).await?);
         Ok(Self { registry, lock_file: config.path(lock::FILE_NAME), files, documents: Document::all(config).into() })
@@ -83,26 +82,12 @@ impl Tools {
     }
 }
 
-fn settings(config: &Config) -> Settings {
-    let gateway = &config.gateway;
-    Settings {
-        health: HealthSettings {
-            every: gateway.health_every.duration(),
-            timeout: gateway.health_timeout.duration(),
-            failures_max: gateway.health_failures,
-        },
-        cache_bytes: gateway.cache_bytes,
-        keys_kept: gateway.keys_kept.duration(),
-        ..Settings::default()
-    }
-}
-
 /// The registry that the settings name, if it is not this process's own.
 pub(super) fn elsewhere(config: &Config) -> anyhow::Result<Option<Arc<RemoteTools>>> {
     if config.registry == "local" {
         return Ok(None);
     }
-    let token = config.registry_token.as_ref().map(|token| token.0.expose_secret().to_owned());
+    let token = config.registry_token.as_ref().map(|token| token.expose().to_owned());
     let folders = config.tool_folders();
     if let Some(folder) = folders.iter().find(|folder| std::fs::read_dir(folder).is_ok_and(|mut files| files.next().is_some())) {
         tracing::warn!(registry = %config.registry, folder = %folder.display(), "tools come from the registry: what lies in this folder is not used");

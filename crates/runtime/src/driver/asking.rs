@@ -80,9 +80,10 @@ impl Driver {
             let turns = patiently(|| self.parts.store.turns(&session, Some(&self.key.id), TURNS_MAX, bytes)).await?;
             self.turns = Some(turns);
         }
-        let call_max = prepared.contracts.agent().limits.call_max_ms.map_or(self.settings.call_times.whole, Duration::from_millis);
+        let call_max = prepared.contracts.agent().limits.call_max_ms.map_or(self.settings.call_max.duration(), Duration::from_millis);
         let whole = self.interrupts.left().map_or(call_max, |left| left.min(call_max));
-        let times = CallTimes { whole, ..self.settings.call_times };
+        let (first_byte, between_chunks) = (self.settings.first_byte.duration(), self.settings.between_chunks.duration());
+        let times = CallTimes { first_byte, between_chunks, whole };
         let turns = self.turns.as_deref().unwrap_or_default();
         let mut request = match context::request(&self.run, &prepared, turns, ask, times) {
             Ok(request) => request,
@@ -182,7 +183,7 @@ impl Driver {
     fn cannot_wait(&self, wait: Duration, model: &ModelName) -> Option<String> {
         if self.interrupts.left().is_some_and(|left| left < wait) {
             Some(format!("the deadline comes before the {} ms to wait", wait.as_millis()))
-        } else if wait > self.settings.retry_after_max {
+        } else if wait > self.settings.retry_after_max.duration() {
             Some(format!("it asks to wait {} s, more than worker.retry_after_max", wait.as_secs()))
         } else if !self.parts.health.take_retry(model) {
             Some("the retry budget is used up: a fifth of the calls, plus ten a minute".to_owned())

@@ -22,7 +22,7 @@ use maniple_core::{
     ports::{Bus, TaskStore, ToolRegistry},
     task::TaskLimits,
 };
-use maniple_runtime::{Agents, ModelHealth, Parts, Settings, Worker, desk::Desk, jobs, spans::Tracing};
+use maniple_runtime::{Agents, ModelHealth, Parts, Worker, WorkerSettings, desk::Desk, jobs, spans::Tracing};
 use maniple_testkit::{
     ledger::{Ledger, Tools},
     model::{Fake, text},
@@ -44,7 +44,7 @@ pub(super) struct House {
 /// How a house differs from the usual one.
 pub(super) struct Plan {
     pub agents: Vec<AgentDefinition>,
-    pub limits: config::Limits,
+    pub limits: Limits,
     pub auth: Auth,
     pub work: bool,
     pub registry: Arc<dyn ToolRegistry>,
@@ -55,7 +55,7 @@ impl Default for Plan {
     fn default() -> Self {
         Self {
             agents: vec![agent("search")],
-            limits: config::Limits::default(),
+            limits: Limits::default(),
             auth: Auth::Open,
             work: true,
             registry: Arc::new(tools::fake::Fake::default()),
@@ -126,7 +126,7 @@ pub(super) fn build(plan: Plan) -> House {
     };
     let stop = CancellationToken::new();
     if plan.work {
-        tokio::spawn(Worker::new(parts.clone(), Settings::default()).work(stop.clone()));
+        tokio::spawn(Worker::new(parts.clone(), WorkerSettings::default()).work(stop.clone()));
         tokio::spawn(jobs::sweep(parts.clone(), stop.clone()));
     }
     let (closing, ready) = (CancellationToken::new(), Arc::new(AtomicBool::new(true)));
