@@ -85,13 +85,14 @@ pub fn router(door: Door) -> Router {
         .route("/dead-letters/{id}/requeue", post(dead_letters::requeue))
         .route("/dead-letters/{id}/drop", post(dead_letters::drop));
     let tools = tools::routes().route("/mcp", post(mcp::serve));
+    let admit = middleware::from_fn_with_state(shared.clone(), admit::admit);
     let offered = match shared.door.serves {
-        Serves::All => tasks.merge(tools),
-        Serves::Registry => tools,
+        Serves::All => tasks.merge(tools).route_layer(admit),
+        Serves::Registry => tools.route_layer(admit),
+        Serves::Itself => Router::new(),
     };
-    let guarded = offered
-        .route_layer(middleware::from_fn_with_state(shared.clone(), admit::admit))
-        .route("/metrics", get(describe::metrics).route_layer(middleware::from_fn_with_state(shared.clone(), admit::known)));
+    let guarded =
+        offered.route("/metrics", get(describe::metrics).route_layer(middleware::from_fn_with_state(shared.clone(), admit::known)));
     let open = Router::new()
         .route("/health", get(describe::health))
         .route("/ready", get(describe::ready))

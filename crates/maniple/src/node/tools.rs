@@ -15,8 +15,6 @@ use maniple_registry::{
 };
 use maniple_runtime::Agents;
 use std::{path::PathBuf, sync::Arc, time::SystemTime};
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 
 /// The registry in this process, and how the project is taken into it.
 #[derive(Clone)]
@@ -61,10 +59,10 @@ impl Tools {
         Ok(())
     }
 
-    /// Follows what is written elsewhere until `stop`.
-    pub(super) fn follow(&self, stop: &CancellationToken) -> Vec<JoinHandle<()>> {
-        let elsewhere = self.documents.iter().filter(|document| document.file().is_none()).cloned();
-        elsewhere.map(|document| tokio::spawn(document.follow(self.registry.clone(), stop.clone()))).collect()
+    /// The documents that are written elsewhere, to be followed; none for a process that only tells what there is.
+    pub(super) fn documents_elsewhere(&self) -> Vec<Document> {
+        let is_followed = |document: &&Document| document.file().is_none() && self.files != Files::Looking;
+        self.documents.iter().filter(is_followed).cloned().collect()
     }
 
     /// When the files that are read here were changed.
