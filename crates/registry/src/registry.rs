@@ -3,7 +3,7 @@
 mod publish;
 
 use crate::{
-    Grants, HealthSettings, Incoming, Transports,
+    GatewaySettings, Grants, Incoming, Transports,
     catalog::{Catalog, Changed, News},
     credentials::Credentials,
     egress::Egress,
@@ -39,36 +39,7 @@ pub struct Parts {
     /// What calls are authorised with.
     pub credentials: Credentials,
     /// Its bounds.
-    pub settings: Settings,
-}
-
-/// The bounds of a registry.
-#[derive(Debug, Clone, Copy)]
-pub struct Settings {
-    /// How long a registration holds without renewal. 30 s.
-    pub lease: Duration,
-    /// How health is asked.
-    pub health: HealthSettings,
-    /// What the cached results of pure tools may weigh, in bytes. 64 MiB.
-    pub cache_bytes: u64,
-    /// How many versions there may be. 100,000.
-    pub versions_max: usize,
-    /// How many instances there may be. 100,000.
-    pub instances_max: usize,
-    /// How long the outcome of a call is remembered under its key. 24 h.
-    pub keys_kept: Duration,
-}
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            lease: Duration::from_secs(30),
-            health: HealthSettings::default(),
-            cache_bytes: 64 << 20,
-            versions_max: 100_000,
-            instances_max: 100_000,
-            keys_kept: Duration::from_secs(86_400),
-        }
-    }
+    pub settings: GatewaySettings,
 }
 
 /// How the project's files are taken in.
@@ -91,7 +62,7 @@ pub struct Registry {
     store: Option<Arc<dyn ToolStore>>,
     grants: Arc<dyn Grants>,
     credentials: Arc<Credentials>,
-    settings: Settings,
+    settings: GatewaySettings,
     /// One change at a time: compared, published, then put on the shelf.
     changing: Mutex<()>,
 }
@@ -114,7 +85,7 @@ impl Registry {
             grants: Arc::new(Nobody),
             egress,
             credentials: Credentials::default(),
-            settings: Settings::default(),
+            settings: GatewaySettings::default(),
         };
         Self::over(catalog, parts)
     }
@@ -138,10 +109,7 @@ impl Registry {
 
     /// Asks after the health of tools, lets silent ones go and old records, until `stop`.
     pub async fn work(&self, stop: CancellationToken) {
-        tokio::join!(
-            health::watch(self.catalog.clone(), self.transports.clone(), self.settings.health, stop.clone()),
-            self.forget(stop.clone())
-        );
+        tokio::join!(health::watch(self.catalog.clone(), self.transports.clone(), self.settings, stop.clone()), self.forget(stop.clone()));
     }
 
     /// From now on, calls of its tools go to this MCP server. Its tools are taken over with [`Registry::take_import`].
@@ -180,8 +148,10 @@ impl Registry {
                 () = tokio::time::sleep(EVERY) => {}
                 () = stop.cancelled() => return,
             }
-            while let Ok(gone) =
-                store.forget_calls(self.settings.keys_kept, BATCH).await.inspect_err(|error| tracing::warn!(%error, "old calls stay"))
+            while let Ok(gone) = store
+                .forget_calls(self.settings.keys_kept.duration(), BATCH)
+                .await
+                .inspect_err(|error| tracing::warn!(%error, "old calls stay"))
             {
                 if gone < BATCH as u64 {
                     break;

@@ -55,7 +55,7 @@ pub(crate) const TURNS_MAX: usize = 200;
 
 pub(crate) struct Driver {
     parts: Arc<Parts>,
-    settings: crate::Settings,
+    settings: crate::WorkerSettings,
     lease: Arc<Lease>,
     key: TaskKey,
     run: Run,
@@ -75,7 +75,7 @@ impl Driver {
     /// For a task that was claimed.
     pub(crate) fn claimed(
         parts: Arc<Parts>,
-        settings: crate::Settings,
+        settings: crate::WorkerSettings,
         claimed: &Claimed,
         lease: Arc<Lease>,
         claimed_at: Instant,
@@ -91,7 +91,7 @@ impl Driver {
     /// `clock` is the store's time at some moment, and that moment.
     fn of(
         parts: Arc<Parts>,
-        settings: crate::Settings,
+        settings: crate::WorkerSettings,
         run: Run,
         turns: Option<Vec<Turn>>,
         lease: Arc<Lease>,

@@ -12,44 +12,77 @@ use maniple_core::{
     AgentName,
     model::CallTimes,
     ports::{Hint, Tasks},
+    settings::{Bound, Period, Section},
 };
+use serde::{Deserialize, Serialize};
 use std::{sync::Arc, time::Duration};
 use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-/// The bounds of a worker.
-#[derive(Debug, Clone, Copy)]
-pub struct Settings {
-    /// Tasks driven at once. Default 1,024.
+/// How tasks are worked on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WorkerSettings {
+    /// Tasks driven at once, 1 to 100,000. Default 1,024.
     pub max_running: usize,
-    /// Tool calls of one step in flight at once. Default 8.
+    /// Tool calls of one step in flight at once, 1 to 16: more do not run. Default 8.
     pub calls_parallel: usize,
-    /// How long an idle worker waits without a hint before it looks; a random part is added. Default 1 s.
-    pub poll: Duration,
-    /// Bounds of one model call.
-    pub call_times: CallTimes,
+    /// How long an idle worker waits without a hint before it looks, 10 ms to 1 h; a random part is added. Default 1 s.
+    pub poll: Period,
+    /// How long `POST /run` waits before it answers 202; an agent may set its own. Default 50 s.
+    pub sync_run: Period,
+    /// How long one model call may take in all; an agent may set its own. Default 10 min.
+    pub call_max: Period,
+    /// How long until the first byte of a model's answer, 1 ms to 1 d. Default 30 s.
+    pub first_byte: Period,
+    /// How long between two chunks of a model's answer. Default 30 s.
+    pub between_chunks: Period,
     /// The longest Retry-After that is waited for. Default 10 min.
-    pub retry_after_max: Duration,
-    /// How often leases are renewed: a third of their length. Default 10 s / 3.
-    pub renew_every: Duration,
+    pub retry_after_max: Period,
     /// How long a stopping worker waits for `at_most_once` calls in flight. Default 30 s.
-    pub drain: Duration,
-    /// How long a person has to decide over a call; never beyond the task's deadline. Default 24 h.
-    pub approval_expires: Duration,
+    pub drain: Period,
+    /// How long a person has to decide over a call, 1 s to 30 d; never beyond the task's deadline. Default 1 d.
+    pub approval_expires: Period,
+    /// How often leases are renewed. No key of the file: it is a third of the lease that the store gives, 10 s for all there are.
+    #[serde(skip)]
+    pub renew_every: Duration,
 }
 
-impl Default for Settings {
+impl Default for WorkerSettings {
     fn default() -> Self {
         Self {
             max_running: 1_024,
             calls_parallel: 8,
-            poll: Duration::from_secs(1),
-            call_times: CallTimes::default(),
-            retry_after_max: Duration::from_secs(600),
-            renew_every: Duration::from_millis(3_333),
-            drain: Duration::from_secs(30),
-            approval_expires: Duration::from_secs(24 * 3600),
+            poll: Period::seconds(1),
+            sync_run: Period::seconds(50),
+            call_max: Period::minutes(10),
+            first_byte: Period::seconds(30),
+            between_chunks: Period::seconds(30),
+            retry_after_max: Period::minutes(10),
+            drain: Period::seconds(30),
+            approval_expires: Period::days(1),
+            renew_every: Duration::from_secs(10) / 3,
         }
+    }
+}
+
+impl WorkerSettings {
+    /// The bounds of one model call, where its agent has none of its own.
+    pub(crate) fn call_times(&self) -> CallTimes {
+        let [first_byte, between_chunks, whole] = [self.first_byte, self.between_chunks, self.call_max].map(Period::duration);
+        CallTimes { first_byte, between_chunks, whole }
+    }
+}
+
+impl Section for WorkerSettings {
+    fn bounds(&self) -> Vec<Bound> {
+        vec![
+            Bound::of("max_running", self.max_running, 1..=100_000),
+            Bound::of("calls_parallel", self.calls_parallel, 1..=16),
+            Bound::of("poll", self.poll, Period::ms(10)..=Period::hours(1)),
+            Bound::of("first_byte", self.first_byte, Period::ms(1)..=Period::days(1)),
+            Bound::of("approval_expires", self.approval_expires, Period::seconds(1)..=Period::days(30)),
+        ]
     }
 }
 
@@ -66,7 +99,7 @@ pub struct Worker {
 
 impl Worker {
     /// A worker for all agents of `parts`, until `stop`.
-    pub fn new(parts: Parts, settings: Settings, stop: CancellationToken) -> Self {
+    pub fn new(parts: Parts, settings: WorkerSettings, stop: CancellationToken) -> Self {
         Self { crew: Arc::new(Crew::new(parts, settings, stop.clone())), stop }
     }
 
@@ -89,7 +122,7 @@ impl Worker {
             if claimed == room && room > 0 {
                 continue;
             }
-            let poll = self.crew.settings.poll.mul_f64(1.0 + fastrand::f64());
+            let poll = self.crew.settings.poll.duration().mul_f64(1.0 + fastrand::f64());
             tokio::select! {
                 biased;
                 () = self.hinted(&mut hints) => {}

@@ -26,7 +26,7 @@ fn node() -> Node {
 fn node_on(bus: Arc<dyn Bus>) -> Node {
     let clock = TokioClock::starting_at(Time::parse("2026-11-22T12:00:00Z").unwrap());
     let store = Arc::new(memory::TaskStore::with_clock(Arc::new(clock)));
-    Node { desk: Desk::new(store.clone(), bus.clone(), Settings::default()), store, bus }
+    Node { desk: Desk::new(store.clone(), bus.clone(), Limits::default()), store, bus }
 }
 
 fn agent() -> AgentName {

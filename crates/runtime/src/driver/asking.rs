@@ -85,7 +85,7 @@ impl Driver {
             self.turns = Some(turns);
         }
         let turns = self.turns.as_deref().unwrap_or_default();
-        Ok(request(&self.run, &prepared, turns, ask, self.settings.call_times, self.interrupts.left()))
+        Ok(request(&self.run, &prepared, turns, ask, self.settings.call_times(), self.interrupts.left()))
     }
 
     async fn send(&mut self, ask: &Ask, request: &ModelRequest) -> Result<Answer> {
@@ -175,7 +175,7 @@ impl Driver {
     fn cannot_wait(&self, wait: Duration, model: &ModelName) -> Option<String> {
         if self.interrupts.left().is_some_and(|left| left < wait) {
             Some(format!("the deadline comes before the {} ms to wait", wait.as_millis()))
-        } else if wait > self.settings.retry_after_max {
+        } else if wait > self.settings.retry_after_max.duration() {
             Some(format!("it asks to wait {} s, more than worker.retry_after_max", wait.as_secs()))
         } else if !self.parts.health.take_retry(model) {
             Some("the retry budget is used up: a fifth of the calls, plus ten a minute".to_owned())

@@ -2,7 +2,7 @@
 
 use super::{Driver, Flow, Left, asking, interrupt::Drain};
 use crate::{
-    Parts, Settings,
+    Parts, WorkerSettings,
     agent::catalog::{Beginning, Prepared},
     lease::Lease,
 };
@@ -29,7 +29,7 @@ pub(crate) struct Unborn {
 
 impl Unborn {
     /// Nothing where its agent, its tools or its first request cannot be had at once, or its model is not to be asked now.
-    pub(crate) fn of(parts: &Parts, settings: &Settings, task: &Task, turns: Vec<Turn>) -> Option<Self> {
+    pub(crate) fn of(parts: &Parts, settings: &WorkerSettings, task: &Task, turns: Vec<Turn>) -> Option<Self> {
         let agent = parts.agents.get(&task.agent)?;
         let tools = parts.tools.offers_now(&agent.name, &agent.tools)?;
         let beginning = parts.agents.begin(agent, tools).ok()?;
@@ -38,7 +38,7 @@ impl Unborn {
         run.tell(run.accepted_at(), 0, &Event::Started(beginning.started.clone())).ok()?;
         let Next::Ask(ask) = run.next(run.accepted_at(), Some(&prepared.contracts)) else { return None };
         let left = task.deadline_ms.map(Duration::from_millis);
-        let request = asking::request(&run, prepared, &turns, &ask, settings.call_times, left).ok()?;
+        let request = asking::request(&run, prepared, &turns, &ask, settings.call_times(), left).ok()?;
         let may_be_asked = parts.health.state(&request.model) == State::Closed;
         let model_started = asking::started(&ask, &request);
         may_be_asked.then_some(Self { beginning, turns, ask, request, model_started })
@@ -65,7 +65,7 @@ impl Driver {
     #[allow(clippy::too_many_arguments)] // each is another's
     pub(crate) fn born(
         parts: Arc<Parts>,
-        settings: Settings,
+        settings: WorkerSettings,
         task: Task,
         unborn: &Unborn,
         at: Time,

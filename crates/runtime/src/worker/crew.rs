@@ -1,6 +1,6 @@
 //! Those who drive tasks in this process, whether a task was claimed or born here: their places, leases, and how they leave.
 
-use super::Settings;
+use super::WorkerSettings;
 use crate::{
     Parts,
     driver::{Drain, Driver, Left},
@@ -25,7 +25,7 @@ use tracing::Instrument;
 
 pub(crate) struct Crew {
     pub(crate) parts: Arc<Parts>,
-    pub(crate) settings: Settings,
+    pub(crate) settings: WorkerSettings,
     pub(crate) leases: Arc<Leases>,
     places: Arc<Semaphore>,
     driven: TaskTracker,
@@ -41,7 +41,7 @@ pub(crate) struct Place {
 }
 
 impl Crew {
-    pub(super) fn new(parts: Parts, settings: Settings, stop: CancellationToken) -> Self {
+    pub(super) fn new(parts: Parts, settings: WorkerSettings, stop: CancellationToken) -> Self {
         Self {
             leases: Leases::new(parts.work.clone()),
             parts: Arc::new(parts),
@@ -136,7 +136,7 @@ impl Crew {
     /// Waits until all have left, at the latest a little after the bound of a drain.
     pub(super) async fn leave(&self) {
         self.driven.close();
-        if tokio::time::timeout(self.settings.drain, self.driven.wait()).await.is_err() {
+        if tokio::time::timeout(self.settings.drain.duration(), self.driven.wait()).await.is_err() {
             tracing::warn!("calls in flight at the drain bound are in doubt");
             self.drain.over.cancel();
             // Their grace and one last record; beyond that, the leases run out.

@@ -6,6 +6,7 @@ use crate::world::{IDEMPOTENT, ONCE, PURE, Running, World, all_tools, task};
 use fastrand::Rng;
 use maniple_core::{
     SessionId, TaskKey, Time,
+    settings::Period,
     task::AgentResult,
     tool::{OnInDoubt, ToolDefinition},
 };
@@ -132,7 +133,7 @@ impl Simulation {
         let mut rng = Rng::with_seed(seed);
         let model = Fickle::new(rng.usize(0..4), rng.usize(1..5)).slow(Duration::from_millis(rng.u64(0..4_000)));
         let mut world = World::new(model);
-        world.settings.approval_expires = Duration::from_secs(rng.u64(5..120));
+        world.settings.approval_expires = Period::seconds(rng.u64(5..120));
         world.tools.replace(guarded(&mut rng));
         let mut coin = Rng::with_seed(rng.u64(..));
         let asked = Arc::<AtomicU64>::default();

@@ -10,7 +10,7 @@ use maniple_core::{
     task::{AgentResult, Task, TaskStatus},
     tool::{Effect, ToolDefinition},
 };
-use maniple_runtime::{Agents, ModelHealth, Parts, Settings, Starter, Worker, jobs, spans, worker::Started};
+use maniple_runtime::{Agents, ModelHealth, Parts, Starter, Worker, WorkerSettings, jobs, spans, worker::Started};
 use maniple_testkit::{
     checker::{Checker, Witness},
     faults::{Asked, Called, Faults, Store},
@@ -38,7 +38,7 @@ pub struct World {
     pub witness: Witness,
     pub models: Arc<dyn Models>,
     pub agent: AgentDefinition,
-    pub settings: Settings,
+    pub settings: WorkerSettings,
     accepted: Mutex<Vec<TaskKey>>,
 }
 
@@ -66,7 +66,7 @@ impl World {
             ledger,
             models: Arc::new(models),
             agent: agent(&[PURE, IDEMPOTENT, ONCE]),
-            settings: Settings::default(),
+            settings: WorkerSettings::default(),
             accepted: Mutex::default(),
         }
     }

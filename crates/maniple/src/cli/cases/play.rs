@@ -18,7 +18,7 @@ use maniple_core::{
     tool::{Offer, ToolWish},
 };
 use maniple_llm::{Line, Scripted};
-use maniple_runtime::{Agents, ModelHealth, Parts, Settings, Worker, spans::Tracing};
+use maniple_runtime::{Agents, ModelHealth, Parts, Worker, WorkerSettings, spans::Tracing};
 use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -112,7 +112,7 @@ impl Stage {
         };
         store.create(new).await?;
         let stop = CancellationToken::new();
-        let working = tokio::spawn(Worker::new(parts, Settings::default(), stop.clone()).work());
+        let working = tokio::spawn(Worker::new(parts, WorkerSettings::default(), stop.clone()).work());
         let ended = async {
             while let Some(live) = live.next().await {
                 if matches!(live, Live::Event(event) if event.is_final()) {
