@@ -11,7 +11,6 @@
 //! | [`egress`] | where a URL that no operator wrote may lead |
 
 pub mod catalog;
-pub mod compat;
 mod confirm;
 pub mod credentials;
 pub mod egress;
@@ -19,7 +18,6 @@ mod gateway;
 mod health;
 pub mod lock;
 pub mod mcp;
-pub mod mend;
 pub mod openapi;
 mod registry;
 mod transport;

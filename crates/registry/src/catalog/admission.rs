@@ -1,7 +1,7 @@
 //! Who is let onto the shelf: the rules of one definition, the owner of its name, and the versions before it.
 
 use super::{Instance, OPERATOR, Shelf, shelf};
-use crate::compat;
+use maniple_contract::{compat, line};
 use maniple_core::{
     Error, Time,
     tool::{Effect, Published, Source, ToolDefinition, Verdict},
@@ -224,14 +224,14 @@ impl Batch<'_> {
         let report = compat::compare(&before.definition, tool);
         let changes: Vec<String> = report.changes.iter().map(ToString::to_string).collect();
         let previous = Some(before.definition.version.clone());
-        if !same_line(&before.definition.version, &tool.version) {
+        if !line::is_same(&before.definition.version, &tool.version) {
             return Ok(Compared { previous, verdict: Some(report.verdict), changes });
         }
         let told = || format!("{} after {}:\n  {}", tool.version, before.definition.version, changes.join("\n  "));
         match report.verdict {
             Verdict::Compatible => {}
             Verdict::Breaking => {
-                let next = next_line(&before.definition.version);
+                let next = line::after(&before.definition.version);
                 return Err(Error::conflict(format!("{}\nthis breaks its callers: make it {next}, which may", told())).at("version"));
             }
             Verdict::Unproven if one.override_reason.is_some() && one.admin => {}
@@ -268,16 +268,6 @@ impl Batch<'_> {
     }
 }
 
-/// Whether callers of one may be given the other: the same major version or, below 1.0.0, the same minor.
-fn same_line(a: &Version, b: &Version) -> bool {
-    next_line(a) == next_line(b)
-}
-
-/// The first version after this one that may break its callers.
-fn next_line(version: &Version) -> Version {
-    if version.major == 0 { Version::new(0, version.minor + 1, 0) } else { Version::new(version.major + 1, 0, 0) }
-}
-
 fn other_contract(known: &Published, tool: &ToolDefinition) -> Error {
     let version = &tool.version;
     if known.source == Source::Builtin {
@@ -285,11 +275,7 @@ fn other_contract(known: &Published, tool: &ToolDefinition) -> Error {
     }
     let report = compat::compare(&known.definition, tool);
     let changes = shelf::listed(report.changes.iter());
-    // One that will be taken in.
-    let next = match report.verdict {
-        Verdict::Compatible => Version::new(version.major, version.minor, version.patch + 1),
-        Verdict::Breaking | Verdict::Unproven => next_line(version),
-    };
+    let next = line::next(version, report.verdict);
     Error::conflict(format!(
         "{version} is published with another contract ({changes}): give the changed one a version of its own, such as {next}, \
          or take the published one out with `maniple tool rm {}@{version}`",

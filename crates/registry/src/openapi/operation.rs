@@ -2,6 +2,7 @@
 
 use super::{Document, Imported, Options, schema::Schemas, security, shortened};
 use crate::transport::client;
+use maniple_contract::mend::legal_name;
 use maniple_core::{
     schema::Validator,
     tool::{AuthType, Carrier, Effect, Method, Place, ToolDefinition},
@@ -41,7 +42,7 @@ impl Operation<'_> {
     }
 
     pub(super) fn is_included(&self, options: &Options) -> bool {
-        let name = crate::mend::legal_name(&self.wanted_name(options), &mut HashSet::new());
+        let name = legal_name(&self.wanted_name(options), &mut HashSet::new());
         let is_meant = |wanted: &String| self.text("operationId") == Some(wanted) || *wanted == name || self.tags().contains(wanted);
         options.include.is_empty() || options.include.iter().any(is_meant)
     }
@@ -61,7 +62,7 @@ impl Operation<'_> {
         }
         let (auth_type, credential) = security::of(self.document, self.operation, options)?;
         let method: Method = serde_json::from_value(json!(self.method.to_uppercase())).map_err(|error| error.to_string())?;
-        let name = crate::mend::legal_name(&self.wanted_name(options), taken);
+        let name = legal_name(&self.wanted_name(options), taken);
         let proposed = matches!(method, Method::Put | Method::Delete).then_some(Effect::Idempotent);
         let confirmed = proposed.filter(|_| options.confirm.covers(&[&name]));
         let parameters = arguments.schema(&schemas)?;

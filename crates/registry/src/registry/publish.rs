@@ -131,7 +131,7 @@ impl Registry {
 
     /// A definition as it came, mended, with what was mended.
     pub(super) fn read(registration: &Registration) -> Result<(ToolDefinition, Vec<String>)> {
-        let mended = crate::mend::mend(registration.definition.clone())?;
+        let mended = maniple_contract::mend::mend(registration.definition.clone())?;
         Ok((mended.definition, mended.notes.iter().map(ToString::to_string).collect()))
     }
 }

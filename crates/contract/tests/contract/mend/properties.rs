@@ -2,8 +2,8 @@
 //!
 //! What fails is printed whole, so that it can become a row of a table next door.
 
+use maniple_contract::mend::{Note, legal_name, mend, mend_schema};
 use maniple_core::schema::Validator;
-use maniple_registry::mend::{Note, legal_name, mend, mend_schema};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::collections::HashSet;

@@ -2,8 +2,8 @@
 
 mod properties;
 
+use maniple_contract::mend::{legal_name, mend, mend_schema};
 use maniple_core::schema::Validator;
-use maniple_registry::mend::{legal_name, mend, mend_schema};
 use serde_json::{Value, json};
 use std::collections::HashSet;
 
@@ -148,7 +148,7 @@ fn a_keyword_that_is_nearly_one_is_told_wherever_a_schema_is() {
         "type": "object", "propertes": {}, "x-note": 1, "example": { "titel": 1 }, "additionalPropertes": false,
         "properties": { "propertes": { "requierd": ["a"], "enum": [{ "typ": 1 }] }, "b": { "items": { "minLenght": 1 }, "anyOf": [{ "tpye": "string" }] } },
     });
-    let slips = maniple_registry::mend::slips(&schema, "/parameters");
+    let slips = maniple_contract::mend::slips(&schema, "/parameters");
     let told: Vec<(&str, &str)> = slips.iter().map(|slip| (slip.place.as_str(), slip.text.rsplit('`').nth(1).unwrap())).collect();
     assert_eq!(
         told,
