@@ -154,7 +154,6 @@ fn of_some_draft() -> impl Strategy<Value = Value> {
         None,
         None,
         None,
-        Some("http://json-schema.org/draft-03/schema#"),
         Some("http://json-schema.org/draft-04/schema#"),
         Some("http://json-schema.org/draft-07/schema#"),
         Some("https://json-schema.org/draft/2019-09/schema"),
