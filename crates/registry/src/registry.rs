@@ -13,6 +13,7 @@ use crate::{
     mcp,
 };
 use async_trait::async_trait;
+use maniple_contract::mend::{Mended, mend};
 use maniple_core::{
     AgentName, Error, Result,
     ports::{
@@ -241,21 +242,20 @@ impl ToolRegistry for Registry {
     }
 
     async fn register(&self, registration: Registration) -> Result<Registered> {
-        let (registration, definition, notes) = aside(move || {
-            let read = Self::read(&registration);
-            read.map(|(definition, notes)| (registration, definition, notes))
-        })
-        .await??;
+        let Registration { definition, by, source, override_reason } = registration;
+        let Mended { definition, original_name, notes } = aside(move || mend(definition)).await??;
+        let notes: Vec<String> = notes.iter().map(ToString::to_string).collect();
         self.credentials.check(&definition)?;
         self.check_reach(&definition)?;
-        let leased = registration.source == Source::Registered;
+        let leased = source == Source::Registered;
         let incoming = Incoming {
             definition,
             trusted: false,
-            source: registration.source,
-            owner: registration.by.name,
-            admin: registration.by.admin,
-            override_reason: registration.override_reason,
+            source,
+            owner: by.name,
+            admin: by.admin,
+            override_reason,
+            original_name,
             notes: notes.clone(),
             proposed: None,
         };

@@ -173,6 +173,17 @@ fn names_versions_and_methods_are_mended() {
 }
 
 #[test]
+fn a_name_that_was_made_legal_is_told_as_it_came() {
+    let original = |name: &str| {
+        let raw = json!({ "name": name, "version": "1.0.0", "description": "d", "endpoint": "http://t.test/" });
+        mend(raw).map(|mended| (mended.definition.name, mended.original_name)).unwrap()
+    };
+    assert_eq!(original("get.user"), ("get_user".to_owned(), Some("get.user".to_owned())));
+    assert_eq!(original("get/user"), ("get_user".to_owned(), Some("get/user".to_owned())), "which makes two tools of them");
+    assert_eq!(original("get_user"), ("get_user".to_owned(), None));
+}
+
+#[test]
 fn what_would_change_meaning_is_refused_with_its_place() {
     for (change, place) in [
         (json!({ "parameters": { "type": "object", "properties": { "f": { "type": "file" } } } }), "/parameters/properties/f/type: `file`"),

@@ -27,7 +27,9 @@ pub struct Incoming {
     pub admin: bool,
     /// Why an unproven version is taken in all the same.
     pub override_reason: Option<String>,
-    /// What was mended.
+    /// Its name as it came, where that had to be made legal.
+    pub original_name: Option<String>,
+    /// What was mended, for people.
     pub notes: Vec<String>,
     /// The effect that its source claims and that nobody has confirmed.
     pub proposed: Option<Effect>,
@@ -43,6 +45,7 @@ impl Incoming {
             owner: OPERATOR.into(),
             admin: true,
             override_reason: None,
+            original_name: None,
             notes: Vec::new(),
             proposed: None,
         }
@@ -70,6 +73,7 @@ pub(crate) struct Accepted {
     pub(crate) trusted: bool,
     pub(crate) source: Source,
     pub(crate) quarantine: Option<String>,
+    pub(crate) original_name: Option<String>,
     pub(crate) notes: Vec<String>,
     pub(crate) proposed: Option<Effect>,
 }
@@ -165,6 +169,7 @@ impl Batch<'_> {
             trusted: one.trusted,
             source: one.source,
             quarantine,
+            original_name: one.original_name.clone(),
             notes: one.notes.clone(),
             proposed: one.proposed,
         };
@@ -204,13 +209,13 @@ impl Batch<'_> {
 
     /// Fails for a name that is legal only since it was mended, where that is the name of another tool which registered itself.
     fn is_no_other_tool(&self, one: &Incoming) -> Result<(), Error> {
-        let of_name = |notes: &[String]| notes.iter().find(|note| note.starts_with("/name: ")).cloned();
-        let Some(mended) = of_name(&one.notes) else { return Ok(()) };
+        let Some(original) = &one.original_name else { return Ok(()) };
         let known = self.shelf.find(&one.definition.name, &one.definition.version);
         let known = known.filter(|entry| entry.instances.iter().any(|instance| instance.source == Source::Registered));
         match known {
-            Some(entry) if of_name(&entry.notes).as_ref() != Some(&mended) => {
-                let told = format!("{}, which another tool is called already: choose another name", mended.trim_start_matches("/name: "));
+            Some(entry) if entry.original_name.as_ref() != Some(original) => {
+                let (shown, name): (String, &str) = (original.chars().take(80).collect(), &one.definition.name);
+                let told = format!("`{shown}` is `{name}` here, which another tool is called already: choose another name");
                 Err(Error::conflict(told).at("name"))
             }
             _ => Ok(()),

@@ -30,6 +30,7 @@ pub(crate) struct Shelf(BTreeMap<String, Arc<Versions>>);
 #[derive(Clone)]
 pub(crate) struct Entry {
     pub(crate) published: Published,
+    pub(crate) original_name: Option<String>,
     pub(crate) notes: Vec<String>,
     pub(crate) proposed: Option<Effect>,
     pub(crate) instances: Vec<Arc<Instance>>,
@@ -45,7 +46,7 @@ struct Compiled {
 
 impl Entry {
     fn new(published: Published) -> Self {
-        Self { published, notes: Vec::new(), proposed: None, instances: Vec::new(), compiled: Arc::default() }
+        Self { published, original_name: None, notes: Vec::new(), proposed: None, instances: Vec::new(), compiled: Arc::default() }
     }
 
     /// The validator of its arguments.
@@ -232,7 +233,7 @@ impl Shelf {
         } else {
             entry.published.added = accepted.published.added;
         }
-        (entry.notes, entry.proposed) = (accepted.notes, accepted.proposed);
+        (entry.original_name, entry.notes, entry.proposed) = (accepted.original_name, accepted.notes, accepted.proposed);
         entry
     }
 

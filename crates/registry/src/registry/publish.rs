@@ -9,7 +9,6 @@ use crate::{
 use futures::future::try_join_all;
 use maniple_core::{
     Error, Result,
-    ports::Registration,
     tool::{Source, ToolDefinition},
 };
 
@@ -127,12 +126,6 @@ impl Registry {
             tracing::warn!(tool = %name, owner, "its name was registered; the project's own tool takes it, and what was registered is forgotten");
         }
         Ok(())
-    }
-
-    /// A definition as it came, mended, with what was mended.
-    pub(super) fn read(registration: &Registration) -> Result<(ToolDefinition, Vec<String>)> {
-        let mended = maniple_contract::mend::mend(registration.definition.clone())?;
-        Ok((mended.definition, mended.notes.iter().map(ToString::to_string).collect()))
     }
 }
 
