@@ -23,11 +23,11 @@ mod registry;
 mod transport;
 mod transports;
 
-pub use catalog::{Catalog, Incoming};
+pub use catalog::{Catalog, Files, Incoming, Origin};
 pub use confirm::Confirm;
 pub use egress::Egress;
 pub use health::HealthSettings;
-pub use registry::{Files, Parts, Registry, Settings};
+pub use registry::{Parts, Registry, Settings};
 pub(crate) use transports::Transports;
 
 use maniple_core::{AgentName, tool::ToolWish};
