@@ -12,7 +12,6 @@
 //! | [`egress`] | where a URL that no operator wrote may lead |
 
 pub mod catalog;
-pub mod compat;
 mod confirm;
 pub mod credentials;
 pub mod egress;
@@ -20,17 +19,16 @@ mod gateway;
 mod health;
 pub mod lock;
 pub mod mcp;
-pub mod mend;
 pub mod openapi;
 mod registry;
 mod settings;
 mod transport;
 mod transports;
 
-pub use catalog::{Catalog, Incoming};
+pub use catalog::{Catalog, Files, Incoming, Origin};
 pub use confirm::Confirm;
 pub use egress::{Egress, EgressSettings};
-pub use registry::{Files, Parts, Registry};
+pub use registry::{Parts, Registry};
 pub use settings::GatewaySettings;
 pub(crate) use transports::Transports;
 

@@ -4,7 +4,7 @@ mod publish;
 
 use crate::{
     GatewaySettings, Grants, Incoming, Transports,
-    catalog::{Catalog, Changed, News},
+    catalog::{Catalog, News, Origin},
     credentials::Credentials,
     egress::Egress,
     gateway::{Gateway, refused},
@@ -13,6 +13,7 @@ use crate::{
     mcp,
 };
 use async_trait::async_trait;
+use maniple_contract::mend::{Mended, mend};
 use maniple_core::{
     AgentName, Error, Result,
     ports::{
@@ -40,18 +41,6 @@ pub struct Parts {
     pub credentials: Credentials,
     /// Its bounds.
     pub settings: GatewaySettings,
-}
-
-/// How the project's files are taken in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Files {
-    /// A version that is published with another contract is refused: what is deployed moves by new versions.
-    #[default]
-    Strict,
-    /// It takes the place of the published one, and that is said: somebody is writing it.
-    Lenient,
-    /// It is there to be looked at and not used: the process only tells what there is.
-    Looking,
 }
 
 /// The tools of this node, called from this process.
@@ -112,14 +101,15 @@ impl Registry {
         tokio::join!(health::watch(self.catalog.clone(), self.transports.clone(), self.settings, stop.clone()), self.forget(stop.clone()));
     }
 
-    /// From now on, calls of its tools go to this MCP server. Its tools are taken over with [`Registry::take_import`].
+    /// From now on, calls of its tools go to this MCP server. Its tools are taken over with [`Registry::take`].
     pub fn connect(&self, server: Arc<mcp::Server>) {
         self.transports.connect(server);
     }
 
-    /// Whether those that a collection serves can be reached; asked by whoever holds the connection.
-    pub fn set_reachable(&self, collection: &str, why_not: Option<&str>) {
-        for instance in self.catalog.instances().iter().filter(|instance| &*instance.collection == collection) {
+    /// Whether those that an origin serves can be reached; told by whoever holds the connection.
+    pub fn set_reachable(&self, origin: &Origin, why_not: Option<&str>) {
+        let collection = origin.collection();
+        for instance in self.catalog.instances().iter().filter(|instance| *instance.collection == *collection) {
             instance.set_sick(why_not.map(Into::into));
         }
     }
@@ -214,40 +204,31 @@ impl ToolRegistry for Registry {
     }
 
     async fn register(&self, registration: Registration) -> Result<Registered> {
-        let (registration, definition, notes) = aside(move || {
-            let read = Self::read(&registration);
-            read.map(|(definition, notes)| (registration, definition, notes))
-        })
-        .await??;
+        let Registration { definition, by, source, override_reason } = registration;
+        let Mended { definition, original_name, notes } = aside(move || mend(definition)).await??;
+        let notes: Vec<String> = notes.iter().map(ToString::to_string).collect();
         self.credentials.check(&definition)?;
         self.check_reach(&definition)?;
-        let leased = registration.source == Source::Registered;
-        let incoming = Incoming {
-            definition,
-            trusted: false,
-            source: registration.source,
-            owner: registration.by.name,
-            admin: registration.by.admin,
-            override_reason: registration.override_reason,
-            notes: notes.clone(),
-            proposed: None,
-        };
+        let origin = Origin::of(by, source, override_reason)?;
+        let incoming = Incoming { original_name, notes: notes.clone(), ..Incoming::from(definition) };
         let _one_at_a_time = self.changing.lock().await;
         let (_, instances) = self.catalog.size();
         if instances >= self.settings.instances_max {
             return Err(Error::exhausted(format!("the catalogue holds {instances} instances, and takes no more")));
         }
-        let catalog = self.catalog.clone();
-        let planned = aside(move || catalog.plan(vec![incoming], Changed::Refused)).await?.map_err(|mut errors| errors.remove(0))?;
-        let accepted = self.publish(planned).await?.remove(0);
+        let (catalog, planned) = (self.catalog.clone(), origin.clone());
+        let judged = aside(move || catalog.plan(&planned, vec![incoming])).await?;
+        let accepted = judged.all().map_err(|mut errors| errors.remove(0))?;
+        let accepted = self.publish(&origin, accepted).await?.remove(0);
         let (published, new_version): (Published, bool) =
             (accepted.published.clone(), !matches!(accepted.news, News::None | News::Endpoint));
-        let instance = self.catalog.join(accepted, leased.then_some(self.settings.lease));
+        let lease = origin.policy().expires.then_some(self.settings.lease);
+        let instance = self.catalog.join(&origin, accepted, lease);
         Ok(Registered {
             definition: (*instance.definition).clone(),
             contract: published.contract,
             instance: instance.id.clone(),
-            lease_ms: leased.then_some(self.settings.lease.as_millis() as u64),
+            lease_ms: lease.map(|lease| lease.as_millis() as u64),
             new_version,
             previous: published.previous,
             verdict: published.verdict,

@@ -1,9 +1,8 @@
 //! The MCP servers of the settings: connected, and their tools taken over whenever they change.
 
 use crate::config::Config;
-use maniple_core::tool::Source;
 use maniple_registry::{
-    Incoming, Registry,
+    Incoming, Origin, Registry,
     mcp::{Listing, Server, ServerSettings, State},
 };
 use std::{sync::Arc, time::Duration};
@@ -43,27 +42,25 @@ pub(super) async fn follow(server: Arc<Server>, registry: Arc<Registry>, stop: C
 }
 
 async fn take(registry: &Registry, name: &str, listing: &Listing) -> anyhow::Result<()> {
-    let collection = format!("mcp:{name}");
+    let origin = Origin::Mcp { server: name.to_owned() };
     if let State::Connected { protocol } = &listing.state {
         for refused in &listing.refused {
             tracing::warn!(mcp = name, tool = refused.original, why = refused.reason, "left out");
         }
-        let incoming = listing.tools.iter().cloned().map(|tool| Incoming {
-            notes: tool.notes,
-            proposed: tool.proposed_effect,
-            ..Incoming::by_operator(tool.definition, Source::Mcp)
-        });
-        for (tool, error) in registry.take_import(&collection, incoming.collect()).await? {
+        let incoming = listing.tools.iter().cloned();
+        let incoming =
+            incoming.map(|tool| Incoming { notes: tool.notes, proposed: tool.proposed_effect, ..Incoming::from(tool.definition) });
+        for (tool, error) in registry.take(&origin, incoming.collect()).await? {
             tracing::warn!(mcp = name, tool, %error, "left out");
         }
         tracing::info!(mcp = name, protocol, tools = listing.tools.len(), "connected");
     }
     match &listing.state {
-        State::Connected { .. } => registry.set_reachable(&collection, None),
-        State::Connecting => registry.set_reachable(&collection, Some("it is being connected to")),
+        State::Connected { .. } => registry.set_reachable(&origin, None),
+        State::Connecting => registry.set_reachable(&origin, Some("it is being connected to")),
         State::Lost { reason } => {
             tracing::warn!(mcp = name, reason, "not connected: its tools are not offered until it is");
-            registry.set_reachable(&collection, Some(reason));
+            registry.set_reachable(&origin, Some(reason));
         }
     }
     Ok(())

@@ -2,9 +2,8 @@
 
 use crate::config::Config;
 use anyhow::Context as _;
-use maniple_core::tool::Source;
 use maniple_registry::{
-    Incoming, Registry,
+    Incoming, Origin, Registry,
     openapi::{self, ImportSettings},
 };
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -50,16 +49,12 @@ impl Document {
         for note in &read.left_out {
             tracing::warn!(openapi = self.name, operation = note.place, why = note.what, "left out");
         }
-        let trusted = self.settings.base_url.is_some();
-        let incoming = read.tools.into_iter().map(|tool| Incoming {
-            trusted,
-            notes: tool.notes,
-            proposed: tool.proposed,
-            ..Incoming::by_operator(tool.definition, Source::Openapi)
-        });
+        let origin = Origin::Openapi { document: self.name.clone(), has_base_url: self.settings.base_url.is_some() };
+        let incoming = read.tools.into_iter();
+        let incoming = incoming.map(|tool| Incoming { notes: tool.notes, proposed: tool.proposed, ..Incoming::from(tool.definition) });
         let incoming: Vec<Incoming> = incoming.collect();
         let count = incoming.len();
-        for (tool, error) in registry.take_import(&format!("openapi:{}", self.name), incoming).await? {
+        for (tool, error) in registry.take(&origin, incoming).await? {
             tracing::warn!(openapi = self.name, tool, %error, "left out");
         }
         tracing::info!(openapi = self.name, tools = count, left_out = read.left_out.len(), "imported");

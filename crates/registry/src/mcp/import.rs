@@ -4,7 +4,7 @@ use super::{
     naming::{self, Names},
     settings::ServerSettings,
 };
-use crate::mend;
+use maniple_contract::mend;
 use maniple_core::{
     schema,
     tool::{Effect, ToolDefinition},

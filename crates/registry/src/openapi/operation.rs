@@ -2,6 +2,7 @@
 
 use super::{Document, ImportSettings, Imported, schema::Schemas, security, shortened};
 use crate::transport::client;
+use maniple_contract::mend::legal_name;
 use maniple_core::{
     schema::Validator,
     tool::{AuthType, Carrier, Effect, Method, Place, ToolDefinition},
@@ -44,7 +45,7 @@ impl Operation<'_> {
     }
 
     pub(super) fn is_included(&self) -> bool {
-        let name = crate::mend::legal_name(&self.wanted_name(), &mut HashSet::new());
+        let name = legal_name(&self.wanted_name(), &mut HashSet::new());
         let is_meant = |wanted: &String| self.text("operationId") == Some(wanted) || *wanted == name || self.tags().contains(wanted);
         self.settings.include.is_empty() || self.settings.include.iter().any(is_meant)
     }
@@ -64,7 +65,7 @@ impl Operation<'_> {
         }
         let (auth_type, credential) = security::of(self.document, self.operation, self.settings)?;
         let method: Method = serde_json::from_value(json!(self.method.to_uppercase())).map_err(|error| error.to_string())?;
-        let name = crate::mend::legal_name(&self.wanted_name(), taken);
+        let name = legal_name(&self.wanted_name(), taken);
         let proposed = matches!(method, Method::Put | Method::Delete).then_some(Effect::Idempotent);
         let confirmed = proposed.filter(|_| self.settings.confirm.covers(&[&name]));
         let parameters = arguments.schema(&schemas)?;

@@ -10,7 +10,7 @@ use maniple_core::{
     tool::{Source, ToolDefinition, ToolState},
 };
 use maniple_registry::{
-    GatewaySettings,
+    GatewaySettings, Origin,
     credentials::{AuthStyle, Credential, CredentialKind, Credentials, Oauth2},
 };
 use semver::VersionReq;
@@ -388,8 +388,8 @@ async fn an_import_that_leads_elsewhere_under_its_version_is_not_used_until_it_l
     let (bench, good, evil) = (Bench::new(&["t"]).await, Counting::start().await, Counting::start().await);
     let take = async |server: &Counting| {
         let tool: ToolDefinition = serde_json::from_value(definition(&server.url, json!({}))).unwrap();
-        let incoming = maniple_registry::Incoming::by_operator(tool, Source::Openapi);
-        assert!(bench.registry.take_import("openapi:shop", vec![incoming]).await.unwrap().is_empty());
+        let origin = Origin::Openapi { document: "shop".into(), has_base_url: false };
+        assert!(bench.registry.take(&origin, vec![tool.into()]).await.unwrap().is_empty());
         bench.registry.versions("t").await.unwrap()[0].clone()
     };
     assert_eq!(take(&good).await.state, ToolState::Healthy);
