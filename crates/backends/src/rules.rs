@@ -5,7 +5,7 @@ pub mod tools;
 use maniple_core::{
     AgentName, Error, Result, TaskId, Tenant, Time,
     event::{Answer, ApprovalRequested, Event, StoredEvent},
-    ports::{Also, Append, Approval, ApprovalState, Decision, Idempotency, Then},
+    ports::{Also, Append, Approval, ApprovalState, Decision, Idempotency, NewTask, Then},
     task::{AgentResult, Ending, ErrorCode, Header, Task},
 };
 use serde_json::value::RawValue;
@@ -67,6 +67,19 @@ pub(crate) fn drafts(append: &Append) -> Result<Vec<Draft>> {
         return Err(Error::internal(format!("task `{}` has no room for more than {EVENTS_MAX} events", append.claim.key.id)));
     }
     append.events.iter().map(|(step, event)| Draft::of(*step, event)).collect()
+}
+
+/// The events of a submission, checked and written out: those of its acceptance, and those under its claim if it is born with one.
+pub(crate) fn submitted(new: &NewTask) -> Result<(Vec<Draft>, Vec<Draft>)> {
+    let mut accepted = vec![Draft::of(0, &Event::Accepted(new.task.clone()))?];
+    if let Some(event) = &new.taken_over {
+        accepted.push(Draft::of(0, event)?);
+    }
+    let born = new.born.as_ref().map_or(&[][..], |born| &born.events);
+    if born.iter().any(|(_, event)| event.is_final()) {
+        return Err(Error::internal("a task cannot end before it is born"));
+    }
+    Ok((accepted, born.iter().map(|(step, event)| Draft::of(*step, event)).collect::<Result<_>>()?))
 }
 
 /// The final event of a task that ends at `at`.
@@ -182,6 +195,10 @@ pub(crate) fn expired(also: &[Also]) -> impl Iterator<Item = &str> {
         Also::Settle { id, answer: Answer::Expired } => Some(id.as_str()),
         Also::Settle { answer: Answer::Approved | Answer::Denied, .. } | Also::Definitions(_) | Also::Ask { .. } | Also::Outbox(_) => None,
     })
+}
+
+pub(crate) fn nobody_to_ask() -> Error {
+    Error::internal("a task that is born asks nobody: its first answer is still to come")
 }
 
 /// The request at a place of an append.

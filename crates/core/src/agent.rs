@@ -54,7 +54,7 @@ pub struct AgentLimits {
     /// Default and cap of a task's `token_budget`, in tokens.
     pub token_budget: Option<u64>,
     /// How long `POST /run` waits before it answers 202, in milliseconds. Default 50 s.
-    #[serde(rename = "sync_run", skip_serializing_if = "Option::is_none", with = "duration")]
+    #[serde(rename = "sync_run", skip_serializing_if = "Option::is_none", with = "milliseconds")]
     pub sync_run_ms: Option<u64>,
     /// How long one model call may take in all, in milliseconds. Default 10 min.
     pub call_max_ms: Option<u64>,
@@ -149,45 +149,18 @@ impl Contracts {
     }
 }
 
-/// `50s`, `500ms`, `10m`, `1h` or a number of milliseconds.
-pub mod duration {
-    use serde::{Deserialize, Deserializer, Serializer, de};
+/// Milliseconds that a file may write as a [`Period`]. What is written here is hashed, so it stays in milliseconds.
+mod milliseconds {
+    use crate::settings::Period;
+    use serde::{Deserialize, Deserializer, Serializer};
 
-    /// Reads one.
-    pub fn parse(text: &str) -> Option<u64> {
-        let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-        let number: u64 = digits.trim().parse().ok()?;
-        let unit = match text[digits.len()..].trim() {
-            "ms" | "" => 1,
-            "s" => 1_000,
-            "m" => 60_000,
-            "h" => 3_600_000,
-            "d" => 86_400_000,
-            _ => return None,
-        };
-        number.checked_mul(unit)
-    }
-    /// For `#[serde(with)]`.
-    pub fn serialize<S: Serializer>(ms: &Option<u64>, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(ms: &Option<u64>, serializer: S) -> Result<S::Ok, S::Error> {
         match ms {
             Some(ms) => serializer.serialize_str(&format!("{ms}ms")),
             None => serializer.serialize_none(),
         }
     }
-    /// For `#[serde(with)]`.
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Raw {
-            Number(u64),
-            Text(String),
-        }
-        match Option::<Raw>::deserialize(deserializer)? {
-            None => Ok(None),
-            Some(Raw::Number(ms)) => Ok(Some(ms)),
-            Some(Raw::Text(text)) => parse(&text)
-                .map(Some)
-                .ok_or_else(|| de::Error::custom(format!("`{text}` is no duration: write 500ms, 50s, 10m, 1h or 30d"))),
-        }
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+        Ok(Option::<Period>::deserialize(deserializer)?.map(Period::as_ms))
     }
 }

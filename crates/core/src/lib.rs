@@ -19,6 +19,7 @@ pub mod request;
 pub mod retry;
 pub mod run;
 pub mod schema;
+pub mod settings;
 pub mod signal;
 pub mod task;
 pub mod time;

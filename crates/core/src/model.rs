@@ -86,18 +86,12 @@ pub struct ModelRequest {
 /// How long one attempt of a model call may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CallTimes {
-    /// Until the first byte of the answer. Default 30 s.
+    /// Until the first byte of the answer.
     pub first_byte: Duration,
-    /// Between two chunks. Default 30 s.
+    /// Between two chunks.
     pub between_chunks: Duration,
-    /// In all. Default 10 min; never more than what is left of the task's deadline.
+    /// In all; never more than what is left of the task's deadline.
     pub whole: Duration,
-}
-
-impl Default for CallTimes {
-    fn default() -> Self {
-        Self { first_byte: Duration::from_secs(30), between_chunks: Duration::from_secs(30), whole: Duration::from_secs(600) }
-    }
 }
 
 /// How one attempt of a model call failed; what follows is decided in [`crate::retry`].

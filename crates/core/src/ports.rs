@@ -25,10 +25,10 @@ mod work;
 pub use approvals::{Approval, ApprovalState, Decided, Decision, ListApprovals};
 pub use bus::{Bus, Delta, Hint, Live};
 pub use models::{Model, Models, OnText, Price};
-pub use tasks::{Conversation, Created, Idempotency, KeyWas, ListTasks, NewTask, Signalled, Tasks, Turn};
+pub use tasks::{Born, Conversation, Created, Idempotency, KeyWas, ListTasks, NewTask, Signalled, Tasks, Turn};
 pub use tools::*;
 pub use upkeep::{Swept, Upkeep, Waiting};
-pub use work::{Also, Append, Appended, Claim, Claimed, OutboxRow, Refused, Renewal, Then, Work};
+pub use work::{Also, Append, Appended, Claim, Claimed, OutboxRow, Recorded, Refused, Renewal, Then, Work};
 
 /// A store of tasks as a whole: for whoever opens one, and for tests.
 ///

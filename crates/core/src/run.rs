@@ -101,18 +101,11 @@ pub struct Call {
 }
 
 impl Run {
-    /// Rebuilds a run from everything recorded so far.
-    pub fn fold(journal: &[StoredEvent]) -> Result<Self> {
-        let (first, rest) = journal.split_first().ok_or_else(|| Error::internal("the journal is empty"))?;
-        let Event::Accepted(task) = first.event()? else {
-            return Err(Error::internal("the journal does not begin with task.accepted"));
-        };
-        if first.seq != 1 {
-            return Err(Error::internal(format!("the journal begins with event {}", first.seq)));
-        }
-        let mut run = Self {
+    /// A run of a task that was accepted then: its journal is `task.accepted`, and nothing follows.
+    pub fn accepted(task: Task, at: Time) -> Self {
+        Self {
             task,
-            accepted_at: first.at,
+            accepted_at: at,
             started: None,
             steps: Vec::new(),
             taken: 0,
@@ -123,7 +116,19 @@ impl Run {
             ended: false,
             compactions: 0,
             doubted: HashSet::new(),
+        }
+    }
+
+    /// Rebuilds a run from everything recorded so far.
+    pub fn fold(journal: &[StoredEvent]) -> Result<Self> {
+        let (first, rest) = journal.split_first().ok_or_else(|| Error::internal("the journal is empty"))?;
+        let Event::Accepted(task) = first.event()? else {
+            return Err(Error::internal("the journal does not begin with task.accepted"));
         };
+        if first.seq != 1 {
+            return Err(Error::internal(format!("the journal begins with event {}", first.seq)));
+        }
+        let mut run = Self::accepted(task, first.at);
         for stored in rest {
             if stored.seq != run.seq + 1 {
                 return Err(Error::internal(format!("the journal goes from event {} to {}", run.seq, stored.seq)));

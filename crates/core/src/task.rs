@@ -1,6 +1,10 @@
 //! What was asked, and what came of it.
 
-use crate::{AgentName, Error, Result, SessionId, TaskId, Tenant, Time, schema, trace::TraceContext};
+use crate::{
+    AgentName, Error, Result, SessionId, TaskId, Tenant, Time, schema,
+    settings::{Bound, Section},
+    trace::TraceContext,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::time::Duration;
@@ -310,14 +314,45 @@ impl Header {
     }
 }
 
+/// The most that a task of this node may ask for. It shares its section of the file with others: who reads that refuses
+/// unknown keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Ceilings {
+    /// In model calls, 1 to 1,000. Default 25.
+    pub max_steps: u32,
+    /// In tokens of its own model calls, 512 to 10,000,000. Default 32,768.
+    pub token_budget: u64,
+}
+
+impl Default for Ceilings {
+    fn default() -> Self {
+        Self { max_steps: 25, token_budget: 32_768 }
+    }
+}
+
+impl Section for Ceilings {
+    fn bounds(&self) -> Vec<Bound> {
+        vec![
+            Bound::of("max_steps", self.max_steps, STEPS_MIN..=1_000),
+            Bound::of("token_budget", self.token_budget, TOKENS_MIN..=10_000_000),
+        ]
+    }
+}
+
+/// The least `max_steps` of a task.
+const STEPS_MIN: u32 = 1;
+/// The least `token_budget` of a task: less is no answer.
+const TOKENS_MIN: u64 = 512;
+
 /// The ceilings of a node and the defaults of an agent, against which a request is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TaskLimits {
-    /// The most a task may ask for. The article's: 25; an operator may raise it to 1000.
+    /// The most a task may ask for.
     pub max_steps: u32,
     /// What a task gets that does not say. 10.
     pub default_max_steps: u32,
-    /// The most a task may ask for. The article's: 32,768; an operator may raise it to 10,000,000.
+    /// The most a task may ask for.
     pub token_budget: u64,
     /// What a task gets that does not say. 8,192.
     pub default_token_budget: u64,
@@ -325,25 +360,23 @@ pub struct TaskLimits {
 
 impl Default for TaskLimits {
     fn default() -> Self {
-        Self { max_steps: 25, default_max_steps: 10, token_budget: 32_768, default_token_budget: 8_192 }
+        Self::below(Ceilings::default())
     }
 }
 
 impl TaskLimits {
-    /// An operator's ceilings; the defaults stay below them.
-    pub fn with_ceilings(max_steps: u32, token_budget: u64) -> Self {
-        let usual = Self::default();
-        let (default_max_steps, default_token_budget) =
-            (usual.default_max_steps.min(max_steps), usual.default_token_budget.min(token_budget));
-        Self { max_steps, default_max_steps, token_budget, default_token_budget }
+    /// Those of a node with these ceilings; the defaults stay below them.
+    pub fn below(Ceilings { max_steps, token_budget }: Ceilings) -> Self {
+        Self { max_steps, default_max_steps: max_steps.min(10), token_budget, default_token_budget: token_budget.min(8_192) }
     }
     /// `max_steps` of a request, checked, never clamped.
     pub fn steps(&self, asked: Option<i64>) -> Result<u32> {
-        in_range("max_steps", asked.unwrap_or(self.default_max_steps.into()), 1, self.max_steps.into()).map(|n| n as u32)
+        in_range("max_steps", asked.unwrap_or(self.default_max_steps.into()), STEPS_MIN.into(), self.max_steps.into()).map(|n| n as u32)
     }
     /// `token_budget` of a request, checked, never clamped.
     pub fn tokens(&self, asked: Option<i64>) -> Result<u64> {
-        in_range("token_budget", asked.unwrap_or(self.default_token_budget as i64), 512, self.token_budget as i64).map(|n| n as u64)
+        in_range("token_budget", asked.unwrap_or(self.default_token_budget as i64), TOKENS_MIN as i64, self.token_budget as i64)
+            .map(|n| n as u64)
     }
 }
 

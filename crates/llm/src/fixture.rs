@@ -3,9 +3,12 @@
 use crate::{anthropic, openai, read::Events, sse};
 use maniple_core::{
     message::{Message, ModelReply, ToolCall, ToolSpec},
-    model::{Fault, ModelName, ModelRequest, ToolChoice},
+    model::{CallTimes, Fault, ModelName, ModelRequest, ToolChoice},
 };
 use serde_json::json;
+use std::time::Duration;
+
+const HALF_A_MINUTE: Duration = Duration::from_secs(30);
 
 /// A request with one user message.
 pub fn request(prompt: &str) -> ModelRequest {
@@ -17,7 +20,7 @@ pub fn request(prompt: &str) -> ModelRequest {
         tool_choice: ToolChoice::Auto,
         max_output_tokens: 500,
         output_schema: None,
-        times: Default::default(),
+        times: CallTimes { first_byte: HALF_A_MINUTE, between_chunks: HALF_A_MINUTE, whole: 20 * HALF_A_MINUTE },
     }
 }
 

@@ -26,7 +26,7 @@ mod sse;
 
 pub use demo::Demo;
 pub use discover::{Discovered, discover};
-pub use provider::{Api, MaxTokensField, ProviderSettings, Providers};
+pub use provider::{Api, MaxTokensField, Price, ProviderSettings, Providers};
 pub use scripted::{Line, Scripted};
 
 #[cfg(test)]

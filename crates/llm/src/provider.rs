@@ -1,14 +1,18 @@
 //! The providers of a node, by name.
 
+mod settings;
+
+pub use settings::{Api, Price, ProviderSettings};
+
 use crate::{
-    Demo, Scripted, fault,
+    Demo, fault,
     openai::request::Dialect,
     remote::{Pool, Remote},
 };
 use maniple_core::{
     Error, Result,
     model::{Fault, ModelName},
-    ports::{Model, Models, Price},
+    ports::{self, Model, Models},
 };
 use secrecy::{ExposeSecret, SecretString};
 use std::{
@@ -16,45 +20,6 @@ use std::{
     sync::Arc,
 };
 use url::Url;
-
-/// A provider as the configuration names it.
-#[derive(Debug, Clone)]
-pub struct ProviderSettings {
-    /// What stands before the slash of a model's name.
-    pub name: String,
-    /// What it speaks.
-    pub api: Api,
-    /// Where it is, `http(s)://…/v1`. Default: the vendor's own, for OpenAI and Anthropic.
-    pub base_url: Option<String>,
-    /// What it is shown. Default: the vendor's environment variable, for the providers `openai` and `anthropic`.
-    pub api_key: Option<SecretString>,
-    /// Whether answers come in pieces. Default true; false for a server that cannot.
-    pub stream: bool,
-    /// How it wants the output bounded. Default: `max_completion_tokens` for OpenAI's own hosts, else `max_tokens`.
-    pub max_tokens_field: Option<MaxTokensField>,
-    /// What its models cost.
-    pub prices: BTreeMap<String, Price>,
-}
-
-impl ProviderSettings {
-    /// A provider with every default.
-    pub fn new(name: impl Into<String>, api: Api) -> Self {
-        Self { name: name.into(), api, base_url: None, api_key: None, stream: true, max_tokens_field: None, prices: BTreeMap::new() }
-    }
-}
-
-/// What a provider speaks.
-#[derive(Debug, Clone)]
-pub enum Api {
-    /// Chat Completions.
-    OpenAi,
-    /// Messages.
-    Anthropic,
-    /// A script, for tests.
-    Scripted(Scripted),
-    /// The built-in model without intelligence.
-    Demo,
-}
 
 /// The member that bounds the output of Chat Completions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,33 +66,35 @@ impl Providers {
     /// These and the built-in ones, which they may redefine. `Invalid` for a bad name or address.
     ///
     /// A missing key is no error here: it is found out by the first call, as a fault that names what to set.
-    pub fn new(settings: Vec<ProviderSettings>) -> Result<Self> {
+    pub fn new(settings: impl IntoIterator<Item = (String, ProviderSettings)>) -> Result<Self> {
         Self::with_environment(settings, |name| std::env::var(name).ok())
     }
 
     /// The same with another environment than the process's.
-    pub fn with_environment(settings: Vec<ProviderSettings>, variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
-        let mut ollama = ProviderSettings::new("ollama", Api::OpenAi);
-        ollama.base_url = Some("http://127.0.0.1:11434/v1".into());
+    pub fn with_environment(
+        settings: impl IntoIterator<Item = (String, ProviderSettings)>,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self> {
+        let ollama = ProviderSettings { base_url: Some("http://127.0.0.1:11434/v1".into()), ..ProviderSettings::new(Api::OpenAi) };
         let built_in = [
-            ProviderSettings::new("openai", Api::OpenAi),
-            ProviderSettings::new("anthropic", Api::Anthropic),
-            ollama,
-            ProviderSettings::new("demo", Api::Demo),
+            ("openai", ProviderSettings::new(Api::OpenAi)),
+            ("anthropic", ProviderSettings::new(Api::Anthropic)),
+            ("ollama", ollama),
+            ("demo", ProviderSettings::new(Api::Demo)),
         ];
         let mut providers = Self { served: HashMap::new(), prices: HashMap::new(), pool: Arc::default() };
-        for settings in built_in.into_iter().chain(settings) {
+        for (name, settings) in built_in.map(|(name, settings)| (name.to_owned(), settings)).into_iter().chain(settings) {
             let served = match &settings.api {
-                Api::OpenAi => Served::Remote(Arc::new(Provider::settle(&settings, RemoteApi::OpenAi, &variable)?)),
-                Api::Anthropic => Served::Remote(Arc::new(Provider::settle(&settings, RemoteApi::Anthropic, &variable)?)),
+                Api::OpenAi => Served::Remote(Arc::new(Provider::settle(&name, &settings, RemoteApi::OpenAi, &variable)?)),
+                Api::Anthropic => Served::Remote(Arc::new(Provider::settle(&name, &settings, RemoteApi::Anthropic, &variable)?)),
                 Api::Scripted(script) => Served::Local(Arc::new(script.clone())),
                 Api::Demo => Served::Local(Arc::new(Demo::default())),
             };
-            if settings.name.is_empty() || settings.name.contains('/') {
-                return Err(Error::invalid(format!("provider `{}` must have a name without a slash", settings.name)).at("models"));
+            if name.is_empty() || name.contains('/') {
+                return Err(Error::invalid(format!("provider `{name}` must have a name without a slash")).at("models"));
             }
-            providers.prices.insert(settings.name.clone(), settings.prices);
-            providers.served.insert(settings.name, served);
+            providers.prices.insert(name.clone(), settings.prices);
+            providers.served.insert(name, served);
         }
         Ok(providers)
     }
@@ -154,14 +121,13 @@ impl Models for Providers {
         }
     }
 
-    fn price(&self, name: &ModelName) -> Option<Price> {
-        self.prices.get(name.provider())?.get(name.model()).copied()
+    fn price(&self, name: &ModelName) -> Option<ports::Price> {
+        self.prices.get(name.provider())?.get(name.model()).map(Price::whole)
     }
 }
 
 impl Provider {
-    fn settle(settings: &ProviderSettings, api: RemoteApi, variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
-        let name = settings.name.clone();
+    fn settle(name: &str, settings: &ProviderSettings, api: RemoteApi, variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
         let field = |field: &str| format!("models.{name}.{field}");
         let base = settings.base_url.as_deref().unwrap_or(match api {
             RemoteApi::OpenAi => "https://api.openai.com/v1",
@@ -173,12 +139,12 @@ impl Provider {
         let parsed = parsed.ok_or_else(wrong)?;
         let host = parsed.host_str().unwrap_or_default();
         let is_vendor = |vendor: &str| host == vendor || host.strip_suffix(vendor).is_some_and(|rest| rest.ends_with('.'));
-        let key_variable = match name.as_str() {
+        let key_variable = match name {
             "openai" => Some("OPENAI_API_KEY"),
             "anthropic" => Some("ANTHROPIC_API_KEY"),
             _ => None,
         };
-        let given = settings.api_key.as_ref().map(|key| key.expose_secret().to_owned());
+        let given = settings.api_key.as_ref().map(|key| key.expose().to_owned());
         let key = given.or_else(|| key_variable.and_then(variable)).map(|key| key.trim().to_owned()).filter(|key| !key.is_empty());
         let is_openai = is_vendor("openai.com") || is_vendor("openai.azure.com");
         let max_tokens = if is_openai { MaxTokensField::MaxCompletionTokens } else { MaxTokensField::MaxTokens };
@@ -203,7 +169,7 @@ impl Provider {
                 max_tokens: settings.max_tokens_field.unwrap_or(max_tokens),
                 schema_beside_tools: is_openai,
             },
-            name,
+            name: name.to_owned(),
         })
     }
 

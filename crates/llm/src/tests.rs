@@ -16,14 +16,14 @@ const KEY: &str = "sk-very-secret-key";
 
 /// Settings of a provider `lab` at that server.
 fn lab(api: Api, server: &Server) -> ProviderSettings {
-    let mut lab = ProviderSettings::new("lab", api);
+    let mut lab = ProviderSettings::new(api);
     lab.base_url = Some(format!("{}/v1", server.url()));
-    lab.api_key = Some(KEY.to_owned().into());
+    lab.api_key = Some(KEY.into());
     lab
 }
 
 fn providers(settings: ProviderSettings) -> Providers {
-    Providers::with_environment(vec![settings], |_| None).expect("good settings")
+    Providers::with_environment([("lab".to_owned(), settings)], |_| None).expect("good settings")
 }
 
 /// One call, and the text that was heard.

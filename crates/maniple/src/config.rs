@@ -1,15 +1,16 @@
 //! The settings of a node: defaults, then the file, then `MANIPLE_*`, then flags.
 
-mod credentials;
 mod layers;
+mod limits;
 mod types;
 
-pub use credentials::{AuthStyle, Credential, CredentialKind};
+pub use limits::Limits;
 pub use types::*;
 
 use crate::yaml::Problem;
 use anyhow::{Context as _, bail};
 use maniple_backends::StoreUrl;
+use maniple_registry::credentials::Credentials;
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -87,6 +88,19 @@ impl Config {
         Ok(self.store.parse::<StoreUrl>()?.within(&self.folder))
     }
 
+    /// The credentials that tools may name. `Invalid` at `credentials.NAME.FIELD` for one that could not work.
+    pub fn credentials(&self) -> maniple_core::Result<Credentials> {
+        Credentials::of(&self.credentials)
+    }
+
+    /// What the parts ask of their sections.
+    fn check_sections(&self) -> maniple_core::Result<()> {
+        self.sections().into_iter().try_for_each(|(at, section)| section.within_bounds(&at))?;
+        self.mcp.iter().try_for_each(|(name, server)| server.check(name))?;
+        self.openapi.iter().try_for_each(|(name, import)| import.check(name))?;
+        self.credentials().map(drop)
+    }
+
     fn check(&self, file: &Path, text: &str) -> anyhow::Result<()> {
         let wrong = |field: &str, message: String| Problem::of_field(file, text, 1, field, message);
         let listen: SocketAddr = match self.listen.parse() {
@@ -110,30 +124,8 @@ impl Config {
                 format!("registry `{}` must be `local`, or the address of one such as http://registry:8080", self.registry)
             ));
         }
-        for (name, server) in &self.mcp {
-            if server.url.is_some() != server.command.is_empty() {
-                bail!(wrong("mcp", format!("mcp.{name} needs either `url` or `command`")));
-            }
-        }
-        for (name, import) in &self.openapi {
-            let field = format!("openapi.{name}");
-            if import.file.is_some() == import.url.is_some() {
-                bail!(wrong("openapi", format!("{field} needs either `file` or `url`")));
-            }
-            if import.refresh.is_some_and(|every| !(1_000..=86_400_000).contains(&every.ms())) {
-                bail!(wrong("openapi", format!("{field}.refresh must be 1s to 1d")));
-            }
-        }
-        for (field, value, low, high) in self.bounds() {
-            if !(low..=high).contains(&value) {
-                bail!(wrong(field, format!("{field} must be {low} to {high}, not {value}")));
-            }
-        }
-        if let Err(error) = self.credentials() {
+        if let Err(error) = self.check_sections() {
             bail!(wrong(error.field.as_deref().unwrap_or("credentials"), error.message.into_owned()));
-        }
-        if !(0.0..=1.0).contains(&self.telemetry.sample_ratio) {
-            bail!(wrong("telemetry", "telemetry.sample_ratio must be 0 to 1".to_owned()));
         }
         for token in self.auth.iter().flat_map(|auth| &auth.tokens) {
             if token.name == maniple_registry::catalog::OPERATOR || token.name.contains('/') {
@@ -149,31 +141,6 @@ impl Config {
             }
         }
         Ok(())
-    }
-
-    fn bounds(&self) -> [(&'static str, u64, u64, u64); 19] {
-        let (limits, worker, gateway) = (&self.limits, &self.worker, &self.gateway);
-        [
-            ("limits.max_steps", limits.max_steps.into(), 1, 1_000),
-            ("limits.token_budget", limits.token_budget, 512, 10_000_000),
-            ("limits.body_bytes", limits.body_bytes, 1_024, 64 << 20),
-            ("limits.json_depth", limits.json_depth, 4, 128),
-            ("limits.json_members", limits.json_members, 16, 1_000_000),
-            ("limits.in_flight_requests", limits.in_flight_requests, 1, 1_000_000),
-            ("limits.event_streams", limits.event_streams, 1, 1_000_000),
-            ("limits.session_waiting", limits.session_waiting.into(), 1, 10_000),
-            ("limits.unfinished_tasks", limits.unfinished_tasks, 1, 100_000_000),
-            ("worker.max_running", worker.max_running, 1, 100_000),
-            ("worker.calls_parallel", worker.calls_parallel, 1, 16),
-            ("worker.poll", worker.poll.ms(), 10, 3_600_000),
-            ("worker.approval_expires", worker.approval_expires.ms(), 1_000, 30 * 86_400_000),
-            ("worker.first_byte", worker.first_byte.ms(), 1, 86_400_000),
-            ("gateway.health_every", gateway.health_every.ms(), 100, 3_600_000),
-            ("gateway.health_timeout", gateway.health_timeout.ms(), 10, 60_000),
-            ("gateway.health_failures", gateway.health_failures.into(), 1, 100),
-            ("gateway.keys_kept", gateway.keys_kept.ms(), 1_000, 30 * 86_400_000),
-            ("limits.header_read", limits.header_read.ms(), 100, 600_000),
-        ]
     }
 }
 

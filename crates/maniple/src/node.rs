@@ -1,26 +1,25 @@
-//! The wiring of a process: opens the store, reads the project, sets the worker and the doors to work, stops them in order.
+//! A node in this process: starts what its roles ask for, and stops it in order.
 
 mod mcp;
 mod models;
 mod openapi;
+mod parts;
 mod project;
+mod readiness;
+mod roles;
 mod tools;
 
-use crate::{
-    config::{self, Config},
-    doors::http,
-    files::Sources,
-    telemetry,
-};
+pub use readiness::{Need, ReadinessSettings};
+pub use roles::{RoleName, Roles};
+
+use crate::{config::Config, doors::http, telemetry};
 use anyhow::Context as _;
-use maniple_backends::{Backend, SystemClock};
-use maniple_core::{
-    model::CallTimes,
-    ports::{self, Models},
-    task::TaskLimits,
-};
-use maniple_registry::{Confirm, Files};
-use maniple_runtime::{Agents, ModelHealth, Parts, Settings, Worker, jobs};
+use maniple_backends::Backend;
+use maniple_registry::Files;
+use maniple_runtime::{Agents, desk::Desk};
+use parts::Parts;
+use readiness::Probes;
+use roles::{Job, Role};
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -28,10 +27,8 @@ use tokio_util::sync::CancellationToken;
 /// How a process differs from its configuration.
 #[derive(Debug, Clone, Default)]
 pub struct NodeOptions {
-    /// Carry tasks out; without it the node only answers.
-    pub work: bool,
-    /// What its door offers.
-    pub serves: http::Serves,
+    /// What it plays. Default: every role.
+    pub roles: Roles,
     /// Read the project again when its files change.
     pub watch: bool,
     /// Listen here instead.
@@ -57,7 +54,7 @@ pub struct Node {
     pub agents: Agents,
     stop_work: CancellationToken,
     stop_door: CancellationToken,
-    working: Vec<JoinHandle<()>>,
+    working: Vec<(&'static str, JoinHandle<()>)>,
     door: JoinHandle<()>,
     telemetry: telemetry::Installed,
     drain: std::time::Duration,
@@ -69,87 +66,39 @@ impl Node {
     pub async fn start(config: Config, options: NodeOptions) -> anyhow::Result<Self> {
         let telemetry = telemetry::install(&config.telemetry, options.quiet)?;
         let listen = options.listen.map_or_else(|| config.listen.parse().context("listen is no address"), Ok)?;
-        let store = maniple_backends::open(&config.store_url()?, Arc::new(SystemClock))?;
-        // Before the door is bound: a node that looks for a model server must not find itself.
-        let (providers, default_model) = models::providers(&config, options.discover).await?;
+        let mut parts = Parts::open(&config, &options, &telemetry).await?;
         let listener = TcpListener::bind(listen)
             .await
             .with_context(|| format!("{listen} cannot be listened on; another process may: choose one with `listen` or --listen"))?;
         let address = listener.local_addr()?;
-        store.set_address(&format!("http://{address}"))?;
+        parts.store.set_address(&format!("http://{address}"))?;
+        let project = parts.load(&config, &options).await?;
 
-        let providers: Arc<dyn Models> = Arc::new(providers);
-        let limits = TaskLimits::with_ceilings(config.limits.max_steps, config.limits.token_budget);
-        let sources = Sources {
-            agent_folders: config.agent_folders(),
-            agent_files: options.agent_files.clone(),
-            tool_folders: config.tool_folders(),
-        };
-        let project = project::Watched {
-            sources,
-            limits,
-            model: default_model.clone(),
-            assistant: options.assistant,
-            settings: config.path(config::FILE_NAME),
-        };
-        let agents = Agents::default();
-        let tools = tools::Tools::open(&config, &store, &agents, options.files).await?;
-        // Before the files are read: a change in between is a change.
-        let known = project.fingerprint(&tools);
-        let first = project.load()?;
-        agents.replace(first.agents);
-        tools.take(first.tools).await?;
-        // Before tasks begin: what an agent lists should be there.
-        let servers = if options.files == Files::Looking { Vec::new() } else { mcp::connect(&config, &tools.registry).await? };
-        let remote = tools::elsewhere(&config)?;
-        let (called, registry): (Arc<dyn ports::Tools>, Arc<dyn ports::ToolRegistry>) = match &remote {
-            Some(remote) => (remote.clone(), remote.clone()),
-            None => (tools.registry.clone(), tools.registry.clone()),
-        };
-        if remote.is_none() {
-            project::warn_of_missing_tools(&agents, &tools.registry);
-        }
-
-        let parts = Parts {
-            work: store.work.clone(),
-            bus: store.bus.clone(),
-            models: providers,
-            tools: called,
-            agents: agents.clone(),
-            health: Arc::new(ModelHealth::default()),
-            tracing: telemetry.tracing,
-        };
-        let (stop_work, stop_door) = (CancellationToken::new(), CancellationToken::new());
-        let mut working = Vec::new();
-        if options.work {
-            working.push(tokio::spawn(Worker::new(parts.clone(), worker(&config)).work(stop_work.clone())));
-            working.push(tokio::spawn(jobs::sweep(store.upkeep.clone(), store.bus.clone(), stop_work.clone())));
-            working.push(tokio::spawn(jobs::forget(store.upkeep.clone(), config.retention.finished_tasks.duration(), stop_work.clone())));
-        }
-        let (own, stopping) = (tools.registry.clone(), stop_work.clone());
-        working.push(tokio::spawn(async move { own.work(stopping).await }));
-        if options.files != Files::Looking {
-            working.extend(tools.follow(&stop_work));
-        }
-        for server in servers {
-            working.push(tokio::spawn(mcp::follow(server, tools.registry.clone(), stop_work.clone())));
-        }
-        working.push(tokio::spawn(telemetry::upkeep(telemetry.metrics.clone(), stop_work.clone())));
+        let Role { routes, mut jobs, probes, starter } = options.roles.build(&config, &parts);
+        let agents = parts.runtime.agents.clone();
+        let metrics = telemetry.metrics.clone();
+        jobs.push(Job::new("metrics", move |stop| telemetry::upkeep(metrics, stop)));
         if options.watch {
-            working.push(tokio::spawn(project.watch(known, agents.clone(), tools.clone(), stop_work.clone())));
+            let (agents, tools) = (agents.clone(), parts.tools.clone());
+            jobs.push(Job::new("watch", move |stop| project.watch(agents, tools, stop)));
         }
-        let drain = config.worker.drain.duration();
+        let (stop_work, stop_door) = (parts.stop_work.clone(), CancellationToken::new());
+        let desk = Desk::new(parts.store.tasks.clone(), parts.store.bus.clone(), config.limits.desk);
+        let desk = starter.into_iter().fold(desk, Desk::with_starter);
+        let (upkeep, registry, probes) = (parts.store.upkeep.clone(), parts.registry(), Arc::new(Probes(probes)));
         let door = http::Door {
             leaving: stop_work.clone(),
-            serves: options.serves,
-            ..http::Door::new(&config, &parts, &store, registry, remote, limits, telemetry.metrics.clone())?
+            serves: routes,
+            ..http::Door::new(&config, agents.clone(), desk, upkeep, registry, parts.limits, parts.metrics.clone(), probes)?
         };
+        let working = jobs.into_iter().map(|job| (job.name, tokio::spawn((job.work)(stop_work.clone())))).collect();
         let door = tokio::spawn(http::serve(listener, door, stop_door.clone()));
         if config.insecure && config.auth.is_none() && !listen.ip().is_loopback() {
             tracing::warn!(%address, "--insecure: everyone who reaches this address may do everything");
         }
         tracing::info!(%address, agents = agents.all().len(), store = %config.store, "ready");
-        Ok(Self { address, default_model: default_model.to_string(), agents, stop_work, stop_door, working, door, telemetry, drain, store })
+        let (drain, store, default_model) = (config.worker.drain.duration(), parts.store, parts.default_model.to_string());
+        Ok(Self { address, default_model, agents, stop_work, stop_door, working, door, telemetry, drain, store })
     }
 
     /// Where it answers.
@@ -177,8 +126,10 @@ impl Node {
     pub async fn stop(self) {
         self.stop_work.cancel();
         // Event streams and waiting requests see the hand-over; the door closes when the work is handed over.
-        for work in self.working {
-            let _ = work.await;
+        for (job, work) in self.working {
+            if let Err(error) = work.await {
+                tracing::error!(job, %error, "broke off before it was told to stop");
+            }
         }
         self.stop_door.cancel();
         if tokio::time::timeout(self.drain.min(http::CLOSE_MAX), self.door).await.is_err() {
@@ -188,32 +139,5 @@ impl Node {
         // The last one out: closing an embedded store folds its log into its file.
         drop(self.store);
         tracing::info!("stopped");
-    }
-}
-
-fn worker(config: &Config) -> Settings {
-    let worker = &config.worker;
-    Settings {
-        max_running: worker.max_running as usize,
-        calls_parallel: worker.calls_parallel as usize,
-        poll: worker.poll.duration(),
-        call_times: CallTimes {
-            first_byte: worker.first_byte.duration(),
-            between_chunks: worker.between_chunks.duration(),
-            whole: worker.call_max.duration(),
-        },
-        retry_after_max: worker.retry_after_max.duration(),
-        renew_every: maniple_backends::rules::LEASE / 3,
-        drain: worker.drain.duration(),
-        approval_expires: worker.approval_expires.duration(),
-    }
-}
-
-/// Whose claims about effects the settings confirm.
-fn confirmed(settings: Option<&config::Confirm>) -> Confirm {
-    match settings {
-        None => Confirm::Nothing,
-        Some(config::Confirm::Word(config::AllOfThem::All)) => Confirm::All,
-        Some(config::Confirm::These(tools)) => Confirm::These(tools.iter().cloned().collect()),
     }
 }

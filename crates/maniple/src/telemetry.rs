@@ -1,6 +1,9 @@
 //! Logs, spans and metrics of the process: what is written where, decided once at the start.
 
-use crate::config::{LogFormat, Telemetry};
+mod settings;
+
+pub use settings::{LogFormat, TelemetrySettings};
+
 use anyhow::Context as _;
 use maniple_core::trace::TraceContext;
 use maniple_runtime::spans::Tracing;
@@ -38,7 +41,7 @@ pub struct Installed {
 /// Installs logs, spans and metrics. To be called once, inside the async runtime.
 ///
 /// `RUST_LOG` overrides the level. Logs go to standard error, so that answers on standard output stay clean.
-pub fn install(settings: &Telemetry, quiet: bool) -> anyhow::Result<Installed> {
+pub fn install(settings: &TelemetrySettings, quiet: bool) -> anyhow::Result<Installed> {
     let level = if quiet { "warn" } else { settings.level.as_str() };
     let filter = EnvFilter::try_from_default_env().or_else(|_| EnvFilter::try_new(format!("{QUIETER},{level}")));
     let filter = filter.context("telemetry.level is no log filter")?;

@@ -9,7 +9,7 @@ use maniple_core::{
     ports::{Invocation, Invoked, Tools},
     tool::{ToolDefinition, ToolWish},
 };
-use maniple_registry::{Egress, Files, Grants, Parts, Registry, Settings};
+use maniple_registry::{Egress, Files, GatewaySettings, Grants, Parts, Registry};
 use serde_json::json;
 use std::{
     env::args,
@@ -43,7 +43,7 @@ async fn main() {
         grants: Arc::new(Everything),
         egress: Egress::new(&[]).unwrap(),
         credentials: Default::default(),
-        settings: Settings::default(),
+        settings: GatewaySettings::default(),
     };
     let registry = Arc::new(Registry::open(parts).await.unwrap());
     registry.take_files(vec![definition.clone()], Files::Strict).await.unwrap();

@@ -9,12 +9,15 @@
 
 mod admission;
 mod instance;
+mod origin;
 mod shelf;
 mod view;
 
 pub use admission::Incoming;
-pub(crate) use admission::{Accepted, Changed, News};
+pub(crate) use admission::{Accepted, Judged, News};
 pub(crate) use instance::{InHand, Instance};
+pub(crate) use origin::{Changed, Kept, Policy};
+pub use origin::{Files, Origin};
 pub(crate) use shelf::{Entry, Shelf, complaint};
 
 use crate::{
@@ -44,9 +47,9 @@ pub struct Catalog {
 impl Default for Catalog {
     fn default() -> Self {
         let catalog = Self { shelf: RwLock::default(), pins: RwLock::default() };
-        let builtins = builtin::definitions().into_iter().map(|definition| Incoming::by_operator(definition, Source::Builtin));
-        let accepted = catalog.plan(builtins.collect(), Changed::Refused).expect("the built-in definitions keep the rules");
-        catalog.put("builtin", accepted);
+        let builtins = builtin::definitions().into_iter().map(Incoming::from).collect();
+        let accepted = catalog.plan(&Origin::Builtin, builtins).all().expect("the built-in definitions keep the rules");
+        catalog.put(&Origin::Builtin, accepted);
         catalog
     }
 }
@@ -55,9 +58,9 @@ impl Catalog {
     /// A catalog of these, as an operator wrote them, and the built-in ones; every definition that breaks a rule is reported.
     pub fn new(definitions: Vec<ToolDefinition>) -> Result<Self, Vec<Error>> {
         let catalog = Self::default();
-        let incoming = definitions.into_iter().map(|definition| Incoming::by_operator(definition, Source::File)).collect();
-        let accepted = catalog.plan(incoming, Changed::Refused)?;
-        catalog.put(FILES, accepted);
+        let (files, incoming) = (Origin::File(Files::Strict), definitions.into_iter().map(Incoming::from).collect());
+        let accepted = catalog.plan(&files, incoming).all()?;
+        catalog.put(&files, accepted);
         Ok(catalog)
     }
 
@@ -70,41 +73,26 @@ impl Catalog {
         });
     }
 
-    /// What of these can be taken in, each compared with the versions before it, those of the same batch included.
-    /// Every one that breaks a rule is reported, and then none is to be taken in.
-    pub(crate) fn plan(&self, incoming: Vec<Incoming>, changed: Changed) -> Result<Vec<Accepted>, Vec<Error>> {
-        let (accepted, errors) = admission::judge(&self.shelf(), incoming, changed);
-        if errors.is_empty() { Ok(accepted) } else { Err(errors.into_iter().map(|(_, error)| error).collect()) }
-    }
-
-    /// The same for what somebody else wrote and that comes as a whole: what cannot be taken in is left out, with its reason.
-    pub(crate) fn plan_leniently(&self, incoming: Vec<Incoming>) -> (Vec<Accepted>, Vec<(String, Error)>) {
-        admission::judge(&self.shelf(), incoming, Changed::Quarantined)
-    }
-
-    /// Why one that an import brings again may not be used: it leads elsewhere than what was looked at, under the same version.
-    /// As it was first published it may come back.
-    pub(crate) fn led_astray(&self, collection: &str, one: &Accepted) -> Option<String> {
-        let shelf = self.shelf();
-        let entry = shelf.find(&one.definition.name, &one.definition.version)?;
-        let known = entry.instances.iter().find(|instance| &*instance.collection == collection)?;
-        if leads_alike(&entry.published.definition, &one.definition) {
-            return None;
+    /// What of these may be taken in, each compared with the versions before it, those of the same batch included.
+    pub(crate) fn plan(&self, origin: &Origin, incoming: Vec<Incoming>) -> Judged {
+        let (shelf, policy) = (self.shelf(), origin.policy());
+        let mut judged = admission::judge(&shelf, policy, incoming);
+        if !policy.may_move {
+            let collection = origin.collection();
+            for one in &mut judged.accepted {
+                one.quarantine = one.quarantine.take().or_else(|| led_astray(&shelf, &collection, one));
+            }
         }
-        if leads_alike(&known.definition, &one.definition) {
-            return known.quarantine.clone();
-        }
-        let (from, to) = (&known.definition.endpoint, &one.definition.endpoint);
-        Some(format!("{} leads elsewhere now, from {from} to {to}: give it a new version, or remove this one", one.definition.version))
+        judged
     }
 
-    /// Replaces a collection by these.
-    pub(crate) fn put(&self, collection: &str, accepted: Vec<Accepted>) {
-        self.change(|shelf| shelf.put(collection, accepted));
+    /// Replaces the collection of an origin by these.
+    pub(crate) fn put(&self, origin: &Origin, accepted: Vec<Accepted>) {
+        self.change(|shelf| shelf.put(&origin.collection(), accepted));
     }
     /// Takes one in, or renews its lease if it is the same as before.
-    pub(crate) fn join(&self, accepted: Accepted, lease: Option<std::time::Duration>) -> Arc<Instance> {
-        self.change(|shelf| shelf.join(REGISTERED, accepted, lease))
+    pub(crate) fn join(&self, origin: &Origin, accepted: Accepted, lease: Option<std::time::Duration>) -> Arc<Instance> {
+        self.change(|shelf| shelf.join(&origin.collection(), accepted, lease))
     }
     /// Takes an instance out; its version stays known.
     pub(crate) fn withdraw(&self, name: &str, instance: &str) -> Option<Arc<Instance>> {
@@ -202,6 +190,21 @@ impl Catalog {
         let mut current = self.shelf.write().unwrap_or_else(PoisonError::into_inner);
         change(Arc::make_mut(&mut current))
     }
+}
+
+/// Why one that comes again may not be used: it leads elsewhere than what was looked at, under the same version. As it was
+/// first published it may come back.
+fn led_astray(shelf: &Shelf, collection: &str, one: &Accepted) -> Option<String> {
+    let entry = shelf.find(&one.definition.name, &one.definition.version)?;
+    let known = entry.instances.iter().find(|instance| &*instance.collection == collection)?;
+    if leads_alike(&entry.published.definition, &one.definition) {
+        return None;
+    }
+    if leads_alike(&known.definition, &one.definition) {
+        return known.quarantine.clone();
+    }
+    let (from, to) = (&known.definition.endpoint, &one.definition.endpoint);
+    Some(format!("{} leads elsewhere now, from {from} to {to}: give it a new version, or remove this one", one.definition.version))
 }
 
 /// Whether calls of both go to the same place in the same way.

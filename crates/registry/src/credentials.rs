@@ -5,11 +5,13 @@
 
 mod authorization;
 mod hosts;
+mod settings;
 #[cfg(test)]
 mod tests;
 mod tokens;
 
 pub use authorization::Authorization;
+pub use settings::{CredentialSettings, Kind};
 
 use crate::transport::client::WIRE_HEADERS;
 use authorization::secret_header;
@@ -21,6 +23,7 @@ use maniple_core::{
 };
 use reqwest::header::HeaderName;
 use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt};
 use tokens::Tokens;
 use url::Url;
@@ -30,7 +33,7 @@ pub const CREDENTIALS_MAX: usize = 1_000;
 /// The longest secret, in bytes.
 pub const SECRET_MAX: usize = 8_192;
 
-/// A credential as an operator wrote it.
+/// A credential whose fields go together.
 #[derive(Debug, Clone)]
 pub struct Credential {
     /// How it proves who calls.
@@ -82,7 +85,8 @@ pub struct Oauth2 {
 }
 
 /// Where the proof of an OAuth client is put.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum AuthStyle {
     /// In the Authorization header.
     #[default]
@@ -132,13 +136,19 @@ impl fmt::Debug for Credentials {
 }
 
 impl Credentials {
+    /// Those of the settings. `Invalid` at `credentials.NAME.FIELD` for one that could not work.
+    pub fn of(settings: &BTreeMap<String, CredentialSettings>) -> Result<Self> {
+        let known = settings.iter().map(|(name, settings)| Ok((name.clone(), settings.credential(name)?)));
+        Self::new(known.collect::<Result<_>>()?)
+    }
+
     /// `Invalid` at `credentials.NAME.FIELD` for one that could not work.
-    pub fn new(settings: BTreeMap<String, Credential>) -> Result<Self> {
-        if settings.len() > CREDENTIALS_MAX {
-            return Err(Error::invalid(format!("there may be {CREDENTIALS_MAX} credentials, and these are {}", settings.len())));
+    pub fn new(credentials: BTreeMap<String, Credential>) -> Result<Self> {
+        if credentials.len() > CREDENTIALS_MAX {
+            return Err(Error::invalid(format!("there may be {CREDENTIALS_MAX} credentials, and these are {}", credentials.len())));
         }
         let mut known = BTreeMap::new();
-        for (name, credential) in settings {
+        for (name, credential) in credentials {
             let at = |field: &str, message: String| {
                 Error::invalid(format!("credentials.{name}.{field} {message}")).at(format!("credentials.{name}.{field}"))
             };

@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use maniple_core::Result;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use rules::Rules;
+use serde::{Deserialize, Serialize};
 use std::{
     io,
     net::{IpAddr, SocketAddr},
@@ -25,6 +26,14 @@ use url::{Host, Url};
 pub trait Lookup: Send + Sync {
     /// All addresses of a name.
     async fn lookup(&self, name: &str) -> io::Result<Vec<IpAddr>>;
+}
+
+/// What URLs that no operator wrote may reach besides the public internet: the section `egress`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EgressSettings {
+    /// CIDRs, addresses or HOST:PORT. Default: nothing.
+    pub allow: Vec<String>,
 }
 
 /// The rules of egress, and the clients that keep them.

@@ -1,6 +1,7 @@
 //! Who is well: `health_url` of every instance, asked again and again, each at its own moment.
 
 use crate::{
+    GatewaySettings,
     catalog::{Catalog, Instance},
     transports::Transports,
 };
@@ -8,29 +9,13 @@ use futures::{StreamExt, stream};
 use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
-/// How the health of instances is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HealthSettings {
-    /// How often, give or take a fifth. Default 10 s.
-    pub every: Duration,
-    /// How long an answer may take. Default 2 s.
-    pub timeout: Duration,
-    /// So many failures in a row make an instance unhealthy; one success makes it well again. Default 2.
-    pub failures_max: u32,
-}
-impl Default for HealthSettings {
-    fn default() -> Self {
-        Self { every: Duration::from_secs(10), timeout: Duration::from_secs(2), failures_max: 2 }
-    }
-}
-
 /// How often it is looked who is due.
 const TICK: Duration = Duration::from_millis(500);
 /// How many are asked at once.
 const AT_ONCE: usize = 32;
 
 /// Asks until `stop`, and takes out those whose lease ran out, which waits for nobody's answer.
-pub(crate) async fn watch(catalog: Arc<Catalog>, transports: Transports, settings: HealthSettings, stop: CancellationToken) {
+pub(crate) async fn watch(catalog: Arc<Catalog>, transports: Transports, settings: GatewaySettings, stop: CancellationToken) {
     let tick = async || stop.run_until_cancelled(tokio::time::sleep(TICK)).await.is_some();
     let asking = async {
         while tick().await {
@@ -49,9 +34,9 @@ pub(crate) async fn watch(catalog: Arc<Catalog>, transports: Transports, setting
 }
 
 /// Asks everyone who is due, once.
-async fn round(catalog: &Catalog, transports: &Transports, settings: HealthSettings) {
+async fn round(catalog: &Catalog, transports: &Transports, settings: GatewaySettings) {
     let instances = catalog.instances();
-    let jittered = || settings.every.mul_f64(0.8 + 0.4 * fastrand::f64());
+    let jittered = || settings.health_every.duration().mul_f64(0.8 + 0.4 * fastrand::f64());
     let due: Vec<_> = instances.iter().filter(|instance| instance.poll_due(jittered())).cloned().collect();
     stream::iter(due).for_each_concurrent(AT_ONCE, |instance| async move { ask(&instance, transports, settings).await }).await;
     let healthy = instances.iter().filter(|instance| instance.is_healthy()).count();
@@ -59,11 +44,11 @@ async fn round(catalog: &Catalog, transports: &Transports, settings: HealthSetti
     metrics::gauge!("maniple_tool_instances", "state" => "unhealthy").set((instances.len() - healthy) as f64);
 }
 
-async fn ask(instance: &Instance, transports: &Transports, settings: HealthSettings) {
+async fn ask(instance: &Instance, transports: &Transports, settings: GatewaySettings) {
     let Some(url) = &instance.definition.health_url else { return };
-    let outcome = transports.healthy(url, instance.trusted, settings.timeout).await;
+    let outcome = transports.healthy(url, instance.trusted, settings.health_timeout.duration()).await;
     let why = outcome.as_ref().err().cloned();
-    if instance.polled(outcome, settings.failures_max) {
+    if instance.polled(outcome, settings.health_failures) {
         let (tool, version, endpoint) = (&instance.definition.name, &instance.definition.version, &instance.definition.endpoint);
         match why {
             Some(why) => tracing::warn!(%tool, %version, endpoint, why, "unhealthy: no calls go there"),

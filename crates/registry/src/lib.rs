@@ -6,12 +6,12 @@
 //! | `gateway` | the way of a call: checks, rate, breaker, credential, send, record |
 //! | [`credentials`] | what proves to a tool who calls it |
 //! | `health` | who is well |
+//! | `settings` | how tools are called, as an operator writes it |
 //! | [`lock`] | `tools.lock`: what is used only as it was |
 //! | [`mcp`] | tools of MCP servers |
 //! | [`egress`] | where a URL that no operator wrote may lead |
 
 pub mod catalog;
-pub mod compat;
 mod confirm;
 pub mod credentials;
 pub mod egress;
@@ -19,17 +19,17 @@ mod gateway;
 mod health;
 pub mod lock;
 pub mod mcp;
-pub mod mend;
 pub mod openapi;
 mod registry;
+mod settings;
 mod transport;
 mod transports;
 
-pub use catalog::{Catalog, Incoming};
+pub use catalog::{Catalog, Files, Incoming, Origin};
 pub use confirm::Confirm;
-pub use egress::Egress;
-pub use health::HealthSettings;
-pub use registry::{Files, Parts, Registry, Settings};
+pub use egress::{Egress, EgressSettings};
+pub use registry::{Parts, Registry};
+pub use settings::GatewaySettings;
 pub(crate) use transports::Transports;
 
 use maniple_core::{AgentName, tool::ToolWish};

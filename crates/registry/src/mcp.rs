@@ -25,7 +25,7 @@ mod ticket;
 
 pub use import::{Imported, Refused};
 pub use server::{Listing, Server, State};
-pub use settings::{Settings, Times, Transport};
+pub use settings::{ServerSettings, Times};
 
 /// Where the key of a call travels in its `_meta`: a server that wants to tell a call sent again from a new one compares it.
 pub const IDEMPOTENCY_KEY: &str = "io.maniple/idempotency-key";

@@ -14,15 +14,17 @@
 mod operation;
 mod schema;
 mod security;
+mod settings;
 
-use crate::Confirm;
+pub use settings::ImportSettings;
+
 use maniple_core::{
     Error, Result,
     tool::{Effect, ToolDefinition},
 };
 use semver::Version;
 use serde_json::{Map, Value};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 
 /// The largest document, in bytes.
 pub const BYTES_MAX: usize = 16 << 20;
@@ -30,25 +32,6 @@ pub const BYTES_MAX: usize = 16 << 20;
 pub const OPERATIONS_MAX: usize = 5_000;
 /// The longest text that a model is shown of a description, in bytes.
 const DESCRIPTION_MAX: usize = 1_024;
-
-/// How a document is imported.
-#[derive(Debug, Clone, Default)]
-pub struct Options {
-    /// The import's name: it goes before every tool's.
-    pub name: String,
-    /// Where calls go, instead of the document's own servers.
-    pub base_url: Option<String>,
-    /// Where the document came from, for servers that are relative to it.
-    pub document_url: Option<String>,
-    /// The credential of operations that need one.
-    pub credential: Option<String>,
-    /// The credential of each security scheme; goes before `credential`.
-    pub credentials: BTreeMap<String, String>,
-    /// Only these operations, by operationId, tag or name of the tool; empty means all.
-    pub include: Vec<String>,
-    /// Whose proposed effects are taken.
-    pub confirm: Confirm,
-}
 
 /// What a document became.
 #[derive(Debug, Clone, Default)]
@@ -79,8 +62,9 @@ pub struct Note {
     pub what: String,
 }
 
-/// Reads a document. `Invalid` where it is none; what is wrong with one operation leaves that one out.
-pub fn import(text: &str, options: &Options) -> Result<Import> {
+/// Reads a document; the import's name goes before every tool's. `Invalid` where it is none; what is wrong with one operation
+/// leaves that one out.
+pub fn import(name: &str, text: &str, settings: &ImportSettings) -> Result<Import> {
     let document = read(text)?;
     let mut import = Import::default();
     let mut taken = HashSet::new();
@@ -94,11 +78,11 @@ pub fn import(text: &str, options: &Options) -> Result<Import> {
             if seen > OPERATIONS_MAX {
                 return Err(Error::invalid(format!("the document has more than {OPERATIONS_MAX} operations: include fewer, or split it")));
             }
-            let found = operation::Operation { document: &document, path, method, item, operation };
-            if !found.is_included(options) {
+            let found = operation::Operation { document: &document, import: name, settings, path, method, item, operation };
+            if !found.is_included() {
                 continue;
             }
-            match found.tool(options, &mut taken) {
+            match found.tool(&mut taken) {
                 Ok(tool) => import.tools.push(tool),
                 Err(what) => import.left_out.push(Note { place: format!("{} {path}", method.to_uppercase()), what }),
             }

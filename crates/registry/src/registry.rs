@@ -3,8 +3,8 @@
 mod publish;
 
 use crate::{
-    Grants, HealthSettings, Incoming, Transports,
-    catalog::{Catalog, Changed, News},
+    GatewaySettings, Grants, Incoming, Transports,
+    catalog::{Catalog, News, Origin},
     credentials::Credentials,
     egress::Egress,
     gateway::{Gateway, refused},
@@ -13,6 +13,7 @@ use crate::{
     mcp,
 };
 use async_trait::async_trait;
+use maniple_contract::mend::{Mended, mend};
 use maniple_core::{
     AgentName, Error, Result,
     ports::{
@@ -39,48 +40,7 @@ pub struct Parts {
     /// What calls are authorised with.
     pub credentials: Credentials,
     /// Its bounds.
-    pub settings: Settings,
-}
-
-/// The bounds of a registry.
-#[derive(Debug, Clone, Copy)]
-pub struct Settings {
-    /// How long a registration holds without renewal. 30 s.
-    pub lease: Duration,
-    /// How health is asked.
-    pub health: HealthSettings,
-    /// What the cached results of pure tools may weigh, in bytes. 64 MiB.
-    pub cache_bytes: u64,
-    /// How many versions there may be. 100,000.
-    pub versions_max: usize,
-    /// How many instances there may be. 100,000.
-    pub instances_max: usize,
-    /// How long the outcome of a call is remembered under its key. 24 h.
-    pub keys_kept: Duration,
-}
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            lease: Duration::from_secs(30),
-            health: HealthSettings::default(),
-            cache_bytes: 64 << 20,
-            versions_max: 100_000,
-            instances_max: 100_000,
-            keys_kept: Duration::from_secs(86_400),
-        }
-    }
-}
-
-/// How the project's files are taken in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Files {
-    /// A version that is published with another contract is refused: what is deployed moves by new versions.
-    #[default]
-    Strict,
-    /// It takes the place of the published one, and that is said: somebody is writing it.
-    Lenient,
-    /// It is there to be looked at and not used: the process only tells what there is.
-    Looking,
+    pub settings: GatewaySettings,
 }
 
 /// The tools of this node, called from this process.
@@ -91,7 +51,7 @@ pub struct Registry {
     store: Option<Arc<dyn ToolStore>>,
     grants: Arc<dyn Grants>,
     credentials: Arc<Credentials>,
-    settings: Settings,
+    settings: GatewaySettings,
     /// One change at a time: compared, published, then put on the shelf.
     changing: Mutex<()>,
 }
@@ -114,7 +74,7 @@ impl Registry {
             grants: Arc::new(Nobody),
             egress,
             credentials: Credentials::default(),
-            settings: Settings::default(),
+            settings: GatewaySettings::default(),
         };
         Self::over(catalog, parts)
     }
@@ -138,20 +98,18 @@ impl Registry {
 
     /// Asks after the health of tools, lets silent ones go and old records, until `stop`.
     pub async fn work(&self, stop: CancellationToken) {
-        tokio::join!(
-            health::watch(self.catalog.clone(), self.transports.clone(), self.settings.health, stop.clone()),
-            self.forget(stop.clone())
-        );
+        tokio::join!(health::watch(self.catalog.clone(), self.transports.clone(), self.settings, stop.clone()), self.forget(stop.clone()));
     }
 
-    /// From now on, calls of its tools go to this MCP server. Its tools are taken over with [`Registry::take_import`].
+    /// From now on, calls of its tools go to this MCP server. Its tools are taken over with [`Registry::take`].
     pub fn connect(&self, server: Arc<mcp::Server>) {
         self.transports.connect(server);
     }
 
-    /// Whether those that a collection serves can be reached; asked by whoever holds the connection.
-    pub fn set_reachable(&self, collection: &str, why_not: Option<&str>) {
-        for instance in self.catalog.instances().iter().filter(|instance| &*instance.collection == collection) {
+    /// Whether those that an origin serves can be reached; told by whoever holds the connection.
+    pub fn set_reachable(&self, origin: &Origin, why_not: Option<&str>) {
+        let collection = origin.collection();
+        for instance in self.catalog.instances().iter().filter(|instance| *instance.collection == *collection) {
             instance.set_sick(why_not.map(Into::into));
         }
     }
@@ -180,8 +138,10 @@ impl Registry {
                 () = tokio::time::sleep(EVERY) => {}
                 () = stop.cancelled() => return,
             }
-            while let Ok(gone) =
-                store.forget_calls(self.settings.keys_kept, BATCH).await.inspect_err(|error| tracing::warn!(%error, "old calls stay"))
+            while let Ok(gone) = store
+                .forget_calls(self.settings.keys_kept.duration(), BATCH)
+                .await
+                .inspect_err(|error| tracing::warn!(%error, "old calls stay"))
             {
                 if gone < BATCH as u64 {
                     break;
@@ -195,6 +155,9 @@ impl Registry {
 impl Tools for Registry {
     async fn resolve(&self, agent: &AgentName, wishes: &[ToolWish]) -> Result<Vec<Offer>> {
         self.catalog.resolve(agent, wishes)
+    }
+    fn offers_now(&self, agent: &AgentName, wishes: &[ToolWish]) -> Option<Vec<Offer>> {
+        self.catalog.resolve(agent, wishes).ok()
     }
     async fn admit(&self, call: &Invocation) -> Admission {
         self.gateway.admit(call).await
@@ -241,40 +204,31 @@ impl ToolRegistry for Registry {
     }
 
     async fn register(&self, registration: Registration) -> Result<Registered> {
-        let (registration, definition, notes) = aside(move || {
-            let read = Self::read(&registration);
-            read.map(|(definition, notes)| (registration, definition, notes))
-        })
-        .await??;
+        let Registration { definition, by, source, override_reason } = registration;
+        let Mended { definition, original_name, notes } = aside(move || mend(definition)).await??;
+        let notes: Vec<String> = notes.iter().map(ToString::to_string).collect();
         self.credentials.check(&definition)?;
         self.check_reach(&definition)?;
-        let leased = registration.source == Source::Registered;
-        let incoming = Incoming {
-            definition,
-            trusted: false,
-            source: registration.source,
-            owner: registration.by.name,
-            admin: registration.by.admin,
-            override_reason: registration.override_reason,
-            notes: notes.clone(),
-            proposed: None,
-        };
+        let origin = Origin::of(by, source, override_reason)?;
+        let incoming = Incoming { original_name, notes: notes.clone(), ..Incoming::from(definition) };
         let _one_at_a_time = self.changing.lock().await;
         let (_, instances) = self.catalog.size();
         if instances >= self.settings.instances_max {
             return Err(Error::exhausted(format!("the catalogue holds {instances} instances, and takes no more")));
         }
-        let catalog = self.catalog.clone();
-        let planned = aside(move || catalog.plan(vec![incoming], Changed::Refused)).await?.map_err(|mut errors| errors.remove(0))?;
-        let accepted = self.publish(planned).await?.remove(0);
+        let (catalog, planned) = (self.catalog.clone(), origin.clone());
+        let judged = aside(move || catalog.plan(&planned, vec![incoming])).await?;
+        let accepted = judged.all().map_err(|mut errors| errors.remove(0))?;
+        let accepted = self.publish(&origin, accepted).await?.remove(0);
         let (published, new_version): (Published, bool) =
             (accepted.published.clone(), !matches!(accepted.news, News::None | News::Endpoint));
-        let instance = self.catalog.join(accepted, leased.then_some(self.settings.lease));
+        let lease = origin.policy().expires.then_some(self.settings.lease);
+        let instance = self.catalog.join(&origin, accepted, lease);
         Ok(Registered {
             definition: (*instance.definition).clone(),
             contract: published.contract,
             instance: instance.id.clone(),
-            lease_ms: leased.then_some(self.settings.lease.as_millis() as u64),
+            lease_ms: lease.map(|lease| lease.as_millis() as u64),
             new_version,
             previous: published.previous,
             verdict: published.verdict,

@@ -5,6 +5,7 @@
 
 mod admitting;
 mod asking;
+mod born;
 mod calling;
 mod doubting;
 mod interrupt;
@@ -16,12 +17,13 @@ use crate::{
     ended,
     lease::{Lease, patiently},
 };
+pub(crate) use born::Unborn;
 pub(crate) use interrupt::Drain;
 use interrupt::{Interrupt, Interrupts};
 use maniple_core::{
     Error, Kind, Result, TaskKey, Time,
-    event::{Event, StoredEvent},
-    ports::{Also, Append, Appended, Claimed, Hint, Live, Then, Turn},
+    event::Event,
+    ports::{self, Also, Append, Appended, Claimed, Hint, Live, Then, Turn},
     run::{Awaited, Next, Run},
     signal::{Signal, SignalKind},
     task::{Ending, ErrorCode},
@@ -49,11 +51,11 @@ enum Flow {
 }
 
 /// The most of a conversation that is read, in turns; the window decides how many are shown.
-const TURNS_MAX: usize = 200;
+pub(crate) const TURNS_MAX: usize = 200;
 
 pub(crate) struct Driver {
     parts: Arc<Parts>,
-    settings: crate::Settings,
+    settings: crate::WorkerSettings,
     lease: Arc<Lease>,
     key: TaskKey,
     run: Run,
@@ -70,32 +72,47 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    pub(crate) fn new(
+    /// For a task that was claimed.
+    pub(crate) fn claimed(
         parts: Arc<Parts>,
-        settings: crate::Settings,
+        settings: crate::WorkerSettings,
         claimed: &Claimed,
         lease: Arc<Lease>,
         claimed_at: Instant,
         drain: Drain,
     ) -> Result<Self> {
         let run = Run::fold(&claimed.journal)?;
-        let deadline = run.deadline().map(|deadline| claimed_at + deadline.since(claimed.now));
-        let mut driver = Self {
+        let turns = (!claimed.has_history).then(Vec::new);
+        let mut driver = Self::of(parts, settings, run, turns, lease, (claimed.now, claimed_at), drain);
+        driver.fold(&claimed.signals)?;
+        Ok(driver)
+    }
+
+    /// `clock` is the store's time at some moment, and that moment.
+    fn of(
+        parts: Arc<Parts>,
+        settings: crate::WorkerSettings,
+        run: Run,
+        turns: Option<Vec<Turn>>,
+        lease: Arc<Lease>,
+        clock: (Time, Instant),
+        drain: Drain,
+    ) -> Self {
+        let deadline = run.deadline().map(|deadline| clock.1 + deadline.since(clock.0));
+        Self {
             interrupts: Interrupts::new(lease.watch(), deadline, drain),
-            key: claimed.claim.key.clone(),
+            key: lease.claim.key.clone(),
             parts,
             settings,
             lease,
             run,
             prepared: None,
-            clock: (claimed.now, claimed_at),
+            clock,
             facts: Vec::new(),
             also: Vec::new(),
             signals_read: Vec::new(),
-            turns: (!claimed.has_history).then(Vec::new),
-        };
-        driver.fold(&claimed.signals)?;
-        Ok(driver)
+            turns,
+        }
     }
 
     pub(crate) fn run(&self) -> &Run {
@@ -104,7 +121,7 @@ impl Driver {
 
     /// The story.
     pub(crate) async fn drive(mut self) -> Result<Left> {
-        if let Some((started, _)) = self.run.started() {
+        if let (Some((started, _)), None) = (self.run.started(), &self.prepared) {
             self.prepared = Some(patiently(|| self.parts.agents.recall(&started.definitions, &self.parts.work)).await?);
         }
         loop {
@@ -153,8 +170,6 @@ impl Driver {
         }
         match self.append(Then::End(ending)).await? {
             Recorded::Yes => {
-                // The session's next task may be ready now.
-                self.parts.bus.hint(Hint::Ready(self.run.task().agent.clone()));
                 ended::count(&self.run.task().agent, status);
                 tracing::debug!(status = status.as_str(), error = ?code, "ended");
                 Ok(Flow::Leave(Left::Ended))
@@ -220,8 +235,8 @@ impl Driver {
     /// The same, and what then becomes of the claim. Nothing goes with it that could be refused.
     async fn append(&mut self, then: Then) -> Result<Recorded> {
         match self.send_append(&[], then).await? {
-            Appended::Recorded(events) => {
-                self.recorded(events);
+            Appended::Recorded(recorded) => {
+                self.recorded(recorded);
                 Ok(Recorded::Yes)
             }
             Appended::Stale => Ok(Recorded::Lost),
@@ -233,12 +248,12 @@ impl Driver {
     /// otherwise what has come is folded in, and the run decides again.
     async fn offer(&mut self, facts: Vec<(u32, Event)>, then: Then) -> Result<Offered> {
         match self.send_append(&facts, then).await? {
-            Appended::Recorded(events) => {
+            Appended::Recorded(recorded) => {
                 for (step, fact) in &facts {
                     self.run.tell(self.now(), *step, fact)?;
                     self.count(fact);
                 }
-                self.recorded(events);
+                self.recorded(recorded);
                 Ok(Offered::Yes)
             }
             Appended::Stale => Ok(Offered::Lost),
@@ -264,13 +279,17 @@ impl Driver {
         patiently(|| self.parts.work.append(append.clone())).await
     }
 
-    fn recorded(&mut self, events: Vec<Arc<StoredEvent>>) {
+    fn recorded(&mut self, ports::Recorded { events, readied }: ports::Recorded) {
         self.run.recorded(self.run.seq() + events.len() as u64);
         self.facts.clear();
         self.also.clear();
         self.signals_read.clear();
         for event in events {
             self.parts.bus.publish(&self.key, Live::Event(event));
+        }
+        if readied {
+            // The session's next.
+            self.parts.bus.hint(Hint::Ready(self.run.task().agent.clone()));
         }
     }
 

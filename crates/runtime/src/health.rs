@@ -1,7 +1,7 @@
 //! What this process knows of its models: whose breaker is open, and how many retries each may still cost.
 
 use maniple_core::{
-    breaker::{Breaker, Settings, State},
+    breaker::{self, Breaker, State},
     model::{FaultKind, ModelName},
     retry::Budget,
 };
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 /// A breaker and a retry budget for each model. Forgotten when the process ends: they are opinions, not facts.
 pub struct ModelHealth {
     origin: Instant,
-    settings: Settings,
+    settings: breaker::Settings,
     known: Mutex<HashMap<ModelName, Known>>,
 }
 
@@ -24,7 +24,7 @@ struct Known {
 
 impl ModelHealth {
     /// All breakers closed.
-    pub fn new(settings: Settings) -> Self {
+    pub fn new(settings: breaker::Settings) -> Self {
         Self { origin: Instant::now(), settings, known: Mutex::default() }
     }
 
@@ -97,6 +97,6 @@ impl ModelHealth {
 
 impl Default for ModelHealth {
     fn default() -> Self {
-        Self::new(Settings::default())
+        Self::new(breaker::Settings::default())
     }
 }

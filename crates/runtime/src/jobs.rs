@@ -1,9 +1,27 @@
 //! What time brings, done by every worker alike: each job claims its units in the store, so there is no leader.
 
 use crate::ended;
-use maniple_core::ports::{Bus, Hint, Live, Upkeep};
+use maniple_core::{
+    ports::{Bus, Hint, Live, Upkeep},
+    settings::Period,
+};
+use serde::{Deserialize, Serialize};
 use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
+
+/// What is kept how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Retention {
+    /// Finished tasks with their journals; their ids stay taken for 30 days more. Default 30 d.
+    pub finished_tasks: Period,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { finished_tasks: Period::days(30) }
+    }
+}
 
 /// The longest pause between two sweeps.
 const SWEEP_MAX: Duration = Duration::from_secs(1);
@@ -39,11 +57,11 @@ pub async fn sweep(upkeep: Arc<dyn Upkeep>, bus: Arc<dyn Bus>, stop: Cancellatio
     }
 }
 
-/// Forgets finished tasks older than `keep`, in bounded batches, until `stop`.
-pub async fn forget(upkeep: Arc<dyn Upkeep>, keep: Duration, stop: CancellationToken) {
+/// Forgets what was kept long enough, in bounded batches, until `stop`.
+pub async fn forget(upkeep: Arc<dyn Upkeep>, retention: Retention, stop: CancellationToken) {
     loop {
         loop {
-            match upkeep.forget(keep, FORGET_BATCH).await {
+            match upkeep.forget(retention.finished_tasks.duration(), FORGET_BATCH).await {
                 Ok(gone) if gone >= FORGET_BATCH as u64 && !stop.is_cancelled() => tokio::task::yield_now().await,
                 Ok(_) => break,
                 Err(error) => {

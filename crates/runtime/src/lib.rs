@@ -17,7 +17,7 @@ pub mod worker;
 
 pub use agent::catalog::Agents;
 pub use health::ModelHealth;
-pub use worker::{Settings, Worker};
+pub use worker::{Starter, Worker, WorkerSettings};
 
 use maniple_core::ports::{Bus, Models, Tools, Work};
 use std::sync::Arc;

@@ -1,55 +1,88 @@
 //! Claims tasks and has them driven, as many at once as it may.
 
-use crate::{
-    Parts,
-    driver::{Drain, Driver, Left},
-    lease::Leases,
-    spans,
-};
+mod crew;
+mod starter;
+
+pub use starter::{Started, Starter};
+
+use crate::Parts;
+use crew::Crew;
 use futures::{FutureExt, StreamExt};
 use maniple_core::{
     AgentName,
     model::CallTimes,
-    ports::{Claimed, Hint},
+    ports::{Hint, Tasks},
+    settings::{Bound, Period, Section},
 };
+use serde::{Deserialize, Serialize};
 use std::{sync::Arc, time::Duration};
 use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument;
 
-/// The bounds of a worker.
-#[derive(Debug, Clone, Copy)]
-pub struct Settings {
-    /// Tasks driven at once. Default 1,024.
+/// How tasks are worked on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WorkerSettings {
+    /// Tasks driven at once, 1 to 100,000. Default 1,024.
     pub max_running: usize,
-    /// Tool calls of one step in flight at once. Default 8.
+    /// Tool calls of one step in flight at once, 1 to 16: more do not run. Default 8.
     pub calls_parallel: usize,
-    /// How long an idle worker waits without a hint before it looks; a random part is added. Default 1 s.
-    pub poll: Duration,
-    /// Bounds of one model call.
-    pub call_times: CallTimes,
+    /// How long an idle worker waits without a hint before it looks, 10 ms to 1 h; a random part is added. Default 1 s.
+    pub poll: Period,
+    /// How long `POST /run` waits before it answers 202; an agent may set its own. Default 50 s.
+    pub sync_run: Period,
+    /// How long one model call may take in all; an agent may set its own. Default 10 min.
+    pub call_max: Period,
+    /// How long until the first byte of a model's answer, 1 ms to 1 d. Default 30 s.
+    pub first_byte: Period,
+    /// How long between two chunks of a model's answer. Default 30 s.
+    pub between_chunks: Period,
     /// The longest Retry-After that is waited for. Default 10 min.
-    pub retry_after_max: Duration,
-    /// How often leases are renewed: a third of their length. Default 10 s / 3.
-    pub renew_every: Duration,
+    pub retry_after_max: Period,
     /// How long a stopping worker waits for `at_most_once` calls in flight. Default 30 s.
-    pub drain: Duration,
-    /// How long a person has to decide over a call; never beyond the task's deadline. Default 24 h.
-    pub approval_expires: Duration,
+    pub drain: Period,
+    /// How long a person has to decide over a call, 1 s to 30 d; never beyond the task's deadline. Default 1 d.
+    pub approval_expires: Period,
+    /// How often leases are renewed. No key of the file: it is a third of the lease that the store gives, 10 s for all there are.
+    #[serde(skip)]
+    pub renew_every: Duration,
 }
 
-impl Default for Settings {
+impl Default for WorkerSettings {
     fn default() -> Self {
         Self {
             max_running: 1_024,
             calls_parallel: 8,
-            poll: Duration::from_secs(1),
-            call_times: CallTimes::default(),
-            retry_after_max: Duration::from_secs(600),
-            renew_every: Duration::from_millis(3_333),
-            drain: Duration::from_secs(30),
-            approval_expires: Duration::from_secs(24 * 3600),
+            poll: Period::seconds(1),
+            sync_run: Period::seconds(50),
+            call_max: Period::minutes(10),
+            first_byte: Period::seconds(30),
+            between_chunks: Period::seconds(30),
+            retry_after_max: Period::minutes(10),
+            drain: Period::seconds(30),
+            approval_expires: Period::days(1),
+            renew_every: Duration::from_secs(10) / 3,
         }
+    }
+}
+
+impl WorkerSettings {
+    /// The bounds of one model call, where its agent has none of its own.
+    pub(crate) fn call_times(&self) -> CallTimes {
+        let [first_byte, between_chunks, whole] = [self.first_byte, self.between_chunks, self.call_max].map(Period::duration);
+        CallTimes { first_byte, between_chunks, whole }
+    }
+}
+
+impl Section for WorkerSettings {
+    fn bounds(&self) -> Vec<Bound> {
+        vec![
+            Bound::of("max_running", self.max_running, 1..=100_000),
+            Bound::of("calls_parallel", self.calls_parallel, 1..=16),
+            Bound::of("poll", self.poll, Period::ms(10)..=Period::hours(1)),
+            Bound::of("first_byte", self.first_byte, Period::ms(1)..=Period::days(1)),
+            Bound::of("approval_expires", self.approval_expires, Period::seconds(1)..=Period::days(30)),
+        ]
     }
 }
 
@@ -60,43 +93,42 @@ const HINTS_AT_ONCE: usize = 1_024;
 
 /// Claims tasks and drives them. Holds no conversation between tasks.
 pub struct Worker {
-    parts: Arc<Parts>,
-    settings: Settings,
-    leases: Arc<Leases>,
+    crew: Arc<Crew>,
+    stop: CancellationToken,
 }
 
 impl Worker {
-    /// A worker for all agents of `parts`.
-    pub fn new(parts: Parts, settings: Settings) -> Self {
-        let leases = Leases::new(parts.work.clone());
-        Self { parts: Arc::new(parts), settings, leases }
+    /// A worker for all agents of `parts`, until `stop`.
+    pub fn new(parts: Parts, settings: WorkerSettings, stop: CancellationToken) -> Self {
+        Self { crew: Arc::new(Crew::new(parts, settings, stop.clone())), stop }
     }
 
-    /// Works until `stop`, then hands its claims over and leaves, at the latest a little after `settings.drain`.
-    pub async fn work(self, stop: CancellationToken) {
-        // In a set, so that it ends with this worker even where `work` is dropped half-way.
+    /// The way of a desk in this process to have tasks start here at once.
+    pub fn starter(&self, tasks: Arc<dyn Tasks>) -> Starter {
+        Starter::new(self.crew.clone(), tasks)
+    }
+
+    /// Works until it is to stop, then hands its claims over and leaves, at the latest a little after `settings.drain`.
+    pub async fn work(self) {
+        // What is driven ends with this worker, even where `work` is dropped half-way.
+        let _gone = self.crew.ends_with_this();
         let mut renewing = JoinSet::new();
-        renewing.spawn(renew_for_ever(self.leases.clone(), self.settings.renew_every));
-        let mut hints = self.parts.bus.hints();
-        let mut driven = JoinSet::new();
-        let drain = Drain { begun: stop.clone(), ..Drain::default() };
-        while !stop.is_cancelled() {
+        renewing.spawn(renew_for_ever(self.crew.clone()));
+        let mut hints = self.crew.parts.bus.hints();
+        while !self.stop.is_cancelled() {
             self.heard(&mut hints);
-            let room = self.settings.max_running.saturating_sub(driven.len()).min(CLAIM_MAX);
-            let claimed = self.claim(room, &drain, &mut driven).await;
+            let room = self.crew.room().min(CLAIM_MAX);
+            let claimed = self.claim(room).await;
             if claimed == room && room > 0 {
                 continue;
             }
-            let poll = self.settings.poll.mul_f64(1.0 + fastrand::f64());
+            let poll = self.crew.settings.poll.duration().mul_f64(1.0 + fastrand::f64());
             tokio::select! {
                 biased;
                 () = self.hinted(&mut hints) => {}
-                Some(left) = driven.join_next(), if !driven.is_empty() => log(left),
+                () = self.crew.has_room(), if room == 0 => {}
                 () = tokio::time::sleep(poll) => {}
-                () = stop.cancelled() => {}
-            }
-            while let Some(left) = driven.try_join_next() {
-                log(left);
+                () = self.stop.cancelled() => {}
             }
         }
         // Signals go on to reach those who wait for a call before they leave.
@@ -107,23 +139,23 @@ impl Worker {
         };
         tokio::select! {
             biased;
-            () = self.leave(driven, drain) => {}
+            () = self.crew.leave() => {}
             () = listening => {}
         }
     }
 
     /// Claims and sets off; returns how many.
-    async fn claim(&self, room: usize, drain: &Drain, driven: &mut JoinSet<Left>) -> usize {
-        if room == 0 {
-            return 0;
-        }
-        let agents: Vec<AgentName> = self.parts.agents.all().keys().cloned().collect();
+    async fn claim(&self, room: usize) -> usize {
+        let Some(mut places) = self.crew.places(room) else { return 0 };
+        let agents: Vec<AgentName> = self.crew.parts.agents.all().keys().cloned().collect();
         let claimed_at = Instant::now();
-        match self.parts.work.claim(&agents, room).await {
+        match self.crew.parts.work.claim(&agents, room).await {
             Ok(claimed) => {
                 let number = claimed.len();
                 for task in claimed {
-                    driven.spawn(drive(self.parts.clone(), self.settings, self.leases.clone(), task, claimed_at, drain.clone()));
+                    // As many were asked for as there are places.
+                    let Some(place) = places.split(1) else { break };
+                    self.crew.drive(task, claimed_at, place);
                 }
                 number
             }
@@ -139,7 +171,7 @@ impl Worker {
     fn heard(&self, hints: &mut (impl futures::Stream<Item = Hint> + Unpin)) {
         for _ in 0..HINTS_AT_ONCE {
             match hints.next().now_or_never() {
-                Some(Some(Hint::Signalled(key))) => self.leases.poke(&key),
+                Some(Some(Hint::Signalled(key))) => self.crew.leases.poke(&key),
                 Some(Some(Hint::Ready(_))) => {}
                 Some(None) | None => return,
             }
@@ -150,59 +182,20 @@ impl Worker {
     async fn hinted(&self, hints: &mut (impl futures::Stream<Item = Hint> + Unpin)) {
         loop {
             match hints.next().await {
-                Some(Hint::Ready(agent)) if self.parts.agents.get(&agent).is_some() => return,
+                Some(Hint::Ready(agent)) if self.crew.parts.agents.get(&agent).is_some() => return,
                 Some(Hint::Ready(_)) => {}
-                Some(Hint::Signalled(key)) => self.leases.poke(&key),
+                Some(Hint::Signalled(key)) => self.crew.leases.poke(&key),
                 None => std::future::pending().await,
             }
         }
     }
-
-    async fn leave(&self, mut driven: JoinSet<Left>, drain: Drain) {
-        let all_left = async {
-            while let Some(left) = driven.join_next().await {
-                log(left);
-            }
-        };
-        tokio::pin!(all_left);
-        if tokio::time::timeout(self.settings.drain, &mut all_left).await.is_err() {
-            tracing::warn!("calls in flight at the drain bound are in doubt");
-            drain.over.cancel();
-            // Their grace and one last record; beyond that, the leases run out.
-            let _ = tokio::time::timeout(Duration::from_secs(3), all_left).await;
-        }
-    }
 }
 
-async fn drive(parts: Arc<Parts>, settings: Settings, leases: Arc<Leases>, claimed: Claimed, claimed_at: Instant, drain: Drain) -> Left {
-    let held = leases.hold(claimed.claim.clone(), claimed.lease, claimed_at);
-    let key = &claimed.claim.key;
-    let driving = async {
-        let adopt = parts.tracing.adopt;
-        let driver = Driver::new(parts, settings, &claimed, held.lease.clone(), claimed_at, drain)?;
-        let span = spans::run(driver.run(), claimed.claim.epoch);
-        driver.run().task().trace.iter().for_each(|trace| adopt(&span, trace));
-        driver.drive().instrument(span).await
-    };
-    driving.await.unwrap_or_else(|error| {
-        // The claim runs out and counts towards poison: a task that does this every time ends in the dead letters.
-        tracing::error!(task = %key.id, %error, source = ?error.source, "a task could not be driven; its claim runs out");
-        Left::Lost
-    })
-}
-
-async fn renew_for_ever(leases: Arc<Leases>, every: Duration) {
-    let mut ticks = tokio::time::interval(every);
+async fn renew_for_ever(crew: Arc<Crew>) {
+    let mut ticks = tokio::time::interval(crew.settings.renew_every);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        leases.renew().await;
-    }
-}
-
-fn log(left: Result<Left, tokio::task::JoinError>) {
-    match left {
-        Ok(left) => tracing::trace!(?left, "a driver left"),
-        Err(error) => tracing::error!(%error, "a driver panicked; its claim runs out"),
+        crew.leases.renew().await;
     }
 }

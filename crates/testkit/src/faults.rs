@@ -6,7 +6,7 @@
 use crate::checker::Witness;
 use async_trait::async_trait;
 use maniple_core::{
-    AgentName, Error, Result, SessionKey, TaskId, TaskKey, Tenant,
+    AgentName, Error, Result, SessionKey, TaskId, TaskKey, Tenant, Time,
     agent::Definitions,
     event::StoredEvent,
     message::ModelReply,
@@ -147,7 +147,12 @@ pub struct Store {
 #[async_trait]
 impl Tasks for Store {
     async fn create(&self, new: NewTask) -> Result<Created> {
-        self.faults.around("create", self.inner.create(new)).await
+        let creating = async {
+            let created = self.inner.create(new).await?;
+            self.witness.created(&created);
+            Ok(created)
+        };
+        self.faults.around("create", creating).await
     }
     async fn signal(&self, key: &TaskKey, signal: Signal, idempotency: Option<Idempotency>) -> Result<(Signalled, KeyWas)> {
         self.faults.around("signal", self.inner.signal(key, signal, idempotency)).await
@@ -219,6 +224,9 @@ impl Work for Store {
     }
     async fn definitions(&self, hash: &str) -> Result<Option<Definitions>> {
         self.faults.around("definitions", self.inner.definitions(hash)).await
+    }
+    fn now(&self) -> Time {
+        self.inner.now()
     }
 }
 
@@ -317,6 +325,9 @@ pub struct Called {
 impl Tools for Called {
     async fn resolve(&self, agent: &AgentName, wishes: &[ToolWish]) -> Result<Vec<Offer>> {
         self.faults.around("resolve", self.inner.resolve(agent, wishes)).await
+    }
+    fn offers_now(&self, agent: &AgentName, wishes: &[ToolWish]) -> Option<Vec<Offer>> {
+        (!self.faults.has_crashed()).then(|| self.inner.offers_now(agent, wishes)).flatten()
     }
     async fn admit(&self, call: &Invocation) -> Admission {
         if self.faults.pass("admit", Side::Before).await.is_err() {

@@ -5,7 +5,7 @@ use crate::rules::{self, Draft};
 use maniple_core::{
     AgentName, Result, Tenant, Time,
     event::StoredEvent,
-    ports::{Also, Append, Appended, Claim, Claimed, Refused, Renewal, Then},
+    ports::{Also, Append, Appended, Claim, Claimed, Recorded, Refused, Renewal, Then},
     run::Awaited,
     signal::SignalKind,
 };
@@ -36,10 +36,11 @@ impl Table {
         Some((priority, tenant.clone(), *number))
     }
 
-    fn hand_out(&mut self, number: u64, now: Time) -> Claimed {
+    pub(super) fn hand_out(&mut self, number: u64, now: Time) -> Claimed {
         self.change(number, |row| {
             row.state = State::Running;
             row.epoch += 1;
+            row.born = None;
             row.lease_until = now.plus(rules::LEASE);
             row.progressed = false;
             row.header.started_at.get_or_insert(now);
@@ -66,7 +67,7 @@ impl Table {
     pub(super) fn renew(&mut self, claim: &Claim, now: Time) -> Renewal {
         let Some(number) = self.held(claim) else { return Renewal::Lost };
         self.change(number, |row| {
-            row.lease_until = now.plus(rules::LEASE);
+            (row.lease_until, row.born) = (now.plus(rules::LEASE), None);
             let mut kinds: Vec<SignalKind> = row.unread().iter().map(|signal| signal.kind).collect();
             kinds.sort_unstable_by_key(|kind| kind.as_str());
             kinds.dedup();
@@ -83,7 +84,8 @@ impl Table {
     pub(super) fn append(&mut self, append: &Append, drafts: &[Draft], now: Time) -> Result<Appended> {
         let Some(number) = self.by_key.get(&append.claim.key).copied() else { return Ok(Appended::Stale) };
         let Some(number) = self.held(&append.claim).filter(|_| self.rows[&number].last() == append.after) else {
-            return Ok(recorded_before(&self.rows[&number], append, drafts).map_or(Appended::Stale, Appended::Recorded));
+            let before = recorded_before(&self.rows[&number], append, drafts);
+            return Ok(before.map_or(Appended::Stale, |events| Appended::Recorded(Recorded { events, readied: true })));
         };
         let folds = |id: &str| append.signals_read.iter().any(|read| read == id);
         if matches!(append.then, Then::Park(_)) && self.rows[&number].unread().iter().any(|signal| !folds(&signal.id)) {
@@ -113,6 +115,7 @@ impl Table {
                 Also::Outbox(_) => {}
             }
         }
+        let mut readied = false;
         match &append.then {
             Then::Keep => {}
             Then::Park(Awaited { what, until }) => self.change(number, |row| {
@@ -120,12 +123,16 @@ impl Table {
                 row.until = *until;
                 row.header.waiting_for = Some(*what);
             }),
-            Then::End(ending) => events.push(self.end(number, ending, now)?.0),
+            Then::End(ending) => {
+                let (event, released) = self.end(number, ending, now)?;
+                events.push(event);
+                readied = released;
+            }
         }
-        Ok(Appended::Recorded(events))
+        Ok(Appended::Recorded(Recorded { events, readied }))
     }
 
-    fn keep_definitions(&mut self, number: u64, (hash, definitions): &(String, maniple_core::agent::Definitions)) {
+    pub(super) fn keep_definitions(&mut self, number: u64, (hash, definitions): &(String, maniple_core::agent::Definitions)) {
         let row = self.rows.get_mut(&number).expect("held");
         if row.definitions.as_ref() == Some(hash) {
             return;

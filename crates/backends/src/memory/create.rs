@@ -4,10 +4,11 @@ use super::table::{Row, State, Table};
 use crate::rules::{self, Draft};
 use maniple_core::{
     Result, TaskId, TaskKey, Time,
-    event::Event,
-    ports::{Created, NewTask},
-    task::{Header, Progress},
+    event::StoredEvent,
+    ports::{Also, Born, Claim, Created, NewTask},
+    task::{Header, Progress, Task},
 };
+use std::{cmp::Reverse, sync::Arc};
 
 impl Table {
     pub(super) fn create(&mut self, new: NewTask, now: Time) -> Result<Created> {
@@ -16,33 +17,63 @@ impl Table {
         }
         let key = new.task.key();
         if let Some(row) = self.find(&key) {
+            if let Some(own) = born_before(&new, row, now) {
+                return Ok(own);
+            }
             if !is_content_of(&new, &row.content_hash, row)? {
                 return Err(rules::other_content(&key.id));
             }
             let result = row.result(now);
             self.keep_key(&key.tenant, new.idempotency, key.id.as_str(), now);
-            return Ok(Created { result, fresh: false, replayed: false, events: Vec::new() });
+            return Ok(Created { result, fresh: false, replayed: false, events: Vec::new(), claim: None });
         }
         self.check(&new, now)?;
 
-        let accepted = Draft::of(0, &Event::Accepted(new.task.clone()))?;
-        let taken_over = new.taken_over.as_ref().map(|event| Draft::of(0, event)).transpose()?;
+        let (accepted, begun) = rules::submitted(&new)?;
+        let last_place = self.sessions.get(&new.task.session()).and_then(|session| session.placed.keys().next_back().copied());
         if let Some(number) = new.requeues.as_ref().and_then(|id| self.number(&new, id)) {
             self.change(number, |row| row.dead = false);
         }
         self.keep_key(&key.tenant, new.idempotency.clone(), key.id.as_str(), now);
+        let born = new.born.clone().filter(|born| new.taken_over.is_none() && self.could_be_born(&new.task, born, last_place));
         let number = self.insert(new, now);
-        let drafts = std::iter::once(accepted).chain(taken_over);
-        let events = self.change(number, |row| drafts.map(|draft| row.record(0, draft.numbered(row.last() + 1, now))).collect());
-        if self.rows[&number].not_before.is_none_or(|moment| moment <= now) {
-            self.take_place(number, now);
+        let mut events = self.record_all(number, 0, &accepted, now);
+        let takes_place = self.rows[&number].not_before.is_none_or(|moment| moment <= now);
+        let is_head = takes_place && self.take_place(number, now) == State::Ready;
+        let mut claim = None;
+        if let Some(born) = born.filter(|_| is_head) {
+            let claimed = self.hand_out(number, now);
+            self.change(number, |row| row.born = Some(born.token));
+            events.extend(self.record_all(number, claimed.claim.epoch, &begun, now));
+            for also in &born.also {
+                match also {
+                    Also::Definitions(kept) => self.keep_definitions(number, kept),
+                    Also::Outbox(_) => {}
+                    Also::Ask { .. } | Also::Settle { .. } => return Err(rules::nobody_to_ask()),
+                }
+            }
+            claim = Some((claimed.claim, claimed.lease));
         }
-        Ok(Created { result: self.rows[&number].result(now), fresh: true, replayed: false, events })
+        Ok(Created { result: self.rows[&number].result(now), fresh: true, replayed: false, events, claim })
+    }
+
+    fn record_all(&mut self, number: u64, epoch: u64, drafts: &[Draft], now: Time) -> Vec<Arc<StoredEvent>> {
+        self.change(number, |row| drafts.iter().map(|draft| row.record(epoch, draft.numbered(row.last() + 1, now))).collect())
+    }
+
+    /// Whether nothing stands against it but what its session says: it knows all turns, and nobody else is to be served first.
+    fn could_be_born(&self, task: &Task, born: &Born, last_place: Option<u64>) -> bool {
+        let ready = born.agents.iter().filter_map(|agent| self.ready.get(agent)).flat_map(|priorities| priorities.keys());
+        last_place.unwrap_or_default() == born.settled_at && ready.into_iter().all(|Reverse(priority)| *priority < task.priority)
     }
 
     fn replay(&self, new: &NewTask, now: Time) -> Result<Option<Created>> {
         let Some(idempotency) = &new.idempotency else { return Ok(None) };
         let Some(known) = self.key(&new.task.tenant, idempotency, now) else { return Ok(None) };
+        let own = self.find(&new.task.key()).filter(|row| row.key.id.as_str() == known.made);
+        if let Some(own) = own.and_then(|row| born_before(new, row, now)) {
+            return Ok(Some(own));
+        }
         if known.body_hash != idempotency.body_hash && new.content.is_hash(&known.body_hash) == Some(false) {
             return Err(rules::other_body());
         }
@@ -50,7 +81,7 @@ impl Table {
         if known.body_hash != idempotency.body_hash && !is_content_of(new, &known.body_hash, &self.rows[&number])? {
             return Err(rules::other_body());
         }
-        Ok(Some(Created { result: self.rows[&number].result(now), fresh: false, replayed: true, events: Vec::new() }))
+        Ok(Some(Created { result: self.rows[&number].result(now), fresh: false, replayed: true, events: Vec::new(), claim: None }))
     }
 
     fn number(&self, new: &NewTask, id: &TaskId) -> Option<u64> {
@@ -119,6 +150,7 @@ impl Table {
             definitions: None,
             result: None,
             dead: false,
+            born: None,
         };
         self.by_key.insert(row.key.clone(), number);
         self.by_age.insert((now, row.key.id.clone(), number));
@@ -126,6 +158,15 @@ impl Table {
         self.index(number);
         number
     }
+}
+
+/// What this very submission made when it came before and its reply was lost: its task, under its claim.
+fn born_before(new: &NewTask, row: &Row, now: Time) -> Option<Created> {
+    let born = new.born.as_ref().filter(|born| row.state == State::Running && row.born == Some(born.token))?;
+    let count = 1 + born.events.len();
+    let events = row.journal.iter().take(count).map(|(_, event)| event.clone()).collect();
+    let claim = Claim { key: row.key.clone(), epoch: row.epoch };
+    Some(Created { result: row.result(now), fresh: true, replayed: false, events, claim: Some((claim, rules::LEASE)) })
 }
 
 /// Whether what is asked is what that task was accepted for.

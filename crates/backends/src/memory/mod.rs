@@ -54,10 +54,10 @@ impl TaskStore {
     /// What the death of its process would do to an embedded store: all claims are void, their tasks ready
     /// at once, and those that were found open ten times without progress are poisoned.
     pub fn restart(&self) {
-        let (mut table, now) = self.now();
+        let (mut table, now) = self.locked();
         table.void_claims(now);
     }
-    fn now(&self) -> (MutexGuard<'_, Table>, Time) {
+    fn locked(&self) -> (MutexGuard<'_, Table>, Time) {
         // The table is only ever left whole: a panic under the lock is a bug elsewhere, not here.
         let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         (table, self.clock.now())
@@ -73,56 +73,56 @@ impl Default for TaskStore {
 #[async_trait]
 impl ports::Tasks for TaskStore {
     async fn create(&self, new: NewTask) -> Result<Created> {
-        let (mut table, now) = self.now();
+        let (mut table, now) = self.locked();
         table.create(new, now)
     }
     async fn signal(&self, key: &TaskKey, signal: Signal, idempotency: Option<Idempotency>) -> Result<(Signalled, KeyWas)> {
         rules::check_signal_id(&signal.id)?;
-        let (mut table, now) = self.now();
+        let (mut table, now) = self.locked();
         table.signal(key, signal, idempotency, now)
     }
     async fn approvals(&self, query: &ListApprovals) -> Result<Vec<Approval>> {
-        let (table, now) = self.now();
+        let (table, now) = self.locked();
         Ok(table.list_approvals(query, now))
     }
     async fn approval(&self, tenant: &Tenant, id: &str) -> Result<Option<Approval>> {
-        let (table, now) = self.now();
+        let (table, now) = self.locked();
         Ok(table.approval(tenant, id, now))
     }
     async fn decide(&self, tenant: &Tenant, id: &str, decision: Decision, idempotency: Option<Idempotency>) -> Result<(Decided, KeyWas)> {
-        let (mut table, now) = self.now();
+        let (mut table, now) = self.locked();
         table.decide(tenant, id, &decision, idempotency, now)
     }
     async fn get(&self, key: &TaskKey) -> Result<Option<AgentResult>> {
-        let (table, now) = self.now();
+        let (table, now) = self.locked();
         Ok(table.find(key).map(|row| row.result(now)))
     }
     async fn list(&self, query: &ListTasks) -> Result<Vec<AgentResult>> {
-        let (table, now) = self.now();
+        let (table, now) = self.locked();
         Ok(table.list(query, now))
     }
     async fn events(&self, key: &TaskKey, after: u64, limit: usize) -> Result<Option<Vec<StoredEvent>>> {
-        let (table, _) = self.now();
+        let (table, _) = self.locked();
         Ok(table.events(key, after, limit))
     }
     async fn conversation(&self, session: &SessionKey, before: Option<&TaskId>, limit: usize, max_bytes: usize) -> Result<Conversation> {
-        let (table, _) = self.now();
+        let (table, _) = self.locked();
         Ok(Conversation { turns: table.turns(session, before, limit, max_bytes)?, settled_at: table.settled_at(session) })
     }
     async fn erase(&self, session: &SessionKey) -> Result<u64> {
-        let (mut table, now) = self.now();
+        let (mut table, now) = self.locked();
         table.erase(session, now)
     }
     async fn drop_dead_letter(&self, key: &TaskKey, idempotency: Option<Idempotency>) -> Result<KeyWas> {
-        let (mut table, now) = self.now();
+        let (mut table, now) = self.locked();
         table.drop_dead_letter(key, idempotency, now)
     }
     async fn remember(&self, tenant: &Tenant, idempotency: &Idempotency, made: &str) -> Result<KeyWas> {
-        let (mut table, now) = self.now();
+        let (mut table, now) = self.locked();
         table.remember(tenant, Some(idempotency.clone()), made, now)
     }
     async fn recall(&self, tenant: &Tenant, idempotency: &Idempotency) -> Result<Option<String>> {
-        let (table, now) = self.now();
+        let (table, now) = self.locked();
         table.recall(tenant, idempotency, now)
     }
 }
@@ -130,49 +130,52 @@ impl ports::Tasks for TaskStore {
 #[async_trait]
 impl ports::Work for TaskStore {
     async fn claim(&self, agents: &[AgentName], limit: usize) -> Result<Vec<Claimed>> {
-        let (mut table, now) = self.now();
+        let (mut table, now) = self.locked();
         Ok(table.claim(agents, limit, now))
     }
     async fn renew(&self, claims: &[Claim]) -> Result<Vec<Renewal>> {
-        let (mut table, now) = self.now();
+        let (mut table, now) = self.locked();
         Ok(claims.iter().map(|claim| table.renew(claim, now)).collect())
     }
     async fn append(&self, append: Append) -> Result<Appended> {
         let drafts = rules::drafts(&append)?;
-        let (mut table, now) = self.now();
+        let (mut table, now) = self.locked();
         table.append(&append, &drafts, now)
     }
     async fn release(&self, claim: &Claim) -> Result<()> {
-        let (mut table, now) = self.now();
+        let (mut table, now) = self.locked();
         table.release(claim, now);
         Ok(())
     }
     async fn signals(&self, key: &TaskKey) -> Result<Vec<Signal>> {
-        let (table, _) = self.now();
+        let (table, _) = self.locked();
         Ok(table.find(key).map(|row| row.unread()).unwrap_or_default())
     }
     async fn turns(&self, session: &SessionKey, before: Option<&TaskId>, limit: usize, max_bytes: usize) -> Result<Vec<Turn>> {
-        let (table, _) = self.now();
+        let (table, _) = self.locked();
         table.turns(session, before, limit, max_bytes)
     }
     async fn definitions(&self, hash: &str) -> Result<Option<Definitions>> {
-        let (table, _) = self.now();
+        let (table, _) = self.locked();
         Ok(table.definitions.get(hash).map(|kept| kept.1.clone()))
+    }
+    fn now(&self) -> Time {
+        self.clock.now()
     }
 }
 
 #[async_trait]
 impl ports::Upkeep for TaskStore {
     async fn sweep(&self) -> Result<Swept> {
-        let (mut table, now) = self.now();
+        let (mut table, now) = self.locked();
         table.sweep(now)
     }
     async fn forget(&self, keep: Duration, limit: usize) -> Result<u64> {
-        let (mut table, now) = self.now();
+        let (mut table, now) = self.locked();
         Ok(table.forget(keep, limit, now))
     }
     async fn waiting(&self) -> Result<Vec<Waiting>> {
-        let (table, now) = self.now();
+        let (table, now) = self.locked();
         Ok(table.waiting(now))
     }
     async fn ping(&self) -> Result<()> {

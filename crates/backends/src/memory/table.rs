@@ -67,6 +67,8 @@ pub(super) struct Row {
     pub(super) definitions: Option<String>,
     pub(super) result: Option<AgentResult>,
     pub(super) dead: bool,
+    /// The wish by which it was born claimed, while that claim holds and was not renewed.
+    pub(super) born: Option<u128>,
 }
 
 impl Row {

@@ -1,7 +1,10 @@
 //! What people are asked, and what they say. The request itself is its event; the row says what became of it.
 
-use super::{State, failure::Refusal, keys, row::Row, signal, writer::Tx};
-use crate::rules;
+use super::{failure::Refusal, keys, signal, writer::Tx};
+use crate::{
+    life::{Row, State},
+    rules,
+};
 use maniple_core::{
     AgentName, Error, Result, TaskId, TaskKey, Tenant, Time,
     event::{Answer, ApprovalRequested},

@@ -1,13 +1,7 @@
 //! Handing out work: claim, renew, release.
 
-use super::{
-    State,
-    failure::Refusal,
-    row::{self, Row},
-    signal,
-    writer::Tx,
-};
-use crate::rules;
+use super::{failure::Refusal, row, signal, writer::Tx};
+use crate::{life::Row, rules};
 use maniple_core::{
     AgentName, Result, Tenant, Time,
     ports::{Claim, Claimed, Renewal},
@@ -39,6 +33,17 @@ pub(super) fn claim(tx: &mut Tx, agents: &[AgentName], limit: usize) -> Result<V
         below = priority;
     }
     Ok(handed_out)
+}
+
+/// Whether a worker of these agents could claim a task of that priority or a higher one.
+pub(super) fn is_any_ready(tx: &Tx, agents: &[AgentName], priority: u8) -> rusqlite::Result<bool> {
+    let mut ready = tx.db.prepare_cached("SELECT 1 FROM tasks WHERE state = 2 AND agent = ?1 AND priority >= ?2 LIMIT 1")?;
+    for agent in agents {
+        if ready.exists((agent.as_str(), priority))? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The highest priority of a ready task, below one that is done with.
@@ -117,8 +122,7 @@ fn queue(tx: &Tx, agents: &[AgentName], priority: i64, tenant: &str, limit: usiz
 
 fn hand_out(tx: &mut Tx, number: i64) -> Result<HandedOut, Refusal> {
     let mut row = row::fetch(tx.db, number)?;
-    row.epoch += 1;
-    row.header.started_at.get_or_insert(tx.now);
+    row.claimed(tx.now);
     let mut update =
         tx.db.prepare_cached("UPDATE tasks SET state = 3, epoch = ?2, started_at = ?3, progressed = 0, due = NULL WHERE row = ?1")?;
     update.execute((number, row.epoch, row.header.started_at.map(|Time(ms)| ms)))?;
@@ -127,7 +131,7 @@ fn hand_out(tx: &mut Tx, number: i64) -> Result<HandedOut, Refusal> {
     let journal = if journal_missing { Vec::new() } else { row::events(tx.db, number, 0, SHORT as usize)? };
     let mut earlier =
         tx.db.prepare_cached("SELECT 1 FROM tasks WHERE tenant = ?1 AND agent = ?2 AND session = ?3 AND place < ?4 LIMIT 1")?;
-    let [tenant, agent, session] = row.session();
+    let [tenant, agent, session] = row::session(&row);
     let has_history = earlier.exists((tenant, agent, session, row.place))?;
     let claimed = Claimed {
         claim: Claim { key: row.key(), epoch: row.epoch as u64 },
@@ -144,7 +148,7 @@ fn hand_out(tx: &mut Tx, number: i64) -> Result<HandedOut, Refusal> {
 /// The task, if this claim holds.
 pub(super) fn held(tx: &Tx, claim: &Claim) -> Result<Option<Row>, Refusal> {
     let row = row::find(tx.db, &claim.key)?;
-    Ok(row.filter(|row| row.state == State::Running && row.epoch as u64 == claim.epoch))
+    Ok(row.filter(|row| row.is_held_under(claim.epoch)))
 }
 
 pub(super) fn renew(tx: &mut Tx, claim: &Claim) -> Result<Renewal, Refusal> {

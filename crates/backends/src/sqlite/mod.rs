@@ -39,7 +39,7 @@ use async_trait::async_trait;
 use create::Submission;
 use failure::{Refusal, failed};
 use maniple_core::{
-    AgentName, Error, Result, SessionKey, TaskId, TaskKey, Tenant,
+    AgentName, Error, Result, SessionKey, TaskId, TaskKey, Tenant, Time,
     agent::Definitions,
     event::StoredEvent,
     ports::{
@@ -50,7 +50,6 @@ use maniple_core::{
     task::AgentResult,
 };
 use readers::Readers;
-use row::State;
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
 use std::{
     path::{Path, PathBuf},
@@ -322,6 +321,10 @@ impl ports::Work for TaskStore {
     async fn definitions(&self, hash: &str) -> Result<Option<Definitions>> {
         let hash = hash.to_owned();
         self.read(move |db| read::definitions(db, &hash)).await
+    }
+
+    fn now(&self) -> Time {
+        self.clock.now()
     }
 }
 

@@ -1,12 +1,15 @@
 //! Looking without changing anything, on a reader's connection.
 
 use super::{
-    State, create,
+    create,
     failure::Refusal,
     row::{self, COLUMNS},
     writer::Leases,
 };
-use crate::rules;
+use crate::{
+    life::{Row, State},
+    rules,
+};
 use maniple_core::{
     AgentName, Error, Result, SessionKey, TaskId, TaskKey, Time,
     agent::Definitions,
@@ -21,7 +24,7 @@ use std::{collections::BTreeMap, fmt::Write, time::Duration};
 
 pub(super) fn get(db: &Connection, key: &TaskKey, now: Time) -> Result<Option<AgentResult>, Refusal> {
     let Some(row) = row::find(db, key)? else { return Ok(None) };
-    row.result(db, now).map(Some)
+    row::result(db, &row, now).map(Some)
 }
 
 pub(super) fn signals(db: &Connection, key: &TaskKey) -> Result<Vec<Signal>, Refusal> {
@@ -79,7 +82,7 @@ pub(super) fn list(db: &Connection, query: &ListTasks, now: Time) -> Result<Vec<
     values.push(&limit);
 
     let rows = row::all(&mut db.prepare_cached(&sql)?, values.as_slice())?;
-    rows.iter().map(|row| row.result(db, now)).collect()
+    rows.iter().map(|row| row::result(db, row, now)).collect()
 }
 
 /// What of `task.accepted` a turn needs.
@@ -133,12 +136,12 @@ pub(super) fn conversation(
     Ok(Conversation { turns, settled_at })
 }
 
-fn turn(db: &Connection, row: &row::Row) -> Result<Turn, Refusal> {
+fn turn(db: &Connection, row: &Row) -> Result<Turn, Refusal> {
     let damaged = || Error::internal(format!("the journal of task `{}` is damaged: restore a copy", row.header.id));
     let first = row::events(db, row.number, 0, 1)?;
     let (_, accepted) = first.first().ok_or_else(damaged)?;
     let asked: Asked = serde_json::from_str(accepted.data.get()).map_err(|e| damaged().because(e))?;
-    let result = row.result(db, row.header.created_at)?;
+    let result = row::result(db, row, row.header.created_at)?;
     Ok(Turn {
         task_id: row.header.id.clone(),
         asked_at: row.header.created_at,

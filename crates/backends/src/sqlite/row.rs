@@ -1,77 +1,35 @@
-//! A task's row, and how it moves between its states. The table of states is in [`crate::memory`]'s `table.rs`.
+//! A task's row: read, and written as [`crate::life`] has changed it.
 
 use super::{
     approval,
     failure::Refusal,
     writer::{Lease, Tx},
 };
-use crate::rules;
+use crate::{
+    life::{Ended, Row, State},
+    rules::{self, Draft},
+};
 use maniple_core::{
     AgentName, Error, Result, SessionId, TaskId, TaskKey, Tenant, Time,
     event::StoredEvent,
-    task::{AgentResult, Ending, Header, Progress, TaskStatus, WaitingFor},
+    task::{AgentResult, Ending, Header, Progress, WaitingFor},
 };
 use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 use serde_json::value::RawValue;
 use std::sync::Arc;
 
-/// Where a task is. The numbers are in the file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum State {
-    Scheduled = 0,
-    Waiting = 1,
-    Ready = 2,
-    Running = 3,
-    Parked = 4,
-    Completed = 5,
-    Failed = 6,
-    Cancelled = 7,
-}
-
-impl State {
-    fn of(number: i64) -> Self {
-        use State::*;
-        [Scheduled, Waiting, Ready, Running, Parked, Completed, Failed]
-            .into_iter()
-            .find(|state| *state as i64 == number)
-            .unwrap_or(Cancelled)
-    }
-    pub(super) fn is_final(self) -> bool {
-        self >= Self::Completed
-    }
-}
-
-/// A task's row.
-pub(super) struct Row {
-    pub(super) number: i64,
-    pub(super) tenant: Tenant,
-    pub(super) header: Header,
-    pub(super) state: State,
-    pub(super) place: Option<i64>,
-    pub(super) epoch: i64,
-    pub(super) last_seq: i64,
-    pub(super) last_step: u32,
-    pub(super) progressed: bool,
-    pub(super) barren_expired: u32,
-    pub(super) barren_open: u32,
-    pub(super) signals: i64,
-    pub(super) not_before: Option<Time>,
-    pub(super) deadline: Option<Time>,
-    pub(super) until: Option<Time>,
-    pub(super) definition: Option<i64>,
-}
-
 /// The columns of [`read`], in its order.
 pub(super) const COLUMNS: &str = "row, tenant, id, agent, session, state, place, epoch, last_seq, last_step, progressed, barren_expired, \
-     barren_open, signals, not_before, deadline, until, definition, created_at, started_at, trace_id, retry_of, \
+     barren_open, signals, not_before, deadline, until, created_at, started_at, trace_id, retry_of, \
      steps_used, tokens_used, tool_calls, cost_usd, model, waiting_for";
 
 /// A row of [`COLUMNS`].
 pub(super) fn read(row: &rusqlite::Row) -> Result<Row, Refusal> {
     let text = |column: usize| row.get_ref(column)?.as_str().map_err(rusqlite::Error::from);
     let time = |column: usize| row.get::<_, Option<i64>>(column).map(|time| time.map(Time));
-    let retry_of = row.get_ref(21)?.as_str_or_null().map_err(rusqlite::Error::from)?.map(TaskId::parse).transpose()?;
-    let waiting_for = row.get_ref(27)?.as_str_or_null().map_err(rusqlite::Error::from)?.and_then(waiting_named);
+    let damaged = || Error::internal("a task in the database is in no state there is: restore a copy");
+    let retry_of = row.get_ref(20)?.as_str_or_null().map_err(rusqlite::Error::from)?.map(TaskId::parse).transpose()?;
+    let waiting_for = row.get_ref(26)?.as_str_or_null().map_err(rusqlite::Error::from)?.and_then(waiting_named);
     Ok(Row {
         number: row.get(0)?,
         tenant: Tenant::parse(text(1)?)?,
@@ -79,20 +37,20 @@ pub(super) fn read(row: &rusqlite::Row) -> Result<Row, Refusal> {
             id: TaskId::parse(text(2)?)?,
             session_id: SessionId::parse(text(4)?)?,
             agent: AgentName::parse(text(3)?)?,
-            created_at: Time(row.get(18)?),
-            started_at: time(19)?,
-            trace_id: row.get(20)?,
+            created_at: Time(row.get(17)?),
+            started_at: time(18)?,
+            trace_id: row.get(19)?,
             retry_of,
             progress: Progress {
-                steps_used: row.get(22)?,
-                tokens_used: row.get::<_, i64>(23)? as u64,
-                tool_calls: row.get(24)?,
-                cost_usd: row.get(25)?,
-                model: row.get(26)?,
+                steps_used: row.get(21)?,
+                tokens_used: row.get::<_, i64>(22)? as u64,
+                tool_calls: row.get(23)?,
+                cost_usd: row.get(24)?,
+                model: row.get(25)?,
             },
             waiting_for,
         },
-        state: State::of(row.get(5)?),
+        state: State::of(row.get(5)?).ok_or_else(damaged)?,
         place: row.get(6)?,
         epoch: row.get(7)?,
         last_seq: row.get(8)?,
@@ -104,7 +62,6 @@ pub(super) fn read(row: &rusqlite::Row) -> Result<Row, Refusal> {
         not_before: time(14)?,
         deadline: time(15)?,
         until: time(16)?,
-        definition: row.get(17)?,
     })
 }
 
@@ -133,71 +90,54 @@ pub(super) fn all(statement: &mut CachedStatement, params: impl rusqlite::Params
     Ok(found)
 }
 
-impl Row {
-    pub(super) fn key(&self) -> TaskKey {
-        TaskKey { tenant: self.tenant.clone(), id: self.header.id.clone() }
-    }
-    pub(super) fn never_claimed(&self) -> bool {
-        self.header.started_at.is_none() && !self.state.is_final()
-    }
-    pub(super) fn session(&self) -> [&str; 3] {
-        [self.tenant.as_str(), self.header.agent.as_str(), self.header.session_id.as_str()]
-    }
-    /// When a sweep must look at it again.
-    pub(super) fn due(&self) -> Option<i64> {
-        due(self.state, self.not_before, self.until, self.deadline, self.header.started_at.is_some())
-    }
-    /// The task as it is at `now`.
-    pub(super) fn result(&self, db: &Connection, now: Time) -> Result<AgentResult, Refusal> {
-        if !self.state.is_final() {
-            return Ok(self.header.live(now));
-        }
-        let last = events(db, self.number, self.last_seq - 1, 1)?;
-        let result = last.first().and_then(|(_, event)| event.result());
-        Ok(result.ok_or_else(|| Error::internal(format!("the last event of task `{}` cannot be read", self.header.id)))?)
-    }
-    /// Adds an event to the journal; the row itself is written by the caller.
-    pub(super) fn record(&mut self, db: &Connection, event: StoredEvent) -> Result<Arc<StoredEvent>, Refusal> {
-        let mut insert = db.prepare_cached("INSERT INTO events (id, epoch, at, step, name, data) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
-        insert.execute(params![self.number << 20 | event.seq as i64, self.epoch, event.at.0, event.step, event.name, event.data.get()])?;
-        self.last_seq = event.seq as i64;
-        self.last_step = self.last_step.max(event.step);
-        Ok(Arc::new(event))
-    }
+/// What names its session, as columns.
+pub(super) fn session(row: &Row) -> [&str; 3] {
+    [row.tenant.as_str(), row.header.agent.as_str(), row.header.session_id.as_str()]
 }
 
-/// When a sweep must look at a task again.
-pub(super) fn due(state: State, not_before: Option<Time>, until: Option<Time>, deadline: Option<Time>, claimed: bool) -> Option<i64> {
-    let earliest = |moment: Option<Time>| moment.into_iter().chain(deadline).min();
-    let due = match state {
-        State::Scheduled => earliest(not_before),
-        State::Parked => earliest(until),
-        State::Waiting | State::Ready => deadline.filter(|_| !claimed),
-        State::Running | State::Completed | State::Failed | State::Cancelled => None,
-    };
-    due.map(|time| time.0)
+/// The task as it is at `now`.
+pub(super) fn result(db: &Connection, row: &Row, now: Time) -> Result<AgentResult, Refusal> {
+    if !row.state.is_final() {
+        return Ok(row.header.live(now));
+    }
+    let last = events(db, row.number, row.last_seq - 1, 1)?;
+    let result = last.first().and_then(|(_, event)| event.result());
+    Ok(result.ok_or_else(|| Error::internal(format!("the last event of task `{}` cannot be read", row.header.id)))?)
+}
+
+/// Adds an event to the journal; the row itself is written by the caller.
+pub(super) fn write_event(db: &Connection, row: &Row, event: &StoredEvent) -> rusqlite::Result<()> {
+    let mut insert = db.prepare_cached("INSERT INTO events (id, epoch, at, step, name, data) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+    insert.execute(params![row.number << 20 | event.seq as i64, row.epoch, event.at.0, event.step, event.name, event.data.get()])?;
+    Ok(())
+}
+
+/// Records the next event of a task.
+pub(super) fn record(tx: &Tx, row: &mut Row, draft: &Draft) -> rusqlite::Result<Arc<StoredEvent>> {
+    let event = row.record(draft, tx.now);
+    write_event(tx.db, row, &event)?;
+    Ok(Arc::new(event))
 }
 
 /// The task is its session's head and anybody may claim it.
 pub(super) fn make_ready(tx: &mut Tx, row: &mut Row) -> rusqlite::Result<()> {
-    (row.state, row.until, row.header.waiting_for) = (State::Ready, None, None);
+    row.made_ready();
     let mut update =
         tx.db.prepare_cached("UPDATE tasks SET state = 2, ready_at = ?2, until = NULL, waiting_for = NULL, due = ?3 WHERE row = ?1")?;
-    update.execute((row.number, tx.now.0, row.due()))?;
+    update.execute((row.number, tx.now.0, due(row)))?;
     tx.leased.insert(row.number, None);
     Ok(())
 }
 
+/// When a sweep must look at it again.
+pub(super) fn due(row: &Row) -> Option<i64> {
+    row.due().map(|time| time.0)
+}
+
 /// The task ends. The last answer is whether the next of its session became ready by that.
 pub(super) fn end(tx: &mut Tx, row: &mut Row, ending: &Ending) -> Result<(AgentResult, Arc<StoredEvent>, bool), Refusal> {
-    let (event, result) = rules::final_event(&row.header, ending, row.last_seq as u64 + 1, row.last_step, tx.now)?;
-    let was_head = matches!(row.state, State::Ready | State::Running | State::Parked);
-    let event = row.record(tx.db, event)?;
-    row.state = match ending.status {
-        TaskStatus::Failed => State::Failed,
-        TaskStatus::Cancelled => State::Cancelled,
-        TaskStatus::Pending | TaskStatus::Running | TaskStatus::Completed => State::Completed,
-    };
+    let Ended { event, result, frees_session, is_dead } = row.ended(ending, tx.now)?;
+    write_event(tx.db, row, &event)?;
     let progress = &row.header.progress;
     let mut update = tx.db.prepare_cached(
         "UPDATE tasks SET state = ?2, finished_at = ?3, last_seq = ?4, last_step = ?5, steps_used = ?6, tokens_used = ?7, tool_calls = ?8, \
@@ -215,7 +155,7 @@ pub(super) fn end(tx: &mut Tx, row: &mut Row, ending: &Ending) -> Result<(AgentR
         progress.cost_usd,
         progress.model
     ])?;
-    if rules::is_poisoned(ending) {
+    if is_dead {
         tx.db.prepare_cached("UPDATE tasks SET dead = 1 WHERE row = ?1")?.execute([row.number])?;
     }
     if row.signals > 0 {
@@ -224,8 +164,8 @@ pub(super) fn end(tx: &mut Tx, row: &mut Row, ending: &Ending) -> Result<(AgentR
     approval::close(tx, row)?;
     tx.leased.insert(row.number, None);
     tx.counters.unfinished -= 1;
-    let released = was_head && release_next(tx, row)?;
-    Ok((result, event, released))
+    let released = frees_session && release_next(tx, row)?;
+    Ok((result, Arc::new(event), released))
 }
 
 /// The next that waits in this task's session is ready.
@@ -233,7 +173,7 @@ fn release_next(tx: &mut Tx, row: &Row) -> Result<bool, Refusal> {
     let mut next = tx
         .db
         .prepare_cached("SELECT row FROM tasks WHERE tenant = ?1 AND agent = ?2 AND session = ?3 AND state = 1 ORDER BY place LIMIT 1")?;
-    let Some(next) = next.query_row(row.session(), |row| row.get(0)).optional()? else { return Ok(false) };
+    let Some(next) = next.query_row(session(row), |row| row.get(0)).optional()? else { return Ok(false) };
     let mut next = fetch(tx.db, next)?;
     make_ready(tx, &mut next)?;
     Ok(true)
@@ -241,8 +181,15 @@ fn release_next(tx: &mut Tx, row: &Row) -> Result<bool, Refusal> {
 
 /// Sets a lease, once this is committed.
 pub(super) fn lease(tx: &mut Tx, row: &Row) {
+    set_lease(tx, row, None);
+}
+/// The same for a task that is born claimed, by the wish of that token.
+pub(super) fn lease_of_born(tx: &mut Tx, row: &Row, token: u128) {
+    set_lease(tx, row, Some(token));
+}
+fn set_lease(tx: &mut Tx, row: &Row, born: Option<u128>) {
     let until = tx.now.plus(rules::LEASE);
-    tx.leased.insert(row.number, Some(Lease { epoch: row.epoch as u64, until, agent: row.header.agent.clone() }));
+    tx.leased.insert(row.number, Some(Lease { epoch: row.epoch as u64, until, agent: row.header.agent.clone(), born }));
 }
 
 /// The events after `after`, each with the epoch it was recorded under.

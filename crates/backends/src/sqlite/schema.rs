@@ -4,7 +4,8 @@
 //! the result the last event, definitions are kept by hash. All events are one b-tree, keyed by
 //! `row << 20 | seq`, so that a journal lies together.
 
-use super::{State, failure::failed};
+use super::failure::failed;
+use crate::life::State;
 use maniple_core::{Error, Result, event::EVENT_VERSION};
 use rusqlite::Connection;
 

@@ -1,18 +1,14 @@
 //! Facts from outside.
 
-use super::{
-    State,
-    failure::Refusal,
-    keys,
-    row::{self, Row},
-    writer::Tx,
+use super::{failure::Refusal, keys, row, writer::Tx};
+use crate::{
+    life::{self, Received, Row, State},
+    rules,
 };
-use crate::rules;
 use maniple_core::{
     Error, Result, TaskKey, Time,
     ports::{Idempotency, KeyWas, Signalled},
     signal::{Signal, SignalKind},
-    task::Ending,
 };
 use rusqlite::Connection;
 
@@ -26,7 +22,7 @@ pub(super) fn signal(
     let mut row = row::find(tx.db, key)?.ok_or_else(|| rules::no_task(&key.id))?;
     let remembered = keys::known(tx, &key.tenant, idempotency)?;
     if remembered == KeyWas::Known {
-        let present = row.result(tx.db, tx.now)?;
+        let present = row::result(tx.db, &row, tx.now)?;
         return Ok((if row.state.is_final() { Signalled::Final(present) } else { Signalled::Recorded(present) }, remembered));
     }
     let signalled = receive(tx, &mut row, signal, data)?;
@@ -35,19 +31,18 @@ pub(super) fn signal(
 }
 
 fn receive(tx: &mut Tx, row: &mut Row, signal: &Signal, data: &str) -> Result<Signalled, Refusal> {
-    if row.state.is_final() {
-        return Ok(Signalled::Final(row.result(tx.db, tx.now)?));
-    }
-    if signal.kind == SignalKind::Cancel && row.never_claimed() {
-        let (result, event, _) = row::end(tx, row, &Ending::cancelled())?;
-        return Ok(Signalled::Ended(result, event));
-    }
-    let mut known = tx.db.prepare_cached("SELECT 1 FROM signals WHERE task = ?1 AND id = ?2")?;
-    if row.signals == 0 || !known.exists((row.number, &signal.id))? {
-        if row.signals as u64 >= rules::SIGNALS_MAX {
-            return Err(rules::inbox_full(&row.header.id).into());
+    let is_known = || {
+        let mut known = tx.db.prepare_cached("SELECT 1 FROM signals WHERE task = ?1 AND id = ?2")?;
+        Ok::<_, Refusal>(known.exists((row.number, &signal.id))?)
+    };
+    match life::receive(row, signal, is_known)? {
+        Received::TooLate => return Ok(Signalled::Final(row::result(tx.db, row, tx.now)?)),
+        Received::End(ending) => {
+            let (result, event, _) = row::end(tx, row, &ending)?;
+            return Ok(Signalled::Ended(result, event));
         }
-        leave(tx, row, &signal.id, signal.kind, data)?;
+        Received::Left => leave(tx, row, &signal.id, signal.kind, data)?,
+        Received::Known => {}
     }
     Ok(Signalled::Recorded(row.header.live(tx.now)))
 }

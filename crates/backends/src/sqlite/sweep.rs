@@ -1,13 +1,16 @@
 //! What time brings, and what a restart finds.
 
 use super::{
-    State,
     failure::Refusal,
-    row::{self, COLUMNS, Row},
+    row::{self, COLUMNS},
     signal,
     writer::Tx,
 };
-use crate::{clock::until, rules};
+use crate::{
+    clock::until,
+    life::{Due, Next, Row, State},
+    rules,
+};
 use maniple_core::{AgentName, Result, TaskKey, Time, event::StoredEvent, ports::Swept, signal::SignalKind, task::Ending};
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -28,7 +31,7 @@ pub(super) fn sweep(tx: &mut Tx) -> Result<Swept, Refusal> {
     }
     for (number, epoch) in expired(tx) {
         let row = row::fetch(tx.db, number)?;
-        if row.state == State::Running && row.epoch as u64 == epoch {
+        if row.is_held_under(epoch) {
             expire(tx, row, &mut found)?;
         }
     }
@@ -60,51 +63,39 @@ fn next_lease(tx: &Tx) -> Option<Time> {
 }
 
 fn fall_due(tx: &mut Tx, mut row: Row, found: &mut Found) -> Result<(), Refusal> {
-    let agent = row.header.agent.clone();
-    let overdue = row.deadline.is_some_and(|deadline| deadline <= tx.now);
-    match row.state {
-        State::Scheduled | State::Waiting | State::Ready if overdue => end(tx, row, &rules::overdue(), found)?,
-        State::Scheduled => {
-            if take_place(tx, &mut row)? == State::Ready {
-                found.ready.insert(agent);
-            }
-        }
-        State::Parked => {
-            if row.until.is_some_and(|until| until <= tx.now) {
-                let id = format!("timer:{}", row.last_seq);
-                signal::leave(tx, &mut row, &id, SignalKind::Timer, "null")?;
-            } else {
-                row::make_ready(tx, &mut row)?;
-            }
-            found.ready.insert(agent);
-        }
-        State::Waiting | State::Ready | State::Running | State::Completed | State::Failed | State::Cancelled => {}
+    match row.fell_due(tx.now) {
+        Due::End(ending) => return end(tx, row, &ending, found),
+        Due::TakePlace => take_place(tx, &mut row)?,
+        Due::Timer(id) => signal::leave(tx, &mut row, &id, SignalKind::Timer, "null")?,
+        Due::Ready => row::make_ready(tx, &mut row)?,
+        Due::Nothing => {}
+    }
+    if row.state == State::Ready {
+        found.ready.insert(row.header.agent);
     }
     Ok(())
 }
 
 /// The task takes its place: ready, or waiting behind the head of its session.
-fn take_place(tx: &mut Tx, row: &mut Row) -> Result<State, Refusal> {
-    let session =
-        maniple_core::SessionKey { tenant: row.tenant.clone(), agent: row.header.agent.clone(), id: row.header.session_id.clone() };
-    row.state = if super::create::has_head(tx, &session)? { State::Waiting } else { State::Ready };
-    row.place = Some(tx.number());
+fn take_place(tx: &mut Tx, row: &mut Row) -> Result<(), Refusal> {
+    let has_head = super::create::has_head(tx, row::session(row))?;
+    row.placed(tx.number(), has_head);
     let mut update = tx.db.prepare_cached("UPDATE tasks SET state = ?2, place = ?3, ready_at = ?4, due = ?5 WHERE row = ?1")?;
-    update.execute((row.number, row.state as i64, row.place, tx.now.0, row.due()))?;
-    Ok(row.state)
+    update.execute((row.number, row.state as i64, row.place, tx.now.0, row::due(row)))?;
+    Ok(())
 }
 
 fn expire(tx: &mut Tx, mut row: Row, found: &mut Found) -> Result<(), Refusal> {
-    if !row.progressed {
-        row.barren_expired += 1;
-        tx.db.prepare_cached("UPDATE tasks SET barren_expired = ?2 WHERE row = ?1")?.execute((row.number, row.barren_expired))?;
+    let next = row.expired();
+    tx.db.prepare_cached("UPDATE tasks SET barren_expired = ?2 WHERE row = ?1")?.execute((row.number, row.barren_expired))?;
+    match next {
+        Next::End(ending) => end(tx, row, &ending, found),
+        Next::Ready => {
+            row::make_ready(tx, &mut row)?;
+            found.ready.insert(row.header.agent);
+            Ok(())
+        }
     }
-    if row.barren_expired >= rules::BARREN_EXPIRED_MAX {
-        return end(tx, row, &rules::poisoned_by_expiry(), found);
-    }
-    row::make_ready(tx, &mut row)?;
-    found.ready.insert(row.header.agent);
-    Ok(())
 }
 
 fn end(tx: &mut Tx, mut row: Row, ending: &Ending, found: &mut Found) -> Result<(), Refusal> {
@@ -123,14 +114,12 @@ pub(super) fn void_claims(tx: &mut Tx) -> Result<(), Refusal> {
         "SELECT {COLUMNS} FROM tasks INDEXED BY tasks_head WHERE state >= 2 AND state <= 4 AND state = 3 ORDER BY row"
     ))?;
     for mut row in row::all(&mut open, [])? {
-        row.epoch += 1;
-        row.barren_open += u32::from(!row.progressed);
+        let next = row.found_open();
         let mut update = tx.db.prepare_cached("UPDATE tasks SET epoch = ?2, barren_open = ?3 WHERE row = ?1")?;
         update.execute((row.number, row.epoch, row.barren_open))?;
-        if row.barren_open >= rules::BARREN_OPEN_MAX {
-            row::end(tx, &mut row, &rules::poisoned_at_open())?;
-        } else {
-            row::make_ready(tx, &mut row)?;
+        match next {
+            Next::End(ending) => drop(row::end(tx, &mut row, &ending)?),
+            Next::Ready => row::make_ready(tx, &mut row)?,
         }
     }
     Ok(())

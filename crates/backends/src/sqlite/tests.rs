@@ -79,8 +79,8 @@ async fn names_ready(store: &TaskStore) -> Vec<String> {
     claimed.iter().map(|claimed| claimed.claim.key.id.to_string()).collect()
 }
 fn said(appended: Appended) -> usize {
-    let Appended::Recorded(events) = appended else { panic!("{appended:?}") };
-    events.len()
+    let Appended::Recorded(recorded) = appended else { panic!("{appended:?}") };
+    recorded.events.len()
 }
 
 /// Everything a reader can see.

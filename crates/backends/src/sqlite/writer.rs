@@ -27,6 +27,8 @@ pub(super) struct Lease {
     pub(super) epoch: u64,
     pub(super) until: Time,
     pub(super) agent: AgentName,
+    /// The wish by which its task was born claimed; none once it was renewed.
+    pub(super) born: Option<u128>,
 }
 
 /// Every running task's lease, by row.
@@ -74,6 +76,13 @@ pub(super) struct Tx<'a> {
 }
 
 impl Tx<'_> {
+    /// Whether a task is held under the claim that it was born with, by the wish of that token.
+    pub(super) fn is_born_of(&self, row: i64, token: u128) -> bool {
+        match self.leased.get(&row) {
+            Some(changed) => changed.as_ref().is_some_and(|lease| lease.born == Some(token)),
+            None => self.leases.lock().get(&row).is_some_and(|lease| lease.born == Some(token)),
+        }
+    }
     pub(super) fn number(&mut self) -> i64 {
         self.counters.numbers += 1;
         self.counters.numbers

@@ -1,6 +1,6 @@
 //! Tasks as they are taken in, told of, signalled, decided over and erased.
 
-use super::{Approval, Decided, Decision, ListApprovals};
+use super::{Also, Approval, Claim, Decided, Decision, ListApprovals};
 use crate::{
     AgentName, Result, SessionId, SessionKey, TaskId, TaskKey, Tenant, Time,
     event::{Event, StoredEvent},
@@ -9,7 +9,7 @@ use crate::{
     task::{AgentResult, Task, TaskStatus},
 };
 use async_trait::async_trait;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 /// A store of tasks as a desk knows it.
 ///
@@ -19,7 +19,8 @@ use std::sync::Arc;
 pub trait Tasks: Send + Sync {
     /// Accepts a task: row, `task.accepted`, place in the session and idempotency row in one transaction.
     ///
-    /// The same id with the same content is the same task ([`Created::fresh`] is false).
+    /// The same id with the same content is the same task ([`Created::fresh`] is false). One that would be
+    /// [`Born`] claimed is, where nothing stands against it, and is accepted like any other where something does.
     /// `Conflict` for an id with other content or of a task that is gone, `Exhausted` when too many wait in the
     /// session, `Unavailable` when the store holds too many unfinished.
     async fn create(&self, new: NewTask) -> Result<Created>;
@@ -77,10 +78,31 @@ pub struct NewTask {
     pub taken_over: Option<Event>,
     /// For a requeue: the dead letter that this takes out, in the same transaction.
     pub requeues: Option<TaskId>,
+    /// For a task that could start at once, in this very process.
+    pub born: Option<Born>,
     /// How many tasks may wait in one session; 100.
     pub session_waiting_max: u32,
     /// How many unfinished tasks the store may hold; `Unavailable` above.
     pub unfinished_max: u64,
+}
+
+/// A wish that a task be accepted, claimed and begun in one transaction.
+///
+/// It is, if the task is new and takes its place now, nobody stands before it in its session, whose turns were read to
+/// their end, and no ready task of the same or a higher priority waits for the same worker. Otherwise it is accepted as
+/// if this had not been wished.
+#[derive(Debug, Clone)]
+pub struct Born {
+    /// Names this wish: the same `create` made again after a lost reply is answered with the claim it got.
+    pub token: u128,
+    /// The agents of the worker that wishes, whose ready tasks come first.
+    pub agents: Arc<[AgentName]>,
+    /// How far its session's turns were read: see [`Conversation::settled_at`].
+    pub settled_at: u64,
+    /// What is recorded under the claim, right after `task.accepted`: step and fact.
+    pub events: Vec<(u32, Event)>,
+    /// What goes with it. Nothing that can be refused.
+    pub also: Vec<Also>,
 }
 
 impl NewTask {
@@ -130,6 +152,9 @@ pub struct Created {
     pub replayed: bool,
     /// The events this call recorded, for the bus.
     pub events: Vec<Arc<StoredEvent>>,
+    /// The claim of a task that was born claimed, its epoch 1, and how long it holds from the moment `create` was
+    /// first called.
+    pub claim: Option<(Claim, Duration)>,
 }
 
 /// What became of a signal.

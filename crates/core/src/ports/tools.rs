@@ -20,6 +20,12 @@ pub trait Tools: Send + Sync {
     /// wishes. `Invalid` names every wish that cannot be met and what there is; `Unavailable` where that may pass.
     async fn resolve(&self, agent: &AgentName, wishes: &[ToolWish]) -> Result<Vec<Offer>>;
 
+    /// The same where it is answered from memory and without fault; `None` where somebody must be asked, or told why not.
+    fn offers_now(&self, agent: &AgentName, wishes: &[ToolWish]) -> Option<Vec<Offer>> {
+        let _ = (agent, wishes);
+        None
+    }
+
     /// Takes one of the calls that the tool's `rate_limit` allows this agent in any 60 s, under the name of this send:
     /// taken twice under one name is taken once. Asked before a call is recorded as started, so that one that must wait is not.
     async fn admit(&self, call: &Invocation) -> Admission;

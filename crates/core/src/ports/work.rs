@@ -41,6 +41,9 @@ pub trait Work: Send + Sync {
 
     /// Definitions by their hash.
     async fn definitions(&self, hash: &str) -> Result<Option<Definitions>>;
+
+    /// The store's time as this process knows it, without asking: for what is shown, never for what is decided.
+    fn now(&self) -> Time;
 }
 
 /// The exclusive, expiring right to append to a task.
@@ -147,12 +150,22 @@ pub struct OutboxRow {
 /// What became of an append.
 #[derive(Debug, Clone)]
 pub enum Appended {
-    /// It is durable. These are the events with their numbers, the final one included.
-    Recorded(Vec<Arc<StoredEvent>>),
+    /// It is durable.
+    Recorded(Recorded),
     /// The claim is gone or the numbers do not follow: nothing was written. Stop.
     Stale,
     /// Something that was to go with it cannot: nothing was written. Read the signals and decide again.
     Refused(Refused),
+}
+
+/// What an append recorded.
+#[derive(Debug, Clone)]
+pub struct Recorded {
+    /// The events with their numbers, the final one included.
+    pub events: Vec<Arc<StoredEvent>>,
+    /// Whether another task became ready by it: the next of the session of one that ended. Unknown after a lost reply,
+    /// which counts as yes.
+    pub readied: bool,
 }
 
 /// Why what was to go with an append cannot.

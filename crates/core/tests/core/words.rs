@@ -6,7 +6,7 @@ use maniple_core::{
     breaker::{Breaker, Settings, State},
     canonical, estimate,
     message::{Message, ToolCall},
-    task::{Header, Progress, Task, TaskLimits, TaskStatus},
+    task::{Ceilings, Header, Progress, Task, TaskLimits, TaskStatus},
     tool::{AuthType, Effect, Method, SHOWN_RESULT_BYTES, ToolDefinition, ToolWish, shown},
     trace::TraceContext,
 };
@@ -227,9 +227,9 @@ fn limits_are_checked_never_clamped_and_name_the_field_and_both_bounds() {
 
 #[test]
 fn a_ceiling_below_the_usual_default_lowers_the_default() {
-    let low = TaskLimits::with_ceilings(5, 1_000);
+    let low = TaskLimits::below(Ceilings { max_steps: 5, token_budget: 1_000 });
     assert_eq!((low.steps(None).unwrap(), low.tokens(None).unwrap()), (5, 1_000));
-    let high = TaskLimits::with_ceilings(1_000, 10_000_000);
+    let high = TaskLimits::below(Ceilings { max_steps: 1_000, token_budget: 10_000_000 });
     assert_eq!((high.steps(None).unwrap(), high.tokens(None).unwrap()), (10, 8_192));
 }
 

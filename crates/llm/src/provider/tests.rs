@@ -1,17 +1,17 @@
 //! Which provider a name gets, and what a missing key says.
 
-use crate::{Api, Line, MaxTokensField, ProviderSettings, Providers, Scripted, fixture::request};
+use crate::{Api, Line, MaxTokensField, Price, ProviderSettings, Providers, Scripted, fixture::request};
 use maniple_core::{
     Kind,
     model::{FaultKind, ModelName},
-    ports::{Models, Price},
+    ports::{self, Models},
 };
 
 fn name(text: &str) -> ModelName {
     ModelName::parse(text).expect("a name")
 }
-fn with(settings: Vec<ProviderSettings>) -> maniple_core::Result<Providers> {
-    Providers::with_environment(settings, |_| None)
+fn with(settings: Vec<(&str, ProviderSettings)>) -> maniple_core::Result<Providers> {
+    Providers::with_environment(settings.into_iter().map(|(name, settings)| (name.to_owned(), settings)), |_| None)
 }
 
 #[tokio::test]
@@ -28,7 +28,7 @@ async fn a_missing_key_is_found_out_by_the_first_call_and_names_what_to_set() {
 #[tokio::test]
 async fn the_demo_and_a_script_answer_under_their_names() {
     let script = Scripted::new([Line::text("scripted")]);
-    let providers = with(vec![ProviderSettings::new("test", Api::Scripted(script.clone()))]).expect("good settings");
+    let providers = with(vec![("test", ProviderSettings::new(Api::Scripted(script.clone())))]).expect("good settings");
     let said = providers.model(&name("test/any/thing")).expect("a model").call(&request("hi"), &mut |_| {}).await;
     assert_eq!(said.expect("a reply").text.as_deref(), Some("scripted"));
     assert_eq!(script.calls(), 1);
@@ -48,20 +48,22 @@ fn an_unknown_provider_names_the_known_ones() {
 #[test]
 fn bad_settings_say_which_field() {
     for url in ["localhost:11434/v1", "ftp://a/b", "", "http://"] {
-        let mut lab = ProviderSettings::new("lab", Api::OpenAi);
+        let mut lab = ProviderSettings::new(Api::OpenAi);
         lab.base_url = Some(url.into());
-        assert_eq!(with(vec![lab]).err().expect(url).field.as_deref(), Some("models.lab.base_url"), "{url}");
+        assert_eq!(with(vec![("lab", lab)]).err().expect(url).field.as_deref(), Some("models.lab.base_url"), "{url}");
     }
-    assert!(with(vec![ProviderSettings::new("a/b", Api::Demo)]).is_err());
+    assert!(with(vec![("a/b", ProviderSettings::new(Api::Demo))]).is_err());
 }
 
 #[test]
 fn prices_are_those_configured() {
-    let price = Price { input: 1.0, cached_input: 0.1, output: 4.0 };
-    let mut lab = ProviderSettings::new("lab", Api::Demo);
+    let price = Price { input: 1.0, cached_input: Some(0.1), output: 4.0 };
+    let mut lab = ProviderSettings::new(Api::Demo);
     lab.prices.insert("big/one".into(), price);
-    let providers = with(vec![lab]).expect("good");
-    assert_eq!(providers.price(&name("lab/big/one")), Some(price));
+    lab.prices.insert("uncached".into(), Price { cached_input: None, ..price });
+    let providers = with(vec![("lab", lab)]).expect("good");
+    assert_eq!(providers.price(&name("lab/big/one")), Some(ports::Price { input: 1.0, cached_input: 0.1, output: 4.0 }));
+    assert_eq!(providers.price(&name("lab/uncached")).map(|price| price.cached_input), Some(1.0), "as input");
     assert_eq!(providers.price(&name("lab/other")), None);
     assert_eq!(providers.price(&name("nobody/other")), None);
 }
@@ -71,10 +73,10 @@ fn addresses_keys_and_dialects_follow_from_the_settings() {
     use super::{Provider, RemoteApi};
     use secrecy::ExposeSecret;
     let settle = |name: &str, api, base: Option<&str>, field| {
-        let mut settings = ProviderSettings::new(name, Api::OpenAi);
+        let mut settings = ProviderSettings::new(Api::OpenAi);
         settings.base_url = base.map(str::to_owned);
         settings.max_tokens_field = field;
-        Provider::settle(&settings, api, |variable| Some(format!(" {variable}-value\n"))).expect("good")
+        Provider::settle(name, &settings, api, |variable| Some(format!(" {variable}-value\n"))).expect("good")
     };
     let openai = settle("openai", RemoteApi::OpenAi, None, None);
     assert_eq!(

@@ -65,7 +65,7 @@ pub fn check(dir: &Path, as_json: bool) -> Result<Exit, Trouble> {
 /// Reads a project; either it is right, or every problem is told.
 pub fn project(dir: &Path) -> Result<Checked, Vec<Problem>> {
     let config = Config::for_dev(dir).map_err(|error| vec![problem(&dir.join(crate::config::FILE_NAME), &error)])?;
-    let limits = TaskLimits::with_ceilings(config.limits.max_steps, config.limits.token_budget);
+    let limits = TaskLimits::below(config.limits.tasks);
     let default_model = config.model.as_deref().unwrap_or("demo/demo");
     let wrong_model = |error: maniple_core::Error| vec![Problem::of_file(&config.folder.join(crate::config::FILE_NAME), error.to_string())];
     let model = ModelName::parse(default_model).map_err(wrong_model)?;

@@ -71,7 +71,7 @@ enum Command {
     /// Make a project that starts and passes its own test
     New(new::New),
     /// Print the settings as they are in effect, secrets as ***
-    Config(Settings),
+    Config(ShowConfig),
     /// Print a completion script, to be put where your shell looks for them
     Completions {
         /// The shell
@@ -80,7 +80,7 @@ enum Command {
 }
 
 #[derive(Debug, Args)]
-struct Settings {
+struct ShowConfig {
     /// The settings [default: maniple.yaml, if there is one]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -123,7 +123,7 @@ impl Command {
     }
 }
 
-impl Settings {
+impl ShowConfig {
     fn run(self, as_json: bool) -> Result<Exit, Trouble> {
         let config = settings(self.config.as_deref())?;
         if as_json {

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     config::Config,
-    node::{Node, NodeOptions},
+    node::{Node, NodeOptions, RoleName, Roles},
 };
 use clap::Args;
 use maniple_api::client::Client;
@@ -102,7 +102,7 @@ impl Where {
             }
         }
         let options = NodeOptions {
-            work: need == Need::Work,
+            roles: if need == Need::Work { Roles::default() } else { Roles::of([RoleName::Api]) },
             listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
             quiet: true,
             discover: need != Need::Desk,

@@ -7,8 +7,7 @@ use super::{
 };
 use crate::{
     config::{Config, FILE_NAME},
-    doors::http::Serves,
-    node::{Node, NodeOptions},
+    node::{Node, NodeOptions, RoleName, Roles},
 };
 use clap::{Args, ValueEnum};
 use maniple_api::page::Agent;
@@ -78,8 +77,7 @@ impl Dev {
         }
         let config = settings(&self.dir.join(FILE_NAME), self.listen.clone(), false)?;
         let (store, has_agents) = (config.store.clone(), has_agents(&config));
-        let options =
-            NodeOptions { work: true, watch: true, discover: true, assistant: true, files: Files::Lenient, ..NodeOptions::default() };
+        let options = NodeOptions { watch: true, discover: true, assistant: true, files: Files::Lenient, ..NodeOptions::default() };
         let node = start_when_free(config, options).await.map_err(started)?;
         let url = format!("http://{}", node.address());
         let agents: Vec<Agent> = node.agents.all().values().map(|agent| Agent::from(&**agent)).collect();
@@ -97,7 +95,7 @@ impl Dev {
 impl Serve {
     /// Serves until it is told to stop.
     pub async fn run(self, as_json: bool) -> Result<Exit, Trouble> {
-        possible(&self.role)?;
+        let roles = possible(&self.role)?;
         if let Some(missing) = self.config.as_ref().filter(|file| !file.is_file()) {
             return Err(Trouble::usage(format!("there are no settings at {}", missing.display())));
         }
@@ -106,8 +104,7 @@ impl Serve {
             return Err(Trouble::usage(format!("there is no agent file {}", missing.display())).try_next("maniple new NAME"));
         }
         let config = settings(&file, self.listen, self.insecure)?;
-        let serves = if self.role == [Role::Registry] { Serves::Registry } else { Serves::All };
-        let options = NodeOptions { work: serves == Serves::All, serves, agent_files: self.agent, ..NodeOptions::default() };
+        let options = NodeOptions { roles, agent_files: self.agent, ..NodeOptions::default() };
         let node = Node::start(config, options).await.map_err(started)?;
         let url = format!("http://{}", node.address());
         until_signal(node, || {
@@ -142,18 +139,22 @@ fn settings(file: &Path, listen: Option<String>, insecure: bool) -> Result<Confi
     Ok(Config::with_flags(file, listen.into_iter().chain(insecure))?)
 }
 
-/// One process owns an embedded store, so its parts cannot be in several.
-fn possible(roles: &[Role]) -> Result<(), Trouble> {
-    let has = |role| roles.contains(&role);
-    let all = roles.is_empty() || roles == [Role::Registry] || (has(Role::Api) && has(Role::Worker));
-    if has(Role::Console) {
-        return Err(Trouble::usage("role `console` is not in this build").try_next("leave --role out: one process does it all"));
-    }
-    if !all {
-        let what = "one process owns an embedded store: `api` and `worker` cannot be apart in this build";
-        return Err(Trouble::usage(what).try_next("--role api --role worker, --role registry alone, or leave --role out"));
-    }
-    Ok(())
+/// The roles of the process, if another one need not play the rest.
+fn possible(asked: &[Role]) -> Result<Roles, Trouble> {
+    let name = |role: &Role| match role {
+        Role::Api => Ok(RoleName::Api),
+        Role::Worker => Ok(RoleName::Worker),
+        Role::Registry => Ok(RoleName::Registry),
+        Role::Console => Err(Trouble::usage("role `console` is not in this build").try_next("leave --role out: one process does it all")),
+    };
+    let names: Vec<RoleName> = asked.iter().map(name).collect::<Result<_, _>>()?;
+    let roles = if names.is_empty() { Roles::default() } else { Roles::of(names) };
+    let apart = |error: maniple_core::Error| {
+        Trouble::usage(error.message).try_next("--role api --role worker, --role registry alone, or leave --role out")
+    };
+    // Every store of this build is embedded.
+    roles.over_embedded_store().map_err(apart)?;
+    Ok(roles)
 }
 
 fn started(error: anyhow::Error) -> Trouble {

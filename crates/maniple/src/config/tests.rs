@@ -17,7 +17,7 @@ fn refusal(text: &str) -> String {
 fn an_empty_file_is_all_defaults_that_suit_a_laptop() {
     let config = load("", &[]).unwrap();
     assert_eq!((config.listen.as_str(), config.store.as_str()), ("127.0.0.1:8080", "sqlite:maniple.db"));
-    assert_eq!((config.limits.max_steps, config.limits.token_budget), (25, 32_768));
+    assert_eq!((config.limits.tasks.max_steps, config.limits.tasks.token_budget), (25, 32_768));
 }
 
 #[test]
@@ -28,13 +28,44 @@ fn an_unknown_key_names_the_nearest_one_the_file_and_the_line() {
 }
 
 #[test]
+fn a_wrong_value_is_told_where_it_stands_whoever_owns_the_section() {
+    for (section, key) in [("worker", "poll"), ("limits", "header_read")] {
+        let told = refusal(&format!("listen: 127.0.0.1:1\n{section}:\n  {key}: soon\n  other: 1\n"));
+        assert!(told.contains("`soon` is no duration: write 500ms, 50s"), "{told}");
+        assert!(told.contains("maniple.yaml:3:"), "{told}");
+    }
+    for (text, wrong) in [
+        ("limits:\n  session_waiting: 7\n  unfinished_tasks: many\n", "\"many\", expected u64"),
+        ("mcp:\n  a:\n    confirm: some\n", "`some` confirms nothing: write `all`, or a list of tools"),
+        ("mcp:\n  a:\n    version: newest\n", "version `newest` is no SemVer such as 1.2.0"),
+    ] {
+        let told = refusal(text);
+        assert!(told.contains(wrong) && told.contains("maniple.yaml:3:"), "{told}");
+    }
+}
+
+#[test]
+fn a_section_of_several_owners_gives_each_its_own() {
+    let config = load("limits: { max_steps: 30, header_read: 5s, unfinished_tasks: 7 }\n", &[]).unwrap();
+    let limits = config.limits;
+    assert_eq!((limits.tasks.max_steps, limits.door.header_read.as_ms(), limits.desk.unfinished_tasks), (30, 5_000, 7));
+    assert_eq!((limits.tasks.token_budget, limits.desk.session_waiting, limits.door.json_depth), (32_768, 100, 64));
+}
+
+#[test]
+fn a_variable_that_names_no_setting_names_the_known_ones() {
+    let told = format!("{:#}", load("", &[("MANIPLE_LIMITS__MAX_STEP", "3")]).expect_err("it was to be refused"));
+    assert!(told.contains("limits") && told.contains("unknown field `max_step`") && told.contains("`unfinished_tasks`"), "{told}");
+}
+
+#[test]
 fn the_environment_lies_over_the_file_at_any_depth() {
     let config = load(
         "limits: { max_steps: 30 }\nstore: sqlite:a.db\n",
         &[("MANIPLE_LIMITS__MAX_STEPS", "50"), ("MANIPLE_STORE", "memory:"), ("MANIPLE_URL", "http://x")],
     )
     .unwrap();
-    assert_eq!((config.limits.max_steps, config.store.as_str()), (50, "memory:"));
+    assert_eq!((config.limits.tasks.max_steps, config.store.as_str()), (50, "memory:"));
 }
 
 #[test]

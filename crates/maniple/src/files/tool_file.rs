@@ -1,8 +1,9 @@
 //! `tools/NAME.yaml`: one tool definition.
 
 use crate::yaml::{self, Problem};
+use maniple_contract::mend;
 use maniple_core::tool::ToolDefinition;
-use maniple_registry::{catalog, mend};
+use maniple_registry::catalog;
 use serde_json::Value;
 use std::path::Path;
 

@@ -1,14 +1,11 @@
 //! The MCP servers of the settings: connected, and their tools taken over whenever they change.
 
-use super::confirmed;
-use crate::config::{self, Config};
-use anyhow::Context as _;
-use maniple_core::tool::Source;
+use crate::config::Config;
 use maniple_registry::{
-    Incoming, Registry,
-    mcp::{Listing, Server, Settings, State, Transport},
+    Incoming, Origin, Registry,
+    mcp::{Listing, Server, ServerSettings, State},
 };
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 /// How long a start waits for servers that are slow to answer; their tools come when they do.
@@ -17,8 +14,9 @@ const SETTLED_MAX: Duration = Duration::from_secs(5);
 /// Connects to all servers and takes their tools over, as far as they answer soon.
 pub(super) async fn connect(config: &Config, registry: &Arc<Registry>) -> anyhow::Result<Vec<Arc<Server>>> {
     let mut servers = Vec::new();
-    for (name, server) in &config.mcp {
-        let server = Arc::new(Server::start(settings(config, name, server)?)?);
+    for (name, settings) in &config.mcp {
+        let cwd = settings.cwd.as_ref().map_or_else(|| config.folder.clone(), |cwd| config.folder.join(cwd));
+        let server = Arc::new(Server::start(name, ServerSettings { cwd: Some(cwd), ..settings.clone() })?);
         registry.connect(server.clone());
         servers.push(server);
     }
@@ -44,43 +42,26 @@ pub(super) async fn follow(server: Arc<Server>, registry: Arc<Registry>, stop: C
 }
 
 async fn take(registry: &Registry, name: &str, listing: &Listing) -> anyhow::Result<()> {
-    let collection = format!("mcp:{name}");
+    let origin = Origin::Mcp { server: name.to_owned() };
     if let State::Connected { protocol } = &listing.state {
         for refused in &listing.refused {
             tracing::warn!(mcp = name, tool = refused.original, why = refused.reason, "left out");
         }
-        let incoming = listing.tools.iter().cloned().map(|tool| Incoming {
-            notes: tool.notes,
-            proposed: tool.proposed_effect,
-            ..Incoming::by_operator(tool.definition, Source::Mcp)
-        });
-        for (tool, error) in registry.take_import(&collection, incoming.collect()).await? {
+        let incoming = listing.tools.iter().cloned();
+        let incoming =
+            incoming.map(|tool| Incoming { notes: tool.notes, proposed: tool.proposed_effect, ..Incoming::from(tool.definition) });
+        for (tool, error) in registry.take(&origin, incoming.collect()).await? {
             tracing::warn!(mcp = name, tool, %error, "left out");
         }
         tracing::info!(mcp = name, protocol, tools = listing.tools.len(), "connected");
     }
     match &listing.state {
-        State::Connected { .. } => registry.set_reachable(&collection, None),
-        State::Connecting => registry.set_reachable(&collection, Some("it is being connected to")),
+        State::Connected { .. } => registry.set_reachable(&origin, None),
+        State::Connecting => registry.set_reachable(&origin, Some("it is being connected to")),
         State::Lost { reason } => {
             tracing::warn!(mcp = name, reason, "not connected: its tools are not offered until it is");
-            registry.set_reachable(&collection, Some(reason));
+            registry.set_reachable(&origin, Some(reason));
         }
     }
     Ok(())
-}
-
-fn settings(config: &Config, name: &str, server: &config::Mcp) -> anyhow::Result<Settings> {
-    let secrets = |all: &BTreeMap<String, config::Secret>| all.iter().map(|(name, secret)| (name.clone(), secret.0.clone())).collect();
-    let transport = match &server.url {
-        Some(url) => Transport::Http { url: url.parse().with_context(|| format!("mcp.{name}.url"))?, headers: secrets(&server.headers) },
-        None => {
-            let cwd = server.cwd.as_deref().map_or_else(|| config.folder.clone(), |cwd| config.path(cwd));
-            Transport::Stdio { command: server.command.clone(), env: secrets(&server.env), cwd: Some(cwd) }
-        }
-    };
-    let mut settings = Settings { confirm: confirmed(server.confirm.as_ref()), ..Settings::new(name, transport) };
-    settings.timeout = server.timeout.map_or(settings.timeout, config::Period::duration);
-    settings.version = server.version.as_deref().map(str::parse).transpose().with_context(|| format!("mcp.{name}.version is no SemVer"))?;
-    Ok(settings)
 }

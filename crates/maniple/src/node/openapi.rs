@@ -1,20 +1,16 @@
 //! OpenAPI documents as tools: read at the start, and those at a URL again and again.
 
-use super::confirmed;
-use crate::config::{self, Config, OpenApi};
+use crate::config::Config;
 use anyhow::Context as _;
-use maniple_core::tool::Source;
 use maniple_registry::{
-    Incoming, Registry,
-    openapi::{self, Options},
+    Incoming, Origin, Registry,
+    openapi::{self, ImportSettings},
 };
 use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 /// How long a document at a URL may take.
 const FETCH_MAX: Duration = Duration::from_secs(30);
-/// How often one at a URL is read again.
-const REFRESH: Duration = Duration::from_secs(600);
 /// How soon one that could not be read is tried again.
 const AGAIN: Duration = Duration::from_secs(10);
 
@@ -22,7 +18,7 @@ const AGAIN: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone)]
 pub(super) struct Document {
     name: String,
-    settings: OpenApi,
+    settings: ImportSettings,
     /// Where its file is, from where the process stands.
     file: Option<PathBuf>,
 }
@@ -30,7 +26,7 @@ pub(super) struct Document {
 impl Document {
     /// Those of the settings.
     pub(super) fn all(config: &Config) -> Vec<Self> {
-        let of = |(name, settings): (&String, &OpenApi)| Self {
+        let of = |(name, settings): (&String, &ImportSettings)| Self {
             name: name.clone(),
             settings: settings.clone(),
             file: settings.file.as_deref().map(|file| config.path(file)),
@@ -46,23 +42,19 @@ impl Document {
     /// Reads it and takes its tools over in the place of those before.
     pub(super) async fn take(&self, registry: &Registry) -> anyhow::Result<()> {
         let text = self.text(registry).await.with_context(|| format!("openapi.{}", self.name))?;
-        let (name, options) = (self.name.clone(), self.options());
+        let (name, settings) = (self.name.clone(), self.settings.clone());
         // A large document is work for a while: not on a thread that others wait for.
-        let read =
-            tokio::task::spawn_blocking(move || openapi::import(&text, &options).with_context(|| format!("openapi.{name}"))).await??;
+        let read = tokio::task::spawn_blocking(move || openapi::import(&name, &text, &settings).with_context(|| format!("openapi.{name}")))
+            .await??;
         for note in &read.left_out {
             tracing::warn!(openapi = self.name, operation = note.place, why = note.what, "left out");
         }
-        let trusted = self.settings.base_url.is_some();
-        let incoming = read.tools.into_iter().map(|tool| Incoming {
-            trusted,
-            notes: tool.notes,
-            proposed: tool.proposed,
-            ..Incoming::by_operator(tool.definition, Source::Openapi)
-        });
+        let origin = Origin::Openapi { document: self.name.clone(), has_base_url: self.settings.base_url.is_some() };
+        let incoming = read.tools.into_iter();
+        let incoming = incoming.map(|tool| Incoming { notes: tool.notes, proposed: tool.proposed, ..Incoming::from(tool.definition) });
         let incoming: Vec<Incoming> = incoming.collect();
         let count = incoming.len();
-        for (tool, error) in registry.take_import(&format!("openapi:{}", self.name), incoming).await? {
+        for (tool, error) in registry.take(&origin, incoming).await? {
             tracing::warn!(openapi = self.name, tool, %error, "left out");
         }
         tracing::info!(openapi = self.name, tools = count, left_out = read.left_out.len(), "imported");
@@ -71,7 +63,7 @@ impl Document {
 
     /// Reads one at a URL, and reads it again until `stop`.
     pub(super) async fn follow(self, registry: Arc<Registry>, stop: CancellationToken) {
-        let refresh = self.settings.refresh.map_or(REFRESH, config::Period::duration);
+        let refresh = self.settings.refresh.duration();
         loop {
             let wait = match self.take(&registry).await {
                 Ok(()) => refresh,
@@ -103,19 +95,6 @@ impl Document {
             }
             (None, Some(url)) => Ok(registry.fetch(url, openapi::BYTES_MAX, FETCH_MAX).await?),
             (None, None) => anyhow::bail!("it needs either `file` or `url`"),
-        }
-    }
-
-    fn options(&self) -> Options {
-        let settings = &self.settings;
-        Options {
-            name: self.name.clone(),
-            base_url: settings.base_url.clone(),
-            document_url: settings.url.clone(),
-            credential: settings.credential.clone(),
-            credentials: settings.credentials.clone(),
-            include: settings.include.clone(),
-            confirm: confirmed(settings.confirm.as_ref()),
         }
     }
 }

@@ -18,21 +18,29 @@ use tokio_util::sync::CancellationToken;
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// What changes with the files.
-pub(super) type Fingerprint = (u64, Vec<Option<std::time::SystemTime>>);
+type Fingerprint = (u64, Vec<Option<std::time::SystemTime>>);
 
 /// Where a project comes from and against what it is checked.
 pub(super) struct Watched {
-    pub(super) sources: Sources,
-    pub(super) limits: TaskLimits,
-    pub(super) model: ModelName,
+    sources: Sources,
+    limits: TaskLimits,
+    model: ModelName,
+    /// Where there is no agent, offer one that shows what there is.
     pub(super) assistant: bool,
     /// The settings, which are read at the start only.
-    pub(super) settings: PathBuf,
+    settings: PathBuf,
+    /// What the files were like before they were last read.
+    known: Fingerprint,
 }
 
 impl Watched {
+    /// A project that was not read yet; `settings` is where they stand.
+    pub(super) fn of(sources: Sources, limits: TaskLimits, model: ModelName, settings: PathBuf) -> Self {
+        Self { sources, limits, model, assistant: false, settings, known: Fingerprint::default() }
+    }
+
     /// The project as its files say.
-    pub(super) fn load(&self) -> anyhow::Result<Project> {
+    fn load(&self) -> anyhow::Result<Project> {
         let mut project = Project::load(&self.sources, &self.limits, &self.model).map_err(all_of)?;
         for remark in &project.remarks {
             tracing::warn!(file = %remark.file.display(), "{}", remark.message);
@@ -44,39 +52,39 @@ impl Watched {
     }
 
     /// What changes when any file of the project does.
-    pub(super) fn fingerprint(&self, tools: &Tools) -> Fingerprint {
+    fn fingerprint(&self, tools: &Tools) -> Fingerprint {
         (files::fingerprint(&self.sources), tools.changed())
     }
 
-    async fn take(&self, tools: &Tools) -> anyhow::Result<Vec<AgentDefinition>> {
+    /// Takes the project over as its files say now. One with problems changes nothing.
+    pub(super) async fn read(&mut self, agents: &Agents, tools: &Tools) -> anyhow::Result<()> {
+        // Before the files are read: a change in between is a change.
+        self.known = self.fingerprint(tools);
         let project = self.load()?;
         tools.take(project.tools).await?;
-        Ok(project.agents)
+        agents.replace(project.agents);
+        Ok(())
     }
 
-    /// Takes changes over until `stop`. A project with problems changes nothing; running tasks keep what they began with.
-    /// `known` is the fingerprint from before the files were last read.
-    pub(super) async fn watch(self, mut known: Fingerprint, agents: Agents, tools: Tools, stop: CancellationToken) {
-        let written = || std::fs::metadata(&self.settings).and_then(|about| about.modified()).ok();
-        let mut settings = written();
+    /// Takes changes over until `stop`; running tasks keep what they began with.
+    pub(super) async fn watch(mut self, agents: Agents, tools: Tools, stop: CancellationToken) {
+        let written = |settings: &PathBuf| std::fs::metadata(settings).and_then(|about| about.modified()).ok();
+        let mut settings = written(&self.settings);
         loop {
             tokio::select! {
                 () = tokio::time::sleep(LOOK_EVERY) => {}
                 () = stop.cancelled() => return,
             }
-            if written() != settings {
-                settings = written();
+            if written(&self.settings) != settings {
+                settings = written(&self.settings);
                 tracing::warn!("{} changed: what it says now holds after a restart", self.settings.display());
             }
-            let now = self.fingerprint(&tools);
-            if now == known {
+            if self.fingerprint(&tools) == self.known {
                 continue;
             }
-            known = now;
-            match self.take(&tools).await {
-                Ok(new) => {
-                    tracing::info!(agents = new.len(), "the project's files changed: new tasks use them");
-                    agents.replace(new);
+            match self.read(&agents, &tools).await {
+                Ok(()) => {
+                    tracing::info!(agents = agents.all().len(), "the project's files changed: new tasks use them");
                     warn_of_missing_tools(&agents, &tools.registry);
                 }
                 Err(problems) => tracing::warn!("the project's files changed, but not taken over:\n{problems:#}"),
@@ -100,7 +108,7 @@ pub(super) fn all_of<E: Display>(problems: Vec<E>) -> anyhow::Error {
 }
 
 /// What `maniple dev` offers where there is no agent yet.
-fn assistant(model: &ModelName) -> anyhow::Result<AgentDefinition> {
+pub(super) fn assistant(model: &ModelName) -> anyhow::Result<AgentDefinition> {
     let tools = ["clock", "calculator", "http_fetch"].into_iter().map(ToolWish::parse).collect::<Result<_, _>>()?;
     Ok(AgentDefinition {
         name: AgentName::parse("assistant")?,

@@ -10,14 +10,11 @@ use maniple_core::{
     tool::{ToolDefinition, ToolWish},
 };
 use maniple_registry::{
-    Egress, Files, Grants, HealthSettings, Parts, Registry, Settings,
+    Egress, Files, Grants, Parts, Registry,
     lock::{self, Pins},
 };
 use maniple_runtime::Agents;
-use secrecy::ExposeSecret;
 use std::{path::PathBuf, sync::Arc, time::SystemTime};
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 
 /// The registry in this process, and how the project is taken into it.
 #[derive(Clone)]
@@ -45,7 +42,7 @@ impl Tools {
             grants: Arc::new(Listed(agents.clone())),
             egress: Egress::new(&config.egress.allow)?,
             credentials: config.credentials()?,
-            settings: settings(config),
+            settings: config.gateway,
         };
         let registry = Arc::new(Registry::open(parts).await?);
         Ok(Self { registry, lock_file: config.path(lock::FILE_NAME), files, documents: Document::all(config).into() })
@@ -62,10 +59,10 @@ impl Tools {
         Ok(())
     }
 
-    /// Follows what is written elsewhere until `stop`.
-    pub(super) fn follow(&self, stop: &CancellationToken) -> Vec<JoinHandle<()>> {
-        let elsewhere = self.documents.iter().filter(|document| document.file().is_none()).cloned();
-        elsewhere.map(|document| tokio::spawn(document.follow(self.registry.clone(), stop.clone()))).collect()
+    /// The documents that are written elsewhere, to be followed; none for a process that only tells what there is.
+    pub(super) fn documents_elsewhere(&self) -> Vec<Document> {
+        let is_followed = |document: &&Document| document.file().is_none() && self.files != Files::Looking;
+        self.documents.iter().filter(is_followed).cloned().collect()
     }
 
     /// When the files that are read here were changed.
@@ -83,26 +80,12 @@ impl Tools {
     }
 }
 
-fn settings(config: &Config) -> Settings {
-    let gateway = &config.gateway;
-    Settings {
-        health: HealthSettings {
-            every: gateway.health_every.duration(),
-            timeout: gateway.health_timeout.duration(),
-            failures_max: gateway.health_failures,
-        },
-        cache_bytes: gateway.cache_bytes,
-        keys_kept: gateway.keys_kept.duration(),
-        ..Settings::default()
-    }
-}
-
 /// The registry that the settings name, if it is not this process's own.
 pub(super) fn elsewhere(config: &Config) -> anyhow::Result<Option<Arc<RemoteTools>>> {
     if config.registry == "local" {
         return Ok(None);
     }
-    let token = config.registry_token.as_ref().map(|token| token.0.expose_secret().to_owned());
+    let token = config.registry_token.as_ref().map(|token| token.expose().to_owned());
     let folders = config.tool_folders();
     if let Some(folder) = folders.iter().find(|folder| std::fs::read_dir(folder).is_ok_and(|mut files| files.next().is_some())) {
         tracing::warn!(registry = %config.registry, folder = %folder.display(), "tools come from the registry: what lies in this folder is not used");

@@ -1,5 +1,6 @@
 //! The documentation says what the program does: keys, defaults, metrics, events, routes, commands, links, examples.
 
+mod settings;
 mod tables;
 
 use clap::CommandFactory;
@@ -10,9 +11,8 @@ use maniple::{
 };
 use maniple_api::openapi::TABLE;
 use maniple_core::{model::ModelName, task::TaskLimits};
-use serde_json::Value;
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
 };
@@ -42,84 +42,6 @@ fn pages() -> Vec<PathBuf> {
         }
     }
     found
-}
-
-/// Maps whose keys an operator chooses and whose values are plain: documented as one setting.
-const OPEN_MAPS: [&str; 3] = ["openapi.NAME.credentials", "mcp.NAME.headers", "mcp.NAME.env"];
-
-/// `a.b` for every leaf; a list of objects is `a[].b`, a map of named things `a.NAME.b`.
-fn leaves(value: &Value, path: &str, found: &mut BTreeMap<String, Value>) {
-    match value {
-        Value::Object(members) if !members.is_empty() && !OPEN_MAPS.contains(&path) => {
-            for (name, member) in members {
-                let name = match path {
-                    "models" | "credentials" | "mcp" | "openapi" => "NAME",
-                    "models.NAME.prices" => "MODEL",
-                    _ => name,
-                };
-                leaves(member, &if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }, found);
-            }
-        }
-        Value::Array(items) if items.first().is_some_and(Value::is_object) => {
-            items.iter().for_each(|item| leaves(item, &format!("{path}[]"), found));
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => {
-            found.insert(path.to_owned(), value.clone());
-        }
-    }
-}
-
-fn printed(config: &Config) -> BTreeMap<String, Value> {
-    let text = config.print().expect("settings can be printed");
-    let mut found = BTreeMap::new();
-    leaves(&serde_saphyr::from_str(&text).expect("YAML"), "", &mut found);
-    found
-}
-
-/// Settings with a value wherever the defaults leave something out.
-fn with_everything() -> Config {
-    let folder = tempfile::tempdir().expect("a folder");
-    let file = folder.path().join("maniple.yaml");
-    let token = format!("{{ name: a, sha256: {} }}", "a".repeat(64));
-    let prices = "{ m: { input: 1, cached_input: 0.1, output: 2 } }";
-    let provider = format!("{{ api: openai, base_url: \"http://x/v1\", api_key: k, prices: {prices} }}");
-    let common = "hosts: [x.test], secret: s";
-    let keys = format!("a: {{ kind: api_key, {common}, header: x, prefix: p }}, b: {{ kind: api_key, {common}, query: q }}");
-    let oauth2 =
-        format!("c: {{ kind: oauth2, {common}, token_url: \"http://x\", client_id: i, scopes: [s], audience: a, auth_style: body }}");
-    let text = format!("auth: {{ tokens: [{token}] }}\nmodels: {{ lab: {provider} }}\ncredentials: {{ {keys}, {oauth2} }}\n");
-    let document = "base_url: \"http://x\", credential: a, credentials: { s: a }, include: [x], confirm: all, refresh: 1m";
-    let server = "confirm: [x], timeout: 1s, version: 1.0.0";
-    let text = format!(
-        "{text}openapi: {{ a: {{ file: a.yaml, {document} }}, b: {{ url: \"http://x\", {document} }} }}\n\
-         mcp: {{ a: {{ url: \"http://x\", headers: {{ h: v }}, {server} }}, b: {{ command: [c], env: {{ E: v }}, cwd: d, {server} }} }}\n"
-    );
-    fs::write(&file, text).expect("a file");
-    Config::load_with(&file, |_| None, std::iter::empty()).expect("settings")
-}
-
-#[test]
-fn every_setting_is_documented_and_every_documented_setting_exists() {
-    let page = page("docs/reference/configuration.md");
-    let documented: BTreeSet<String> = first_cells(&page, "key").into_iter().collect();
-    let mut known: BTreeSet<String> = printed(&Config::default()).into_keys().collect();
-    known.remove("models");
-    for map in ["credentials", "mcp", "openapi"] {
-        known.remove(map);
-    }
-    known.extend(printed(&with_everything()).into_keys());
-    agree("docs/reference/configuration.md", &documented, &known);
-}
-
-#[test]
-fn every_documented_default_is_the_programs() {
-    let page = page("docs/reference/configuration.md");
-    let known = printed(&Config::default());
-    for row in rows(&page, "key") {
-        let Some(value) = known.get(row["key"].trim_matches('`')) else { continue };
-        let told = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        assert_eq!(row["default"].trim_matches('`'), told, "default of {}", row["key"]);
-    }
 }
 
 /// Both ways: what the program has and the page does not tell of, and the other way round.

@@ -1,7 +1,7 @@
 //! Who is let onto the shelf: the rules of one definition, the owner of its name, and the versions before it.
 
-use super::{Instance, OPERATOR, Shelf, shelf};
-use crate::compat;
+use super::{Changed, Instance, Kept, Policy, Shelf, shelf};
+use maniple_contract::{compat, line};
 use maniple_core::{
     Error, Time,
     tool::{Effect, Published, Source, ToolDefinition, Verdict},
@@ -12,78 +12,49 @@ use std::{
     sync::Arc,
 };
 
-/// A definition on its way onto the shelf.
+/// A definition on its way onto the shelf; who brings it is an [`Origin`](super::Origin).
 #[derive(Debug, Clone)]
 pub struct Incoming {
     /// The definition, mended where that was needed.
     pub definition: ToolDefinition,
-    /// Whether an operator wrote its URLs.
-    pub trusted: bool,
-    /// Where it comes from.
-    pub source: Source,
-    /// Who brings it.
-    pub owner: String,
-    /// Whether they may act for every owner.
-    pub admin: bool,
-    /// Why an unproven version is taken in all the same.
-    pub override_reason: Option<String>,
-    /// What was mended.
+    /// Its name as it came, where that had to be made legal.
+    pub original_name: Option<String>,
+    /// What was mended, for people.
     pub notes: Vec<String>,
     /// The effect that its source claims and that nobody has confirmed.
     pub proposed: Option<Effect>,
 }
 
-impl Incoming {
-    /// As an operator wrote it.
-    pub fn by_operator(definition: ToolDefinition, source: Source) -> Self {
-        Self {
-            definition,
-            trusted: source.is_operators(),
-            source,
-            owner: OPERATOR.into(),
-            admin: true,
-            override_reason: None,
-            notes: Vec::new(),
-            proposed: None,
-        }
+impl From<ToolDefinition> for Incoming {
+    fn from(definition: ToolDefinition) -> Self {
+        Self { definition, original_name: None, notes: Vec::new(), proposed: None }
     }
-}
-
-/// What becomes of a definition whose version is known with another contract.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Changed {
-    /// It is refused.
-    Refused,
-    /// It takes the place of the one before: somebody is writing it.
-    Taken,
-    /// It is kept where everyone can see it, and not used.
-    Quarantined,
 }
 
 /// A definition that may go onto the shelf.
 #[derive(Debug, Clone)]
 pub(crate) struct Accepted {
     pub(crate) published: Published,
-    /// Whether the store must hear of it, and what of the version must be forgotten first.
     pub(crate) news: News,
     pub(crate) definition: Arc<ToolDefinition>,
     pub(crate) trusted: bool,
     pub(crate) source: Source,
     pub(crate) quarantine: Option<String>,
+    pub(crate) original_name: Option<String>,
     pub(crate) notes: Vec<String>,
     pub(crate) proposed: Option<Effect>,
 }
 
-/// What the store must hear.
+/// What is new in a definition that may go onto the shelf.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum News {
     /// Nothing: it is known.
     None,
     /// An endpoint where a version that is known is served too, to stay.
     Endpoint,
-    /// A version that is new.
+    /// Its version.
     Version,
-    /// A version that is to be another from now on.
+    /// Its contract: the one before is to be forgotten.
     OtherContract,
 }
 
@@ -105,10 +76,27 @@ struct Compared {
     changes: Vec<String>,
 }
 
-/// Every definition that may go onto the shelf, and every one that may not with the reason.
-pub(super) fn judge(shelf: &Shelf, incoming: Vec<Incoming>, changed: Changed) -> (Vec<Accepted>, Vec<(String, Error)>) {
+/// A batch as it was judged.
+#[derive(Debug, Default)]
+pub(crate) struct Judged {
+    /// What may go onto the shelf.
+    pub(crate) accepted: Vec<Accepted>,
+    /// What may not: its name, and the reason.
+    pub(crate) refused: Vec<(String, Error)>,
+}
+
+impl Judged {
+    /// All of it, or every reason why not.
+    pub(crate) fn all(self) -> Result<Vec<Accepted>, Vec<Error>> {
+        if self.refused.is_empty() { Ok(self.accepted) } else { Err(self.refused.into_iter().map(|(_, error)| error).collect()) }
+    }
+}
+
+/// Every definition of a batch that may go onto the shelf, and every one that may not.
+pub(super) fn judge(shelf: &Shelf, policy: Policy<'_>, incoming: Vec<Incoming>) -> Judged {
     // A name that an operator writes is an operator's: what others registered under it does not count.
-    let taken: BTreeSet<&str> = incoming.iter().filter(|one| shelf.is_taken_by(one)).map(|one| one.definition.name.as_str()).collect();
+    let names = incoming.iter().map(|one| one.definition.name.as_str());
+    let taken: BTreeSet<&str> = names.filter(|name| shelf.is_taken_by(policy.owner, name)).collect();
     let shelf = &shelf.without(&taken);
     let mut order: Vec<usize> = (0..incoming.len()).collect();
     // Lower versions first, so that each finds the ones before it.
@@ -116,11 +104,11 @@ pub(super) fn judge(shelf: &Shelf, incoming: Vec<Incoming>, changed: Changed) ->
         let key = |at: &usize| (&incoming[*at].definition.name, &incoming[*at].definition.version);
         key(a).cmp(&key(b))
     });
-    let mut batch = Batch { shelf, accepted: BTreeMap::new() };
+    let mut batch = Batch { shelf, policy, accepted: BTreeMap::new() };
     let mut verdicts: Vec<Option<Result<Accepted, (String, Error)>>> = incoming.iter().map(|_| None).collect();
     for at in order {
         let one = &incoming[at];
-        let verdict = batch.admit(one, changed);
+        let verdict = batch.admit(one);
         if let Ok(accepted) = &verdict {
             batch.accepted.entry(one.definition.name.clone()).or_default().push(accepted.clone());
         }
@@ -129,32 +117,33 @@ pub(super) fn judge(shelf: &Shelf, incoming: Vec<Incoming>, changed: Changed) ->
             (one.definition.name.clone(), Error { message: message.into(), ..error })
         }));
     }
-    let (mut accepted, mut refused) = (Vec::new(), Vec::new());
+    let mut judged = Judged::default();
     for verdict in verdicts.into_iter().flatten() {
         match verdict {
-            Ok(one) => accepted.push(one),
-            Err(error) => refused.push(error),
+            Ok(one) => judged.accepted.push(one),
+            Err(error) => judged.refused.push(error),
         }
     }
-    (accepted, refused)
+    judged
 }
 
 /// The shelf with what this batch has added to it so far.
 struct Batch<'a> {
     shelf: &'a Shelf,
+    policy: Policy<'a>,
     accepted: BTreeMap<String, Vec<Accepted>>,
 }
 
 impl Batch<'_> {
-    fn admit(&self, one: &Incoming, changed: Changed) -> Result<Accepted, Error> {
-        let tool = &one.definition;
+    fn admit(&self, one: &Incoming) -> Result<Accepted, Error> {
+        let (tool, policy) = (&one.definition, &self.policy);
         super::check(tool)?;
-        if tool.endpoint.starts_with("mcp:") && one.source != Source::Mcp {
+        if tool.endpoint.starts_with("mcp:") && policy.source != Source::Mcp {
             return Err(Error::invalid("endpoint mcp: is made by the section `mcp` of maniple.yaml, not written").at("endpoint"));
         }
         let contract = tool.contract_hash();
-        let owner = self.owner(&tool.name).unwrap_or(&one.owner).to_owned();
-        if owner != one.owner && !one.admin {
+        let owner = self.owner(&tool.name).unwrap_or(policy.owner).to_owned();
+        if owner != policy.owner && !policy.any_name {
             return Err(Error::denied(format!("the name belongs to `{owner}`: choose another")).at("name"));
         }
         self.is_no_other_tool(one)?;
@@ -162,9 +151,10 @@ impl Batch<'_> {
             published,
             news,
             definition: Arc::new(tool.clone()),
-            trusted: one.trusted,
-            source: one.source,
+            trusted: policy.trusted,
+            source: policy.source,
             quarantine,
+            original_name: one.original_name.clone(),
             notes: one.notes.clone(),
             proposed: one.proposed,
         };
@@ -175,42 +165,42 @@ impl Batch<'_> {
             }
             if known.contract == contract {
                 let mut published = known.clone();
-                let is_added = one.source == Source::Added && published.add(tool)?;
+                let is_added = policy.kept == Kept::Place && published.add(tool)?;
                 return Ok(accepted(published, if is_added { News::Endpoint } else { News::None }, None));
             }
             let other = other_contract(known, tool);
-            match changed {
+            match policy.changed {
                 Changed::Taken if known.source != Source::Builtin => news = News::OtherContract,
                 Changed::Quarantined => return Ok(accepted(known.clone(), News::None, Some(other.message.into_owned()))),
                 Changed::Refused | Changed::Taken => return Err(other),
             }
         }
         let Compared { previous, verdict, changes } = self.compared(one)?;
-        let overridden = one.override_reason.as_ref().filter(|_| verdict == Some(Verdict::Unproven));
+        let overridden = policy.override_reason.filter(|_| verdict == Some(Verdict::Unproven));
         let published = Published {
             definition: tool.clone(),
             contract,
             owner,
-            source: one.source,
+            source: policy.source,
             at: Time::default(),
             previous,
             verdict,
             changes,
-            overridden: overridden.map(|reason| format!("{}: {reason}", one.owner)),
-            added: if one.source == Source::Added { vec![tool.clone()] } else { Vec::new() },
+            overridden: overridden.map(|reason| format!("{}: {reason}", policy.owner)),
+            added: if policy.kept == Kept::Place { vec![tool.clone()] } else { Vec::new() },
         };
         Ok(accepted(published, news, None))
     }
 
     /// Fails for a name that is legal only since it was mended, where that is the name of another tool which registered itself.
     fn is_no_other_tool(&self, one: &Incoming) -> Result<(), Error> {
-        let of_name = |notes: &[String]| notes.iter().find(|note| note.starts_with("/name: ")).cloned();
-        let Some(mended) = of_name(&one.notes) else { return Ok(()) };
+        let Some(original) = &one.original_name else { return Ok(()) };
         let known = self.shelf.find(&one.definition.name, &one.definition.version);
         let known = known.filter(|entry| entry.instances.iter().any(|instance| instance.source == Source::Registered));
         match known {
-            Some(entry) if of_name(&entry.notes).as_ref() != Some(&mended) => {
-                let told = format!("{}, which another tool is called already: choose another name", mended.trim_start_matches("/name: "));
+            Some(entry) if entry.original_name.as_ref() != Some(original) => {
+                let (shown, name): (String, &str) = (original.chars().take(80).collect(), &one.definition.name);
+                let told = format!("`{shown}` is `{name}` here, which another tool is called already: choose another name");
                 Err(Error::conflict(told).at("name"))
             }
             _ => Ok(()),
@@ -224,17 +214,17 @@ impl Batch<'_> {
         let report = compat::compare(&before.definition, tool);
         let changes: Vec<String> = report.changes.iter().map(ToString::to_string).collect();
         let previous = Some(before.definition.version.clone());
-        if !same_line(&before.definition.version, &tool.version) {
+        if !line::is_same(&before.definition.version, &tool.version) {
             return Ok(Compared { previous, verdict: Some(report.verdict), changes });
         }
         let told = || format!("{} after {}:\n  {}", tool.version, before.definition.version, changes.join("\n  "));
         match report.verdict {
             Verdict::Compatible => {}
             Verdict::Breaking => {
-                let next = next_line(&before.definition.version);
+                let next = line::after(&before.definition.version);
                 return Err(Error::conflict(format!("{}\nthis breaks its callers: make it {next}, which may", told())).at("version"));
             }
-            Verdict::Unproven if one.override_reason.is_some() && one.admin => {}
+            Verdict::Unproven if self.policy.override_reason.is_some() => {}
             Verdict::Unproven => {
                 let hint = "whether this breaks callers cannot be proven: simplify the change, make it a new major version, or let an admin override it with a reason";
                 return Err(Error::conflict(format!("{}\n{hint}", told())).at("version"));
@@ -268,16 +258,6 @@ impl Batch<'_> {
     }
 }
 
-/// Whether callers of one may be given the other: the same major version or, below 1.0.0, the same minor.
-fn same_line(a: &Version, b: &Version) -> bool {
-    next_line(a) == next_line(b)
-}
-
-/// The first version after this one that may break its callers.
-fn next_line(version: &Version) -> Version {
-    if version.major == 0 { Version::new(0, version.minor + 1, 0) } else { Version::new(version.major + 1, 0, 0) }
-}
-
 fn other_contract(known: &Published, tool: &ToolDefinition) -> Error {
     let version = &tool.version;
     if known.source == Source::Builtin {
@@ -285,11 +265,7 @@ fn other_contract(known: &Published, tool: &ToolDefinition) -> Error {
     }
     let report = compat::compare(&known.definition, tool);
     let changes = shelf::listed(report.changes.iter());
-    // One that will be taken in.
-    let next = match report.verdict {
-        Verdict::Compatible => Version::new(version.major, version.minor, version.patch + 1),
-        Verdict::Breaking | Verdict::Unproven => next_line(version),
-    };
+    let next = line::next(version, report.verdict);
     Error::conflict(format!(
         "{version} is published with another contract ({changes}): give the changed one a version of its own, such as {next}, \
          or take the published one out with `maniple tool rm {}@{version}`",

@@ -1,10 +1,6 @@
 //! The shelf: every name, version and instance at one moment.
 
-use super::{
-    OPERATOR,
-    admission::{Accepted, Incoming},
-    instance::Instance,
-};
+use super::{OPERATOR, admission::Accepted, instance::Instance};
 use crate::lock::Pins;
 use maniple_core::{
     schema::Validator,
@@ -30,6 +26,7 @@ pub(crate) struct Shelf(BTreeMap<String, Arc<Versions>>);
 #[derive(Clone)]
 pub(crate) struct Entry {
     pub(crate) published: Published,
+    pub(crate) original_name: Option<String>,
     pub(crate) notes: Vec<String>,
     pub(crate) proposed: Option<Effect>,
     pub(crate) instances: Vec<Arc<Instance>>,
@@ -45,7 +42,7 @@ struct Compiled {
 
 impl Entry {
     fn new(published: Published) -> Self {
-        Self { published, notes: Vec::new(), proposed: None, instances: Vec::new(), compiled: Arc::default() }
+        Self { published, original_name: None, notes: Vec::new(), proposed: None, instances: Vec::new(), compiled: Arc::default() }
     }
 
     /// The validator of its arguments.
@@ -111,9 +108,9 @@ impl Shelf {
         self.0.get(name)?.values().next().map(|entry| entry.published.owner.as_str())
     }
 
-    /// Whether it is an operator's, and its name somebody else's so far.
-    pub(super) fn is_taken_by(&self, one: &Incoming) -> bool {
-        one.owner == OPERATOR && self.owner(&one.definition.name).is_some_and(|owner| owner != OPERATOR)
+    /// Whether it is an operator who brings a name that was somebody else's so far.
+    pub(super) fn is_taken_by(&self, owner: &str, name: &str) -> bool {
+        owner == OPERATOR && self.owner(name).is_some_and(|known| known != OPERATOR)
     }
     /// The same shelf without these names.
     pub(super) fn without(&self, names: &BTreeSet<&str>) -> Cow<'_, Self> {
@@ -232,7 +229,7 @@ impl Shelf {
         } else {
             entry.published.added = accepted.published.added;
         }
-        (entry.notes, entry.proposed) = (accepted.notes, accepted.proposed);
+        (entry.original_name, entry.notes, entry.proposed) = (accepted.original_name, accepted.notes, accepted.proposed);
         entry
     }
 

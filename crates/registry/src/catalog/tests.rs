@@ -36,10 +36,10 @@ fn what_is_missing_is_named_with_what_there_is() {
     );
 }
 
-fn take(catalog: &Catalog, definitions: Vec<ToolDefinition>, changed: Changed) -> Result<(), Vec<String>> {
-    let incoming = definitions.into_iter().map(|one| Incoming::by_operator(one, Source::File)).collect();
-    let accepted = catalog.plan(incoming, changed).map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>())?;
-    catalog.put(FILES, accepted);
+fn take(catalog: &Catalog, definitions: Vec<ToolDefinition>, files: Files) -> Result<(), Vec<String>> {
+    let (files, incoming) = (Origin::File(files), definitions.into_iter().map(Incoming::from).collect());
+    let accepted = catalog.plan(&files, incoming).all().map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+    catalog.put(&files, accepted);
     Ok(())
 }
 fn at(endpoint: &str, definition: ToolDefinition) -> ToolDefinition {
@@ -52,11 +52,11 @@ fn a_replacement_is_whole_or_nothing() {
     let mut bad = tool("bad", "1.0.0");
     bad.description = " ".into();
     let errors =
-        take(&catalog, vec![bad, tool("new", "1.0.0"), tool("new", "1.0.0"), tool("clock", "1.0.0")], Changed::Refused).expect_err("bad");
+        take(&catalog, vec![bad, tool("new", "1.0.0"), tool("new", "1.0.0"), tool("clock", "1.0.0")], Files::Strict).expect_err("bad");
     assert_eq!(errors.len(), 3, "{errors:?}");
     assert!(errors[2].contains("built in"), "{errors:?}");
     assert_eq!(resolved(&catalog, &["old"]).map(|found| found.len()), Ok(1));
-    take(&catalog, vec![tool("new", "1.0.0")], Changed::Refused).expect("a good one");
+    take(&catalog, vec![tool("new", "1.0.0")], Files::Strict).expect("a good one");
     assert_eq!(resolved(&catalog, &["old"]), Ok(vec![]), "it is known, and nobody serves it");
     assert!(resolved(&catalog, &["new", "calculator", "clock", "http_fetch"]).is_ok());
 }
@@ -66,22 +66,22 @@ fn a_version_that_is_published_keeps_its_contract_and_may_have_many_instances() 
     let catalog = Catalog::new(vec![tool("t", "1.0.0")]).expect("a good one");
     let mut other = tool("t", "1.0.0");
     other.description = "another".into();
-    let told = take(&catalog, vec![other.clone()], Changed::Refused).expect_err("changed").join("");
+    let told = take(&catalog, vec![other.clone()], Files::Strict).expect_err("changed").join("");
     assert!(
         told.contains("1.0.0 is published with another contract") && told.contains("1.0.1") && told.contains("maniple tool rm t@1.0.0"),
         "{told}"
     );
 
-    take(&catalog, vec![other.clone()], Changed::Quarantined).expect("looked at");
+    take(&catalog, vec![other.clone()], Files::Looking).expect("looked at");
     assert_eq!(resolved(&catalog, &["t"]), Ok(vec![]));
     let seen = catalog.versions("t").expect("known");
     assert_eq!((seen[0].state, seen[0].definition.description.as_str()), (ToolState::Quarantined, "another"));
 
-    take(&catalog, vec![other], Changed::Taken).expect("somebody writes it");
+    take(&catalog, vec![other], Files::Lenient).expect("somebody writes it");
     assert_eq!(resolved(&catalog, &["t"]), Ok(vec!["t 1.0.0".into()]));
 
     let two = vec![at("http://a.test/", tool("u", "1.0.0")), at("http://b.test/", tool("u", "1.0.0"))];
-    take(&catalog, two, Changed::Refused).expect("one version at two places");
+    take(&catalog, two, Files::Strict).expect("one version at two places");
     assert_eq!(catalog.versions("u").expect("known")[0].instances.len(), 2);
 }
 
@@ -112,7 +112,7 @@ fn what_changed_under_a_pin_is_quarantined_and_says_so() {
     catalog.pin(Pins::of(&catalog.list(None, 100)));
     assert_eq!(resolved(&catalog, &["t", "clock"]).map(|found| found.len()), Ok(2));
 
-    take(&catalog, vec![at("http://evil.test/", tool("t", "1.0.0")), tool("t", "1.0.1")], Changed::Refused).expect("it moved");
+    take(&catalog, vec![at("http://evil.test/", tool("t", "1.0.0")), tool("t", "1.0.1")], Files::Strict).expect("it moved");
     assert_eq!(resolved(&catalog, &["t"]), Ok(vec![]));
     let seen = catalog.versions("t").expect("known");
     assert_eq!((seen[0].state, seen[1].state), (ToolState::Quarantined, ToolState::Quarantined));

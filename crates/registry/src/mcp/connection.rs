@@ -4,7 +4,7 @@ use super::{
     IDEMPOTENCY_KEY, http,
     import::TOOLS_MAX,
     outcome,
-    settings::{Settings, Transport},
+    settings::{ServerSettings, Transport},
     stdio::{self, LastLine},
     ticket::Ticket,
 };
@@ -100,7 +100,7 @@ impl ClientHandler for Handler {
 impl Connection {
     /// Connects and agrees on a version. The error says what went wrong, with the last that a command said on standard error:
     /// it has seen no call yet, so that no call is told with it.
-    pub(super) async fn open(settings: &Settings, handshake: Handshake, within: Duration) -> Result<Self, String> {
+    pub(super) async fn open(name: &str, settings: &ServerSettings, handshake: Handshake, within: Duration) -> Result<Self, String> {
         let (changed, suspect, stop) = (Arc::new(Notify::new()), Arc::new(Notify::new()), CancellationToken::new());
         let handler = Handler { changed: changed.clone() };
         let lifecycle = match handshake {
@@ -110,16 +110,17 @@ impl Connection {
             },
             Handshake::Initialize => ClientLifecycleMode::Initialize,
         };
-        let (shaking_hands, last_line): (futures::future::BoxFuture<'_, _>, _) = match &settings.transport {
-            Transport::Stdio { command, env, cwd } => {
-                let (process, last_line) = stdio::start(&settings.name, command, env, cwd.as_deref())?;
-                (Box::pin(serve_client_with_lifecycle_and_ct(handler, process, lifecycle, stop.clone())), Some(last_line))
-            }
-            Transport::Http { url, headers } => {
-                let transport = http::connect(url, headers, suspect.clone())?;
-                (Box::pin(serve_client_with_lifecycle_and_ct(handler, transport, lifecycle, stop.clone())), None)
-            }
-        };
+        let (shaking_hands, last_line): (futures::future::BoxFuture<'_, _>, _) =
+            match settings.transport(name).map_err(|error| error.message)? {
+                Transport::Stdio(ServerSettings { command, env, cwd, .. }) => {
+                    let (process, last_line) = stdio::start(name, command, env, cwd.as_deref())?;
+                    (Box::pin(serve_client_with_lifecycle_and_ct(handler, process, lifecycle, stop.clone())), Some(last_line))
+                }
+                Transport::Http(url, headers) => {
+                    let transport = http::connect(&url, headers, suspect.clone())?;
+                    (Box::pin(serve_client_with_lifecycle_and_ct(handler, transport, lifecycle, stop.clone())), None)
+                }
+            };
         let service: RunningService<RoleClient, Handler> = match tokio::time::timeout(within, shaking_hands).await {
             Ok(Ok(service)) => service,
             Ok(Err(error)) => return Err(with_last_line(no_handshake(&error), last_line.as_ref())),

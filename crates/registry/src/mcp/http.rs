@@ -8,6 +8,7 @@ use super::ticket::Ticket;
 use crate::transport::client;
 use futures::stream::BoxStream;
 use http::{HeaderName, HeaderValue};
+use maniple_core::settings::Secret;
 use rmcp::{
     model::{ClientJsonRpcMessage, GetExtensions},
     transport::{
@@ -19,7 +20,6 @@ use rmcp::{
         },
     },
 };
-use secrecy::{ExposeSecret, SecretString};
 use sse_stream::Sse;
 use std::{
     collections::{BTreeMap, HashMap},
@@ -48,14 +48,14 @@ pub(super) struct Client {
 }
 
 /// The headers an operator gave, or what is wrong with one. Their values are not printed.
-pub(super) fn headers(given: &BTreeMap<String, SecretString>) -> Result<Headers, String> {
+pub(super) fn headers(given: &BTreeMap<String, Secret>) -> Result<Headers, String> {
     let mut headers = Headers::new();
     for (name, value) in given {
         let header = HeaderName::try_from(name.as_str()).map_err(|_| format!("`{name}` is no header name"))?;
         if ["accept", "mcp-session-id", "mcp-protocol-version", "last-event-id"].contains(&header.as_str()) {
             return Err(format!("the header `{name}` belongs to the protocol"));
         }
-        let mut value = HeaderValue::from_str(value.expose_secret()).map_err(|_| format!("the value of `{name}` is no header value"))?;
+        let mut value = HeaderValue::from_str(value.expose()).map_err(|_| format!("the value of `{name}` is no header value"))?;
         value.set_sensitive(true);
         headers.insert(header, value);
     }
@@ -65,7 +65,7 @@ pub(super) fn headers(given: &BTreeMap<String, SecretString>) -> Result<Headers,
 /// A transport to a server; `suspect` hears of it when the connection turns out to be of no use.
 pub(super) fn connect(
     url: &Url,
-    given: &BTreeMap<String, SecretString>,
+    given: &BTreeMap<String, Secret>,
     suspect: Arc<Notify>,
 ) -> Result<StreamableHttpClientTransport<Client>, String> {
     let client = client::builder(CONNECTS_WITHIN).build().map_err(|error| format!("cannot make an HTTP client: {error}"))?;

@@ -2,9 +2,9 @@
 
 use super::{
     naming::{self, Names},
-    settings::Settings,
+    settings::ServerSettings,
 };
-use crate::mend;
+use maniple_contract::mend;
 use maniple_core::{
     schema,
     tool::{Effect, ToolDefinition},
@@ -49,7 +49,13 @@ pub(super) struct Batch {
 }
 
 /// Every tool of a listing that can be called, and every one that cannot with the reason.
-pub(super) fn import(settings: &Settings, names: &mut Names, server_version: Option<&str>, listed: Vec<Value>) -> Batch {
+pub(super) fn import(
+    server: &str,
+    settings: &ServerSettings,
+    names: &mut Names,
+    server_version: Option<&str>,
+    listed: Vec<Value>,
+) -> Batch {
     let mut batch = Batch::default();
     let (version, version_note) = version(settings, server_version);
     let mut read: Vec<Read> = Vec::new();
@@ -67,10 +73,10 @@ pub(super) fn import(settings: &Settings, names: &mut Names, server_version: Opt
         }
     }
     let originals: Vec<&str> = read.iter().map(|one| one.original.as_str()).collect();
-    let given = names.give(&settings.name, &originals);
+    let given = names.give(server, &originals);
     for (tool, name) in read.into_iter().zip(given) {
         let original = tool.original.clone();
-        match tool.define(settings, name, version.clone()) {
+        match tool.define(server, settings, name, version.clone()) {
             Ok(mut imported) => {
                 imported.notes.extend(version_note.clone());
                 batch.tools.push(imported);
@@ -114,24 +120,23 @@ impl Read {
         Ok(Self { original, description, parameters, returns, proposed, notes })
     }
 
-    fn define(self, settings: &Settings, name: String, version: Version) -> Result<Imported, String> {
+    fn define(self, server: &str, settings: &ServerSettings, name: String, version: Version) -> Result<Imported, String> {
         let Self { original, description, parameters, returns, proposed, mut notes } = self;
         let confirmed = settings.confirm.covers(&[&original, &name]);
         if let (Some(effect), false) = (proposed, confirmed) {
             notes.push(format!(
-                "the server says that it is {effect}; it is at_most_once until `confirm` of the mcp server `{}` lists it",
-                settings.name
+                "the server says that it is {effect}; it is at_most_once until `confirm` of the mcp server `{server}` lists it"
             ));
         }
-        if name != format!("{}_{original}", settings.name) {
+        if name != format!("{server}_{original}") {
             notes.push(format!("`{original}` is called `{name}` here: models do not accept its own name, or another tool has it"));
         }
         let mut raw = json!({
             "name": name, "version": version, "description": description, "parameters": parameters,
-            "endpoint": naming::endpoint(&settings.name, &original),
+            "endpoint": naming::endpoint(server, &original),
             "effect": proposed.filter(|_| confirmed).unwrap_or(Effect::AtMostOnce),
-            "timeout_ms": u64::try_from(settings.timeout.as_millis()).unwrap_or(u64::MAX),
-            "tags": ["mcp", settings.name],
+            "timeout_ms": settings.timeout.as_ms(),
+            "tags": ["mcp", server],
         });
         if let Some(returns) = returns {
             raw["returns"] = returns;
@@ -193,7 +198,7 @@ fn proposed(annotations: Option<&Value>) -> Option<Effect> {
 }
 
 /// The operator's version, else the server's made SemVer, else 1.0.0; with a note where it is not what the server said.
-fn version(settings: &Settings, server_version: Option<&str>) -> (Version, Option<String>) {
+fn version(settings: &ServerSettings, server_version: Option<&str>) -> (Version, Option<String>) {
     if let Some(version) = &settings.version {
         return (version.clone(), None);
     }
@@ -235,15 +240,15 @@ fn made_semver(said: &str) -> Option<Version> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Confirm, mcp::Transport};
-    use std::collections::{BTreeMap, BTreeSet};
+    use crate::Confirm;
+    use std::collections::BTreeSet;
 
-    fn settings() -> Settings {
-        Settings::new("files", Transport::Stdio { command: vec!["x".into()], env: BTreeMap::new(), cwd: None })
+    fn settings() -> ServerSettings {
+        ServerSettings { command: vec!["x".into()], ..ServerSettings::default() }
     }
-    fn batch(settings: &Settings, listed: Value) -> Batch {
+    fn batch(settings: &ServerSettings, listed: Value) -> Batch {
         let Value::Array(listed) = listed else { panic!("a list") };
-        import(settings, &mut Names::default(), Some("2.1.0"), listed)
+        import("files", settings, &mut Names::default(), Some("2.1.0"), listed)
     }
 
     #[test]
@@ -269,7 +274,7 @@ mod tests {
             { "name": "pay", "description": "d", "inputSchema": { "type": "object" }, "annotations": { "readOnlyHint": "yes", "destructiveHint": false } },
         ]);
         let effects = |confirm: Confirm| {
-            let batch = batch(&Settings { confirm, ..settings() }, listed.clone());
+            let batch = batch(&ServerSettings { confirm, ..settings() }, listed.clone());
             batch.tools.iter().map(|t| (t.original.clone(), t.definition.effect(), t.proposed_effect)).collect::<Vec<_>>()
         };
         let row = |name: &str, effect, proposed| (name.to_owned(), effect, proposed);
@@ -341,7 +346,7 @@ mod tests {
             assert_eq!(made(Some(said)), expected, "{said}");
         }
         assert_eq!(made(None), "1.0.0");
-        let settings = Settings { version: Some(Version::new(3, 0, 0)), ..settings() };
+        let settings = ServerSettings { version: Some(Version::new(3, 0, 0)), ..settings() };
         assert_eq!(version(&settings, Some("1.2.3")), (Version::new(3, 0, 0), None));
     }
 }

@@ -12,7 +12,7 @@ use super::{
     connection::{Connection, Handshake, Health},
     import::{self, Imported, Refused},
     naming::{self, Names},
-    settings::{Settings, Times, Transport},
+    settings::{ServerSettings, Times},
 };
 use maniple_core::{
     Result,
@@ -35,7 +35,8 @@ const LISTED_AGAIN: Duration = Duration::from_secs(1);
 ///
 /// The connection is made, watched and made again in the background, until this is dropped or stopped.
 pub struct Server {
-    settings: Arc<Settings>,
+    name: Arc<str>,
+    settings: Arc<ServerSettings>,
     listing: watch::Receiver<Arc<Listing>>,
     connection: watch::Receiver<Option<Arc<Connection>>>,
     stop: CancellationToken,
@@ -72,21 +73,21 @@ pub enum State {
 
 impl Server {
     /// Begins to connect, in the background. `Invalid` where the settings break a rule.
-    pub fn start(settings: Settings) -> Result<Self> {
-        settings.check()?;
-        let settings = Arc::new(settings);
+    pub fn start(name: &str, settings: ServerSettings) -> Result<Self> {
+        settings.check(name)?;
+        let (name, settings): (Arc<str>, _) = (name.into(), Arc::new(settings));
         let (listing, listed) = watch::channel(Arc::new(Listing::default()));
         let (connection, connected) = watch::channel(None);
         let stop = CancellationToken::new();
         let names = Mutex::new(Names::default());
-        let supervisor = Supervisor { settings: settings.clone(), names, listing, connection, stop: stop.clone() };
+        let supervisor = Supervisor { name: name.clone(), settings: settings.clone(), names, listing, connection, stop: stop.clone() };
         tokio::spawn(supervisor.run());
-        Ok(Self { settings, listing: listed, connection: connected, stop })
+        Ok(Self { name, settings, listing: listed, connection: connected, stop })
     }
 
     /// Its name.
     pub fn name(&self) -> &str {
-        &self.settings.name
+        &self.name
     }
 
     /// Its tools as they were last listed.
@@ -108,13 +109,13 @@ impl Server {
 
     /// One attempt of a call. While the connection is being made it waits for a while, and then was not sent.
     pub async fn call(&self, call: &Invocation) -> Invoked {
-        let Some(original) = naming::original(&self.settings.name, &call.tool.endpoint) else {
-            let message = format!("`{}` is no tool of the mcp server `{}`", call.tool.endpoint, self.settings.name);
+        let Some(original) = naming::original(&self.name, &call.tool.endpoint) else {
+            let message = format!("`{}` is no tool of the mcp server `{}`", call.tool.endpoint, self.name);
             return Invoked::Refused(Refusal { kind: RefusalKind::NotFound, message });
         };
         let began = Instant::now();
         let Some(connection) = self.connected(self.settings.times.call_waits.min(call.timeout)).await else {
-            return Invoked::NotSent(format!("tool `{}`: the mcp server `{}` {}", call.tool.name, self.settings.name, self.absence()));
+            return Invoked::NotSent(format!("tool `{}`: the mcp server `{}` {}", call.tool.name, self.name, self.absence()));
         };
         connection.call(original, call, call.timeout.saturating_sub(began.elapsed())).await
     }
@@ -145,7 +146,8 @@ impl Drop for Server {
 }
 
 struct Supervisor {
-    settings: Arc<Settings>,
+    name: Arc<str>,
+    settings: Arc<ServerSettings>,
     names: Mutex<Names>,
     listing: watch::Sender<Arc<Listing>>,
     connection: watch::Sender<Option<Arc<Connection>>>,
@@ -175,7 +177,7 @@ impl Supervisor {
                     let reason = self.watch(&connection).await;
                     self.connection.send_replace(None);
                     // Over HTTP calls in flight may still be answered; a command is about to be started anew.
-                    if matches!(self.settings.transport, Transport::Stdio { .. }) {
+                    if self.settings.is_command() {
                         connection.close();
                     }
                     reason
@@ -183,7 +185,7 @@ impl Supervisor {
                 Err(reason) => reason,
             };
             losses = if began.elapsed() >= STEADY { 1 } else { losses.saturating_add(1) };
-            tracing::debug!(server = self.settings.name, losses, reason, "mcp server lost: it is connected again");
+            tracing::debug!(server = &*self.name, losses, reason, "mcp server lost: it is connected again");
             self.lost(reason);
             let longest = times.backoff.saturating_mul(1 << (losses - 1).min(16)).min(times.backoff_max);
             tokio::time::sleep(longest.mul_f64(fastrand::f64())).await;
@@ -194,7 +196,7 @@ impl Supervisor {
     async fn open(&self) -> Result<Arc<Connection>, String> {
         let connection = Arc::new(self.connect().await?);
         self.list(&connection).await?;
-        tracing::debug!(server = self.settings.name, protocol = connection.protocol(), "mcp server connected");
+        tracing::debug!(server = &*self.name, protocol = connection.protocol(), "mcp server connected");
         self.connection.send_replace(Some(connection.clone()));
         Ok(connection)
     }
@@ -203,7 +205,7 @@ impl Supervisor {
     /// 2026-07-28 need not survive being asked anything before `initialize`.
     async fn connect(&self) -> Result<Connection, String> {
         let began = Instant::now();
-        let newest = match Connection::open(&self.settings, Handshake::Newest, self.settings.times.connect).await {
+        let newest = match Connection::open(&self.name, &self.settings, Handshake::Newest, self.settings.times.connect).await {
             Ok(connection) => return Ok(connection),
             Err(reason) => reason,
         };
@@ -211,7 +213,7 @@ impl Supervisor {
         if left < Duration::from_millis(10) {
             return Err(newest);
         }
-        Connection::open(&self.settings, Handshake::Initialize, left).await.map_err(|older| match older == newest {
+        Connection::open(&self.name, &self.settings, Handshake::Initialize, left).await.map_err(|older| match older == newest {
             true => newest,
             false => format!("{newest}; and by the older handshake: {older}"),
         })
@@ -277,7 +279,7 @@ impl Supervisor {
     /// A listing that failed leaves the last one in place; the health checks decide on the connection.
     async fn list_again(&self, connection: &Connection) -> ControlFlow<String> {
         if let Err(reason) = self.list(connection).await {
-            tracing::warn!(server = self.settings.name, reason, "mcp server: the last list of tools stays");
+            tracing::warn!(server = &*self.name, reason, "mcp server: the last list of tools stays");
         }
         ControlFlow::Continue(())
     }
@@ -286,7 +288,7 @@ impl Supervisor {
         let listed = connection.list(self.settings.times.list).await?;
         let batch = {
             let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-            import::import(&self.settings, &mut names, connection.server_version().as_deref(), listed)
+            import::import(&self.name, &self.settings, &mut names, connection.server_version().as_deref(), listed)
         };
         let state = State::Connected { protocol: connection.protocol() };
         let news = Listing { tools: batch.tools, refused: batch.refused, state };

@@ -1,50 +1,123 @@
-//! What an operator says of an MCP server.
+//! The section `mcp`: what an operator says of an MCP server.
 
+use super::http;
 use crate::Confirm;
-use maniple_core::{Error, Result};
-use secrecy::SecretString;
+use maniple_core::{
+    Error, Result,
+    settings::{Bound, Period, Secret, Section},
+};
 use semver::Version;
+use serde::{Deserialize, Deserializer, Serialize, de};
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use url::Url;
 
-/// One server to import tools from.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// Its name here, and the beginning of its tools' names: 1 to 32 characters of `A-Z a-z 0-9 _ -`.
-    pub name: String,
-    /// How it is reached.
-    pub transport: Transport,
-    /// Whose effect hints are believed.
+/// An MCP server whose tools are imported; its name is the key that it stands under, and the beginning of its tools' names.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServerSettings {
+    /// Its endpoint, streamable HTTP. Either this or `command`. An operator wrote it, so it is trusted; redirects are not followed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// Sent with every request to `url`, such as `authorization`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, Secret>,
+    /// A program and its arguments that speaks MCP on its standard streams. It is started here and killed with this process.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub command: Vec<String>,
+    /// What the program finds in its environment, beside `HOME`, `LANG`, `LC_ALL`, `LOGNAME`, `PATH`, `SHELL`, `TERM`, `TMPDIR`, `TZ`
+    /// and `USER` of this process. Nothing else is passed on, so that no server reads another one's secrets.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, Secret>,
+    /// Where the program runs, relative to the settings. Default: their folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cwd: Option<PathBuf>,
+    /// Whose effect hints are believed: `all`, or names of tools. Default: nobody's.
+    #[serde(skip_serializing_if = "Confirm::is_nothing")]
     pub confirm: Confirm,
-    /// How long one call may take; 1 ms to 10 min. Default 30 s.
-    pub timeout: Duration,
-    /// The version of its tools, in the place of what the server says. Raise it to take in tools that changed
-    /// under the server's version.
+    /// How long one call may take, 1 ms to 10 min. Default 30 s.
+    pub timeout: Period,
+    /// The version of its tools, in the place of what the server says. Raise it to take in tools that changed under the
+    /// server's version.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "semver")]
     pub version: Option<Version>,
-    /// How patient the connection is.
+    /// How patient the connection is. No key of the file.
+    #[serde(skip)]
     pub times: Times,
 }
 
+fn semver<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Version>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    let parsed = text.map(|text| text.parse().map_err(|why| format!("version `{text}` is no SemVer such as 1.2.0: {why}")));
+    parsed.transpose().map_err(de::Error::custom)
+}
+
+impl Default for ServerSettings {
+    fn default() -> Self {
+        Self {
+            url: None,
+            headers: BTreeMap::new(),
+            command: Vec::new(),
+            env: BTreeMap::new(),
+            cwd: None,
+            confirm: Confirm::Nothing,
+            timeout: Period::seconds(30),
+            version: None,
+            times: Times::default(),
+        }
+    }
+}
+
+impl Section for ServerSettings {
+    fn bounds(&self) -> Vec<Bound> {
+        vec![Bound::of("timeout", self.timeout, Period::ms(1)..=Period::minutes(10))]
+    }
+}
+
 /// How a server is reached.
-#[derive(Debug, Clone)]
-pub enum Transport {
-    /// A command that speaks MCP on its standard streams. It is started here and killed with this process.
-    Stdio {
-        /// The program and its arguments.
-        command: Vec<String>,
-        /// Its environment, beside `HOME`, `LANG`, `LC_ALL`, `LOGNAME`, `PATH`, `SHELL`, `TERM`, `TMPDIR`, `TZ` and `USER`
-        /// of this process. Nothing else is passed on, so that no server reads another one's secrets.
-        env: BTreeMap<String, SecretString>,
-        /// Where it runs; by default where this process does.
-        cwd: Option<PathBuf>,
-    },
-    /// Streamable HTTP. An operator wrote the URL, so it is trusted; redirects are not followed.
-    Http {
-        /// Its endpoint.
-        url: Url,
-        /// Sent with every request, such as `authorization`.
-        headers: BTreeMap<String, SecretString>,
-    },
+pub(super) enum Transport<'a> {
+    /// A command that speaks MCP on its standard streams.
+    Stdio(&'a ServerSettings),
+    /// Streamable HTTP.
+    Http(Url, &'a BTreeMap<String, Secret>),
+}
+
+impl ServerSettings {
+    /// `Invalid` at `mcp.NAME.FIELD` where it could not work.
+    pub fn check(&self, name: &str) -> Result<()> {
+        let legal = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
+        if !(1..=32).contains(&name.len()) || !name.bytes().all(legal) {
+            return Err(Error::invalid(format!("mcp server `{name}`: its name must be 1 to 32 characters of A-Z a-z 0-9 _ -")).at("mcp"));
+        }
+        self.within_bounds(&format!("mcp.{name}"))?;
+        self.transport(name).map(drop)
+    }
+
+    /// Whether it is a command, which lives no longer than its connection.
+    pub(super) fn is_command(&self) -> bool {
+        self.url.is_none()
+    }
+
+    /// How it is reached.
+    pub(super) fn transport(&self, name: &str) -> Result<Transport<'_>> {
+        let wrong = |field: &str, what: &str| Error::invalid(format!("mcp.{name}.{field} {what}")).at(format!("mcp.{name}.{field}"));
+        let Some(url) = &self.url else {
+            return match self.command.first() {
+                None => Err(Error::invalid(format!("mcp.{name} needs either `url` or `command`")).at(format!("mcp.{name}"))),
+                Some(program) if program.is_empty() => Err(wrong("command", "must name a program")),
+                Some(_) => Ok(Transport::Stdio(self)),
+            };
+        };
+        if !self.command.is_empty() {
+            return Err(Error::invalid(format!("mcp.{name} needs either `url` or `command`")).at(format!("mcp.{name}")));
+        }
+        let url = Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.host().is_some());
+        let url = url.ok_or_else(|| wrong("url", "must begin with http:// or https://"))?;
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(wrong("url", "must not hold credentials: send them as a header"));
+        }
+        http::headers(&self.headers).map_err(|why| wrong("headers", &format!("cannot be sent: {why}")))?;
+        Ok(Transport::Http(url, &self.headers))
+    }
 }
 
 /// How patient a connection is. The defaults suit servers that other people run.
@@ -76,45 +149,6 @@ impl Default for Times {
             call_waits: Duration::from_secs(5),
             backoff: Duration::from_millis(250),
             backoff_max: Duration::from_secs(30),
-        }
-    }
-}
-
-impl Settings {
-    /// A server with the defaults.
-    pub fn new(name: impl Into<String>, transport: Transport) -> Self {
-        Self {
-            name: name.into(),
-            transport,
-            confirm: Confirm::default(),
-            timeout: Duration::from_secs(30),
-            version: None,
-            times: Times::default(),
-        }
-    }
-
-    /// Every rule above.
-    pub fn check(&self) -> Result<()> {
-        let legal = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
-        if !(1..=32).contains(&self.name.len()) || !self.name.bytes().all(legal) {
-            return Err(Error::invalid(format!("mcp server `{}`: its name must be 1 to 32 characters of A-Z a-z 0-9 _ -", self.name)));
-        }
-        let wrong = |what: &str, field: &'static str| Err(Error::invalid(format!("mcp server `{}`: {what}", self.name)).at(field));
-        if !(Duration::from_millis(1)..=Duration::from_secs(600)).contains(&self.timeout) {
-            return wrong("timeout must be 1 ms to 10 min", "timeout");
-        }
-        match &self.transport {
-            Transport::Stdio { command, .. } if command.first().is_none_or(String::is_empty) => {
-                wrong("command must name a program", "command")
-            }
-            Transport::Http { url, .. } if !matches!(url.scheme(), "http" | "https") || url.host().is_none() => {
-                wrong("url must begin with http:// or https://", "url")
-            }
-            Transport::Http { url, .. } if !url.username().is_empty() || url.password().is_some() => {
-                wrong("url must not hold credentials: send them as a header", "url")
-            }
-            Transport::Http { headers, .. } => super::http::headers(headers).map(drop).or_else(|why| wrong(&why, "headers")),
-            Transport::Stdio { .. } => Ok(()),
         }
     }
 }

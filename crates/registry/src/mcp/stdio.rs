@@ -5,13 +5,13 @@
 //! most 50 lines a second.
 
 use super::ticket::Ticket;
+use maniple_core::settings::Secret;
 use rmcp::{
     RoleClient,
     model::GetExtensions,
     service::{RxJsonRpcMessage, TxJsonRpcMessage},
     transport::{Transport, async_rw::AsyncRwTransport},
 };
-use secrecy::{ExposeSecret, SecretString};
 use std::{
     collections::BTreeMap,
     io,
@@ -70,14 +70,14 @@ pub(super) struct Process {
 pub(super) fn start(
     server: &str,
     command: &[String],
-    env: &BTreeMap<String, SecretString>,
+    env: &BTreeMap<String, Secret>,
     cwd: Option<&Path>,
 ) -> Result<(Process, LastLine), String> {
     let (program, arguments) = command.split_first().ok_or("command must name a program")?;
     let mut building = Command::new(program);
     building.args(arguments).env_clear();
     building.envs(PASSED_ON.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
-    building.envs(env.iter().map(|(name, value)| (name, value.expose_secret())));
+    building.envs(env.iter().map(|(name, value)| (name, value.expose())));
     if let Some(cwd) = cwd {
         building.current_dir(cwd);
     }

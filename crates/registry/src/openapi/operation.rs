@@ -1,7 +1,8 @@
 //! One operation, and the tool it becomes.
 
-use super::{Document, Imported, Options, schema::Schemas, security, shortened};
+use super::{Document, ImportSettings, Imported, schema::Schemas, security, shortened};
 use crate::transport::client;
+use maniple_contract::mend::legal_name;
 use maniple_core::{
     schema::Validator,
     tool::{AuthType, Carrier, Effect, Method, Place, ToolDefinition},
@@ -12,6 +13,9 @@ use url::Url;
 
 pub(super) struct Operation<'a> {
     pub(super) document: &'a Document,
+    /// The import's name.
+    pub(super) import: &'a str,
+    pub(super) settings: &'a ImportSettings,
     pub(super) path: &'a str,
     pub(super) method: &'a str,
     pub(super) item: &'a Value,
@@ -35,35 +39,35 @@ impl Operation<'_> {
     fn tags(&self) -> Vec<String> {
         self.operation.get("tags").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
     }
-    fn wanted_name(&self, options: &Options) -> String {
+    fn wanted_name(&self) -> String {
         let own = self.text("operationId").map_or_else(|| format!("{}_{}", self.method, self.path.trim_matches('/')), str::to_owned);
-        if options.name.is_empty() { own } else { format!("{}_{own}", options.name) }
+        if self.import.is_empty() { own } else { format!("{}_{own}", self.import) }
     }
 
-    pub(super) fn is_included(&self, options: &Options) -> bool {
-        let name = crate::mend::legal_name(&self.wanted_name(options), &mut HashSet::new());
+    pub(super) fn is_included(&self) -> bool {
+        let name = legal_name(&self.wanted_name(), &mut HashSet::new());
         let is_meant = |wanted: &String| self.text("operationId") == Some(wanted) || *wanted == name || self.tags().contains(wanted);
-        options.include.is_empty() || options.include.iter().any(is_meant)
+        self.settings.include.is_empty() || self.settings.include.iter().any(is_meant)
     }
 
-    pub(super) fn tool(&self, options: &Options, taken: &mut HashSet<String>) -> Result<Imported, String> {
+    pub(super) fn tool(&self, taken: &mut HashSet<String>) -> Result<Imported, String> {
         let schemas = Schemas::new(self.document);
         let mut arguments = Arguments::default();
         let mut path = self.path.to_owned();
         self.parameters(&schemas, &mut arguments, &mut path)?;
         self.body(&schemas, &mut arguments)?;
-        let base = self.base(options)?;
+        let base = self.base()?;
         let endpoint = format!("{}{path}", base.trim_end_matches('/'));
         // Text before the first slash would become part of the host, or its port.
         let origin = |url: &str| url::Url::parse(&url.replace(['{', '}'], "")).map(|url| url.origin());
         if !path.starts_with('/') || origin(&endpoint) != origin(&base) {
             return Err(format!("its path `{}` leads away from `{base}`: it must begin with /", self.path));
         }
-        let (auth_type, credential) = security::of(self.document, self.operation, options)?;
+        let (auth_type, credential) = security::of(self.document, self.operation, self.settings)?;
         let method: Method = serde_json::from_value(json!(self.method.to_uppercase())).map_err(|error| error.to_string())?;
-        let name = crate::mend::legal_name(&self.wanted_name(options), taken);
+        let name = legal_name(&self.wanted_name(), taken);
         let proposed = matches!(method, Method::Put | Method::Delete).then_some(Effect::Idempotent);
-        let confirmed = proposed.filter(|_| options.confirm.covers(&[&name]));
+        let confirmed = proposed.filter(|_| self.settings.confirm.covers(&[&name]));
         let parameters = arguments.schema(&schemas)?;
         let definition = json!({ "name": name, "version": self.document.version, "description": self.description(), "parameters": parameters, "endpoint": endpoint });
         let mut definition: ToolDefinition = serde_json::from_value(definition).map_err(|error| error.to_string())?;
@@ -85,8 +89,8 @@ impl Operation<'_> {
     }
 
     /// Where the operation's path begins.
-    fn base(&self, options: &Options) -> Result<String, String> {
-        if let Some(base) = &options.base_url {
+    fn base(&self) -> Result<String, String> {
+        if let Some(base) = &self.settings.base_url {
             return Ok(base.clone());
         }
         let servers =
@@ -102,7 +106,7 @@ impl Operation<'_> {
         if url.contains("://") {
             return Ok(url);
         }
-        let from = options.document_url.as_deref().and_then(|from| Url::parse(from).ok()).filter(|from| from.has_host());
+        let from = self.settings.url.as_deref().and_then(|from| Url::parse(from).ok()).filter(|from| from.has_host());
         let whole = from.and_then(|from| from.join(&url).ok());
         whole.map(String::from).ok_or_else(|| format!("its server `{url}` is relative: say `base_url`"))
     }

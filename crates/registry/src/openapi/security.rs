@@ -1,6 +1,6 @@
 //! Security schemes, and the named credentials that stand for them.
 
-use super::{Document, Options};
+use super::{Document, ImportSettings};
 use maniple_core::tool::AuthType;
 use serde_json::Value;
 
@@ -11,7 +11,7 @@ pub(super) fn is_needed(document: &Document, operation: &Value) -> bool {
 }
 
 /// How calls are authorised: by the first way that takes one scheme we can speak.
-pub(super) fn of(document: &Document, operation: &Value, options: &Options) -> Result<(AuthType, Option<String>), String> {
+pub(super) fn of(document: &Document, operation: &Value, settings: &ImportSettings) -> Result<(AuthType, Option<String>), String> {
     if !is_needed(document, operation) {
         return Ok((AuthType::None, None));
     }
@@ -33,7 +33,7 @@ pub(super) fn of(document: &Document, operation: &Value, options: &Options) -> R
                 continue;
             }
         };
-        let named = options.credentials.get(scheme).or(options.credential.as_ref()).unwrap_or(scheme);
+        let named = settings.credentials.get(scheme).or(settings.credential.as_ref()).unwrap_or(scheme);
         return Ok((auth_type, Some(named.clone())));
     }
     Err(format!("it asks for a credential of a sort that is not supported: {}", refused.join(", ")))

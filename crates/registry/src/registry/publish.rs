@@ -1,62 +1,35 @@
 //! What is taken in: judged against what there is, made durable, then put where callers see it.
 
-use super::{Files, Registry};
+use super::Registry;
 use crate::{
     Incoming,
-    catalog::{Accepted, Changed, FILES, News, OPERATOR},
+    catalog::{Accepted, Files, Judged, Kept, News, OPERATOR, Origin},
     lock,
 };
 use futures::future::try_join_all;
-use maniple_core::{
-    Error, Result,
-    ports::Registration,
-    tool::{Source, ToolDefinition},
-};
+use maniple_core::{Error, Result, tool::ToolDefinition};
 
 impl Registry {
     /// Takes the definitions of the project's files in the place of those before, all or none; every problem is told.
     pub async fn take_files(&self, definitions: Vec<ToolDefinition>, files: Files) -> Result<(), Vec<Error>> {
-        let incoming: Vec<Incoming> = definitions.into_iter().map(|one| Incoming::by_operator(one, Source::File)).collect();
-        let (incoming, unauthorised) = self.authorised(incoming);
-        if !unauthorised.is_empty() {
-            return Err(unauthorised.into_iter().map(|(_, error)| error).collect());
-        }
-        let _one_at_a_time = self.changing.lock().await;
-        let accepted = match files {
-            Files::Strict => self.catalog.plan(incoming, Changed::Refused)?,
-            Files::Lenient => self.catalog.plan(incoming, Changed::Taken)?,
-            Files::Looking => self.catalog.plan(incoming, Changed::Quarantined)?,
-        };
-        for changed in accepted.iter().filter(|one| one.news == News::OtherContract) {
-            let (tool, version) = (&changed.definition.name, &changed.definition.version);
-            tracing::warn!(%tool, %version, "its contract changed under its version; that is for writing it: `maniple serve` asks for a new version");
-        }
-        let accepted = match files {
-            Files::Strict | Files::Lenient => self.publish(accepted).await.map_err(|error| vec![error])?,
-            Files::Looking => accepted,
-        };
-        self.catalog.put(FILES, accepted);
-        Ok(())
+        let incoming = definitions.into_iter().map(Incoming::from).collect();
+        let refused = self.take(&Origin::File(files), incoming).await.map_err(|error| vec![error])?;
+        if refused.is_empty() { Ok(()) } else { Err(refused.into_iter().map(|(_, error)| error).collect()) }
     }
 
-    /// Takes what somebody else wrote in the place of what the same import brought before. What breaks a rule is left out and returned;
-    /// what changed under its version is quarantined.
-    pub async fn take_import(&self, collection: &str, incoming: Vec<Incoming>) -> Result<Vec<(String, Error)>> {
+    /// Takes what a project's origin brings in the place of what it brought before, and returns what may not be taken in: a name and
+    /// the reason each. That is left out, or keeps the others out too, as [`Origin`] says.
+    pub async fn take(&self, origin: &Origin, incoming: Vec<Incoming>) -> Result<Vec<(String, Error)>> {
         let (incoming, unauthorised) = self.authorised(incoming);
         let _one_at_a_time = self.changing.lock().await;
-        let catalog = self.catalog.clone();
-        let (mut accepted, mut refused) = aside(move || catalog.plan_leniently(incoming)).await?;
-        for one in &mut accepted {
-            one.quarantine = one.quarantine.take().or_else(|| self.catalog.led_astray(collection, one));
-        }
+        let (catalog, planned) = (self.catalog.clone(), origin.clone());
+        let Judged { accepted, mut refused } = aside(move || catalog.plan(&planned, incoming)).await?;
         refused.extend(unauthorised);
-        let accepted = self.publish(accepted).await?;
-        for one in accepted.iter() {
-            if let Some(why) = &one.quarantine {
-                tracing::warn!(tool = %one.definition.name, version = %one.definition.version, why, "quarantined: it is not used");
-            }
+        if origin.policy().all_or_none && !refused.is_empty() {
+            return Ok(refused);
         }
-        self.catalog.put(collection, accepted);
+        let accepted = self.publish(origin, accepted).await?;
+        self.catalog.put(origin, accepted);
         Ok(refused)
     }
 
@@ -95,7 +68,11 @@ impl Registry {
     }
 
     /// Makes what is new durable, before anybody sees it; each then says when it was published.
-    pub(super) async fn publish(&self, mut accepted: Vec<Accepted>) -> Result<Vec<Accepted>> {
+    pub(super) async fn publish(&self, origin: &Origin, mut accepted: Vec<Accepted>) -> Result<Vec<Accepted>> {
+        if origin.policy().kept == Kept::Nothing {
+            return Ok(accepted);
+        }
+        accepted.iter().for_each(say_what_changed);
         let (versions, _) = self.catalog.size();
         let new = accepted.iter().filter(|one| one.news == News::Version).count();
         if versions + new > self.settings.versions_max {
@@ -128,11 +105,16 @@ impl Registry {
         }
         Ok(())
     }
+}
 
-    /// A definition as it came, mended, with what was mended.
-    pub(super) fn read(registration: &Registration) -> Result<(ToolDefinition, Vec<String>)> {
-        let mended = crate::mend::mend(registration.definition.clone())?;
-        Ok((mended.definition, mended.notes.iter().map(ToString::to_string).collect()))
+/// What a person should know of one whose version was another before.
+fn say_what_changed(one: &Accepted) {
+    let (tool, version) = (&one.definition.name, &one.definition.version);
+    if one.news == News::OtherContract {
+        tracing::warn!(%tool, %version, "its contract changed under its version; that is for writing it: `maniple serve` asks for a new version");
+    }
+    if let Some(why) = &one.quarantine {
+        tracing::warn!(%tool, %version, why, "quarantined: it is not used");
     }
 }
 

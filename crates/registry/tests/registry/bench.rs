@@ -11,9 +11,10 @@ use maniple_backends::{RateLimiter, memory};
 use maniple_core::{
     AgentName, Tenant,
     ports::{Invocation, Invoked, Registrant, Registration, ToolRegistry, ToolStore, Tools},
+    settings::Period,
     tool::{Registered, Source, ToolDefinition, ToolWish},
 };
-use maniple_registry::{Egress, Grants, HealthSettings, Parts, Registry, Settings, credentials::Credentials};
+use maniple_registry::{Egress, GatewaySettings, Grants, Parts, Registry, credentials::Credentials};
 use serde_json::{Value, json};
 use std::{
     sync::{
@@ -51,18 +52,22 @@ impl Drop for Bench {
 
 impl Bench {
     pub async fn new(granted: &[&str]) -> Self {
-        Self::over(Arc::new(memory::TaskStore::new()), granted, Settings::default()).await
+        Self::over(Arc::new(memory::TaskStore::new()), granted, GatewaySettings::default()).await
     }
     /// Health is asked every few milliseconds, and a lease is short.
     pub async fn quick(granted: &[&str]) -> Self {
-        let health = HealthSettings { every: Duration::from_millis(40), timeout: Duration::from_millis(500), failures_max: 2 };
-        let settings = Settings { health, lease: Duration::from_millis(1_500), ..Settings::default() };
+        let settings = GatewaySettings {
+            health_every: Period::ms(40),
+            health_timeout: Period::ms(500),
+            lease: Duration::from_millis(1_500),
+            ..GatewaySettings::default()
+        };
         Self::over(Arc::new(memory::TaskStore::new()), granted, settings).await
     }
-    pub async fn over(store: Arc<dyn ToolStore>, granted: &[&str], settings: Settings) -> Self {
+    pub async fn over(store: Arc<dyn ToolStore>, granted: &[&str], settings: GatewaySettings) -> Self {
         Self::with(store, granted, settings, Credentials::default()).await
     }
-    pub async fn with(store: Arc<dyn ToolStore>, granted: &[&str], settings: Settings, credentials: Credentials) -> Self {
+    pub async fn with(store: Arc<dyn ToolStore>, granted: &[&str], settings: GatewaySettings, credentials: Credentials) -> Self {
         let parts = Parts {
             store: Some(store.clone()),
             limiter: Arc::new(RateLimiter::new()),

@@ -10,7 +10,7 @@ use maniple_core::{
     tool::{Source, ToolDefinition, ToolState},
 };
 use maniple_registry::{
-    Settings,
+    GatewaySettings, Origin,
     credentials::{AuthStyle, Credential, CredentialKind, Credentials, Oauth2},
 };
 use semver::VersionReq;
@@ -73,7 +73,7 @@ async fn a_key_has_one_outcome_and_one_meaning() {
     assert_eq!(ok(bench.registry.invoke(&elsewhere).await)["n"], 2, "a key belongs to its tenant");
 
     // Another process over the same store answers from the record too.
-    let later = Bench::over(bench.store.clone(), &["t"], Settings::default()).await;
+    let later = Bench::over(bench.store.clone(), &["t"], GatewaySettings::default()).await;
     let tool = later.register(definition(&server.url, with_parameter())).await.definition;
     assert_eq!(ok(later.call(&tool, json!({ "to": "b" }), "k").await)["n"], 1);
     assert_eq!(server.calls(), 2);
@@ -261,7 +261,7 @@ async fn a_resend_with_a_new_token_is_counted_under_the_rate() {
     };
     let credential = Credential { kind: CredentialKind::Oauth2(oauth2), hosts: vec![host] };
     let credentials = Credentials::new([("c".to_owned(), credential)].into()).unwrap();
-    let bench = Bench::with(Arc::new(memory::TaskStore::new()), &["t"], Settings::default(), credentials).await;
+    let bench = Bench::with(Arc::new(memory::TaskStore::new()), &["t"], GatewaySettings::default(), credentials).await;
     let fields = json!({ "effect": "pure", "rate_limit": 4, "auth_type": "oauth2", "credential": "c" });
     let file: ToolDefinition = serde_json::from_value(definition(&server.url, fields)).unwrap();
     bench.registry.take_files(vec![file.clone()], maniple_registry::Files::Strict).await.unwrap();
@@ -293,7 +293,7 @@ async fn what_was_added_is_served_wherever_it_was_added_after_a_restart_too() {
         let added = Registration { source: Source::Added, ..registration(definition(&server.url, json!({})), "ann") };
         assert!(!bench.registry.register(added).await.unwrap().new_version, "the version is known");
     }
-    let later = Bench::over(bench.store.clone(), &["t"], Settings::default()).await;
+    let later = Bench::over(bench.store.clone(), &["t"], GatewaySettings::default()).await;
     let known = &later.registry.versions("t").await.unwrap()[0];
     let mut endpoints: Vec<&str> = known.instances.iter().map(|instance| instance.endpoint.as_str()).collect();
     endpoints.sort_unstable();
@@ -305,7 +305,7 @@ async fn what_was_added_is_served_wherever_it_was_added_after_a_restart_too() {
     }
     assert_eq!((one.calls(), other.calls()), (2, 2));
     assert_eq!(later.registry.remove("t", None, &registration(json!({}), "ann").by).await.unwrap(), 1);
-    let last = Bench::over(bench.store.clone(), &["t"], Settings::default()).await;
+    let last = Bench::over(bench.store.clone(), &["t"], GatewaySettings::default()).await;
     assert!(last.registry.versions("t").await.is_err(), "it was removed");
 }
 
@@ -388,8 +388,8 @@ async fn an_import_that_leads_elsewhere_under_its_version_is_not_used_until_it_l
     let (bench, good, evil) = (Bench::new(&["t"]).await, Counting::start().await, Counting::start().await);
     let take = async |server: &Counting| {
         let tool: ToolDefinition = serde_json::from_value(definition(&server.url, json!({}))).unwrap();
-        let incoming = maniple_registry::Incoming::by_operator(tool, Source::Openapi);
-        assert!(bench.registry.take_import("openapi:shop", vec![incoming]).await.unwrap().is_empty());
+        let origin = Origin::Openapi { document: "shop".into(), has_base_url: false };
+        assert!(bench.registry.take(&origin, vec![tool.into()]).await.unwrap().is_empty());
         bench.registry.versions("t").await.unwrap()[0].clone()
     };
     assert_eq!(take(&good).await.state, ToolState::Healthy);

@@ -3,14 +3,11 @@
 #![allow(clippy::unwrap_used)]
 
 mod bench;
-mod bombs;
 mod breaks;
-mod compat;
 mod egress;
 mod gateway;
 mod mcp;
 mod mcp_server;
-mod mend;
 mod openapi;
 mod server;
 mod ssrf;

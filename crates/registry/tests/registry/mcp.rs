@@ -7,12 +7,12 @@ use crate::{
 use maniple_core::{
     AgentName, Tenant,
     ports::{Invocation, Invoked},
+    settings::{Period, Secret},
     tool::Effect,
     trace::TraceContext,
 };
 use maniple_registry::Confirm;
-use maniple_registry::mcp::{Listing, Server, Settings, State, Times, Transport};
-use secrecy::SecretString;
+use maniple_registry::mcp::{Listing, Server, ServerSettings, State, Times};
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
@@ -21,30 +21,28 @@ const SOON: Duration = Duration::from_secs(20);
 fn times() -> Times {
     Times { backoff: Duration::from_millis(20), backoff_max: Duration::from_millis(200), ..Times::default() }
 }
-fn stdio(command: Vec<String>, env: &[(&str, String)]) -> Transport {
-    let env = env.iter().map(|(name, value)| ((*name).to_owned(), SecretString::from(value.clone()))).collect();
-    Transport::Stdio { command, env, cwd: None }
+fn stdio(command: Vec<String>, env: &[(&str, String)]) -> ServerSettings {
+    let env = env.iter().map(|(name, value)| ((*name).to_owned(), Secret::from(value.as_str()))).collect();
+    ServerSettings { command, env, times: times(), ..ServerSettings::default() }
 }
 /// This test binary as a server on its standard streams.
-fn child(dir: &Path, version: &str) -> Settings {
+fn child(dir: &Path, version: &str) -> ServerSettings {
     let env = [("LEDGER", dir.join("ledger").display().to_string()), ("VERSION", version.to_owned())];
-    Settings { times: times(), ..Settings::new("shop", stdio(command(), &env)) }
+    stdio(command(), &env)
 }
-fn behind(server: &HttpServer) -> Settings {
+fn behind(server: &HttpServer) -> ServerSettings {
     at(&server.url())
 }
-fn at(url: &str) -> Settings {
-    let transport = Transport::Http { url: url.parse().unwrap(), headers: BTreeMap::new() };
-    Settings { times: times(), ..Settings::new("shop", transport) }
+fn at(url: &str) -> ServerSettings {
+    ServerSettings { url: Some(url.into()), times: times(), ..ServerSettings::default() }
 }
 /// A command of the shell as a server.
-fn shell(script: &str) -> Settings {
-    let transport = stdio(vec!["sh".into(), "-c".into(), script.into()], &[]);
-    Settings { times: times(), ..Settings::new("shop", transport) }
+fn shell(script: &str) -> ServerSettings {
+    stdio(vec!["sh".into(), "-c".into(), script.into()], &[])
 }
 
-async fn started(settings: Settings) -> Server {
-    let server = Server::start(settings).unwrap();
+async fn started(settings: ServerSettings) -> Server {
+    let server = Server::start("shop", settings).unwrap();
     let listing = server.settled(SOON).await;
     assert!(matches!(listing.state, State::Connected { .. }), "{:?}", listing.state);
     server
@@ -157,7 +155,7 @@ async fn a_changed_list_is_followed_told_or_not() {
 async fn a_command_that_dies_in_mid_call_is_started_again_and_each_class_keeps_its_promise() {
     for version in ["2026-07-28", "2025-11-25"] {
         let dir = tempfile::tempdir().unwrap();
-        let server = started(Settings { confirm: Confirm::All, ..child(dir.path(), version) }).await;
+        let server = started(ServerSettings { confirm: Confirm::All, ..child(dir.path(), version) }).await;
         let ledger = Ledger::new(dir.path());
         for (tool, effect, arrivals) in [("echo", Effect::Pure, 2), ("set", Effect::Idempotent, 2), ("pay", Effect::AtMostOnce, 1)] {
             let arguments = json!({ "do": "die once" });
@@ -181,7 +179,7 @@ async fn a_server_behind_http_that_dies_in_mid_call_is_found_again() {
         let dir = tempfile::tempdir().unwrap();
         let ledger = Ledger::new(dir.path());
         let mut http = HttpServer::start(Served::new(ledger.clone(), versions));
-        let mut settings = Settings { confirm: Confirm::All, ..behind(&http) };
+        let mut settings = ServerSettings { confirm: Confirm::All, ..behind(&http) };
         settings.times.call_waits = Duration::from_millis(200);
         let server = Arc::new(started(settings).await);
         for (tool, arrivals) in [("echo", 2), ("set", 2), ("pay", 1)] {
@@ -230,7 +228,7 @@ async fn a_call_without_an_answer_in_time_is_unknown_and_its_server_is_told() {
         let ledger = Ledger::new(dir.path());
         let http = HttpServer::start(Served::new(ledger.clone(), versions));
         for settings in [behind(&http), child(dir.path(), version)] {
-            let server = started(Settings { timeout: Duration::from_millis(300), ..settings }).await;
+            let server = started(ServerSettings { timeout: Period::ms(300), ..settings }).await;
             let before = ledger.of("hang").len();
             let outcome = call(&server, "hang", json!({})).await;
             assert_eq!(outcome, Invoked::Unknown("tool `shop_hang`: no answer within 300 ms".into()));
@@ -264,7 +262,7 @@ const ONE_TOOL: &str = r#"[{"name":"pay","description":"d","inputSchema":{"type"
 
 #[tokio::test]
 async fn of_a_server_that_stops_reading_what_was_queued_was_not_sent() {
-    let server = Arc::new(started(Settings { timeout: Duration::from_secs(1), ..shell(&handshake_then(ONE_TOOL, "sleep 60")) }).await);
+    let server = Arc::new(started(ServerSettings { timeout: Period::seconds(1), ..shell(&handshake_then(ONE_TOOL, "sleep 60")) }).await);
     let first = tokio::spawn({
         let server = server.clone();
         async move { call(&server, "pay", json!({ "text": "x".repeat(1 << 20) })).await }
@@ -291,7 +289,7 @@ async fn a_bad_definition_does_not_hide_the_others() {
 #[tokio::test]
 async fn a_command_that_floods_its_output_is_bounded_and_its_calls_time_out() {
     for flood in ["yes", "yes | tr -d '\\n'", r#"yes '{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}'"#] {
-        let settings = Settings { timeout: Duration::from_millis(500), ..shell(&handshake_then(ONE_TOOL, flood)) };
+        let settings = ServerSettings { timeout: Period::ms(500), ..shell(&handshake_then(ONE_TOOL, flood)) };
         let server = started(settings).await;
         let outcome = call(&server, "pay", json!({})).await;
         assert!(matches!(outcome, Invoked::Unknown(_) | Invoked::NotSent(_)), "{flood}: {outcome:?}");
@@ -310,11 +308,11 @@ async fn what_a_command_says_of_a_call_before_it_dies_is_not_told_on() {
 #[tokio::test]
 async fn a_command_that_cannot_start_says_why() {
     for (script, why) in [("echo 'no module named shop' >&2; exit 1", "no module named shop"), ("exit 0", "closed")] {
-        let server = Server::start(shell(script)).unwrap();
+        let server = Server::start("shop", shell(script)).unwrap();
         let listing = until(&server, |listing| matches!(&listing.state, State::Lost { reason } if reason.contains(why))).await;
         assert!(listing.tools.is_empty());
     }
-    let server = Server::start(Settings::new("shop", stdio(vec!["/no/such/program".into()], &[]))).unwrap();
+    let server = Server::start("shop", stdio(vec!["/no/such/program".into()], &[])).unwrap();
     let State::Lost { reason } = &server.settled(SOON).await.state else { panic!("lost") };
     assert!(reason.starts_with("cannot start `/no/such/program`"), "{reason}");
 }
@@ -357,7 +355,7 @@ async fn a_redirect_is_not_followed() {
     let elsewhere = HttpStub::start(|_| async {}).await;
     for status in ["302 Found", "307 Temporary Redirect", "308 Permanent Redirect"] {
         let (stub, _) = HttpStub::answering(answer(status, &format!("location: {}\r\n", elsewhere.url("/mcp")), "")).await;
-        let server = Server::start(at(&stub.url("/mcp"))).unwrap();
+        let server = Server::start("shop", at(&stub.url("/mcp"))).unwrap();
         let listing = server.settled(SOON).await;
         assert!(matches!(&listing.state, State::Lost { reason } if reason.contains(status.split(' ').next().unwrap())), "{listing:?}");
     }
@@ -367,10 +365,10 @@ async fn a_redirect_is_not_followed() {
 #[tokio::test]
 async fn headers_travel_with_every_request_and_are_not_printed() {
     let (stub, requests) = HttpStub::answering(answer("401 Unauthorized", "www-authenticate: Bearer\r\n", "")).await;
-    let headers = BTreeMap::from([("authorization".to_owned(), SecretString::from("Bearer s3cret"))]);
-    let settings = Settings::new("shop", Transport::Http { url: stub.url("/mcp").parse().unwrap(), headers });
+    let headers = BTreeMap::from([("authorization".to_owned(), Secret::from("Bearer s3cret"))]);
+    let settings = ServerSettings { headers, ..at(&stub.url("/mcp")) };
     assert!(!format!("{settings:?}").contains("s3cret"));
-    let server = Server::start(Settings { times: times(), ..settings }).unwrap();
+    let server = Server::start("shop", settings).unwrap();
     let State::Lost { reason } = server.settled(SOON).await.state.clone() else { panic!("lost") };
     assert!(reason.to_lowercase().contains("auth") && !reason.contains("s3cret"), "{reason}");
     assert!(requests.0.lock().unwrap().iter().all(|request| request.to_lowercase().contains("authorization: bearer s3cret")));
@@ -379,22 +377,23 @@ async fn headers_travel_with_every_request_and_are_not_printed() {
 
 #[test]
 fn settings_that_cannot_work_are_refused_by_name() {
-    let http = |url: &str, header: &str| Transport::Http {
-        url: url.parse().unwrap(),
-        headers: BTreeMap::from([(header.to_owned(), SecretString::from("v"))]),
-    };
-    for (settings, field) in [
-        (Settings::new("a b", stdio(vec!["x".into()], &[])), None),
-        (Settings::new("x".repeat(33), stdio(vec!["x".into()], &[])), None),
-        (Settings::new("s", stdio(vec![], &[])), Some("command")),
-        (Settings::new("s", http("ftp://x.test/", "a")), Some("url")),
-        (Settings::new("s", http("http://u:p@x.test/", "a")), Some("url")),
-        (Settings::new("s", http("http://x.test/", "mcp-session-id")), Some("headers")),
-        (Settings::new("s", http("http://x.test/", "no header")), Some("headers")),
-        (Settings { timeout: Duration::ZERO, ..Settings::new("s", http("http://x.test/", "a")) }, Some("timeout")),
+    let http = |url: &str, header: &str| ServerSettings { headers: BTreeMap::from([(header.to_owned(), Secret::from("v"))]), ..at(url) };
+    let program = || stdio(vec!["x".into()], &[]);
+    for (name, settings, field) in [
+        ("a b", program(), "mcp"),
+        (&*"x".repeat(33), program(), "mcp"),
+        ("s", stdio(vec![], &[]), "mcp.s"),
+        ("s", ServerSettings { url: Some("http://x.test/".into()), ..program() }, "mcp.s"),
+        ("s", stdio(vec![String::new()], &[]), "mcp.s.command"),
+        ("s", http("ftp://x.test/", "a"), "mcp.s.url"),
+        ("s", http("nowhere", "a"), "mcp.s.url"),
+        ("s", http("http://u:p@x.test/", "a"), "mcp.s.url"),
+        ("s", http("http://x.test/", "mcp-session-id"), "mcp.s.headers"),
+        ("s", http("http://x.test/", "no header"), "mcp.s.headers"),
+        ("s", ServerSettings { timeout: Period::ms(0), ..http("http://x.test/", "a") }, "mcp.s.timeout"),
     ] {
-        let error = settings.check().unwrap_err();
-        assert_eq!(error.field.as_deref(), field, "{error:?}");
+        let error = settings.check(name).unwrap_err();
+        assert_eq!(error.field.as_deref(), Some(field), "{error:?}");
     }
-    Settings::new("s", http("https://x.test/mcp", "authorization")).check().unwrap();
+    http("https://x.test/mcp", "authorization").check("s").unwrap();
 }

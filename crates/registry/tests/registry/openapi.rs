@@ -2,7 +2,7 @@
 
 use maniple_core::tool::{AuthType, Carrier, Effect, Method, ToolDefinition};
 use maniple_registry::Confirm;
-use maniple_registry::openapi::{Import, Options, import};
+use maniple_registry::openapi::{Import, ImportSettings, import};
 use serde_json::{Value, json};
 use std::fmt::Write;
 
@@ -54,10 +54,10 @@ components:
     Tree: { type: object, properties: { children: { type: array, items: { $ref: "#/components/schemas/Tree" } } } }
 "##;
 
-fn imported(text: &str, change: impl FnOnce(&mut Options)) -> Import {
-    let mut options = Options { name: "shop".into(), ..Options::default() };
-    change(&mut options);
-    import(text, &options).unwrap()
+fn imported(text: &str, change: impl FnOnce(&mut ImportSettings)) -> Import {
+    let mut settings = ImportSettings::default();
+    change(&mut settings);
+    import("shop", text, &settings).unwrap()
 }
 fn tool<'a>(import: &'a Import, name: &str) -> &'a ToolDefinition {
     let names = || import.tools.iter().map(|tool| tool.definition.name.as_str()).collect::<Vec<_>>();
@@ -108,20 +108,20 @@ fn what_put_and_delete_stand_for_is_proposed_and_only_taken_when_confirmed() {
     let proposed = |name: &str| import.tools.iter().find(|tool| tool.definition.name == name).unwrap().proposed;
     assert_eq!((proposed("shop_orders_put"), tool(&import, "shop_orders_put").effect()), (Some(Effect::Idempotent), Effect::AtMostOnce));
     assert_eq!((proposed("shop_create_order"), proposed("shop_orders_get")), (None, None));
-    let confirmed = imported(SHOP, |options| options.confirm = Confirm::These(["shop_orders_put".into()].into()));
+    let confirmed = imported(SHOP, |settings| settings.confirm = Confirm::These(["shop_orders_put".into()].into()));
     assert_eq!(tool(&confirmed, "shop_orders_put").effect(), Effect::Idempotent);
     assert_eq!(tool(&confirmed, "shop_delete_orders__id_").effect(), Effect::AtMostOnce);
-    let all = imported(SHOP, |options| options.confirm = Confirm::All);
+    let all = imported(SHOP, |settings| settings.confirm = Confirm::All);
     assert_eq!(tool(&all, "shop_delete_orders__id_").effect(), Effect::Idempotent);
 }
 
 #[test]
 fn an_operator_says_where_it_is_what_opens_it_and_how_much_of_it() {
-    let import = imported(SHOP, |options| {
-        options.base_url = Some("http://127.0.0.1:9/api".into());
-        options.credential = Some("shop-key".into());
-        options.include = vec!["write".into(), "tree".into()];
-        options.credentials = [("oauth".to_owned(), "shop-oauth".to_owned())].into();
+    let import = imported(SHOP, |settings| {
+        settings.base_url = Some("http://127.0.0.1:9/api".into());
+        settings.credential = Some("shop-key".into());
+        settings.include = vec!["write".into(), "tree".into()];
+        settings.credentials = [("oauth".to_owned(), "shop-oauth".to_owned())].into();
     });
     let seen: Vec<_> = import.tools.iter().map(|tool| (tool.definition.endpoint.as_str(), tool.definition.credential.as_deref())).collect();
     assert_eq!(seen, [("http://127.0.0.1:9/api/orders/{id}", Some("shop-key")), ("http://127.0.0.1:9/api/tree", Some("shop-oauth"))]);
@@ -129,7 +129,7 @@ fn an_operator_says_where_it_is_what_opens_it_and_how_much_of_it() {
 
 #[test]
 fn a_document_that_is_none_is_refused_with_the_reason() {
-    let told = |text: &str| import(text, &Options::default()).unwrap_err().to_string();
+    let told = |text: &str| import("", text, &ImportSettings::default()).unwrap_err().to_string();
     for (text, why) in [
         ("{", "no JSON"),
         ("- a\n- b", "no `openapi` version"),
@@ -253,7 +253,7 @@ fn a_path_does_not_choose_another_host_or_port_than_its_server() {
         let document = format!(
             r##"{{ "openapi": "3.1.0", "info": {{ "version": "1.0.0" }}, "paths": {{ "{path}": {{ "post": {{ "operationId": "evil", "summary": "s" }} }} }} }}"##
         );
-        let import = imported(&document, |options| options.base_url = Some("http://127.0.0.1:1930".into()));
+        let import = imported(&document, |settings| settings.base_url = Some("http://127.0.0.1:1930".into()));
         assert!(import.tools.is_empty() && import.left_out[0].what.contains("must begin with /"), "{path}: {import:?}");
     }
 }

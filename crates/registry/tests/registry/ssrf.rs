@@ -9,15 +9,15 @@ use crate::{
 };
 use async_trait::async_trait;
 use maniple_core::ports::{Invocation, Invoked, Probed, ToolRegistry, Tools};
+use maniple_core::settings::Period;
 use maniple_core::tool::{ToolDefinition, ToolState};
-use maniple_registry::{Egress, HealthSettings, Parts, Registry, Settings, egress::Lookup};
+use maniple_registry::{Egress, GatewaySettings, Parts, Registry, egress::Lookup};
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
     io,
     net::IpAddr,
     sync::{Arc, Mutex},
-    time::Duration,
 };
 use tokio::{io::AsyncWriteExt, net::TcpListener};
 use tokio_util::sync::CancellationToken;
@@ -60,14 +60,13 @@ impl Lookup for Names {
 async fn registry(allow: &[&str], names: &[&[&'static str]]) -> Arc<Registry> {
     let names = Arc::new(Names(Mutex::new(names.iter().map(|answer| answer.to_vec()).collect())));
     let allow: Vec<String> = allow.iter().map(|entry| (*entry).to_owned()).collect();
-    let health = HealthSettings { every: Duration::from_millis(20), timeout: Duration::from_secs(2), failures_max: 1 };
     let parts = Parts {
         store: None,
         limiter: Arc::new(maniple_backends::RateLimiter::new()),
         grants: Arc::new(Granted(vec![])),
         egress: Egress::with_lookup(&allow, names).unwrap(),
         credentials: Default::default(),
-        settings: Settings { health, ..Settings::default() },
+        settings: GatewaySettings { health_every: Period::ms(20), health_failures: 1, ..GatewaySettings::default() },
     };
     Arc::new(Registry::open(parts).await.unwrap())
 }

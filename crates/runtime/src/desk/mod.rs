@@ -13,7 +13,10 @@ mod wait;
 pub use reader::{Reader, Told};
 pub use retry::Retry;
 
-use crate::ended;
+use crate::{
+    ended,
+    worker::{Started, Starter},
+};
 use maniple_core::{
     Error, Result, SessionKey, TaskId, TaskKey, Tenant,
     ports::{
@@ -21,36 +24,50 @@ use maniple_core::{
         Signalled, Tasks,
     },
     request::Content,
+    settings::{Bound, Section},
     signal::{Signal, SignalKind},
     task::{AgentResult, Task},
 };
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::{sync::Arc, time::Duration};
 
-/// The bounds of a desk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Settings {
-    /// How many tasks may wait in one session. Default 100.
-    pub session_waiting_max: u32,
-    /// How many unfinished tasks the store may hold. Default 100,000.
-    pub unfinished_max: u64,
-    /// How long a waiting reader trusts the bus before it looks into the journal; the pause doubles up to
-    /// four times this while nothing happens. Default 1 s.
-    pub poll: Duration,
+/// How much a desk takes in. It shares its section of the file with others: who reads that refuses unknown keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Limits {
+    /// Tasks that may wait in one session, 1 to 10,000; beyond, 429. Default 100.
+    pub session_waiting: u32,
+    /// Unfinished tasks in the store, 1 to 100,000,000; beyond, 503. Default 1,000,000.
+    pub unfinished_tasks: u64,
 }
 
-impl Default for Settings {
+impl Default for Limits {
     fn default() -> Self {
-        Self { session_waiting_max: 100, unfinished_max: 100_000, poll: Duration::from_secs(1) }
+        Self { session_waiting: 100, unfinished_tasks: 1_000_000 }
     }
 }
+
+impl Section for Limits {
+    fn bounds(&self) -> Vec<Bound> {
+        vec![
+            Bound::of("session_waiting", self.session_waiting, 1..=10_000),
+            Bound::of("unfinished_tasks", self.unfinished_tasks, 1..=100_000_000),
+        ]
+    }
+}
+
+/// How long a waiting reader trusts the bus before it looks into the journal; the pause doubles up to four times this
+/// while nothing happens.
+const POLL: Duration = Duration::from_secs(1);
 
 /// Takes tasks in, tells how they are, and passes on what people want of them.
 #[derive(Clone)]
 pub struct Desk {
     tasks: Arc<dyn Tasks>,
     bus: Arc<dyn Bus>,
-    settings: Settings,
+    limits: Limits,
+    starter: Option<Starter>,
 }
 
 /// A checked task to accept.
@@ -75,8 +92,13 @@ pub enum Cancelled {
 
 impl Desk {
     /// A desk over a store and a bus.
-    pub fn new(tasks: Arc<dyn Tasks>, bus: Arc<dyn Bus>, settings: Settings) -> Self {
-        Self { tasks, bus, settings }
+    pub fn new(tasks: Arc<dyn Tasks>, bus: Arc<dyn Bus>, limits: Limits) -> Self {
+        Self { tasks, bus, limits, starter: None }
+    }
+
+    /// The same with a worker in this process, where tasks that can start at once do.
+    pub fn with_starter(self, starter: Starter) -> Self {
+        Self { starter: Some(starter), ..self }
     }
 
     /// Accepts a task. It is durable when this returns. Errors are those of [`Tasks::create`].
@@ -98,16 +120,26 @@ impl Desk {
             idempotency,
             taken_over,
             requeues,
-            session_waiting_max: self.settings.session_waiting_max,
-            unfinished_max: self.settings.unfinished_max,
+            born: None,
+            session_waiting_max: self.limits.session_waiting,
+            unfinished_max: self.limits.unfinished_tasks,
         };
-        let created = self.tasks.create(new).await?;
-        if created.fresh {
+        let created = self.accept(new).await?;
+        // Of a task that was born claimed, its worker has told.
+        if created.fresh && created.claim.is_none() {
             let key = TaskKey { tenant, id: created.result.task_id.clone() };
             created.events.iter().for_each(|event| self.bus.publish(&key, Live::Event(event.clone())));
             self.bus.hint(Hint::Ready(created.result.agent.clone()));
         }
         Ok(created)
+    }
+
+    async fn accept(&self, new: NewTask) -> Result<Created> {
+        let Some(starter) = &self.starter else { return self.tasks.create(new).await };
+        match starter.start(new).await {
+            Started::Asked(answer) => answer,
+            Started::NotNow(new) => self.tasks.create(*new).await,
+        }
     }
 
     /// A task as it is now. `NotFound` for none, and for one of another tenant.
@@ -209,23 +241,21 @@ fn no_task(id: &TaskId) -> Error {
 /// When to look into the journal though the bus said nothing: soon at first, then less often.
 struct Pulse {
     pause: Duration,
-    longest: Duration,
-    first: Duration,
     at: tokio::time::Instant,
 }
 
 impl Pulse {
-    fn new(first: Duration) -> Self {
-        Self { pause: first, longest: first * 4, first, at: tokio::time::Instant::now() + first }
+    fn new() -> Self {
+        Self { pause: POLL, at: tokio::time::Instant::now() + POLL }
     }
     /// Something came by the bus: it works.
     fn heard(&mut self) {
-        self.pause = self.first;
+        self.pause = POLL;
         self.at = tokio::time::Instant::now() + self.pause;
     }
     /// Nothing came, and the journal was read.
     fn looked(&mut self) {
-        self.pause = (self.pause * 2).min(self.longest);
+        self.pause = (self.pause * 2).min(POLL * 4);
         self.at = tokio::time::Instant::now() + self.pause;
     }
 }

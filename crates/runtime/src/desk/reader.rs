@@ -91,7 +91,7 @@ impl Desk {
             behind: true,
             bus_ended: false,
             ended: false,
-            pulse: Pulse::new(self.settings.poll),
+            pulse: Pulse::new(),
             whole_step: 0,
             newest: (0, 0),
         }

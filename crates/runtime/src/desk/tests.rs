@@ -26,7 +26,7 @@ fn node() -> Node {
 fn node_on(bus: Arc<dyn Bus>) -> Node {
     let clock = TokioClock::starting_at(Time::parse("2026-11-22T12:00:00Z").unwrap());
     let store = Arc::new(memory::TaskStore::with_clock(Arc::new(clock)));
-    Node { desk: Desk::new(store.clone(), bus.clone(), Settings::default()), store, bus }
+    Node { desk: Desk::new(store.clone(), bus.clone(), Limits::default()), store, bus }
 }
 
 fn agent() -> AgentName {
@@ -82,7 +82,9 @@ impl Node {
             also: Vec::new(),
             then,
         };
-        let Appended::Recorded(recorded) = self.store.append(append).await.unwrap() else { panic!("the claim holds") };
+        let Appended::Recorded(maniple_core::ports::Recorded { events: recorded, .. }) = self.store.append(append).await.unwrap() else {
+            panic!("the claim holds")
+        };
         recorded.iter().for_each(|event| self.bus.publish(&claimed.claim.key, Live::Event(event.clone())));
         after + recorded.len() as u64
     }

@@ -48,7 +48,7 @@ impl Desk {
         patience: impl Future<Output = ()> + Send,
     ) -> Result<AgentResult> {
         let mut patience = std::pin::pin!(patience);
-        let mut pulse = Pulse::new(self.settings.poll);
+        let mut pulse = Pulse::new();
         let mut bus_ended = false;
         while !is_settled(&latest) {
             let look = tokio::select! {

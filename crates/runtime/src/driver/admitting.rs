@@ -37,7 +37,7 @@ impl Held {
 impl Driver {
     /// What a plan is made under.
     pub(super) fn terms<'a>(&self, room: usize, held: &'a BTreeSet<u32>) -> Terms<'a> {
-        Terms { room, now: self.now(), approval_expires: self.settings.approval_expires, held }
+        Terms { room, now: self.now(), approval_expires: self.settings.approval_expires.duration(), held }
     }
 
     /// A plan whose calls have their places. Those without one are held back, or refused where the wait does not fit.

@@ -1,15 +1,19 @@
 //! One attempt of a model call, and what follows when it comes to nothing.
 
 use super::{Driver, Flow, Left, Parking, Recorded, TURNS_MAX, interrupt::Interrupt};
-use crate::{agent::context, lease::patiently, spans};
+use crate::{
+    agent::{catalog::Prepared, context},
+    lease::patiently,
+    spans,
+};
 use maniple_core::{
     Result, canonical, estimate,
     event::{Event, ModelFailed, ModelFinished, ModelStarted},
     message::ModelReply,
     model::{CallTimes, Fault, FaultKind, ModelName, ModelRequest},
-    ports::{Delta, Live},
+    ports::{Delta, Live, Turn},
     retry,
-    run::{Ask, Awaited, Next},
+    run::{Ask, Awaited, Next, Run},
     task::{Ending, ErrorCode},
 };
 use std::time::Duration;
@@ -45,19 +49,19 @@ impl Driver {
             let fault = Fault { retry_after: Some(wait), ..Fault::new(FaultKind::Overloaded, told) };
             return self.failed(&ask, &model, fault).await;
         }
-        self.tell(
-            ask.step,
-            Event::ModelStarted(ModelStarted {
-                attempt: ask.attempt,
-                model: model.to_string(),
-                request_hash: canonical::hash_bytes(&serde_json::to_vec(&request).unwrap_or_default()),
-                max_output_tokens: request.max_output_tokens,
-            }),
-        )?;
+        self.tell(ask.step, started(&ask, &request))?;
         match self.record().await? {
-            Recorded::Yes if self.lease.holds(&self.parts.work).await => {}
-            Recorded::Yes | Recorded::Lost => return Ok(Flow::Leave(Left::Lost)),
+            Recorded::Yes => self.asked(ask, request).await,
+            Recorded::Lost => Ok(Flow::Leave(Left::Lost)),
         }
+    }
+
+    /// Sends a request whose start is recorded, and takes in what comes of it.
+    pub(super) async fn asked(&mut self, ask: Ask, request: ModelRequest) -> Result<Flow> {
+        if !self.lease.holds(&self.parts.work).await {
+            return Ok(Flow::Leave(Left::Lost));
+        }
+        let model = request.model.clone();
         if ask.attempt == 1 {
             self.parts.health.called(&model);
         }
@@ -80,19 +84,8 @@ impl Driver {
             let turns = patiently(|| self.parts.work.turns(&session, Some(&self.key.id), TURNS_MAX, bytes)).await?;
             self.turns = Some(turns);
         }
-        let call_max = prepared.contracts.agent().limits.call_max_ms.map_or(self.settings.call_times.whole, Duration::from_millis);
-        let whole = self.interrupts.left().map_or(call_max, |left| left.min(call_max));
-        let times = CallTimes { whole, ..self.settings.call_times };
         let turns = self.turns.as_deref().unwrap_or_default();
-        let mut request = match context::request(&self.run, &prepared, turns, ask, times) {
-            Ok(request) => request,
-            Err(error) => return Ok(Err(Ending::failed(ErrorCode::Internal, error.to_string()))),
-        };
-        let Some(room) = self.run.output_room(estimate::request_tokens(&request)) else {
-            return Ok(Err(self.run.out_of_tokens()));
-        };
-        request.max_output_tokens = room;
-        Ok(Ok(request))
+        Ok(request(&self.run, &prepared, turns, ask, self.settings.call_times(), self.interrupts.left()))
     }
 
     async fn send(&mut self, ask: &Ask, request: &ModelRequest) -> Result<Answer> {
@@ -182,7 +175,7 @@ impl Driver {
     fn cannot_wait(&self, wait: Duration, model: &ModelName) -> Option<String> {
         if self.interrupts.left().is_some_and(|left| left < wait) {
             Some(format!("the deadline comes before the {} ms to wait", wait.as_millis()))
-        } else if wait > self.settings.retry_after_max {
+        } else if wait > self.settings.retry_after_max.duration() {
             Some(format!("it asks to wait {} s, more than worker.retry_after_max", wait.as_secs()))
         } else if !self.parts.health.take_retry(model) {
             Some("the retry budget is used up: a fifth of the calls, plus ten a minute".to_owned())
@@ -225,6 +218,34 @@ impl Driver {
             }
         }
     }
+}
+
+/// The request of a model call with `left` until the deadline, or the end of a run that has no room for it.
+pub(super) fn request(
+    run: &Run,
+    prepared: &Prepared,
+    turns: &[Turn],
+    ask: &Ask,
+    times: CallTimes,
+    left: Option<Duration>,
+) -> Result<ModelRequest, Ending> {
+    let call_max = prepared.contracts.agent().limits.call_max_ms.map_or(times.whole, Duration::from_millis);
+    let times = CallTimes { whole: left.map_or(call_max, |left| left.min(call_max)), ..times };
+    let request = context::request(run, prepared, turns, ask, times);
+    let mut request = request.map_err(|error| Ending::failed(ErrorCode::Internal, error.to_string()))?;
+    let room = run.output_room(estimate::request_tokens(&request));
+    request.max_output_tokens = room.ok_or_else(|| run.out_of_tokens())?;
+    Ok(request)
+}
+
+/// What is recorded before a request is sent.
+pub(super) fn started(ask: &Ask, request: &ModelRequest) -> Event {
+    Event::ModelStarted(ModelStarted {
+        attempt: ask.attempt,
+        model: request.model.to_string(),
+        request_hash: canonical::hash_bytes(&serde_json::to_vec(request).unwrap_or_default()),
+        max_output_tokens: request.max_output_tokens,
+    })
 }
 
 fn cut(message: &str) -> String {

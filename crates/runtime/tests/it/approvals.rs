@@ -6,6 +6,7 @@ use maniple_core::{
     Kind,
     event::Event,
     ports::TaskStore,
+    settings::Period,
     task::{ErrorCode, TaskStatus, WaitingFor},
 };
 use maniple_testkit::{
@@ -70,7 +71,7 @@ async fn a_decision_made_twice_calls_once_and_another_comes_too_late() {
 #[tokio::test(start_paused = true)]
 async fn what_nobody_decides_is_not_made_and_the_run_goes_on() {
     let mut world = world(ONCE, 1, 2);
-    world.settings.approval_expires = 600 * SECOND;
+    world.settings.approval_expires = Period::seconds(600);
     let key = world.submit(task("t")).await;
     let worker = world.worker(Faults::none());
     world.asked(2).await;

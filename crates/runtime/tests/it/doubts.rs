@@ -2,6 +2,7 @@
 
 use crate::world::{ONCE, World, agent, task};
 use maniple_core::{
+    settings::Period,
     task::{TaskStatus, WaitingFor},
     tool::OnInDoubt,
 };
@@ -70,7 +71,7 @@ async fn a_call_whose_answer_broke_off_is_asked_about_at_once() {
 #[tokio::test(start_paused = true)]
 async fn a_call_cut_by_a_drain_is_asked_about_and_a_cancelled_one_is_in_doubt() {
     let mut cut = asking();
-    cut.settings.drain = SECOND;
+    cut.settings.drain = Period::seconds(1);
     cut.ledger.set(ONCE, Mode::Hang);
     let key = cut.submit(task("t")).await;
     let first = cut.worker(Faults::none());

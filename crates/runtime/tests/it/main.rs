@@ -4,6 +4,7 @@ mod world;
 
 mod approvals;
 mod basics;
+mod births;
 mod doubts;
 mod durable;
 mod failpoints;

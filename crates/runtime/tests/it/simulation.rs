@@ -6,6 +6,7 @@ use crate::world::{IDEMPOTENT, ONCE, PURE, Running, World, all_tools, task};
 use fastrand::Rng;
 use maniple_core::{
     SessionId, TaskKey, Time,
+    settings::Period,
     task::AgentResult,
     tool::{OnInDoubt, ToolDefinition},
 };
@@ -44,7 +45,13 @@ fn whatever_happens_to_its_workers_no_task_is_lost_and_nothing_is_done_twice() {
     println!("{total:?}");
     // A simulation in which nothing happens shows nothing.
     assert!(
-        total.crashes > 0 && total.stopped > 0 && total.left > 0 && total.cancelled > 0 && total.stale > 0 && total.asked > 0,
+        total.crashes > 0
+            && total.stopped > 0
+            && total.left > 0
+            && total.cancelled > 0
+            && total.stale > 0
+            && total.asked > 0
+            && total.born > 0,
         "{total:?}"
     );
 }
@@ -70,6 +77,7 @@ struct Tally {
     stale: u64,
     poisoned: u64,
     asked: u64,
+    born: u64,
 }
 
 impl Tally {
@@ -82,6 +90,7 @@ impl Tally {
         self.stale += other.stale;
         self.poisoned += other.poisoned;
         self.asked += other.asked;
+        self.born += other.born;
     }
 }
 
@@ -124,7 +133,7 @@ impl Simulation {
         let mut rng = Rng::with_seed(seed);
         let model = Fickle::new(rng.usize(0..4), rng.usize(1..5)).slow(Duration::from_millis(rng.u64(0..4_000)));
         let mut world = World::new(model);
-        world.settings.approval_expires = Duration::from_secs(rng.u64(5..120));
+        world.settings.approval_expires = Period::seconds(rng.u64(5..120));
         world.tools.replace(guarded(&mut rng));
         let mut coin = Rng::with_seed(rng.u64(..));
         let asked = Arc::<AtomicU64>::default();
@@ -219,7 +228,13 @@ impl Simulation {
             }
             _ => {}
         }
-        self.tasks.push(self.world.submit(task).await);
+        // Half of them where a worker is, so that they may start at once.
+        let at = self.rng.bool().then(|| self.rng.usize(0..self.workers.len()));
+        let key = match at {
+            Some(at) => self.world.submit_to(&self.workers[at], task).await,
+            None => self.world.submit(task).await,
+        };
+        self.tasks.push(key);
     }
 
     fn tools_fail(&mut self) {
@@ -268,6 +283,7 @@ impl Simulation {
         self.tally.asked = self.asked.load(Ordering::Relaxed);
         self.tally.tasks = self.tasks.len();
         self.tally.stale = self.world.witness.stale_refused();
+        self.tally.born = self.world.witness.trace().iter().filter(|line| line.starts_with("born ")).count() as u64;
         let poisoned = |result: &&AgentResult| result.error == Some(maniple_core::task::ErrorCode::Poisoned);
         self.tally.poisoned = self.finals.values().filter(poisoned).count() as u64;
         let mut trace = self.world.witness.trace();

@@ -3,6 +3,7 @@
 use crate::world::{IDEMPOTENT, ONCE, PURE, World, agent, arguments, task};
 use maniple_core::{
     model::{Fault as ModelFault, FaultKind},
+    settings::Period,
     task::{ErrorCode, TaskStatus},
 };
 use maniple_testkit::{
@@ -67,7 +68,7 @@ async fn a_worker_waits_for_an_at_most_once_call_and_hands_over_its_outcome() {
 #[tokio::test(start_paused = true)]
 async fn at_the_bound_an_at_most_once_call_is_in_doubt_and_the_worker_leaves() {
     let mut world = slow(ONCE);
-    world.settings.drain = Duration::from_secs(3);
+    world.settings.drain = Period::seconds(3);
     world.ledger.set(ONCE, Mode::Hang);
     let took = handed_over(&world, Duration::from_secs(3)).await;
     assert!(took <= Duration::from_secs(5), "it took {took:?}");

@@ -10,11 +10,12 @@ use maniple_core::{
     task::{AgentResult, Task, TaskStatus},
     tool::{Effect, ToolDefinition},
 };
-use maniple_runtime::{Agents, ModelHealth, Parts, Settings, Worker, jobs, spans};
+use maniple_runtime::{Agents, ModelHealth, Parts, Starter, Worker, WorkerSettings, jobs, spans, worker::Started};
 use maniple_testkit::{
     checker::{Checker, Witness},
     faults::{Asked, Called, Faults, Store},
     ledger::{self, Ledger, Tools},
+    store_suite::new,
 };
 use serde_json::{Value, json};
 use std::{
@@ -37,7 +38,7 @@ pub struct World {
     pub witness: Witness,
     pub models: Arc<dyn Models>,
     pub agent: AgentDefinition,
-    pub settings: Settings,
+    pub settings: WorkerSettings,
     accepted: Mutex<Vec<TaskKey>>,
 }
 
@@ -46,6 +47,7 @@ pub struct Running {
     pub faults: Faults,
     pub agents: Agents,
     pub health: Arc<ModelHealth>,
+    pub starter: Starter,
     stop: CancellationToken,
     working: JoinHandle<()>,
     sweeping: JoinHandle<()>,
@@ -64,7 +66,7 @@ impl World {
             ledger,
             models: Arc::new(models),
             agent: agent(&[PURE, IDEMPOTENT, ONCE]),
-            settings: Settings::default(),
+            settings: WorkerSettings::default(),
             accepted: Mutex::default(),
         }
     }
@@ -90,9 +92,11 @@ impl World {
             tracing: spans::Tracing::default(),
         };
         let stop = CancellationToken::new();
+        let worker = Worker::new(parts, self.settings, stop.clone());
+        let starter = worker.starter(store.clone());
         let sweeping = tokio::spawn(jobs::sweep(store, self.bus.clone(), stop.clone()));
-        let working = tokio::spawn(Worker::new(parts, self.settings).work(stop.clone()));
-        Running { faults, agents, health, stop, working, sweeping }
+        let working = tokio::spawn(worker.work());
+        Running { faults, agents, health, starter, stop, working, sweeping }
     }
 
     /// Accepts a task.
@@ -110,17 +114,25 @@ impl World {
         self.accepted.lock().expect("no panic").push(key.clone());
         key
     }
+    /// Accepts a task where a worker is, so that it may start at once. A caller who hears nothing, or that nobody knows,
+    /// sends it again elsewhere.
+    pub async fn submit_to(&self, running: &Running, task: Task) -> TaskKey {
+        let key = task.key();
+        self.accepted.lock().expect("no panic").push(key.clone());
+        let started = tokio::select! {
+            biased;
+            started = running.starter.start(new(task.clone())) => Some(started),
+            () = running.faults.crashed() => None,
+        };
+        if !matches!(started, Some(Started::Asked(Ok(created))) if created.claim.is_some()) {
+            self.store.create(new(task)).await.expect("accepted");
+            self.bus.hint(Hint::Ready(self.agent.name.clone()));
+        }
+        key
+    }
     async fn create(&self, task: Task, taken_over: Option<Event>) -> Created {
         let agent = task.agent.clone();
-        let new = NewTask {
-            content: maniple_testkit::store_suite::asked(&task),
-            task,
-            idempotency: None,
-            taken_over,
-            requeues: None,
-            session_waiting_max: 100,
-            unfinished_max: 10_000,
-        };
+        let new = NewTask { taken_over, ..new(task) };
         let created = self.store.create(new).await.expect("accepted");
         self.bus.hint(Hint::Ready(agent));
         created

@@ -4,7 +4,7 @@ use crate::ledger::Ledger;
 use maniple_core::{
     TaskKey,
     event::{Event, Question, ToolStatus},
-    ports::{Append, Appended, Claimed, Refused},
+    ports::{Append, Appended, Claimed, Created, Refused},
 };
 use std::{
     collections::HashMap,
@@ -59,6 +59,18 @@ impl Witness {
         (*epoch, *seq) = (claim.epoch, last);
     }
 
+    /// A task that is born claimed is handed out with its first breath; told again after a lost reply, it is the same claim.
+    pub(crate) fn created(&self, created: &Created) {
+        let Some((claim, _)) = &created.claim else { return };
+        let last = created.events.last().map_or(0, |event| event.seq);
+        let mut seen = self.seen.lock().expect("no holder panics");
+        seen.trace.push(format!("born {} epoch {} after {last}", claim.key.id, claim.epoch));
+        let before = seen.tasks.insert(claim.key.clone(), (claim.epoch, last));
+        if before.is_some_and(|before| before != (claim.epoch, last)) {
+            seen.stale_written.push(format!("{}: born again after {before:?}", claim.key.id));
+        }
+    }
+
     pub(crate) fn appended(&self, append: &Append, appended: &Appended) {
         let mut seen = self.seen.lock().expect("no holder panics");
         let claim = &append.claim;
@@ -66,8 +78,8 @@ impl Witness {
         let (epoch, seq) = seen.tasks.get(&claim.key).copied().unwrap_or_default();
         let is_old = claim.epoch < epoch;
         let outcome = match appended {
-            Appended::Recorded(events) => {
-                let last = events.last().map_or(append.after, |event| event.seq);
+            Appended::Recorded(recorded) => {
+                let last = recorded.events.last().map_or(append.after, |event| event.seq);
                 if is_old && last > seq {
                     seen.stale_written
                         .push(format!("{}: epoch {} wrote {names:?} after {epoch} was handed out", claim.key.id, claim.epoch));

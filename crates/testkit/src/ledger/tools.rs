@@ -37,15 +37,7 @@ impl Tools {
         let definitions = self.definitions.read().expect("no holder panics");
         definitions.iter().filter(|tool| tool.requires_approval).map(|tool| tool.name.clone()).collect()
     }
-    /// From now on, these.
-    pub fn replace(&self, definitions: Vec<ToolDefinition>) {
-        *self.definitions.write().expect("no holder panics") = definitions;
-    }
-}
-
-#[async_trait]
-impl ports::Tools for Tools {
-    async fn resolve(&self, _agent: &AgentName, wishes: &[ToolWish]) -> Result<Vec<Offer>> {
+    fn offers(&self, wishes: &[ToolWish]) -> Result<Vec<Offer>> {
         let definitions = self.definitions.read().expect("no holder panics");
         let find = |wish: &ToolWish| {
             let fitting = definitions.iter().filter(|tool| tool.name == wish.name && wish.range.matches(&tool.version));
@@ -55,6 +47,21 @@ impl ports::Tools for Tools {
                 .ok_or_else(|| Error::invalid(format!("there is no tool `{wish}`")))
         };
         wishes.iter().map(find).collect()
+    }
+
+    /// From now on, these.
+    pub fn replace(&self, definitions: Vec<ToolDefinition>) {
+        *self.definitions.write().expect("no holder panics") = definitions;
+    }
+}
+
+#[async_trait]
+impl ports::Tools for Tools {
+    async fn resolve(&self, _agent: &AgentName, wishes: &[ToolWish]) -> Result<Vec<Offer>> {
+        self.offers(wishes)
+    }
+    fn offers_now(&self, _agent: &AgentName, wishes: &[ToolWish]) -> Option<Vec<Offer>> {
+        self.offers(wishes).ok()
     }
 
     async fn admit(&self, call: &Invocation) -> Admission {

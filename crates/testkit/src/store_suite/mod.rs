@@ -6,6 +6,7 @@
 //! ```
 
 mod accepting;
+mod bearing;
 mod deciding;
 mod ending;
 mod keying;
@@ -86,7 +87,7 @@ pub async fn run(make: impl Fn() -> Fixture) {
 }
 
 fn cases() -> Vec<Case> {
-    [accepting::cases(), keying::cases(), working::cases(), deciding::cases(), ending::cases(), reading::cases()]
+    [accepting::cases(), bearing::cases(), keying::cases(), working::cases(), deciding::cases(), ending::cases(), reading::cases()]
         .into_iter()
         .flatten()
         .collect()
@@ -184,6 +185,7 @@ pub fn new(task: Task) -> NewTask {
         idempotency: None,
         taken_over: None,
         requeues: None,
+        born: None,
         session_waiting_max: 100,
         unfinished_max: 10_000,
     }
@@ -229,7 +231,7 @@ pub fn completed(output: &str) -> Then {
 }
 fn recorded(appended: Appended) -> Vec<Arc<StoredEvent>> {
     match appended {
-        Appended::Recorded(events) => events,
+        Appended::Recorded(recorded) => recorded.events,
         Appended::Stale | Appended::Refused(_) => panic!("not recorded: {appended:?}"),
     }
 }

@@ -7,7 +7,7 @@ use super::{
 use fastrand::Rng;
 use maniple_core::{
     event::Answer,
-    ports::{ApprovalState, Decision, Idempotency, ListApprovals, ListTasks},
+    ports::{ApprovalState, Born, Decision, Idempotency, ListApprovals, ListTasks},
     task::{ErrorCode, TaskStatus},
 };
 use std::{collections::HashMap, fmt::Debug};
@@ -48,7 +48,8 @@ pub async fn compare(seed: u64, steps: u32, clock: &ManualClock, one: &mut dyn L
 
 #[derive(Debug)]
 enum Call {
-    Create(Box<NewTask>),
+    /// With whether it would be born claimed.
+    Create(Box<NewTask>, bool),
     Claim(Vec<AgentName>, usize),
     Renew(Vec<Claim>),
     Append(Box<Append>),
@@ -88,7 +89,7 @@ impl Known {
     fn roll(&mut self, dice: &mut Rng, clock: &ManualClock) -> Call {
         let some = self.any_key(dice);
         match dice.u32(0..100) {
-            0..20 => Call::Create(Box::new(self.new_task(dice, clock))),
+            0..20 => Call::Create(Box::new(self.new_task(dice, clock)), dice.bool()),
             20..34 => Call::Claim(pick_agents(dice), dice.usize(0..5)),
             34..38 => Call::Renew((0..dice.usize(0..4)).filter_map(|_| self.any_claim(dice)).map(|(claim, _)| claim).collect()),
             38..60 => self.append(dice, clock).map_or(Call::Sweep, |append| Call::Append(Box::new(append))),
@@ -174,10 +175,27 @@ impl Known {
     /// Makes the call and says what came of it; learns from it too.
     async fn make(&mut self, store: &dyn TaskStore, call: &Call) -> String {
         match call {
-            Call::Create(new) => say(store.create((**new).clone()).await.map(|created| {
-                let frames = frames(&created.events, &created.result.task_id);
-                (created.result, created.fresh, created.replayed, frames)
-            })),
+            Call::Create(new, would_be_born) => {
+                let mut new = (**new).clone();
+                if *would_be_born {
+                    // Each store counts places in its own way.
+                    let settled_at = store.conversation(&new.task.session(), None, 1, 1).await.expect("answers").settled_at;
+                    let agents = [agent("search"), agent("writer")].into();
+                    let (token, events) = (fastrand::u128(..), vec![(1, resumed())]);
+                    new.born = Some(Born { token, agents, settled_at: settled_at.unwrap_or(u64::MAX), events, also: Vec::new() });
+                }
+                let created = store.create(new.clone()).await;
+                if let Ok(Created { claim: Some((claim, _)), .. }) = &created {
+                    self.learn(claim, 2);
+                    // Its reply is lost, and it is made again.
+                    let again = store.create(new).await.expect("answers");
+                    assert_eq!((again.fresh, again.claim.as_ref().map(|(claim, _)| claim)), (true, Some(claim)), "the same birth");
+                }
+                say(created.map(|created| {
+                    let frames = frames(&created.events, &created.result.task_id);
+                    (created.result, created.fresh, created.replayed, frames, created.claim)
+                }))
+            }
             Call::Claim(agents, limit) => {
                 let claimed = store.claim(agents, *limit).await.expect("answers");
                 for claimed in &claimed {
@@ -193,13 +211,13 @@ impl Known {
             Call::Append(append) => {
                 self.last = Some((**append).clone());
                 let appended = store.append((**append).clone()).await;
-                if let Ok(Appended::Recorded(events)) = &appended
-                    && let Some(event) = events.last()
+                if let Ok(Appended::Recorded(recorded)) = &appended
+                    && let Some(event) = recorded.events.last()
                 {
                     self.learn(&append.claim, event.seq);
                 }
                 say(appended.map(|appended| match appended {
-                    Appended::Recorded(events) => format!("{:?}", frames(&events, &append.claim.key.id)),
+                    Appended::Recorded(recorded) => format!("{:?} {}", frames(&recorded.events, &append.claim.key.id), recorded.readied),
                     other => format!("{other:?}"),
                 }))
             }

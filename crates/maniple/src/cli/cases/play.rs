@@ -18,7 +18,7 @@ use maniple_core::{
     tool::{Offer, ToolWish},
 };
 use maniple_llm::{Line, Scripted};
-use maniple_runtime::{Agents, ModelHealth, Parts, Settings, Worker, spans::Tracing};
+use maniple_runtime::{Agents, ModelHealth, Parts, Worker, WorkerSettings, spans::Tracing};
 use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -100,11 +100,19 @@ impl Stage {
             tracing: Tracing::default(),
         };
         let mut live = bus.subscribe(&key).await;
-        let new =
-            NewTask { task, content, idempotency: None, taken_over: None, requeues: None, session_waiting_max: 100, unfinished_max: 100 };
+        let new = NewTask {
+            task,
+            content,
+            idempotency: None,
+            taken_over: None,
+            requeues: None,
+            born: None,
+            session_waiting_max: 100,
+            unfinished_max: 100,
+        };
         store.create(new).await?;
         let stop = CancellationToken::new();
-        let working = tokio::spawn(Worker::new(parts, Settings::default()).work(stop.clone()));
+        let working = tokio::spawn(Worker::new(parts, WorkerSettings::default(), stop.clone()).work());
         let ended = async {
             while let Some(live) = live.next().await {
                 if matches!(live, Live::Event(event) if event.is_final()) {

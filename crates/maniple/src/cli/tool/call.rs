@@ -9,7 +9,7 @@ use maniple_api::{
     client::Client,
     tools::{CallOutcome, CallRequest},
 };
-use maniple_core::ports::RefusalKind;
+use maniple_core::{Kind, ports::RefusalKind};
 use owo_colors::OwoColorize;
 use serde_json::{Map, Value};
 use std::io::Read;
@@ -55,13 +55,21 @@ impl Call {
                     other => screen::answer(format!("{other:#}"))?,
                 }
             }
-            Err(outcome) => return Err(self.told(outcome, &key)),
+            Err(outcome) => {
+                let has_agent = !is_not_granted(&outcome) || self.has_agent(client).await;
+                return Err(self.told(outcome, has_agent, &key));
+            }
         }
         Ok(Exit::Done)
     }
 
+    /// Whether its agent is there: one that is not was granted nothing either.
+    async fn has_agent(&self, client: &Client) -> bool {
+        !client.tools_of(&self.agent).await.is_err_and(|error| error.kind == Kind::NotFound)
+    }
+
     /// What came of it instead of a result, and what to try.
-    fn told(&self, outcome: CallOutcome, key: &str) -> Trouble {
+    fn told(&self, outcome: CallOutcome, has_agent: bool, key: &str) -> Trouble {
         let (name, agent) = (&self.name, &self.agent);
         let (exit, next) = match &outcome {
             CallOutcome::Failed { .. } => (Exit::Unsuccessful, None),
@@ -73,10 +81,7 @@ impl Call {
             CallOutcome::Refused { reason, .. } => match reason {
                 RefusalKind::Arguments => (Exit::Usage, Some(format!("maniple tool show {name}"))),
                 RefusalKind::KeyReused => (Exit::Usage, Some("leave --key out, or use a new one".to_owned())),
-                // The registry knows agents by what they were granted; one that is not there was granted nothing.
-                RefusalKind::NotGranted if outcome.problem().detail.starts_with("there is no agent") => {
-                    (Exit::NotFound, Some("maniple agent ls".to_owned()))
-                }
+                RefusalKind::NotGranted if !has_agent => (Exit::NotFound, Some("maniple agent ls".to_owned())),
                 RefusalKind::NotGranted => (Exit::Refused, Some(format!("list `{name}` under `tools` in agents/{agent}.md"))),
                 RefusalKind::NeedsApproval => (Exit::Refused, Some(format!("maniple run --agent {agent} \"…\""))),
                 RefusalKind::Forbidden => (Exit::Refused, Some("`egress.allow` and the credential's `hosts` in maniple.yaml".to_owned())),
@@ -86,6 +91,10 @@ impl Call {
         };
         Trouble { exit, what: outcome.problem().detail, next }
     }
+}
+
+fn is_not_granted(outcome: &CallOutcome) -> bool {
+    matches!(outcome, CallOutcome::Refused { reason: RefusalKind::NotGranted, .. })
 }
 
 fn arguments(text: &str) -> Result<Map<String, Value>, Trouble> {
@@ -129,9 +138,10 @@ mod tests {
             (refused(RefusalKind::Quarantined), Exit::Conflict),
         ];
         for (outcome, exit) in table {
-            assert_eq!(call.told(outcome.clone(), "k").exit, exit, "{outcome:?}");
+            assert_eq!(call.told(outcome.clone(), true, "k").exit, exit, "{outcome:?}");
         }
-        let doubt = call.told(CallOutcome::Unknown { message: "cut".into() }, "k-7");
+        assert_eq!(call.told(refused(RefusalKind::NotGranted), false, "k").exit, Exit::NotFound, "there is no such agent");
+        let doubt = call.told(CallOutcome::Unknown { message: "cut".into() }, true, "k-7");
         assert!(doubt.next.is_some_and(|next| next.contains("--key k-7")));
     }
 

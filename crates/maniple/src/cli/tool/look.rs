@@ -146,7 +146,7 @@ pub(super) async fn diff(client: &Client, name: &str, old: &str, new: Option<&st
             (before(client, name, &new.version).await?, new)
         }
     };
-    let report = maniple_registry::compat::compare(&old, &new);
+    let report = maniple_contract::compat::compare(&old, &new);
     let verdict = verdict_name(report.verdict);
     if as_json {
         screen::json(

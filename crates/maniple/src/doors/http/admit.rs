@@ -1,7 +1,6 @@
 //! The gate: decides by a request's head alone whether it comes in, before a byte of its body is read.
 
-use super::{Shared, answer::Refusal};
-use crate::config::Limits;
+use super::{Limits, Shared, answer::Refusal};
 use axum::{
     extract::{Request, State},
     middleware::Next,

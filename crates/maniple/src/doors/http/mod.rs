@@ -17,6 +17,7 @@ mod describe;
 mod door;
 mod events;
 mod idempotency;
+mod limits;
 mod mcp;
 mod place;
 mod run;
@@ -29,6 +30,7 @@ mod wire;
 
 pub use auth::Auth;
 pub use door::{Door, Readiness, Serves};
+pub use limits::Limits;
 
 use admit::Gate;
 use axum::{
@@ -46,10 +48,9 @@ pub const CLOSE_MAX: Duration = Duration::from_secs(10);
 
 /// Serves a door until `stop`, and leaves within [`CLOSE_MAX`].
 pub async fn serve(listener: TcpListener, door: Door, stop: CancellationToken) {
-    let settings = server::Settings { header_read: door.limits.header_read.duration(), drain: CLOSE_MAX, ..Default::default() };
-    let closing = door.closing.clone();
+    let (header_read, closing) = (door.limits.header_read, door.closing.clone());
     let router = router(door);
-    let serving = server::serve(listener, router, settings, stop.clone());
+    let serving = server::serve(listener, router, header_read, stop.clone());
     tokio::pin!(serving);
     tokio::select! {
         () = &mut serving => return,
@@ -83,13 +84,14 @@ pub fn router(door: Door) -> Router {
         .route("/dead-letters/{id}/requeue", post(dead_letters::requeue))
         .route("/dead-letters/{id}/drop", post(dead_letters::drop));
     let tools = tools::routes().route("/mcp", post(mcp::serve));
+    let admit = middleware::from_fn_with_state(shared.clone(), admit::admit);
     let offered = match shared.door.serves {
-        Serves::All => tasks.merge(tools),
-        Serves::Registry => tools,
+        Serves::All => tasks.merge(tools).route_layer(admit),
+        Serves::Registry => tools.route_layer(admit),
+        Serves::Itself => Router::new(),
     };
-    let guarded = offered
-        .route_layer(middleware::from_fn_with_state(shared.clone(), admit::admit))
-        .route("/metrics", get(describe::metrics).route_layer(middleware::from_fn_with_state(shared.clone(), admit::known)));
+    let guarded =
+        offered.route("/metrics", get(describe::metrics).route_layer(middleware::from_fn_with_state(shared.clone(), admit::known)));
     let open = Router::new()
         .route("/health", get(describe::health))
         .route("/ready", get(describe::ready))

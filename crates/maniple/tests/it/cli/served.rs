@@ -211,6 +211,18 @@ fn a_running_node_is_found_by_its_store_and_stops_gracefully() {
 }
 
 #[test]
+fn a_call_for_an_agent_that_is_not_there_is_told_from_one_that_was_not_granted() {
+    let dir = tempfile::tempdir().expect("a folder");
+    assert_eq!(run(dir.path(), &["new", "helper"]).code, 0);
+    let project = dir.path().join("helper");
+    let node = Node::dev(&project);
+    for (agent, code, next) in [("nobody", 5, "maniple agent ls"), ("helper", 4, "list `http_fetch` under `tools` in agents/helper.md")] {
+        let call = run(&project, &["tool", "call", "http_fetch", "{\"url\": \"http://x.test/\"}", "--agent", agent, "--url", &node.url]);
+        assert!(call.code == code && call.err.contains(next), "{agent}: {call:?}");
+    }
+}
+
+#[test]
 fn an_address_in_use_says_how_to_take_another() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("an address").to_string();

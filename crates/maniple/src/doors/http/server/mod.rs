@@ -4,12 +4,14 @@ mod patient;
 
 pub use patient::STALLED;
 
+use super::CLOSE_MAX;
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
+use maniple_core::settings::Period;
 use patient::Patient;
 use std::{io, sync::Arc, time::Duration};
 use tokio::{
@@ -18,31 +20,18 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// The bounds of a listener.
-#[derive(Debug, Clone, Copy)]
-pub struct Settings {
-    /// How long a request's head may take; an idle connection is closed after it too. Default 10 s.
-    pub header_read: Duration,
-    /// The largest head, in bytes. Default 64 KiB.
-    pub head_max: usize,
-    /// Connections at once; more are closed unheard. Default 40,000.
-    pub connections_max: usize,
-    /// How long requests in flight have once the node leaves. Default 30 s.
-    pub drain: Duration,
-}
+/// The largest head of a request, in bytes.
+const HEAD_MAX: usize = 64 << 10;
+/// Connections at once; more are closed unheard.
+const CONNECTIONS_MAX: usize = 40_000;
 
-impl Default for Settings {
-    fn default() -> Self {
-        Self { header_read: Duration::from_secs(10), head_max: 64 << 10, connections_max: 40_000, drain: Duration::from_secs(30) }
-    }
-}
-
-/// Serves until `stop`; then no connection is taken, idle ones are closed, and what is in flight has `settings.drain`.
+/// Serves until `stop`; then no connection is taken, idle ones are closed, and what is in flight has [`CLOSE_MAX`].
+/// A request's head may take `header_read`, and a connection may be idle as long.
 ///
 /// Cancel [`super::Door::closing`] together with `stop`, or before: event streams end by it.
-pub async fn serve(listener: TcpListener, router: Router, settings: Settings, stop: CancellationToken) {
+pub async fn serve(listener: TcpListener, router: Router, header_read: Period, stop: CancellationToken) {
     let connections = TaskTracker::new();
-    let places = Arc::new(Semaphore::new(settings.connections_max));
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let over = CancellationToken::new();
     loop {
         let accepted = tokio::select! {
@@ -55,7 +44,7 @@ pub async fn serve(listener: TcpListener, router: Router, settings: Settings, st
                     metrics::counter!("maniple_http_shed_total", "what" => "connections").increment(1);
                     continue;
                 };
-                let connection = talk(stream, router.clone(), settings, stop.clone());
+                let connection = talk(stream, router.clone(), header_read, stop.clone());
                 let over = over.clone();
                 connections.spawn(async move {
                     tokio::select! {
@@ -70,8 +59,8 @@ pub async fn serve(listener: TcpListener, router: Router, settings: Settings, st
     }
     drop(listener);
     connections.close();
-    if tokio::time::timeout(settings.drain, connections.wait()).await.is_err() {
-        tracing::warn!(open = connections.len(), "connections are cut at the drain bound; their tasks go on");
+    if tokio::time::timeout(CLOSE_MAX, connections.wait()).await.is_err() {
+        tracing::warn!(open = connections.len(), "connections are cut at the bound; their tasks go on");
         over.cancel();
         connections.wait().await;
     }
@@ -86,14 +75,14 @@ async fn wait_after(error: io::Error) {
     }
 }
 
-async fn talk(stream: TcpStream, router: Router, settings: Settings, stop: CancellationToken) {
+async fn talk(stream: TcpStream, router: Router, header_read: Period, stop: CancellationToken) {
     // Answers are small and written whole: waiting to fill a packet only costs time.
     let _ = stream.set_nodelay(true);
     let io = TokioIo::new(Patient::new(stream));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(settings.header_read)
-        .max_buf_size(settings.head_max)
+        .header_read_timeout(header_read.duration())
+        .max_buf_size(HEAD_MAX)
         .serve_connection(io, TowerToHyperService::new(router))
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);

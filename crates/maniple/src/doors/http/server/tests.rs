@@ -1,6 +1,9 @@
 //! The listener over real sockets: what only bytes on a wire can show.
 
-use super::super::tests::{Plan, build, frames};
+use super::super::{
+    Limits,
+    tests::{Plan, build, frames},
+};
 use super::*;
 use futures::{SinkExt, StreamExt};
 use maniple_api::{TaskRequest, client::Client};
@@ -16,16 +19,17 @@ struct Served {
     serving: tokio::task::JoinHandle<()>,
 }
 
-async fn served_with(plan: Plan, settings: Settings) -> Served {
+async fn served_with(plan: Plan) -> Served {
+    let header_read = plan.limits.header_read;
     let house = build(plan);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
-    let serving = tokio::spawn(serve(listener, house.router.clone(), settings, stop.clone()));
+    let serving = tokio::spawn(serve(listener, house.router.clone(), header_read, stop.clone()));
     Served { house, address, stop, serving }
 }
 
 async fn served() -> Served {
-    served_with(Plan::default(), Settings::default()).await
+    served_with(Plan::default()).await
 }
 
 impl Served {
@@ -129,8 +133,8 @@ async fn a_body_that_says_it_is_too_large_is_refused_unread_and_the_client_reads
 
 #[tokio::test]
 async fn a_head_that_is_too_slow_too_large_or_no_http_ends_its_connection() {
-    let settings = Settings { header_read: Duration::from_millis(200), ..Settings::default() };
-    let served = served_with(Plan::default(), settings).await;
+    let limits = Limits { header_read: Period::ms(200), ..Limits::default() };
+    let served = served_with(Plan { limits, ..Plan::default() }).await;
     let began = std::time::Instant::now();
     served.talk(b"GET /health HTTP/1.1\r\nhost: x\r\nx-slow").await;
     assert!(began.elapsed() < Duration::from_secs(3));
@@ -190,8 +194,8 @@ async fn a_page_of_another_origin_may_not_listen_by_websocket() {
 
 #[tokio::test]
 async fn a_reader_that_leaves_cancels_nothing_and_gives_its_place_back() {
-    let limits = crate::config::Limits { event_streams: 1, ..Default::default() };
-    let served = served_with(Plan { limits, ..Plan::default() }, Settings::default()).await;
+    let limits = Limits { event_streams: 1, ..Limits::default() };
+    let served = served_with(Plan { limits, ..Plan::default() }).await;
     let client = served.client();
     for round in 0..3 {
         let id = client.submit(&asking("slow"), None).await.unwrap().result.task_id.to_string();
@@ -219,7 +223,7 @@ async fn a_reader_that_leaves_cancels_nothing_and_gives_its_place_back() {
 
 #[tokio::test]
 async fn a_leaving_node_takes_nobody_closes_the_idle_and_ends_streams() {
-    let served = served_with(Plan { work: false, ..Plan::default() }, Settings::default()).await;
+    let served = served_with(Plan { work: false, ..Plan::default() }).await;
     let client = served.client();
     let id = client.submit(&asking("p"), None).await.unwrap().result.task_id.to_string();
     let mut idle = TcpStream::connect(served.address).await.unwrap();

@@ -186,7 +186,7 @@ async fn what_is_refused_by_its_head_is_refused_unread() {
 
 #[tokio::test(start_paused = true)]
 async fn a_node_at_its_limit_sheds_with_503_and_still_says_how_it_is() {
-    let limits = config::Limits { in_flight_requests: 2, ..config::Limits::default() };
+    let limits = Limits { in_flight_requests: 2, ..Limits::default() };
     let house = Arc::new(build(Plan { limits, ..Plan::default() }));
     let waiting: Vec<_> = (0..2)
         .map(|_| {
@@ -209,7 +209,7 @@ async fn a_node_at_its_limit_sheds_with_503_and_still_says_how_it_is() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_keeps_its_place_until_it_is_dropped() {
-    let limits = config::Limits { event_streams: 1, ..config::Limits::default() };
+    let limits = Limits { event_streams: 1, ..Limits::default() };
     let house = build(Plan { limits, work: false, ..Plan::default() });
     let id = house.post("/tasks", json!({"prompt": "p"})).await.json()["task_id"].as_str().unwrap().to_owned();
     let path = format!("/tasks/{id}/events");
@@ -226,7 +226,7 @@ async fn a_stream_keeps_its_place_until_it_is_dropped() {
 
 #[tokio::test(start_paused = true)]
 async fn a_tenant_that_comes_too_often_is_429_until_its_minute_is_over() {
-    let limits = config::Limits { requests_per_minute: Some(3), ..config::Limits::default() };
+    let limits = Limits { requests_per_minute: Some(3), ..Limits::default() };
     let house = build(Plan { limits, ..Plan::default() });
     for _ in 0..3 {
         assert_eq!(house.get("/tasks").await.status, StatusCode::OK);

@@ -22,7 +22,7 @@ use maniple_core::{
     ports::{Bus, ToolRegistry, Upkeep as _, Work as _},
     task::TaskLimits,
 };
-use maniple_runtime::{Agents, ModelHealth, Parts, Settings, Worker, desk::Desk, jobs, spans::Tracing};
+use maniple_runtime::{Agents, ModelHealth, Parts, Worker, WorkerSettings, desk::Desk, jobs, spans::Tracing};
 use maniple_testkit::{
     ledger::{Ledger, Tools},
     model::{Fake, text},
@@ -44,7 +44,7 @@ pub(super) struct House {
 /// How a house differs from the usual one.
 pub(super) struct Plan {
     pub agents: Vec<AgentDefinition>,
-    pub limits: config::Limits,
+    pub limits: Limits,
     pub auth: Auth,
     pub work: bool,
     pub registry: Arc<dyn ToolRegistry>,
@@ -55,7 +55,7 @@ impl Default for Plan {
     fn default() -> Self {
         Self {
             agents: vec![agent("search")],
-            limits: config::Limits::default(),
+            limits: Limits::default(),
             auth: Auth::Open,
             work: true,
             registry: Arc::new(tools::fake::Fake::default()),
@@ -125,13 +125,16 @@ pub(super) fn build(plan: Plan) -> House {
         tracing: Tracing::default(),
     };
     let stop = CancellationToken::new();
+    let worker = Worker::new(parts.clone(), WorkerSettings::default(), stop.clone());
+    let mut desk = Desk::new(store.clone(), parts.bus.clone(), Default::default());
     if plan.work {
-        tokio::spawn(Worker::new(parts.clone(), Settings::default()).work(stop.clone()));
+        desk = desk.with_starter(worker.starter(store.clone()));
+        tokio::spawn(worker.work());
         tokio::spawn(jobs::sweep(store.clone(), bus.clone(), stop.clone()));
     }
     let (closing, ready) = (CancellationToken::new(), Arc::new(AtomicBool::new(true)));
     let door = Door {
-        desk: Desk::new(store.clone(), parts.bus.clone(), Default::default()),
+        desk,
         upkeep: store.clone(),
         agents,
         registry: plan.registry,

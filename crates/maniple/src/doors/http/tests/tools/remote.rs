@@ -5,9 +5,10 @@ use maniple_api::tools::RemoteTools;
 use maniple_backends::{RateLimiter, memory};
 use maniple_core::{
     ports::{Invocation, Invoked, Registrant, Registration, ToolRegistry, Tools},
+    settings::Period,
     tool::{ToolDefinition, ToolWish},
 };
-use maniple_registry::{Egress, Grants, HealthSettings, Parts as RegistryParts, Registry, Settings as RegistrySettings, lock::Pins};
+use maniple_registry::{Egress, GatewaySettings, Grants, Parts as RegistryParts, Registry, lock::Pins};
 use maniple_testkit::{
     ledger::{self, Mode},
     tools_suite::{self, Fixture, GRANTS},
@@ -27,14 +28,14 @@ impl Grants for Granted {
 }
 
 async fn registry() -> (Arc<Registry>, DropGuard) {
-    let health = HealthSettings { every: Duration::from_millis(40), timeout: Duration::from_millis(500), failures_max: 1 };
+    let (health_every, health_timeout) = (Period::ms(40), Period::ms(500));
     let parts = RegistryParts {
         store: Some(Arc::new(memory::TaskStore::new())),
         limiter: Arc::new(RateLimiter::new()),
         grants: Arc::new(Granted),
         egress: Egress::new(&["127.0.0.0/8".into()]).unwrap(),
         credentials: Default::default(),
-        settings: RegistrySettings { health, ..RegistrySettings::default() },
+        settings: GatewaySettings { health_every, health_timeout, health_failures: 1, ..GatewaySettings::default() },
     };
     let registry = Arc::new(Registry::open(parts).await.unwrap());
     let (working, stop) = (registry.clone(), CancellationToken::new());

@@ -30,7 +30,9 @@ use std::{collections::HashSet, fmt};
 pub struct Mended {
     /// The definition. It keeps the rules of [`ToolDefinition::check`]; its schemas compile.
     pub definition: ToolDefinition,
-    /// What was changed.
+    /// Its name as it came, where that had to be made legal: another one may have become the same.
+    pub original_name: Option<String>,
+    /// What was changed, for people.
     pub notes: Vec<Note>,
 }
 
@@ -91,14 +93,15 @@ pub fn mend(raw: Value) -> Result<Mended> {
         say(&short_place(&format!("/{}", escaped(&name))), "null: left out".into());
     }
     fields::known(&members)?;
-    if let Some(Value::String(name)) = members.get("name") {
+    let mut original_name = None;
+    if let Some(Value::String(name)) = members.get_mut("name") {
         if !has_legal_part(name) {
             return Err(refused("/name", format!("`{}` has no character that models accept: use A-Z a-z 0-9 _ -", short(name))));
         }
         let legal = legal_name(name, &mut HashSet::new());
         if legal != *name {
             say("/name", format!("`{}` is `{legal}` here: models accept A-Z a-z 0-9 _ - and 64 characters", short(name)));
-            members.insert("name".into(), legal.into());
+            original_name = Some(std::mem::replace(name, legal));
         }
     }
     if let Some(version) = members.get("version")
@@ -126,7 +129,7 @@ pub fn mend(raw: Value) -> Result<Mended> {
         members.insert("returns".into(), returns);
         notes.extend(mender.into_notes());
     }
-    Ok(Mended { definition: fields::definition(members)?, notes })
+    Ok(Mended { definition: fields::definition(members)?, original_name, notes })
 }
 
 /// Mends one schema, wherever it stands. `Invalid` tells the place, as a JSON pointer, and the reason.

@@ -1,16 +1,16 @@
 //! How long each bomb takes: every one of those that the tests throw, mended, compiled, compared, and asked about each value,
 //! one after the other; and what the process holds at its fullest. `bomb_bench`
-#![allow(clippy::print_stdout, clippy::unwrap_used)]
+#![allow(clippy::print_stdout, clippy::unwrap_used, clippy::disallowed_methods)]
 
-#[path = "../tests/registry/bombs/corpus.rs"]
+#[path = "../tests/contract/bombs/corpus.rs"]
 mod corpus;
 
 use corpus::{BOMBS, bomb, defused, values};
-use maniple_core::schema::Validator;
-use maniple_registry::{
+use maniple_contract::{
     compat::{Direction, compare_schemas},
     mend::mend,
 };
+use maniple_core::schema::Validator;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 

@@ -18,7 +18,16 @@ use std::collections::HashSet;
 const MAX_SCHEMAS: usize = 4_000;
 /// How many notes one schema makes; what is mended beyond is counted.
 const MAX_NOTES: usize = 100;
-const DRAFT_07: &str = "http://json-schema.org/draft-07/schema#";
+/// Drafts that are not read, each with what draft-07 has in the place of what only they have.
+const OLDER_DRAFTS: [(&str, &str); 3] = [
+    (
+        "draft-03",
+        "required properties are names in a list, `divisibleBy` is `multipleOf`, `extends` is `allOf`, `disallow` is `not`, `id` is `$id`, \
+         and `exclusiveMinimum: true` takes the number of `minimum`",
+    ),
+    ("draft-04", "`id` is `$id`, and `exclusiveMinimum: true` takes the number of `minimum`"),
+    ("draft-06", "all of it is draft-07 too: only `$schema` changes"),
+];
 /// They hold a list of schemas.
 const LISTS: [&str; 4] = ["allOf", "anyOf", "oneOf", "prefixItems"];
 /// They hold one schema.
@@ -40,9 +49,6 @@ const SINGLE: [&str; 12] = [
 /// Which names a keyword may go by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Draft {
-    /// Read as draft-07.
-    Draft03,
-    /// And 04 and 06, which are read as it.
     Draft07,
     /// Read as 2020-12.
     Draft2019,
@@ -52,7 +58,7 @@ pub(super) enum Draft {
 impl Draft {
     /// Whether what comes out is draft-07, where a list under `items` is legal, and `dependencies` are.
     pub(super) fn has_items_in_a_list(self) -> bool {
-        matches!(self, Self::Draft03 | Self::Draft07)
+        self == Self::Draft07
     }
 }
 
@@ -174,17 +180,15 @@ impl Mender {
         Ok(())
     }
 
-    /// Older drafts are read as the nearest that is supported.
+    /// 2019-09 is read as 2020-12; an older draft is refused by its name.
     fn read_draft(&mut self, mut raw: Value) -> Result<Value> {
         let Some(members) = raw.as_object_mut() else { return Ok(raw) };
         let Some(Value::String(uri)) = members.get("$schema") else { return Ok(raw) };
         let (place, uri) = (format!("{}/$schema", self.at), uri.clone());
         if uri.contains("draft-07") {
             self.draft = Draft::Draft07;
-        } else if ["draft-03", "draft-04", "draft-06"].iter().any(|old| uri.contains(old)) {
-            self.draft = if uri.contains("draft-03") { Draft::Draft03 } else { Draft::Draft07 };
-            members.insert("$schema".into(), DRAFT_07.into());
-            self.say(&place, &format!("{} is read as draft-07", short(&uri)));
+        } else if let Some((draft, change)) = OLDER_DRAFTS.iter().find(|(draft, _)| uri.contains(draft)) {
+            return Err(refused(&place, format!("{draft} is not read: convert the schema to draft-07 or 2020-12 ({change})")));
         } else if uri.contains("2019-09") {
             self.draft = Draft::Draft2019;
             members.remove("$schema");
@@ -221,7 +225,7 @@ impl Mender {
         }
         self.leave_out_nulls(&mut members, at);
         let is_required = self.own_required(&mut members, at);
-        self.of_older_drafts(&mut members, at)?;
+        self.recursion(&mut members, at)?;
         self.kinds(&mut members, at)?;
         self.repeated_choices(&mut members, at);
         self.lists_of_items(&mut members, at);
@@ -285,7 +289,7 @@ impl Mender {
         }
     }
 
-    /// Draft-03 wrote `required: true` inside the property.
+    /// Many write `required: true` inside the property.
     fn own_required(&mut self, members: &mut Map<String, Value>, at: &str) -> bool {
         let Some(Value::Bool(is_required)) = members.get("required") else { return false };
         let is_required = *is_required;

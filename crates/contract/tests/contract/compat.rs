@@ -1,7 +1,7 @@
 //! What a new version does to callers of the old: each rule once, and the promise of *compatible* by chance.
 
+use maniple_contract::compat::{ChangeKind, Direction, Report, Verdict, compare, compare_schemas};
 use maniple_core::{schema::Validator, tool::ToolDefinition};
-use maniple_registry::compat::{ChangeKind, Direction, Report, Verdict, compare, compare_schemas};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

@@ -1,16 +1,15 @@
-//! `credentials`: what proves to tools who calls them.
+//! The section `credentials`: what proves to tools who calls them, as an operator writes it.
 
-use super::{Config, Secret};
-use maniple_core::{Error, Result};
-use maniple_registry::credentials::{self as registry, Credentials, Oauth2, Place};
+use super::{AuthStyle, Credential, CredentialKind, Oauth2, Place};
+use maniple_core::{Error, Result, settings::Secret};
 use serde::{Deserialize, Serialize};
 
-/// A named credential.
+/// A credential as an operator writes it; its name is the key that it stands under.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Credential {
+pub struct CredentialSettings {
     /// How it proves who calls.
-    pub kind: CredentialKind,
+    pub kind: Kind,
     /// Where it may be sent: `host`, `host:port` or `*.example.com`; 1 to 64.
     pub hosts: Vec<String>,
     /// The key, or the secret of the client. Usually `${env:NAME}` or `${file:PATH}`.
@@ -44,73 +43,53 @@ pub struct Credential {
 /// How a credential proves who calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum CredentialKind {
+pub enum Kind {
     /// A key that is sent as it is.
     ApiKey,
     /// A token that is fetched with client credentials.
     Oauth2,
 }
 
-/// Where the secret of an OAuth client is put.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AuthStyle {
-    /// In the Authorization header.
-    Header,
-    /// In the body.
-    Body,
-}
-
-impl Config {
-    /// The credentials that tools may name. `Invalid` at `credentials.NAME.FIELD` for one that could not work.
-    pub fn credentials(&self) -> Result<Credentials> {
-        let settings = self.credentials.iter().map(|(name, credential)| Ok((name.clone(), credential.of(name)?)));
-        Credentials::new(settings.collect::<Result<_>>()?)
-    }
-}
-
-impl Credential {
-    fn of(&self, name: &str) -> Result<registry::Credential> {
+impl CredentialSettings {
+    /// What was meant. `Invalid` at `credentials.NAME.FIELD` where the fields do not go together.
+    pub(super) fn credential(&self, name: &str) -> Result<Credential> {
         let wrong = |field: &str, message: &str| {
             let path = format!("credentials.{name}.{field}");
             Error::invalid(format!("{path} {message}")).at(path)
         };
         for (field, set, kind) in [
-            ("header", self.header.is_some(), CredentialKind::ApiKey),
-            ("query", self.query.is_some(), CredentialKind::ApiKey),
-            ("prefix", self.prefix.is_some(), CredentialKind::ApiKey),
-            ("token_url", self.token_url.is_some(), CredentialKind::Oauth2),
-            ("client_id", self.client_id.is_some(), CredentialKind::Oauth2),
-            ("scopes", !self.scopes.is_empty(), CredentialKind::Oauth2),
-            ("audience", self.audience.is_some(), CredentialKind::Oauth2),
-            ("auth_style", self.auth_style.is_some(), CredentialKind::Oauth2),
+            ("header", self.header.is_some(), Kind::ApiKey),
+            ("query", self.query.is_some(), Kind::ApiKey),
+            ("prefix", self.prefix.is_some(), Kind::ApiKey),
+            ("token_url", self.token_url.is_some(), Kind::Oauth2),
+            ("client_id", self.client_id.is_some(), Kind::Oauth2),
+            ("scopes", !self.scopes.is_empty(), Kind::Oauth2),
+            ("audience", self.audience.is_some(), Kind::Oauth2),
+            ("auth_style", self.auth_style.is_some(), Kind::Oauth2),
         ] {
             if set && kind != self.kind {
                 return Err(wrong(field, "belongs to the other kind: remove it, or change `kind`"));
             }
         }
         let kind = match self.kind {
-            CredentialKind::ApiKey => {
+            Kind::ApiKey => {
                 let place = match (&self.header, &self.query) {
                     (Some(header), None) => Place::Header(header.clone()),
                     (None, Some(query)) => Place::Query(query.clone()),
                     _ => return Err(wrong("header", "or `query` must say where the key goes, one of them: write `header: X-Api-Key`")),
                 };
                 let prefix = self.prefix.clone().unwrap_or_default();
-                registry::CredentialKind::ApiKey { place, prefix, secret: self.secret.0.clone() }
+                CredentialKind::ApiKey { place, prefix, secret: self.secret.0.clone() }
             }
-            CredentialKind::Oauth2 => registry::CredentialKind::Oauth2(Oauth2 {
+            Kind::Oauth2 => CredentialKind::Oauth2(Oauth2 {
                 token_url: self.token_url.clone().ok_or_else(|| wrong("token_url", "must say where tokens are fetched"))?,
                 client_id: self.client_id.clone().ok_or_else(|| wrong("client_id", "must say who the client is"))?,
                 secret: self.secret.0.clone(),
                 scopes: self.scopes.clone(),
                 audience: self.audience.clone(),
-                auth_style: match self.auth_style {
-                    Some(AuthStyle::Header) | None => registry::AuthStyle::Header,
-                    Some(AuthStyle::Body) => registry::AuthStyle::Body,
-                },
+                auth_style: self.auth_style.unwrap_or_default(),
             }),
         };
-        Ok(registry::Credential { kind, hosts: self.hosts.clone() })
+        Ok(Credential { kind, hosts: self.hosts.clone() })
     }
 }

@@ -2,8 +2,8 @@
 
 mod properties;
 
+use maniple_contract::mend::{legal_name, mend, mend_schema};
 use maniple_core::schema::Validator;
-use maniple_registry::mend::{legal_name, mend, mend_schema};
 use serde_json::{Value, json};
 use std::collections::HashSet;
 
@@ -96,11 +96,6 @@ fn what_other_languages_and_drafts_write_is_mended_and_said() {
             json!({ "anyOf": [{ "type": "object", "allOf": [{ "minProperties": 1 }] }, { "type": "null" }], "default": null, "title": "t" }),
             "/nullable: null is a type",
         ),
-        (
-            json!({ "$schema": "http://json-schema.org/draft-04/schema#", "$ref": "#/definitions/a", "definitions": { "a": {} } }),
-            json!({ "$schema": "http://json-schema.org/draft-07/schema#", "$ref": "#/definitions/a", "definitions": { "a": {} } }),
-            "/$schema: http://json-schema.org/draft-04/schema# is read as draft-07",
-        ),
     ] {
         let (got, notes) = schema(raw.clone());
         assert_eq!(got, mended, "{raw}");
@@ -148,7 +143,7 @@ fn a_keyword_that_is_nearly_one_is_told_wherever_a_schema_is() {
         "type": "object", "propertes": {}, "x-note": 1, "example": { "titel": 1 }, "additionalPropertes": false,
         "properties": { "propertes": { "requierd": ["a"], "enum": [{ "typ": 1 }] }, "b": { "items": { "minLenght": 1 }, "anyOf": [{ "tpye": "string" }] } },
     });
-    let slips = maniple_registry::mend::slips(&schema, "/parameters");
+    let slips = maniple_contract::mend::slips(&schema, "/parameters");
     let told: Vec<(&str, &str)> = slips.iter().map(|slip| (slip.place.as_str(), slip.text.rsplit('`').nth(1).unwrap())).collect();
     assert_eq!(
         told,
@@ -178,6 +173,17 @@ fn names_versions_and_methods_are_mended() {
 }
 
 #[test]
+fn a_name_that_was_made_legal_is_told_as_it_came() {
+    let original = |name: &str| {
+        let raw = json!({ "name": name, "version": "1.0.0", "description": "d", "endpoint": "http://t.test/" });
+        mend(raw).map(|mended| (mended.definition.name, mended.original_name)).unwrap()
+    };
+    assert_eq!(original("get.user"), ("get_user".to_owned(), Some("get.user".to_owned())));
+    assert_eq!(original("get/user"), ("get_user".to_owned(), Some("get/user".to_owned())), "which makes two tools of them");
+    assert_eq!(original("get_user"), ("get_user".to_owned(), None));
+}
+
+#[test]
 fn what_would_change_meaning_is_refused_with_its_place() {
     for (change, place) in [
         (json!({ "parameters": { "type": "object", "properties": { "f": { "type": "file" } } } }), "/parameters/properties/f/type: `file`"),
@@ -199,7 +205,6 @@ fn what_would_change_meaning_is_refused_with_its_place() {
         (json!({ "name": "搜索" }), "/name: `搜索` has no character"),
         (json!({ "parameters": { "nullable": true, "properties": { "child": { "$ref": "#" } } } }), "/parameters/nullable: "),
         (json!({ "parameters": { "type": ["object", "null"], "properties": { "child": { "$ref": "#" } } } }), "/parameters/type: "),
-        (json!({ "returns": { "$schema": "http://json-schema.org/draft-03/schema#", "extends": {} } }), "/returns/extends: "),
         (
             json!({ "returns": { "dependencies": { "a": ["b"] }, "dependentRequired": { "a": ["c"] } } }),
             "/returns/dependencies: `a` stands in `dependentRequired` too",
@@ -208,6 +213,19 @@ fn what_would_change_meaning_is_refused_with_its_place() {
     ] {
         let why = definition(change.clone()).expect_err("refused");
         assert!(why.starts_with(place), "{change}: {why}");
+    }
+}
+
+#[test]
+fn a_draft_that_is_too_old_is_refused_by_its_name_with_what_to_convert() {
+    for (draft, converts) in [("draft-03", "`divisibleBy` is `multipleOf`"), ("draft-04", "`id` is `$id`"), ("draft-06", "only `$schema`")]
+    {
+        let uri = format!("http://json-schema.org/{draft}/schema#");
+        for field in ["parameters", "returns"] {
+            let why = definition(json!({ field: { "$schema": uri, "type": "object" } })).expect_err("refused");
+            let told = format!("/{field}/$schema: {draft} is not read: convert the schema to draft-07 or 2020-12");
+            assert!(why.starts_with(&told) && why.contains(converts), "{why}");
+        }
     }
 }
 

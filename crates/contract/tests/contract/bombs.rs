@@ -7,11 +7,11 @@
 mod corpus;
 
 use corpus::{BOMBS, bomb, defused, values};
-use maniple_core::schema::{MAX_BYTES, Validator};
-use maniple_registry::{
+use maniple_contract::{
     compat::{Direction, Verdict, compare_schemas},
     mend::{mend, mend_schema},
 };
+use maniple_core::schema::{MAX_BYTES, Validator};
 use serde_json::json;
 
 /// The longest answer to a bomb, in bytes: a bomb must not come back as a page.

@@ -2,8 +2,8 @@
 //!
 //! What fails is printed whole, so that it can become a row of a table next door.
 
+use maniple_contract::mend::{Note, legal_name, mend, mend_schema};
 use maniple_core::schema::Validator;
-use maniple_registry::mend::{Note, legal_name, mend, mend_schema};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::collections::HashSet;
@@ -154,7 +154,6 @@ fn of_some_draft() -> impl Strategy<Value = Value> {
         None,
         None,
         None,
-        Some("http://json-schema.org/draft-03/schema#"),
         Some("http://json-schema.org/draft-04/schema#"),
         Some("http://json-schema.org/draft-07/schema#"),
         Some("https://json-schema.org/draft/2019-09/schema"),

@@ -32,27 +32,17 @@ pub(super) const STAYS_OUTSIDE: [&str; 15] = [
 ];
 
 impl Mender {
-    /// Names that a draft had and no later one has.
-    pub(super) fn of_older_drafts(&mut self, members: &mut Members, at: &str) -> Result<()> {
-        let renamed = match self.draft {
-            Draft::Draft03 => {
-                if let Some(keyword) = ["extends", "disallow"].into_iter().find(|keyword| members.contains_key(*keyword)) {
-                    return Err(refused(&format!("{at}/{keyword}"), "only draft-03 has it: write `allOf` or `not`"));
-                }
-                ("divisibleBy", "multipleOf")
-            }
-            // Without `$id` inside, what recurs is the schema as a whole.
-            Draft::Draft2019 => ("$recursiveRef", "$ref"),
-            Draft::Draft07 | Draft::Draft2020 => return Ok(()),
-        };
-        let (theirs, ours) = renamed;
-        if let Some(value) = members.remove(theirs) {
-            let place = format!("{at}/{theirs}");
-            if members.insert(ours.into(), value).is_some() {
-                return Err(refused(&place, format!("`{ours}` stands beside it")));
-            }
-            self.say(&place, &format!("is `{ours}`"));
+    /// 2019-09 wrote `$recursiveRef`. Without `$id` inside, what recurs is the schema as a whole.
+    pub(super) fn recursion(&mut self, members: &mut Members, at: &str) -> Result<()> {
+        if self.draft != Draft::Draft2019 {
+            return Ok(());
         }
+        let Some(reference) = members.remove("$recursiveRef") else { return Ok(()) };
+        let place = format!("{at}/$recursiveRef");
+        if members.insert("$ref".into(), reference).is_some() {
+            return Err(refused(&place, "`$ref` stands beside it"));
+        }
+        self.say(&place, "is `$ref`");
         Ok(())
     }
 
@@ -167,7 +157,7 @@ impl Mender {
         Ok(())
     }
 
-    /// Draft-04 wrote `exclusiveMinimum: true` beside `minimum: 3`.
+    /// OpenAPI 3.0 writes `exclusiveMinimum: true` beside `minimum: 3`.
     pub(super) fn exclusive(&mut self, members: &mut Members, at: &str, flag: &str, bound: &str) {
         let Some(Value::Bool(is_exclusive)) = members.get(flag) else { return };
         let is_exclusive = *is_exclusive;

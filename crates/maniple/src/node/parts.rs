@@ -1,0 +1,92 @@
+//! What a node is made of: opened once, and shared by the roles it plays.
+
+use super::{NodeOptions, mcp, models, project, tools};
+use crate::{
+    config::{self, Config},
+    files::Sources,
+    telemetry,
+};
+use maniple_api::tools::RemoteTools;
+use maniple_backends::{Backend, SystemClock};
+use maniple_core::{model::ModelName, ports::ToolRegistry, task::TaskLimits};
+use maniple_registry::{Files, mcp::Server};
+use maniple_runtime::{Agents, ModelHealth};
+use metrics_exporter_prometheus::PrometheusHandle;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+/// The parts of a node.
+pub(super) struct Parts {
+    /// Where tasks and tools live.
+    pub(super) store: Backend,
+    /// What tasks are carried out with.
+    pub(super) runtime: maniple_runtime::Parts,
+    /// The registry in this process, and how the project is taken into it.
+    pub(super) tools: tools::Tools,
+    /// The registry elsewhere, where the settings name one.
+    pub(super) remote: Option<Arc<RemoteTools>>,
+    /// The MCP servers whose tools were taken over.
+    pub(super) servers: Vec<Arc<Server>>,
+    /// Ceilings and defaults of tasks.
+    pub(super) limits: TaskLimits,
+    /// The model of agents that name none.
+    pub(super) default_model: ModelName,
+    /// Renders the metrics of this process.
+    pub(super) metrics: PrometheusHandle,
+    /// Cancelled when this process is to take no more work.
+    pub(super) stop_work: CancellationToken,
+}
+
+impl Parts {
+    /// Opens the store, and finds out who answers for models: before the door is bound, for a node that looks for a model
+    /// server must not find itself. There are no agents and none of the project's tools yet: see [`Parts::load`].
+    pub(super) async fn open(config: &Config, options: &NodeOptions, telemetry: &telemetry::Installed) -> anyhow::Result<Self> {
+        let store = maniple_backends::open(&config.store_url()?, Arc::new(SystemClock))?;
+        let (providers, default_model) = models::providers(config, options.discover).await?;
+        let agents = Agents::default();
+        let tools = tools::Tools::open(config, &store, &agents, options.files).await?;
+        let remote = tools::elsewhere(config)?;
+        let runtime = maniple_runtime::Parts {
+            work: store.work.clone(),
+            bus: store.bus.clone(),
+            models: Arc::new(providers),
+            tools: match &remote {
+                Some(remote) => remote.clone(),
+                None => tools.registry.clone(),
+            },
+            agents,
+            health: Arc::new(ModelHealth::default()),
+            tracing: telemetry.tracing,
+        };
+        let limits = TaskLimits::below(config.limits.tasks);
+        let (metrics, stop_work) = (telemetry.metrics.clone(), CancellationToken::new());
+        Ok(Self { store, runtime, tools, remote, servers: Vec::new(), limits, default_model, metrics, stop_work })
+    }
+
+    /// Reads the project and takes the tools of MCP servers over: before tasks begin, what an agent lists should be there.
+    pub(super) async fn load(&mut self, config: &Config, options: &NodeOptions) -> anyhow::Result<project::Watched> {
+        let sources = Sources {
+            agent_folders: config.agent_folders(),
+            agent_files: options.agent_files.clone(),
+            tool_folders: config.tool_folders(),
+        };
+        let mut project = project::Watched::of(sources, self.limits, self.default_model.clone(), config.path(config::FILE_NAME));
+        project.assistant = options.assistant;
+        project.read(&self.runtime.agents, &self.tools).await?;
+        if options.files != Files::Looking {
+            self.servers = mcp::connect(config, &self.tools.registry).await?;
+        }
+        if self.remote.is_none() {
+            project::warn_of_missing_tools(&self.runtime.agents, &self.tools.registry);
+        }
+        Ok(project)
+    }
+
+    /// The catalogue of tools, in this process or elsewhere.
+    pub(super) fn registry(&self) -> Arc<dyn ToolRegistry> {
+        match &self.remote {
+            Some(remote) => remote.clone(),
+            None => self.tools.registry.clone(),
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! Keeps the catalogue of tools.
+
+use super::{Job, Role};
+use crate::{
+    config::Config,
+    doors::http::Serves,
+    node::{mcp, parts::Parts, readiness::Probe},
+};
+
+/// Asks after the health of tools, and takes over what changes where they were imported from.
+pub(super) fn build(_: &Config, parts: &Parts) -> Role {
+    let registry = parts.tools.registry.clone();
+    let mut jobs = vec![Job::new("registry", move |stop| async move { registry.work(stop).await })];
+    for document in parts.tools.documents_elsewhere() {
+        let registry = parts.tools.registry.clone();
+        jobs.push(Job::new("openapi", move |stop| document.follow(registry, stop)));
+    }
+    for server in parts.servers.clone() {
+        let registry = parts.tools.registry.clone();
+        jobs.push(Job::new("mcp", move |stop| mcp::follow(server, registry, stop)));
+    }
+    Role { routes: Serves::Registry, jobs, probes: vec![Probe::store(parts)], starter: None }
+}

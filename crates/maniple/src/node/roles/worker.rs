@@ -1,0 +1,26 @@
+//! Carries tasks out.
+
+use super::{Job, Role};
+use crate::{
+    config::Config,
+    doors::http::Serves,
+    node::{parts::Parts, readiness::Probe},
+};
+use maniple_backends::rules::LEASE;
+use maniple_runtime::{Worker, WorkerSettings, jobs};
+
+/// The worker, and what time brings. The worker is waited for first: it hands its claims over.
+pub(super) fn build(config: &Config, parts: &Parts) -> Role {
+    let settings = WorkerSettings { renew_every: LEASE / 3, ..config.worker };
+    let worker = Worker::new(parts.runtime.clone(), settings, parts.stop_work.clone());
+    let starter = Some(worker.starter(parts.store.tasks.clone()));
+    let (sweeps, forgets, bus, retention) =
+        (parts.store.upkeep.clone(), parts.store.upkeep.clone(), parts.store.bus.clone(), config.retention);
+    let jobs = vec![
+        Job::new("worker", move |_| worker.work()),
+        Job::new("sweep", move |stop| jobs::sweep(sweeps, bus, stop)),
+        Job::new("forget", move |stop| jobs::forget(forgets, retention, stop)),
+    ];
+    let probes = [Some(Probe::store(parts)), Probe::registry(config, parts), Some(Probe::models(config, parts))];
+    Role { routes: Serves::Itself, jobs, probes: probes.into_iter().flatten().collect(), starter }
+}

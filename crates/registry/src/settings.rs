@@ -1,0 +1,56 @@
+//! The section `gateway`: how tools are called.
+
+use maniple_core::settings::{Bound, Period, Section};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// How tools are called, and how many there may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GatewaySettings {
+    /// How often the `health_url` of an instance is asked, give or take a fifth; 100 ms to 1 h. Default 10 s.
+    pub health_every: Period,
+    /// How long its answer may take, 10 ms to 1 min. Default 2 s.
+    pub health_timeout: Period,
+    /// So many failures in a row make an instance unhealthy, 1 to 100; one success makes it well again. Default 2.
+    pub health_failures: u32,
+    /// What the cached results of pure tools may weigh, in bytes. Default 64 MiB.
+    pub cache_bytes: u64,
+    /// How long the outcome of a call over HTTP is remembered under its Idempotency-Key, 1 s to 30 d. Default 1 d.
+    pub keys_kept: Period,
+    /// How long a registration holds without renewal. No key of the file: 30 s.
+    #[serde(skip)]
+    pub lease: Duration,
+    /// How many versions there may be. No key of the file: 100,000.
+    #[serde(skip)]
+    pub versions_max: usize,
+    /// How many instances there may be. No key of the file: 100,000.
+    #[serde(skip)]
+    pub instances_max: usize,
+}
+
+impl Default for GatewaySettings {
+    fn default() -> Self {
+        Self {
+            health_every: Period::seconds(10),
+            health_timeout: Period::seconds(2),
+            health_failures: 2,
+            cache_bytes: 64 << 20,
+            keys_kept: Period::days(1),
+            lease: Duration::from_secs(30),
+            versions_max: 100_000,
+            instances_max: 100_000,
+        }
+    }
+}
+
+impl Section for GatewaySettings {
+    fn bounds(&self) -> Vec<Bound> {
+        vec![
+            Bound::of("health_every", self.health_every, Period::ms(100)..=Period::hours(1)),
+            Bound::of("health_timeout", self.health_timeout, Period::ms(10)..=Period::minutes(1)),
+            Bound::of("health_failures", self.health_failures, 1..=100),
+            Bound::of("keys_kept", self.keys_kept, Period::seconds(1)..=Period::days(30)),
+        ]
+    }
+}

@@ -1,0 +1,97 @@
+//! The beginning of a task that is born claimed: made ready before it is accepted, recorded as it is, then sent.
+
+use super::{Driver, Flow, Left, asking, interrupt::Drain};
+use crate::{
+    Parts, WorkerSettings,
+    agent::catalog::{Beginning, Prepared},
+    lease::Lease,
+};
+use maniple_core::{
+    AgentName, Result, Time,
+    breaker::State,
+    event::Event,
+    model::ModelRequest,
+    ports::{Also, Born, Turn},
+    run::{Ask, Next, Run},
+    task::Task,
+};
+use std::{sync::Arc, time::Duration};
+use tokio::time::Instant;
+
+/// What a task begins with, all of it had from memory.
+pub(crate) struct Unborn {
+    beginning: Arc<Beginning>,
+    turns: Vec<Turn>,
+    ask: Ask,
+    request: ModelRequest,
+    model_started: Event,
+}
+
+impl Unborn {
+    /// Nothing where its agent, its tools or its first request cannot be had at once, or its model is not to be asked now.
+    pub(crate) fn of(parts: &Parts, settings: &WorkerSettings, task: &Task, turns: Vec<Turn>) -> Option<Self> {
+        let agent = parts.agents.get(&task.agent)?;
+        let tools = parts.tools.offers_now(&agent.name, &agent.tools)?;
+        let beginning = parts.agents.begin(agent, tools).ok()?;
+        let prepared: &Prepared = &beginning.prepared;
+        let mut run = Run::accepted(task.clone(), parts.work.now());
+        run.tell(run.accepted_at(), 0, &Event::Started(beginning.started.clone())).ok()?;
+        let Next::Ask(ask) = run.next(run.accepted_at(), Some(&prepared.contracts)) else { return None };
+        let left = task.deadline_ms.map(Duration::from_millis);
+        let request = asking::request(&run, prepared, &turns, &ask, settings.call_times(), left).ok()?;
+        let may_be_asked = parts.health.state(&request.model) == State::Closed;
+        let model_started = asking::started(&ask, &request);
+        may_be_asked.then_some(Self { beginning, turns, ask, request, model_started })
+    }
+
+    /// The wish to be born with that, under a name of its own.
+    pub(crate) fn wish(&self, agents: Arc<[AgentName]>, settled_at: u64) -> Born {
+        Born {
+            token: fastrand::u128(..),
+            agents,
+            settled_at,
+            events: vec![(0, self.started()), (self.ask.step, self.model_started.clone())],
+            also: vec![Also::Definitions(self.beginning.definitions.clone())],
+        }
+    }
+
+    fn started(&self) -> Event {
+        Event::Started(self.beginning.started.clone())
+    }
+}
+
+impl Driver {
+    /// For a task that was born claimed at that time: its journal is what [`Unborn::wish`] said.
+    #[allow(clippy::too_many_arguments)] // each is another's
+    pub(crate) fn born(
+        parts: Arc<Parts>,
+        settings: WorkerSettings,
+        task: Task,
+        unborn: &Unborn,
+        at: Time,
+        lease: Arc<Lease>,
+        claimed_at: Instant,
+        drain: Drain,
+    ) -> Result<Self> {
+        let mut run = Run::accepted(task, at);
+        run.tell(at, 0, &unborn.started())?;
+        run.tell(at, unborn.ask.step, &unborn.model_started)?;
+        run.recorded(3);
+        let mut driver = Self::of(parts, settings, run, None, lease, (at, claimed_at), drain);
+        driver.prepared = Some(unborn.beginning.prepared.clone());
+        Ok(driver)
+    }
+
+    /// Sends what was recorded with the birth, and drives the task on.
+    pub(crate) async fn begin(mut self, unborn: Unborn) -> Result<Left> {
+        let Unborn { turns, ask, request, .. } = unborn;
+        self.turns = Some(turns);
+        if self.interrupts.draining() {
+            return self.hand_over().await;
+        }
+        match self.asked(ask, request).await? {
+            Flow::Leave(left) => Ok(left),
+            Flow::Go => self.drive().await,
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Those who drive tasks in this process, whether a task was claimed or born here: their places, leases, and how they leave.
+
+use super::WorkerSettings;
+use crate::{
+    Parts,
+    driver::{Drain, Driver, Left},
+    lease::{Held, Leases},
+    spans,
+};
+use futures::FutureExt;
+use maniple_core::{
+    Result,
+    ports::{Claim, Claimed},
+};
+use std::{future::Future, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::TaskTracker,
+};
+use tracing::Instrument;
+
+pub(crate) struct Crew {
+    pub(crate) parts: Arc<Parts>,
+    pub(crate) settings: WorkerSettings,
+    pub(crate) leases: Arc<Leases>,
+    places: Arc<Semaphore>,
+    driven: TaskTracker,
+    drain: Drain,
+    /// The worker is no more: nobody drives on.
+    gone: CancellationToken,
+}
+
+/// A place among those who are driven, with the worker's promise to wait for it when it leaves.
+pub(crate) struct Place {
+    _permit: OwnedSemaphorePermit,
+    _waited_for: tokio_util::task::task_tracker::TaskTrackerToken,
+}
+
+impl Crew {
+    pub(super) fn new(parts: Parts, settings: WorkerSettings, stop: CancellationToken) -> Self {
+        Self {
+            leases: Leases::new(parts.work.clone()),
+            parts: Arc::new(parts),
+            settings,
+            places: Arc::new(Semaphore::new(settings.max_running.min(Semaphore::MAX_PERMITS))),
+            driven: TaskTracker::new(),
+            drain: Drain { begun: stop, ..Drain::default() },
+            gone: CancellationToken::new(),
+        }
+    }
+
+    pub(super) fn ends_with_this(&self) -> DropGuard {
+        self.gone.clone().drop_guard()
+    }
+
+    /// How many more tasks may be driven.
+    pub(super) fn room(&self) -> usize {
+        self.places.available_permits()
+    }
+    /// Resolves when there is room.
+    pub(super) async fn has_room(&self) {
+        // It is never closed, and the place is only looked at.
+        let _ = self.places.acquire().await;
+    }
+    /// So many places, if there are and any are asked for.
+    pub(super) fn places(&self, count: usize) -> Option<OwnedSemaphorePermit> {
+        let count = u32::try_from(count).ok().filter(|count| *count > 0)?;
+        self.places.clone().try_acquire_many_owned(count).ok()
+    }
+    /// A place for a task that would start at once: while under half of all are taken, so that those who wait are not
+    /// pushed aside, and not once the worker is leaving.
+    pub(super) fn place(&self) -> Option<Place> {
+        let waited_for = self.driven.token();
+        if self.drain.begun.is_cancelled() || self.room() * 2 <= self.settings.max_running {
+            return None;
+        }
+        Some(Place { _permit: self.places(1)?, _waited_for: waited_for })
+    }
+
+    /// Drives a claimed task on, in its place.
+    pub(super) fn drive(self: &Arc<Self>, claimed: Claimed, claimed_at: Instant, permit: OwnedSemaphorePermit) {
+        let crew = self.clone();
+        let place = Place { _permit: permit, _waited_for: self.driven.token() };
+        self.spawn(place, async move {
+            let held = crew.leases.hold(claimed.claim.clone(), claimed.lease, claimed_at);
+            let driver = Driver::claimed(crew.parts.clone(), crew.settings, &claimed, held.lease.clone(), claimed_at, crew.drain.clone());
+            crew.see_through(&claimed.claim, held, driver, Driver::drive).await;
+        });
+    }
+
+    /// Carries a task out to its end, or for as long as it is this worker's.
+    pub(super) async fn see_through<F>(&self, claim: &Claim, _held: Held, driver: Result<Driver>, drive: impl FnOnce(Driver) -> F) -> Left
+    where
+        F: Future<Output = Result<Left>>,
+    {
+        let driving = async {
+            let driver = driver?;
+            let span = spans::run(driver.run(), claim.epoch);
+            driver.run().task().trace.iter().for_each(|trace| (self.parts.tracing.adopt)(&span, trace));
+            drive(driver).instrument(span).await
+        };
+        driving.await.unwrap_or_else(|error| {
+            // The claim runs out and counts towards poison: a task that does this every time ends in the dead letters.
+            tracing::error!(task = %claim.key.id, %error, source = ?error.source, "a task could not be driven; its claim runs out");
+            Left::Lost
+        })
+    }
+
+    pub(super) fn hold(&self, claim: Claim, lease: Duration, claimed_at: Instant) -> Held {
+        self.leases.hold(claim, lease, claimed_at)
+    }
+    pub(super) fn drain(&self) -> Drain {
+        self.drain.clone()
+    }
+
+    /// Runs what drives a task, in a place, until it has left or the worker is no more.
+    pub(super) fn spawn(&self, place: Place, driving: impl Future<Output = ()> + Send + 'static) {
+        let gone = self.gone.clone();
+        tokio::spawn(async move {
+            let driving = AssertUnwindSafe(driving).catch_unwind();
+            tokio::select! {
+                biased;
+                () = gone.cancelled() => {}
+                left = driving => if left.is_err() {
+                    tracing::error!("a driver panicked; its claim runs out");
+                },
+            }
+            drop(place);
+        });
+    }
+
+    /// Waits until all have left, at the latest a little after the bound of a drain.
+    pub(super) async fn leave(&self) {
+        self.driven.close();
+        if tokio::time::timeout(self.settings.drain.duration(), self.driven.wait()).await.is_err() {
+            tracing::warn!("calls in flight at the drain bound are in doubt");
+            self.drain.over.cancel();
+            // Their grace and one last record; beyond that, the leases run out.
+            let _ = tokio::time::timeout(Duration::from_secs(3), self.driven.wait()).await;
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Tasks that start at once: accepted, claimed and begun in one commit, then driven right here.
+//!
+//! | what happens | then |
+//! |---|---|
+//! | before the commit | nothing was |
+//! | the commit's reply is lost | the same `create` again answers: yours, under epoch 1 |
+//! | the process dies after the commit | the task is due when the store is opened, and counts as found open once |
+//! | the caller leaves | it goes on: accepting and driving are no part of a request |
+//! | the worker begins to leave after the check | handed over as its first act, which is no poison |
+//! | the commit was late | the lease, counted from before the call, is asked before anything is sent |
+//! | the same request comes again meanwhile | it finds the task, and drives nothing |
+
+use super::crew::Crew;
+use crate::{
+    driver::{Driver, Left, TURNS_MAX, Unborn},
+    lease::Held,
+};
+use maniple_core::{
+    AgentName, Error, Kind, Result,
+    ports::{Claim, Conversation, Created, Live, NewTask, Tasks},
+    request::Content,
+};
+use std::{sync::Arc, time::Duration};
+use tokio::{sync::oneshot, time::Instant};
+
+/// How often a submission is sent again whose reply was lost, and how long is waited before.
+const AGAIN: u32 = 3;
+const AGAIN_AFTER: Duration = Duration::from_millis(50);
+
+/// The way of a desk to the worker of its own process.
+#[derive(Clone)]
+pub struct Starter {
+    crew: Arc<Crew>,
+    tasks: Arc<dyn Tasks>,
+}
+
+/// What became of a wish that a task start at once.
+pub enum Started {
+    /// The store was asked: this is its answer. Where the task was born claimed it is under way.
+    Asked(Result<Created>),
+    /// Nobody can begin with it now: it is given back, to be accepted like any other.
+    NotNow(Box<NewTask>),
+}
+
+impl Starter {
+    pub(super) fn new(crew: Arc<Crew>, tasks: Arc<dyn Tasks>) -> Self {
+        Self { crew, tasks }
+    }
+
+    /// Accepts a task, born claimed where nothing stands against it, and drives it. Dropping the future stops neither.
+    pub async fn start(&self, new: NewTask) -> Started {
+        let is_plain = new.taken_over.is_none() && new.requeues.is_none() && new.task.not_before.is_none();
+        let Some(place) = self.crew.place().filter(|_| is_plain) else { return Started::NotNow(Box::new(new)) };
+        let Some((unborn, settled_at)) = self.unborn(&new).await else { return Started::NotNow(Box::new(new)) };
+
+        let (crew, tasks) = (self.crew.clone(), self.tasks.clone());
+        let agents: Arc<[AgentName]> = crew.parts.agents.all().keys().cloned().collect();
+        let new = NewTask { born: Some(unborn.wish(agents, settled_at)), ..new };
+        let (reply, answer) = oneshot::channel();
+        self.crew.spawn(place, async move {
+            let claimed_at = Instant::now();
+            let created = create(&*tasks, &new).await;
+            let born = created.as_ref().ok().and_then(|created| Some((created.claim.clone()?, created.clone())));
+            let Some(((claim, lease), created)) = born else { return drop(reply.send(created)) };
+            let held = crew.hold(claim.clone(), lease, claimed_at);
+            created.events.iter().for_each(|event| crew.parts.bus.publish(&claim.key, Live::Event(event.clone())));
+            let at = created.result.created_at;
+            // Nobody listens any more where the caller has left.
+            let _ = reply.send(Ok(created));
+            see_through(&crew, new, unborn, &claim, held, at, claimed_at).await;
+        });
+        let gone = || Error::unavailable("this node is leaving: send it again, under the same id or key");
+        Started::Asked(answer.await.unwrap_or_else(|_| Err(gone())))
+    }
+
+    /// What the task would begin with, and how far its session was read.
+    async fn unborn(&self, new: &NewTask) -> Option<(Unborn, u64)> {
+        let session_is_new = matches!(&new.content, Content::Asked(request) if request.session_id.is_none());
+        let Conversation { turns, settled_at } = match session_is_new {
+            true => Conversation { turns: Vec::new(), settled_at: Some(0) },
+            false => {
+                let window = self.crew.parts.agents.get(&new.task.agent)?.memory.window_tokens;
+                let bytes = window.saturating_mul(8) as usize;
+                self.tasks.conversation(&new.task.session(), None, TURNS_MAX, bytes).await.ok()?
+            }
+        };
+        Some((Unborn::of(&self.crew.parts, &self.crew.settings, &new.task, turns)?, settled_at?))
+    }
+}
+
+async fn see_through(
+    crew: &Crew,
+    new: NewTask,
+    unborn: Unborn,
+    claim: &Claim,
+    held: Held,
+    accepted_at: maniple_core::Time,
+    claimed_at: Instant,
+) -> Left {
+    let lease = held.lease.clone();
+    let born = Driver::born(crew.parts.clone(), crew.settings, new.task, &unborn, accepted_at, lease, claimed_at, crew.drain());
+    crew.see_through(claim, held, born, |driver| driver.begin(unborn)).await
+}
+
+/// Asks again where nobody knows whether it was done: not where the store has said for how long it takes nothing.
+async fn create(tasks: &dyn Tasks, new: &NewTask) -> Result<Created> {
+    let mut again = 0;
+    loop {
+        match tasks.create(new.clone()).await {
+            Err(error) if error.kind == Kind::Unavailable && error.retry_after.is_none() && again < AGAIN => {
+                tracing::warn!(%error, "the store does not answer; asking again");
+                tokio::time::sleep(AGAIN_AFTER).await;
+                again += 1;
+            }
+            answer => return answer,
+        }
+    }
+}
