@@ -6,16 +6,18 @@ use super::{
     auth::Who,
     idempotency,
     place::{Asked, Place},
-    tasks::ListQuery,
+    run::trace,
+    tasks::{ListQuery, page},
 };
 use axum::{body::Body, extract::State, response::Response};
 use http::{HeaderMap, StatusCode};
-use maniple_core::Scope;
+use maniple_runtime::desk::Act;
 use std::sync::Arc;
 
 pub(super) async fn list(State(shared): State<Arc<Shared>>, Who(who): Who, Asked(query): Asked<ListQuery>) -> Result<Response, Refusal> {
-    who.may(Scope::Read)?;
-    shared.page(&who, &Place::default(), query, true).await
+    Act::Look.by(&who)?;
+    let query = query.read(&Place::default())?;
+    Ok(page(shared.door.desk.dead_letters(&who, query).await?))
 }
 
 /// A retry that takes it out of the dead letters.
@@ -26,10 +28,11 @@ pub(super) async fn requeue(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
-    who.may(Scope::Run)?;
-    let key = idempotency::of_path(&headers, &format!("/dead-letters/{}/requeue", place.id))?;
+    Act::Submit.by(&who)?;
+    let key = idempotency::key(&headers)?;
     shared.read_nothing(&headers, body).await?;
-    shared.retry(&who, &place, &headers, key, true).await
+    let created = shared.door.desk.requeue(&who, &place.task()?, key, trace(&headers)).await?;
+    Ok(answer::replayed(answer::accepted(&created.result), created.replayed))
 }
 
 /// Takes it out; its record stays.
@@ -40,10 +43,9 @@ pub(super) async fn drop(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
-    who.may(Scope::Admin)?;
-    let idempotency = idempotency::of_path(&headers, &format!("/dead-letters/{}/drop", place.id))?;
+    Act::Erase.by(&who)?;
+    let key = idempotency::key(&headers)?;
     shared.read_nothing(&headers, body).await?;
-    let (key, result) = shared.task(&who, &place).await?;
-    let was = shared.door.desk.drop_dead_letter(&key, idempotency).await?;
+    let (result, was) = shared.door.desk.drop_dead_letter(&who, &place.task()?, key).await?;
     Ok(answer::replayed(answer::json(StatusCode::OK, &result), was.is_replay()))
 }

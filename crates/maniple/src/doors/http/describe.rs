@@ -18,7 +18,8 @@ use maniple_api::{
     page::{self, Agent, AgentPage},
     probe::{Health, PartState, Readiness},
 };
-use maniple_core::{AgentName, Error, Scope, ports::Waiting};
+use maniple_core::{AgentName, Error, ports::Waiting};
+use maniple_runtime::desk::{Act, Page};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use std::{
@@ -61,7 +62,7 @@ pub(super) async fn ready(State(shared): State<Arc<Shared>>) -> Result<Response,
 
 /// Prometheus text. What it shows is everybody's, so where there are tokens it asks for one.
 pub(super) async fn metrics(State(shared): State<Arc<Shared>>, Who(who): Who) -> Result<Response, Refusal> {
-    who.may(Scope::Read)?;
+    Act::Look.by(&who)?;
     // Asked for when somebody looks, so that what is shown is what is.
     let served = shared.door.agents.all();
     for waiting in with_idle(served.keys(), shared.door.upkeep.waiting().await?) {
@@ -94,14 +95,11 @@ pub(super) async fn agents(
     Who(who): Who,
     Asked(query): Asked<AgentsQuery>,
 ) -> Result<Response, Refusal> {
-    who.may(Scope::Read)?;
+    Act::Look.by(&who)?;
     let limit = page::limit(query.limit.as_deref())?;
-    let after = query.cursor.unwrap_or_default();
-    let all = shared.door.agents.all();
-    let mut usable = all.values().filter(|agent| who.uses(&agent.name) && agent.name.as_str() > after.as_str());
-    let agents: Vec<Agent> = usable.by_ref().take(limit).map(|agent| Agent::from(&**agent)).collect();
-    let next_cursor = usable.next().and(agents.last()).map(|agent| agent.name.clone());
-    Ok(answer::json(StatusCode::OK, &AgentPage { agents, next_cursor }))
+    let Page { items, next } = shared.door.desk.agents(&who, &query.cursor.unwrap_or_default(), limit)?;
+    let agents = items.iter().map(|agent| Agent::from(&**agent)).collect();
+    Ok(answer::json(StatusCode::OK, &AgentPage { agents, next_cursor: next.map(|agent| agent.to_string()) }))
 }
 
 pub(super) async fn openapi() -> Response {

@@ -7,20 +7,19 @@ use maniple_api::probe::Part;
 use maniple_core::{
     Result,
     ports::{ToolRegistry, Upkeep},
-    task::TaskLimits,
 };
 use maniple_runtime::{Agents, desk::Desk};
 use metrics_exporter_prometheus::PrometheusHandle;
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 /// A door before it opens.
 pub struct Door {
-    /// The service behind every door.
+    /// What decides.
     pub desk: Desk,
     /// What waits in the store.
     pub upkeep: Arc<dyn Upkeep>,
-    /// The agents of this node as they are now.
+    /// The agents of this node as they are now, for their gauges.
     pub agents: Agents,
     /// The catalogue of tools, in this process or elsewhere.
     pub registry: Arc<dyn ToolRegistry>,
@@ -28,10 +27,6 @@ pub struct Door {
     pub auth: Auth,
     /// Bounds of what comes in.
     pub limits: Limits,
-    /// Ceilings and defaults of tasks.
-    pub task_limits: TaskLimits,
-    /// How long `POST /run` waits for an agent that does not say. 50 s.
-    pub sync_run: Duration,
     /// The text of `/metrics`.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
     /// The parts behind `/ready`.
@@ -65,14 +60,12 @@ pub trait Readiness: Send + Sync {
 
 impl Door {
     /// The door of a node. Fails on tokens that cannot be.
-    #[allow(clippy::too_many_arguments)] // each is another part's
     pub fn new(
         config: &Config,
         agents: Agents,
         desk: Desk,
         upkeep: Arc<dyn Upkeep>,
         registry: Arc<dyn ToolRegistry>,
-        task_limits: TaskLimits,
         metrics: PrometheusHandle,
         readiness: Arc<dyn Readiness>,
     ) -> Result<Self> {
@@ -83,8 +76,6 @@ impl Door {
             registry,
             auth: Auth::of(config.auth.as_ref(), config.insecure)?,
             limits: config.limits.door,
-            task_limits,
-            sync_run: config.worker.sync_run.duration(),
             metrics: Arc::new(move || metrics.render()),
             readiness,
             closing: CancellationToken::new(),

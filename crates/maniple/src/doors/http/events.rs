@@ -5,7 +5,7 @@
 
 use super::{
     Shared,
-    answer::{self, Refusal},
+    answer::Refusal,
     auth::Who,
     place::{Asked, Place},
 };
@@ -20,11 +20,10 @@ use axum::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use maniple_api::{Problem, event::DELTA, page};
-use maniple_core::{Error, Scope, TaskId, ports::Delta};
-use maniple_runtime::desk::{Reader, Submission, Told};
+use maniple_core::{Error, TaskId, ports::Delta};
+use maniple_runtime::desk::{Act, Reader, Told};
 use serde::{Deserialize, Serialize};
 use std::{sync::Arc, time::Duration};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
 /// How long a stream may be silent before a comment, or a ping, keeps it open.
@@ -47,38 +46,27 @@ pub(super) async fn events(
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Refusal> {
-    who.may(Scope::Read)?;
+    Act::Look.by(&who)?;
     let after = resume_after(&headers, query.after.as_deref())?;
-    let (key, _) = shared.task(&who, &place).await?;
-    let place = shared.gate.stream()?;
-    let reader = shared.door.desk.events(&key, after).await?;
-    let following = reader.map(|reader| Following { reader, closing: shared.door.closing.clone(), _place: place });
+    let reader = shared.door.desk.events(&who, &place.task()?, after).await?;
     if wants_upgrade(&headers) {
         check_origin(&headers)?;
         let upgrade = upgrade.map_err(|e| Problem::malformed(format!("the WebSocket handshake is wrong: {e}")))?;
         let upgrade = upgrade.max_message_size(WS_MESSAGE_MAX).max_frame_size(WS_MESSAGE_MAX);
+        let following = reader.map(|reader| Following::of(&shared, reader));
         return Ok(upgrade.on_upgrade(move |socket| tell(socket, following)));
     }
-    match following {
-        Some(following) => Ok(stream(following)),
+    match reader {
+        Some(reader) => Ok(stream(&shared, reader)),
         // 204 is what stops a browser's EventSource.
         None => Ok(StatusCode::NO_CONTENT.into_response()),
     }
-}
-
-/// `POST /run` as a stream: subscribed before the task is accepted.
-pub(super) async fn of_submission(shared: &Shared, submission: Submission) -> Result<Response, Refusal> {
-    let place = shared.gate.stream()?;
-    let (created, reader) = shared.door.desk.submit_and_follow(submission).await?;
-    let response = stream(Following { reader, closing: shared.door.closing.clone(), _place: place });
-    Ok(answer::replayed(answer::located(response, &created.result), created.replayed))
 }
 
 /// A reader on its way out.
 struct Following {
     reader: Reader,
     closing: CancellationToken,
-    _place: OwnedSemaphorePermit,
 }
 
 /// What a connection is to be sent next.
@@ -95,6 +83,10 @@ enum Next {
 }
 
 impl Following {
+    fn of(shared: &Shared, reader: Reader) -> Self {
+        Self { reader, closing: shared.door.closing.clone() }
+    }
+
     /// Dropping the future loses nothing.
     async fn next(&mut self) -> Next {
         let told = tokio::time::timeout(KEPT_OPEN, self.reader.next());
@@ -111,8 +103,9 @@ impl Following {
     }
 }
 
-fn stream(following: Following) -> Response {
-    let pieces = futures::stream::unfold(following, |mut following| async move {
+/// What a reader is told, as SSE.
+pub(super) fn stream(shared: &Shared, reader: Reader) -> Response {
+    let pieces = futures::stream::unfold(Following::of(shared, reader), |mut following| async move {
         let piece = match following.next().await {
             Next::Told(told) => Ok(sse(&told, &following.reader.key().id)),
             Next::KeepOpen => Ok(Bytes::from_static(b":\n\n")),

@@ -1,9 +1,9 @@
-//! How much the door takes: its part of the section `limits`.
+//! How large a request may be and how long it may take: its part of the section `limits`.
 
 use maniple_core::settings::{Bound, Period, Section};
 use serde::{Deserialize, Serialize};
 
-/// Bounds of what comes in by HTTP. It shares its section of the file with others: who reads that refuses unknown keys.
+/// Bounds of one request by HTTP. It shares its section of the file with others: who reads that refuses unknown keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Limits {
@@ -15,25 +15,11 @@ pub struct Limits {
     pub json_members: u64,
     /// How long a request's head may take, 100 ms to 10 min; an idle connection is closed after it too. Default 10 s.
     pub header_read: Period,
-    /// Requests handled at once, 1 to 1,000,000; beyond, 503. Default 20,000.
-    pub in_flight_requests: u64,
-    /// Open event streams, 1 to 1,000,000; beyond, 503. Default 10,000.
-    pub event_streams: u64,
-    /// Requests of one tenant a minute; beyond, 429. Default: no limit.
-    pub requests_per_minute: Option<u64>,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            body_bytes: 1 << 20,
-            json_depth: 64,
-            json_members: 10_000,
-            header_read: Period::seconds(10),
-            in_flight_requests: 20_000,
-            event_streams: 10_000,
-            requests_per_minute: None,
-        }
+        Self { body_bytes: 1 << 20, json_depth: 64, json_members: 10_000, header_read: Period::seconds(10) }
     }
 }
 
@@ -44,8 +30,6 @@ impl Section for Limits {
             Bound::of("json_depth", self.json_depth, 4..=128),
             Bound::of("json_members", self.json_members, 16..=1_000_000),
             Bound::of("header_read", self.header_read, Period::ms(100)..=Period::minutes(10)),
-            Bound::of("in_flight_requests", self.in_flight_requests, 1..=1_000_000),
-            Bound::of("event_streams", self.event_streams, 1..=1_000_000),
         ]
     }
 }

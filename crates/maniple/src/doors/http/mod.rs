@@ -7,7 +7,7 @@
 //! What is left of the body is refused unread. `/health`, `/ready` and the descriptions are outside of it:
 //! a node at its limit still says how it is.
 
-pub mod admit;
+mod admit;
 mod answer;
 mod approvals;
 pub mod auth;
@@ -32,14 +32,13 @@ pub use auth::Auth;
 pub use door::{Door, Readiness, Serves};
 pub use limits::Limits;
 
-use admit::Gate;
 use axum::{
     Router, middleware,
     routing::{delete, get, post},
 };
 use idempotency::Replays;
 use std::{sync::Arc, time::Duration};
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -62,18 +61,13 @@ pub async fn serve(listener: TcpListener, door: Door, stop: CancellationToken) {
 /// What all handlers share.
 struct Shared {
     door: Door,
-    gate: Gate,
     /// The keys of tool calls that had a result.
     results: Replays,
-    /// Places for tool calls, which go on although their caller leaves.
-    calls: Arc<Semaphore>,
 }
 
 /// The routes of a door.
 pub fn router(door: Door) -> Router {
-    let gate = Gate::new(&door.limits);
-    let calls = Arc::new(Semaphore::new(usize::try_from(door.limits.in_flight_requests).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS)));
-    let shared = Arc::new(Shared { door, gate, results: Replays::default(), calls });
+    let shared = Arc::new(Shared { door, results: Replays::default() });
     let tasks = Router::new()
         .merge(task_routes())
         .nest("/agents/{agent}", task_routes())

@@ -1,12 +1,12 @@
-//! Where a request is addressed: the agent and the id in its path, its query, and what stands there.
+//! Where a request is addressed: the agent and the id in its path, and its query.
 
-use super::{Shared, answer::Refusal};
+use super::answer::Refusal;
 use axum::extract::{FromRequestParts, Query, RawPathParams};
 use http::request::Parts;
 use maniple_api::Problem;
-use maniple_core::{AgentName, Error, Principal, Result, TaskId, TaskKey, agent::AgentDefinition, task::AgentResult};
+use maniple_core::{AgentName, Result, TaskId};
+use maniple_runtime::desk::{Addressee, Sought, no_agent, no_task};
 use serde::de::DeserializeOwned;
-use std::sync::Arc;
 
 /// What the path names.
 #[derive(Debug, Default)]
@@ -43,66 +43,19 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
 }
 
 impl Place {
-    /// The task the path names. An id that cannot be one names nothing.
-    pub fn task(&self, who: &Principal) -> Result<TaskKey> {
-        let id = TaskId::parse(&self.id).map_err(|_| no_task(&self.id))?;
-        Ok(TaskKey { tenant: who.tenant.clone(), id })
-    }
-    /// The agent the path names, served here or not.
-    pub fn agent_name(&self) -> Result<Option<AgentName>> {
-        self.agent.as_deref().map(|name| AgentName::parse(name).map_err(|_| no_agent(name))).transpose()
-    }
-}
-
-impl Shared {
-    /// The task at a place as it is now: its tenant's, its agent's, and for those who may use that agent.
-    pub(super) async fn task(&self, who: &Principal, place: &Place) -> Result<(TaskKey, AgentResult)> {
-        let key = place.task(who)?;
-        let result = self.door.desk.get(&key).await?;
-        if place.agent.as_deref().is_some_and(|named| named != result.agent.as_str()) {
-            return Err(no_task(&place.id));
-        }
-        who.may_use(&result.agent)?;
-        Ok((key, result))
+    /// The task the path names. An id that cannot be one names nothing, and under an agent that cannot be one nothing stands.
+    pub fn task(&self) -> Result<Sought> {
+        let nothing = |_| no_task(&self.id);
+        let at = self.agent.as_deref().map(AgentName::parse).transpose().map_err(nothing)?;
+        Ok(Sought { id: TaskId::parse(&self.id).map_err(nothing)?, at })
     }
 
-    /// The agent a new task goes to: the one the path names, the one the body names, or the only one there is.
-    pub(super) fn agent_for(&self, who: &Principal, place: &Place, named: Option<&str>) -> Result<Arc<AgentDefinition>> {
-        let agents = self.door.agents.all();
-        if let Some(name) = place.agent_name()? {
-            let agent = agents.get(&name).ok_or_else(|| no_agent(name.as_str()))?;
-            who.may_use(&name)?;
-            return Ok(agent.clone());
-        }
-        let mut usable = agents.values().filter(|agent| who.uses(&agent.name));
-        if let Some(name) = named {
-            let name = AgentName::parse(name)?;
-            if let Some(agent) = agents.get(&name) {
-                who.may_use(&name)?;
-                return Ok(agent.clone());
-            }
-            let message = format!("there is no agent `{name}` here: there are {}", names(usable));
-            return Err(Error::invalid(message).at("agent"));
-        }
-        match (usable.next(), usable.next()) {
-            (Some(only), None) => Ok(only.clone()),
-            (None, _) => Err(Error::not_found("there is no agent here: put one into the agents folder, or use another token").at("agent")),
-            (Some(_), Some(_)) => {
-                let names = names(agents.values().filter(|agent| who.uses(&agent.name)));
-                let message = format!("agent is needed here: name one of {names}, in the body or as /agents/NAME/…");
-                Err(Error::invalid(message).at("agent"))
-            }
+    /// The agent the path names, served here or not; else the one that the request names, if it does.
+    pub fn addressee(&self, named: Option<&str>) -> Result<Addressee> {
+        match (&self.agent, named) {
+            (Some(at), _) => AgentName::parse(at).map(Addressee::At).map_err(|_| no_agent(at)),
+            (None, Some(named)) => AgentName::parse(named).map(Addressee::Named),
+            (None, None) => Ok(Addressee::Unsaid),
         }
     }
-}
-
-fn names<'a>(agents: impl Iterator<Item = &'a Arc<AgentDefinition>>) -> String {
-    agents.map(|agent| agent.name.as_str()).collect::<Vec<_>>().join(", ")
-}
-
-pub(super) fn no_task(id: &str) -> Error {
-    Error::not_found(format!("there is no task `{id}`"))
-}
-pub(super) fn no_agent(name: &str) -> Error {
-    Error::not_found(format!("there is no agent `{name}` here")).at("agent")
 }

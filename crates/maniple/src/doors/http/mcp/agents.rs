@@ -8,13 +8,14 @@ use super::{
     handler::refused,
     tools::{key, trace},
 };
-use crate::doors::http::{Serves, Shared, place::Place};
+use crate::doors::http::{Serves, Shared};
+use maniple_api::TaskRequest;
 use maniple_core::{
-    AgentName, Error, Principal, Result, Scope, TaskKey,
+    AgentName, Error, Kind, Principal, Result, TaskId,
     agent::AgentDefinition,
     task::{AgentResult, TaskStatus},
 };
-use maniple_runtime::desk::Told;
+use maniple_runtime::desk::{Act, Addressee, Reader, Sought, Submission, Told, no_task};
 use rmcp::{
     ErrorData, RoleServer,
     model::{
@@ -33,19 +34,22 @@ const LOOKED_AT_EVERY_MS: u64 = 1_000;
 
 /// The agents of the principal, as tools. None without the scope `run`, and none at a registry, which runs no agents.
 pub(super) fn listed(shared: &Shared, who: &Principal) -> Vec<Tool> {
-    if who.may(Scope::Run).is_err() || shared.door.serves == Serves::Registry {
+    if shared.door.serves == Serves::Registry {
         return Vec::new();
     }
-    shared.door.agents.all().values().filter(|agent| who.uses(&agent.name)).map(|agent| described(agent)).collect()
+    shared.door.desk.askable(who).iter().map(|agent| described(agent)).collect()
 }
 
-/// The agent that a tool stands for.
-pub(super) fn named(shared: &Shared, tool: &str) -> Option<Arc<AgentDefinition>> {
+/// The agent that a tool stands for; `None` where it stands for none that is served here.
+pub(super) fn named(shared: &Shared, who: &Principal, tool: &str) -> Option<Result<Arc<AgentDefinition>>> {
     if shared.door.serves == Serves::Registry {
         return None;
     }
     let name = AgentName::parse(tool.strip_prefix(PREFIX)?).ok()?;
-    shared.door.agents.get(&name)
+    match shared.door.desk.agent_for(who, &Addressee::At(name)) {
+        Err(error) if error.kind == Kind::NotFound => None,
+        found => Some(Act::Submit.by(who).and(found)),
+    }
 }
 
 fn described(agent: &AgentDefinition) -> Tool {
@@ -74,64 +78,84 @@ pub(super) async fn call(
     mut arguments: Map<String, Value>,
     context: &RequestContext<RoleServer>,
 ) -> Result<CallToolResponse, ErrorData> {
-    caller.who.may(Scope::Run).and_then(|()| caller.who.may_use(&agent.name)).map_err(refused)?;
+    let desk = &shared.door.desk;
     let asked = match arguments.remove("task_id") {
-        Some(id) if arguments.is_empty() => known(shared, &caller.who, agent, &id).await.map_err(refused)?,
+        Some(id) if arguments.is_empty() => {
+            let sought = known(agent, &id).map_err(refused)?;
+            desk.progress(&caller.who, &sought).await.map_err(refused)?
+        }
         Some(_) => return Ok(wrong("task_id stands alone: leave the other arguments out").into()),
         None => {
-            let body = Value::Object(arguments);
-            if let Some(field) =
-                body.as_object().and_then(|members| members.keys().find(|name| !["prompt", "session_id"].contains(&name.as_str())))
-            {
+            if let Some(field) = arguments.keys().find(|name| !["prompt", "session_id"].contains(&name.as_str())) {
                 return Ok(wrong(&format!("there is no argument `{field}`: there are prompt, session_id and task_id")).into());
             }
-            let submission = match shared.task_of(&caller.who, agent, &body, key(context), trace(caller, context)) {
-                Ok(submission) => submission,
-                Err(refusal) => return Ok(wrong(&refusal.0.detail).into()),
+            let request = match TaskRequest::read(&Value::Object(arguments)).and_then(|request| request.to(&agent.name)) {
+                Ok(request) => request,
+                Err(error) => return Ok(wrong(&error.message).into()),
             };
-            shared.door.desk.submit(submission).await.map_err(refused)?.result
+            let submission = Submission { request, key: key(context), trace: trace(caller, context) };
+            match desk.submit(&caller.who, submission).await {
+                Ok(created) => created.result,
+                Err(error) if is_of_the_arguments(&error) => return Ok(wrong(&error.message).into()),
+                Err(error) => return Err(refused(error)),
+            }
         }
     };
     if context.client_capabilities().is_some_and(|capabilities| capabilities.supports_tasks()) && !asked.status.is_final() {
         return Ok(CallToolResponse::Task(CreateTaskResult::new(as_task(&asked))));
     }
-    let key = TaskKey { tenant: caller.who.tenant.clone(), id: asked.task_id };
-    let result = waited(shared, agent, &key, context).await.map_err(refused)?;
+    let result = waited(shared, &caller.who, agent, &asked.task_id.into(), context).await.map_err(refused)?;
     Ok(told(&result).into())
 }
 
-/// A task of this agent that this principal may look at.
-async fn known(shared: &Shared, who: &Principal, agent: &AgentDefinition, id: &Value) -> Result<AgentResult> {
+/// What a model can mend. The key of a call is its client's affair.
+fn is_of_the_arguments(error: &Error) -> bool {
+    error.kind == Kind::Invalid && error.field.as_deref() != Some("Idempotency-Key")
+}
+
+/// A task of this agent.
+fn known(agent: &AgentDefinition, id: &Value) -> Result<Sought> {
     let id = id.as_str().ok_or_else(|| Error::invalid("task_id must be a text").at("task_id"))?;
-    let place = Place { agent: Some(agent.name.to_string()), id: id.to_owned() };
-    shared.task(who, &place).await.map(|(_, result)| result)
+    Ok(Sought { at: Some(agent.name.clone()), ..sought(id)? })
+}
+
+/// A task by its id; one that cannot be an id names nothing.
+fn sought(id: &str) -> Result<Sought> {
+    TaskId::parse(id).map(Sought::from).map_err(|_| no_task(id))
 }
 
 /// The task as it is when it ends or parks, or when the agent's patience or the client's is over. It goes on in any case.
-async fn waited(shared: &Shared, agent: &AgentDefinition, key: &TaskKey, context: &RequestContext<RoleServer>) -> Result<AgentResult> {
-    let sync_run = shared.sync_run(agent);
-    let patience = async {
+async fn waited(
+    shared: &Shared,
+    who: &Principal,
+    agent: &AgentDefinition,
+    sought: &Sought,
+    context: &RequestContext<RoleServer>,
+) -> Result<AgentResult> {
+    let desk = &shared.door.desk;
+    let until = async {
         tokio::select! {
-            () = tokio::time::sleep(sync_run) => {}
             () = shared.door.closing.cancelled() => {}
             () = context.ct.cancelled() => {}
         }
     };
-    match (context.meta.get_progress_token(), shared.gate.stream()) {
-        (Some(token), Ok(_place)) => {
-            tokio::select! {
-                followed = follow(shared, key, token, context) => followed?,
-                () = patience => {}
-            }
-            shared.door.desk.get(key).await
-        }
-        _ => shared.door.desk.wait(key, patience).await,
+    let patience = desk.patience(&agent.name, until);
+    let Some(token) = context.meta.get_progress_token() else { return desk.wait(who, sought, patience).await };
+    let reader = match desk.follow(who, sought, 0).await {
+        // No place for another stream: it is waited for in silence.
+        Err(error) if error.kind == Kind::Unavailable => return desk.wait(who, sought, patience).await,
+        reader => reader?,
+    };
+    tokio::select! {
+        told = tell(reader, token, context) => told?,
+        () = patience => {}
     }
+    desk.progress(who, sought).await
 }
 
 /// Tells a client each recorded fact as progress, until the task ends or parks.
-async fn follow(shared: &Shared, key: &TaskKey, token: ProgressToken, context: &RequestContext<RoleServer>) -> Result<()> {
-    let Some(mut reader) = shared.door.desk.events(key, 0).await? else { return Ok(()) };
+async fn tell(reader: Option<Reader>, token: ProgressToken, context: &RequestContext<RoleServer>) -> Result<()> {
+    let Some(mut reader) = reader else { return Ok(()) };
     while let Some(told) = reader.next().await? {
         let Told::Event(event) = told else { continue };
         let progress = ProgressNotificationParam::new(token.clone(), event.seq as f64).with_message(event.name.to_string());
@@ -144,8 +168,8 @@ async fn follow(shared: &Shared, key: &TaskKey, token: ProgressToken, context: &
 
 /// `tasks/get`: a task as it is now.
 pub(super) async fn task(shared: &Shared, who: &Principal, id: &str) -> Result<GetTaskResult> {
-    who.may(Scope::Read).or_else(|denied| who.may(Scope::Run).map_err(|_| denied))?;
-    let (_, result) = shared.task(who, &Place { agent: None, id: id.to_owned() }).await?;
+    Act::Await.by(who)?;
+    let result = shared.door.desk.progress(who, &sought(id)?).await?;
     let payload = match result.status {
         TaskStatus::Pending | TaskStatus::Running => TaskPayload::Working,
         TaskStatus::Cancelled => TaskPayload::Cancelled,
@@ -160,9 +184,8 @@ pub(super) async fn task(shared: &Shared, who: &Principal, id: &str) -> Result<G
 
 /// `tasks/cancel`: asks a task to stop; one that has ended stays as it is.
 pub(super) async fn cancel(shared: &Shared, who: &Principal, id: &str) -> Result<()> {
-    who.may(Scope::Cancel)?;
-    let (key, _) = shared.task(who, &Place { agent: None, id: id.to_owned() }).await?;
-    shared.door.desk.cancel(&key, &who.name, None).await.map(drop)
+    Act::Cancel.by(who)?;
+    shared.door.desk.cancel(who, &sought(id)?, None).await.map(drop)
 }
 
 fn as_task(result: &AgentResult) -> Task {

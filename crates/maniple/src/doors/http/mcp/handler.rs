@@ -54,8 +54,8 @@ impl ServerHandler for Handler {
 
     async fn call_tool(&self, request: CallToolRequestParams, context: RequestContext<RoleServer>) -> Result<CallToolResponse, ErrorData> {
         let arguments = request.arguments.unwrap_or_default();
-        match agents::named(&self.shared, &request.name) {
-            Some(agent) => agents::call(&self.shared, &self.caller, &agent, arguments, &context).await,
+        match agents::named(&self.shared, &self.caller.who, &request.name) {
+            Some(agent) => agents::call(&self.shared, &self.caller, &*agent.map_err(refused)?, arguments, &context).await,
             None => tools::call(&self.shared, &self.caller, &request.name, arguments, &context).await.map(Into::into),
         }
     }

@@ -9,6 +9,7 @@ use maniple_core::{
     tool::{Effect, Offer, shown},
     trace::TraceContext,
 };
+use maniple_runtime::desk::{self, IdempotencyKey};
 use rmcp::{
     ErrorData, RoleServer,
     model::{CallToolResult, ContentBlock, Tool, ToolAnnotations},
@@ -102,25 +103,23 @@ fn invocation(
         tool: Arc::new(offer.definition),
         trusted: offer.trusted,
         arguments: Value::Object(arguments),
-        key: key(context).unwrap_or_else(|| Uuid::now_v7().to_string()),
+        key: key(context).map_or_else(|| Uuid::now_v7().to_string(), |key| key.as_str().to_owned()),
         send: Uuid::now_v7().to_string(),
         agent,
         tenant: caller.who.tenant.clone(),
-        trace: Some(trace(caller, context)),
+        trace: Some(desk::traced(trace(caller, context))),
         journalled: false,
         approved: false,
     }
 }
 
-/// The client's own name of a call: 1 to 255 printable characters of ASCII; anything else is none.
-pub(super) fn key(context: &RequestContext<RoleServer>) -> Option<String> {
-    let key = context.meta.get(KEY)?.as_str()?;
-    let legal = (1..=255).contains(&key.len()) && key.bytes().all(|b| (b' '..=b'~').contains(&b));
-    legal.then(|| key.to_owned())
+/// The client's own name of a call; one that cannot be one is none.
+pub(super) fn key(context: &RequestContext<RoleServer>) -> Option<IdempotencyKey> {
+    IdempotencyKey::parse(context.meta.get(KEY)?.as_str()?).ok()
 }
 
-/// The trace of the message, else of the request that carries it, else one that begins here.
-pub(super) fn trace(caller: &Caller, context: &RequestContext<RoleServer>) -> TraceContext {
+/// The trace of the message, else of the request that carries it.
+pub(super) fn trace(caller: &Caller, context: &RequestContext<RoleServer>) -> Option<TraceContext> {
     let of_message = context.meta.get_traceparent().and_then(|parent| TraceContext::parse(parent, context.meta.get_tracestate()));
-    of_message.unwrap_or_else(|| run::trace(&caller.headers))
+    of_message.or_else(|| run::trace(&caller.headers))
 }

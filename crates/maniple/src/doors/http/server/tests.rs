@@ -7,6 +7,7 @@ use super::super::{
 use super::*;
 use futures::{SinkExt, StreamExt};
 use maniple_api::{TaskRequest, client::Client};
+use maniple_runtime::desk;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -194,8 +195,8 @@ async fn a_page_of_another_origin_may_not_listen_by_websocket() {
 
 #[tokio::test]
 async fn a_reader_that_leaves_cancels_nothing_and_gives_its_place_back() {
-    let limits = Limits { event_streams: 1, ..Limits::default() };
-    let served = served_with(Plan { limits, ..Plan::default() }).await;
+    let desk = desk::Limits { event_streams: 1, ..desk::Limits::default() };
+    let served = served_with(Plan { desk, ..Plan::default() }).await;
     let client = served.client();
     for round in 0..3 {
         let id = client.submit(&asking("slow"), None).await.unwrap().result.task_id.to_string();

@@ -186,8 +186,8 @@ async fn what_is_refused_by_its_head_is_refused_unread() {
 
 #[tokio::test(start_paused = true)]
 async fn a_node_at_its_limit_sheds_with_503_and_still_says_how_it_is() {
-    let limits = Limits { in_flight_requests: 2, ..Limits::default() };
-    let house = Arc::new(build(Plan { limits, ..Plan::default() }));
+    let desk = desk::Limits { in_flight_requests: 2, ..desk::Limits::default() };
+    let house = Arc::new(build(Plan { desk, ..Plan::default() }));
     let waiting: Vec<_> = (0..2)
         .map(|_| {
             let house = house.clone();
@@ -209,8 +209,8 @@ async fn a_node_at_its_limit_sheds_with_503_and_still_says_how_it_is() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_keeps_its_place_until_it_is_dropped() {
-    let limits = Limits { event_streams: 1, ..Limits::default() };
-    let house = build(Plan { limits, work: false, ..Plan::default() });
+    let desk = desk::Limits { event_streams: 1, ..desk::Limits::default() };
+    let house = build(Plan { desk, work: false, ..Plan::default() });
     let id = house.post("/tasks", json!({"prompt": "p"})).await.json()["task_id"].as_str().unwrap().to_owned();
     let path = format!("/tasks/{id}/events");
     let held = house.open(get(&path)).await;
@@ -226,8 +226,8 @@ async fn a_stream_keeps_its_place_until_it_is_dropped() {
 
 #[tokio::test(start_paused = true)]
 async fn a_tenant_that_comes_too_often_is_429_until_its_minute_is_over() {
-    let limits = Limits { requests_per_minute: Some(3), ..Limits::default() };
-    let house = build(Plan { limits, ..Plan::default() });
+    let desk = desk::Limits { requests_per_minute: Some(3), ..desk::Limits::default() };
+    let house = build(Plan { desk, ..Plan::default() });
     for _ in 0..3 {
         assert_eq!(house.get("/tasks").await.status, StatusCode::OK);
     }

@@ -274,6 +274,32 @@ async fn a_client_hears_of_progress_and_a_call_sent_again_is_not_made_again() {
 }
 
 #[tokio::test]
+async fn the_same_asked_over_http_and_over_mcp_under_one_key_is_one_task() {
+    let house = with(Arc::new(Fake::default()), Auth::Open);
+    let client = connect(&served(&house).await, true, Client::default(), None).await;
+    let asked = json!({ "prompt": "once", "session_id": "s" });
+    for mcp_first in [true, false] {
+        let key = format!("key-{mcp_first}");
+        let by_mcp = async || call_under(&client, &key, "agent_search", asked.clone()).await.structured_content.unwrap()["task_id"].clone();
+        let by_http = async || house.post_with("/agents/search/tasks", asked.clone(), ("Idempotency-Key", &key)).await;
+        if mcp_first {
+            let made = by_mcp().await;
+            let found = by_http().await;
+            assert_eq!((found.header("idempotency-replayed"), &found.json()["task_id"]), (Some("true"), &made));
+        } else {
+            let made = by_http().await;
+            assert_eq!((made.header("idempotency-replayed"), &made.json()["task_id"]), (None, &by_mcp().await));
+        }
+        let other = json!({ "prompt": "other", "session_id": "s" });
+        assert_eq!(
+            house.post_with("/agents/search/tasks", other, ("Idempotency-Key", &key)).await.problem(422)["field"],
+            "Idempotency-Key"
+        );
+    }
+    assert_eq!(house.get("/tasks").await.json()["tasks"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
 async fn pages_from_elsewhere_and_names_that_are_not_this_machine_s_are_refused() {
     let house = with(Arc::new(Fake::default()), Auth::Open);
     let list = || json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/list" });

@@ -20,9 +20,13 @@ use maniple_core::{
     message::{FinishReason, ModelReply},
     model::{Fault, FaultKind, ModelName, ModelRequest},
     ports::{Bus, ToolRegistry, Upkeep as _, Work as _},
-    task::TaskLimits,
 };
-use maniple_runtime::{Agents, ModelHealth, Parts, Worker, WorkerSettings, desk::Desk, jobs, spans::Tracing};
+use maniple_runtime::{
+    Agents, ModelHealth, Parts, Worker, WorkerSettings,
+    desk::{self, Desk, DeskParts},
+    jobs,
+    spans::Tracing,
+};
 use maniple_testkit::{
     ledger::{Ledger, Tools},
     model::{Fake, text},
@@ -45,6 +49,7 @@ pub(super) struct House {
 pub(super) struct Plan {
     pub agents: Vec<AgentDefinition>,
     pub limits: Limits,
+    pub desk: desk::Limits,
     pub auth: Auth,
     pub work: bool,
     pub registry: Arc<dyn ToolRegistry>,
@@ -56,6 +61,7 @@ impl Default for Plan {
         Self {
             agents: vec![agent("search")],
             limits: Limits::default(),
+            desk: desk::Limits::default(),
             auth: Auth::Open,
             work: true,
             registry: Arc::new(tools::fake::Fake::default()),
@@ -126,22 +132,21 @@ pub(super) fn build(plan: Plan) -> House {
     };
     let stop = CancellationToken::new();
     let worker = Worker::new(parts.clone(), WorkerSettings::default(), stop.clone());
-    let mut desk = Desk::new(store.clone(), parts.bus.clone(), Default::default());
+    let mut starter = None;
     if plan.work {
-        desk = desk.with_starter(worker.starter(store.clone()));
+        starter = Some(worker.starter(store.clone()));
         tokio::spawn(worker.work());
         tokio::spawn(jobs::sweep(store.clone(), bus.clone(), stop.clone()));
     }
     let (closing, ready) = (CancellationToken::new(), Arc::new(AtomicBool::new(true)));
+    let desk_parts = DeskParts { tasks: store.clone(), bus: bus.clone(), agents: agents.clone(), starter };
     let door = Door {
-        desk,
+        desk: Desk::new(desk_parts, desk::Terms { limits: plan.desk, ..Default::default() }),
         upkeep: store.clone(),
         agents,
         registry: plan.registry,
         auth: plan.auth,
         limits: plan.limits,
-        task_limits: TaskLimits::default(),
-        sync_run: Duration::from_secs(50),
         metrics: Arc::new(|| "# TYPE maniple_up gauge\nmaniple_up 1\n".to_owned()),
         readiness: Arc::new(Switch(ready.clone())),
         closing: closing.clone(),

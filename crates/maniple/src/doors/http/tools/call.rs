@@ -25,6 +25,7 @@ use maniple_core::{
     ports::{Idempotency, Invocation, Invoked, RefusalKind},
     tool::{Offer, ToolState, ToolVersion},
 };
+use maniple_runtime::desk;
 use semver::VersionReq;
 use serde_json::Value;
 use std::{sync::Arc, time::Duration};
@@ -44,10 +45,11 @@ pub(super) async fn invoke(
     if request.key.is_some() {
         return Err(Error::invalid("key is for admit and probe: send it as the header Idempotency-Key").at("key").into());
     }
-    let call = shared.invocation(&who, &named.tool, request, given.clone(), &headers).await?;
+    let key = given.as_ref().map(|key| key.as_str().to_owned());
+    let call = shared.invocation(&who, &named.tool, request, key, &headers).await?;
     let (tool, version, tenant) = (call.tool.name.clone(), call.tool.version.to_string(), call.tenant.clone());
     // The registry compares what is called; here is only remembered that it was answered, under a key that somebody can use again.
-    let named = given.map(|key| Idempotency { scope: tool.clone(), key, body_hash: String::new() });
+    let named = given.map(|key| Idempotency { scope: tool.clone(), key: key.as_str().to_owned(), body_hash: String::new() });
     match CallOutcome::of(shared.carried_out(call).await) {
         Ok(result) => {
             let is_known = named.is_some_and(|named| shared.results.seen(&tenant, &named));
@@ -145,7 +147,7 @@ impl Shared {
             send: request.send.unwrap_or_else(|| Uuid::now_v7().to_string()),
             agent,
             tenant,
-            trace: Some(run::trace(headers)),
+            trace: Some(desk::traced(run::trace(headers))),
             journalled: false,
             approved: request.approved,
         })
@@ -173,13 +175,13 @@ impl Shared {
 
     /// Calls, and goes on although the caller leaves: nobody else would learn how it went.
     pub(in super::super) async fn carried_out(&self, call: Invocation) -> Invoked {
-        let Ok(place) = self.calls.clone().try_acquire_owned() else {
+        let Some(seat) = self.door.desk.gate().call() else {
             return Invoked::NotSent("this node has all the tool calls it takes at once".into());
         };
         let registry = self.door.registry.clone();
         let work = tokio::spawn(async move {
             let outcome = registry.invoke(&call).await;
-            drop(place);
+            drop(seat);
             outcome
         });
         work.await.unwrap_or_else(|_| Invoked::Unknown("the call ran into a bug of ours: the log says where".into()))

@@ -21,7 +21,9 @@ use axum::{
 };
 use http::{HeaderValue, StatusCode, request::Parts};
 use maniple_api::{Problem, tools::REGISTRY_HEADER};
-use maniple_core::{AgentName, Error, Principal, Result, Scope};
+use maniple_core::{AgentName, Error, Principal, Result, Scope, canonical, ports::Idempotency};
+use maniple_runtime::desk::IdempotencyKey;
+use serde_json::Value;
 use std::sync::{Arc, LazyLock};
 use uuid::Uuid;
 
@@ -86,6 +88,24 @@ fn agent(who: &Principal, name: &str) -> Result<AgentName> {
     let agent = AgentName::parse(name).map_err(|error| Error { field: Some("agent".into()), ..error })?;
     who.may_use(&agent)?;
     Ok(agent)
+}
+
+impl Shared {
+    /// The key with its scope, for a POST with a body that makes no task; fails where it was used for another body.
+    async fn keyed(&self, who: &Principal, key: Option<IdempotencyKey>, path: &str, body: &Value) -> Result<Option<Idempotency>> {
+        let Some(key) = key else { return Ok(None) };
+        let idempotency = Idempotency { scope: path.to_owned(), key: key.as_str().to_owned(), body_hash: canonical::hash(body) };
+        self.door.desk.recall(&who.tenant, &idempotency).await?;
+        Ok(Some(idempotency))
+    }
+
+    /// Remembers the key of a call that made something of that name and is answered with 2xx; whether it was known.
+    async fn seen(&self, who: &Principal, key: Option<Idempotency>, made: &str) -> Result<bool> {
+        match key {
+            Some(key) => Ok(self.door.desk.remember(&who.tenant, &key, made).await?.is_replay()),
+            None => Ok(false),
+        }
+    }
 }
 
 /// 204.

@@ -162,8 +162,8 @@ async fn a_call_goes_on_although_its_caller_leaves() {
 #[tokio::test(start_paused = true)]
 async fn a_call_beyond_what_the_node_takes_at_once_is_not_sent_although_the_callers_of_the_others_left() {
     let registry = Arc::new(Fake::with(&["a@1.0.0"]));
-    let limits = Limits { in_flight_requests: 1, ..Limits::default() };
-    let house = build(Plan { registry: registry.clone(), limits, ..Plan::default() });
+    let desk = desk::Limits { in_flight_requests: 1, ..desk::Limits::default() };
+    let house = build(Plan { registry: registry.clone(), desk, ..Plan::default() });
     registry.will(Duration::from_secs(5), Invoked::Ok(json!(1)));
     let asked = house.post("/tools/a/invoke", json!({ "agent": "search" }));
     assert!(tokio::time::timeout(Duration::from_secs(1), asked).await.is_err());
