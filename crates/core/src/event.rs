@@ -25,6 +25,7 @@ use crate::{
 use semver::Version;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
+use std::sync::Arc;
 
 /// What this build writes and the newest it can fold. A worker does not claim a task with newer events.
 pub const EVENT_VERSION: u32 = 2;
@@ -389,6 +390,8 @@ pub struct StoredEvent {
     pub name: std::borrow::Cow<'static, str>,
     /// Its data as JSON text.
     pub data: Box<RawValue>,
+    /// The result of a final event that was made in this process: who waits for it need not read it back.
+    pub made: Option<Arc<AgentResult>>,
 }
 
 /// What readers are sent for one event, by whatever door.
@@ -418,6 +421,9 @@ impl StoredEvent {
     }
     /// The result in a final event.
     pub fn result(&self) -> Option<AgentResult> {
-        self.is_final().then(|| serde_json::from_str(self.data.get()).ok()).flatten()
+        match &self.made {
+            Some(result) => Some((**result).clone()),
+            None => self.is_final().then(|| serde_json::from_str(self.data.get()).ok()).flatten(),
+        }
     }
 }
