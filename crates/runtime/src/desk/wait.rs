@@ -4,6 +4,7 @@ use super::{Desk, Pulse, Submission, no_task};
 use futures::{StreamExt, stream::BoxStream};
 use maniple_core::{
     Kind, Result, TaskKey,
+    event::EventKind,
     ports::{Created, Live},
     task::AgentResult,
 };
@@ -59,7 +60,7 @@ impl Desk {
                             Some(result) => return Ok(result),
                             None => true,
                         },
-                        Some(Live::Event(event)) => event.name == "run.parked",
+                        Some(Live::Event(event)) => event.kind() == Some(EventKind::Parked),
                         Some(Live::Delta(_)) => false,
                         Some(Live::Lagged) => true,
                         None => { bus_ended = true; true }

@@ -15,6 +15,7 @@ use crate::{
 use maniple_core::{
     AgentName, Error, Result, TaskKey,
     agent::AgentDefinition,
+    event::EventKind,
     task::{AgentResult, TaskStatus},
 };
 use maniple_runtime::desk::Told;
@@ -138,7 +139,7 @@ async fn follow(shared: &Shared, key: &TaskKey, token: ProgressToken, context: &
     while let Some(told) = reader.next().await? {
         let Told::Event(event) = told else { continue };
         let progress = ProgressNotificationParam::new(token.clone(), event.seq as f64).with_message(event.name.to_string());
-        if context.peer.notify_progress(progress).await.is_err() || event.name == "run.parked" {
+        if context.peer.notify_progress(progress).await.is_err() || event.kind() == Some(EventKind::Parked) {
             return Ok(());
         }
     }
