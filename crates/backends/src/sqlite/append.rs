@@ -55,7 +55,7 @@ impl Facts {
         let unread = || signal::unread(tx.db, row.number);
         match life::record(row, append, unread, || approval::overlooked(tx.db, row, &append.also))? {
             Recording::Now => {}
-            Recording::PerhapsBefore => return Ok(self.recorded_before(tx, row)?),
+            Recording::PerhapsBefore => return self.recorded_before(tx, row),
             Recording::Refused(why) => return Ok(Appended::Refused(why)),
         }
 

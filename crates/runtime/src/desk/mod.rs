@@ -138,7 +138,7 @@ impl Desk {
         let Some(starter) = &self.starter else { return self.tasks.create(new).await };
         match starter.start(new).await {
             Started::Asked(answer) => answer,
-            Started::NotNow(new) => self.tasks.create(*new).await,
+            Started::NotNow(new) => self.tasks.create(new).await,
         }
     }
 

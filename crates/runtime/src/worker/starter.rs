@@ -34,11 +34,12 @@ pub struct Starter {
 }
 
 /// What became of a wish that a task start at once.
+#[allow(clippy::large_enum_variant)] // it is taken apart at once
 pub enum Started {
     /// The store was asked: this is its answer. Where the task was born claimed it is under way.
     Asked(Result<Created>),
     /// Nobody can begin with it now: it is given back, to be accepted like any other.
-    NotNow(Box<NewTask>),
+    NotNow(NewTask),
 }
 
 impl Starter {
@@ -49,8 +50,8 @@ impl Starter {
     /// Accepts a task, born claimed where nothing stands against it, and drives it. Dropping the future stops neither.
     pub async fn start(&self, new: NewTask) -> Started {
         let is_plain = new.taken_over.is_none() && new.requeues.is_none() && new.task.not_before.is_none();
-        let Some(place) = self.crew.place().filter(|_| is_plain) else { return Started::NotNow(Box::new(new)) };
-        let Some((unborn, settled_at)) = self.unborn(&new).await else { return Started::NotNow(Box::new(new)) };
+        let Some(place) = self.crew.place().filter(|_| is_plain) else { return Started::NotNow(new) };
+        let Some((unborn, settled_at)) = self.unborn(&new).await else { return Started::NotNow(new) };
 
         let (crew, tasks) = (self.crew.clone(), self.tasks.clone());
         let agents: Arc<[AgentName]> = crew.parts.agents.all().keys().cloned().collect();
