@@ -1,6 +1,6 @@
 //! An event as readers are sent it: the same object in an SSE frame and in a WebSocket text frame.
 
-use maniple_core::{TaskId, Time};
+use maniple_core::{TaskId, Time, event::EventKind};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -32,7 +32,7 @@ pub struct TaskEvent {
 impl TaskEvent {
     /// Whether nothing follows it.
     pub fn is_final(&self) -> bool {
-        matches!(self.kind.as_str(), "task.completed" | "task.failed" | "task.cancelled")
+        EventKind::named(&self.kind).is_some_and(EventKind::is_final)
     }
     /// The piece of text of a `delta`.
     pub fn text(&self) -> Option<&str> {

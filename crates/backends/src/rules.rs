@@ -9,7 +9,7 @@ use maniple_core::{
     task::{AgentResult, Ending, ErrorCode, Header, Task},
 };
 use serde_json::value::RawValue;
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 /// How long a claim holds without renewal.
 pub const LEASE: Duration = Duration::from_secs(10);
@@ -47,7 +47,7 @@ impl Draft {
         Ok(Self { step, name: event.name(), data: event.data()? })
     }
     pub(crate) fn numbered(&self, seq: u64, at: Time) -> StoredEvent {
-        StoredEvent { seq, at, step: self.step, name: self.name.into(), data: self.data.clone() }
+        StoredEvent { seq, at, step: self.step, name: self.name.into(), data: self.data.clone(), made: None }
     }
     pub(crate) fn is(&self, stored: &StoredEvent) -> bool {
         self.step == stored.step && self.name == stored.name && self.data.get() == stored.data.get()
@@ -76,8 +76,9 @@ pub(crate) fn submitted(new: &NewTask) -> Result<(Vec<Draft>, Vec<Draft>)> {
         accepted.push(Draft::of(0, event)?);
     }
     let born = new.born.as_ref().map_or(&[][..], |born| &born.events);
-    if born.iter().any(|(_, event)| event.is_final()) {
-        return Err(Error::internal("a task cannot end before it is born"));
+    let asks = |also: &Also| matches!(also, Also::Ask { .. } | Also::Settle { .. });
+    if born.iter().any(|(_, event)| event.is_final()) || new.born.iter().flat_map(|born| &born.also).any(asks) {
+        return Err(Error::internal("a task that is born neither ends nor asks: its first answer is still to come"));
     }
     Ok((accepted, born.iter().map(|(step, event)| Draft::of(*step, event)).collect::<Result<_>>()?))
 }
@@ -86,7 +87,7 @@ pub(crate) fn submitted(new: &NewTask) -> Result<(Vec<Draft>, Vec<Draft>)> {
 pub(crate) fn final_event(header: &Header, ending: &Ending, seq: u64, step: u32, at: Time) -> Result<(StoredEvent, AgentResult)> {
     let result = header.finished(ending, at);
     let event = Draft::of(step, &Event::ended(result.clone()))?.numbered(seq, at);
-    Ok((event, result))
+    Ok((StoredEvent { made: Some(Arc::new(result.clone())), ..event }, result))
 }
 
 /// Whether a recorded final event says what this ending says.
@@ -195,10 +196,6 @@ pub(crate) fn expired(also: &[Also]) -> impl Iterator<Item = &str> {
         Also::Settle { id, answer: Answer::Expired } => Some(id.as_str()),
         Also::Settle { answer: Answer::Approved | Answer::Denied, .. } | Also::Definitions(_) | Also::Ask { .. } | Also::Outbox(_) => None,
     })
-}
-
-pub(crate) fn nobody_to_ask() -> Error {
-    Error::internal("a task that is born asks nobody: its first answer is still to come")
 }
 
 /// The request at a place of an append.

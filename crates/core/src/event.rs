@@ -25,44 +25,103 @@ use crate::{
 use semver::Version;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
+use std::sync::Arc;
 
 /// What this build writes and the newest it can fold. A worker does not claim a task with newer events.
 pub const EVENT_VERSION: u32 = 2;
 
-/// A fact of a run.
-#[derive(Debug, Clone, PartialEq)]
-#[allow(clippy::large_enum_variant)] // it lives for one append
-pub enum Event {
+/// Every event there is: its variant, its data, its name on the wire and in the journal.
+macro_rules! events {
+    ($($(#[doc = $doc:literal])+ $variant:ident($data:ty) = $name:literal,)+) => {
+        /// A fact of a run.
+        #[derive(Debug, Clone, PartialEq)]
+        #[allow(clippy::large_enum_variant)] // it lives for one append
+        pub enum Event {
+            $($(#[doc = $doc])+ $variant($data),)+
+        }
+
+        /// Which event it is: all that its name says.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum EventKind {
+            $($(#[doc = $doc])+ $variant,)+
+        }
+
+        impl EventKind {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+            /// The name on the wire.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)+
+                }
+            }
+            /// The one of that name, where this build knows it.
+            pub fn named(name: &str) -> Option<Self> {
+                match name {
+                    $($name => Some(Self::$variant),)+
+                    _ => None,
+                }
+            }
+        }
+
+        impl Event {
+            /// Which it is.
+            pub const fn kind(&self) -> EventKind {
+                match self {
+                    $(Self::$variant(_) => EventKind::$variant,)+
+                }
+            }
+            /// Its data as JSON text.
+            pub fn data(&self) -> Result<Box<RawValue>> {
+                match self {
+                    $(Self::$variant(data) => serde_json::value::to_raw_value(data),)+
+                }
+                .map_err(|e| Error::internal(format!("event `{}` cannot be written", self.name())).because(e))
+            }
+            /// Reads one back. Fails on a name this build does not know.
+            pub fn read(name: &str, data: &str) -> Result<Self> {
+                let kind = EventKind::named(name)
+                    .ok_or_else(|| Error::internal(format!("event `{name}` is not known to this version")))?;
+                match kind {
+                    $(EventKind::$variant => serde_json::from_str(data).map(Self::$variant),)+
+                }
+                .map_err(|e| Error::internal(format!("event `{name}` cannot be read")).because(e))
+            }
+        }
+    };
+}
+
+events! {
     /// The task as it was accepted.
-    Accepted(Task),
+    Accepted(Task) = "task.accepted",
     /// The definitions the run will end on.
-    Started(Started),
+    Started(Started) = "task.started",
     /// An attempt of a model call is about to be sent.
-    ModelStarted(ModelStarted),
+    ModelStarted(ModelStarted) = "model.started",
     /// An attempt came to nothing.
-    ModelFailed(ModelFailed),
+    ModelFailed(ModelFailed) = "model.failed",
     /// The model answered.
-    ModelFinished(ModelFinished),
+    ModelFinished(ModelFinished) = "model.finished",
     /// A tool call is about to be sent.
-    ToolStarted(ToolStarted),
+    ToolStarted(ToolStarted) = "tool.started",
     /// A tool call has its outcome.
-    ToolFinished(ToolFinished),
+    ToolFinished(ToolFinished) = "tool.finished",
     /// A person is asked about a call.
-    ApprovalRequested(ApprovalRequested),
+    ApprovalRequested(ApprovalRequested) = "approval.requested",
     /// The person said something, or nobody did in time.
-    ApprovalDecided(ApprovalDecided),
+    ApprovalDecided(ApprovalDecided) = "approval.decided",
     /// The run lets go of its worker.
-    Parked(Parked),
+    Parked(Parked) = "run.parked",
     /// It goes on.
-    Resumed(Resumed),
+    Resumed(Resumed) = "run.resumed",
     /// What a retry takes over.
-    TakenOver(TakenOver),
+    TakenOver(TakenOver) = "run.taken_over",
     /// It came to an answer.
-    Completed(AgentResult),
+    Completed(AgentResult) = "task.completed",
     /// It did not.
-    Failed(AgentResult),
+    Failed(AgentResult) = "task.failed",
     /// Somebody stopped it.
-    Cancelled(AgentResult),
+    Cancelled(AgentResult) = "task.cancelled",
 }
 
 /// See [`Event::Started`].
@@ -295,68 +354,17 @@ pub struct TakenStep {
     pub finished: Vec<ToolFinished>,
 }
 
+impl EventKind {
+    /// Whether nothing follows it.
+    pub const fn is_final(self) -> bool {
+        matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
+    }
+}
+
 impl Event {
     /// The name on the wire.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Accepted(_) => "task.accepted",
-            Self::Started(_) => "task.started",
-            Self::ModelStarted(_) => "model.started",
-            Self::ModelFailed(_) => "model.failed",
-            Self::ModelFinished(_) => "model.finished",
-            Self::ToolStarted(_) => "tool.started",
-            Self::ToolFinished(_) => "tool.finished",
-            Self::ApprovalRequested(_) => "approval.requested",
-            Self::ApprovalDecided(_) => "approval.decided",
-            Self::Parked(_) => "run.parked",
-            Self::Resumed(_) => "run.resumed",
-            Self::TakenOver(_) => "run.taken_over",
-            Self::Completed(_) => "task.completed",
-            Self::Failed(_) => "task.failed",
-            Self::Cancelled(_) => "task.cancelled",
-        }
-    }
-    /// Its data as JSON text.
-    pub fn data(&self) -> Result<Box<RawValue>> {
-        match self {
-            Self::Accepted(data) => serde_json::value::to_raw_value(data),
-            Self::Started(data) => serde_json::value::to_raw_value(data),
-            Self::ModelStarted(data) => serde_json::value::to_raw_value(data),
-            Self::ModelFailed(data) => serde_json::value::to_raw_value(data),
-            Self::ModelFinished(data) => serde_json::value::to_raw_value(data),
-            Self::ToolStarted(data) => serde_json::value::to_raw_value(data),
-            Self::ToolFinished(data) => serde_json::value::to_raw_value(data),
-            Self::ApprovalRequested(data) => serde_json::value::to_raw_value(data),
-            Self::ApprovalDecided(data) => serde_json::value::to_raw_value(data),
-            Self::Parked(data) => serde_json::value::to_raw_value(data),
-            Self::Resumed(data) => serde_json::value::to_raw_value(data),
-            Self::TakenOver(data) => serde_json::value::to_raw_value(data),
-            Self::Completed(data) | Self::Failed(data) | Self::Cancelled(data) => serde_json::value::to_raw_value(data),
-        }
-        .map_err(|e| Error::internal(format!("event `{}` cannot be written", self.name())).because(e))
-    }
-    /// Reads one back. Fails on a name this build does not know.
-    pub fn read(name: &str, data: &str) -> Result<Self> {
-        let unreadable = |e: serde_json::Error| Error::internal(format!("event `{name}` cannot be read")).because(e);
-        match name {
-            "task.accepted" => serde_json::from_str(data).map(Self::Accepted),
-            "task.started" => serde_json::from_str(data).map(Self::Started),
-            "model.started" => serde_json::from_str(data).map(Self::ModelStarted),
-            "model.failed" => serde_json::from_str(data).map(Self::ModelFailed),
-            "model.finished" => serde_json::from_str(data).map(Self::ModelFinished),
-            "tool.started" => serde_json::from_str(data).map(Self::ToolStarted),
-            "tool.finished" => serde_json::from_str(data).map(Self::ToolFinished),
-            "approval.requested" => serde_json::from_str(data).map(Self::ApprovalRequested),
-            "approval.decided" => serde_json::from_str(data).map(Self::ApprovalDecided),
-            "run.parked" => serde_json::from_str(data).map(Self::Parked),
-            "run.resumed" => serde_json::from_str(data).map(Self::Resumed),
-            "run.taken_over" => serde_json::from_str(data).map(Self::TakenOver),
-            "task.completed" => serde_json::from_str(data).map(Self::Completed),
-            "task.failed" => serde_json::from_str(data).map(Self::Failed),
-            "task.cancelled" => serde_json::from_str(data).map(Self::Cancelled),
-            unknown => return Err(Error::internal(format!("event `{unknown}` is not known to this version"))),
-        }
-        .map_err(unreadable)
+    pub const fn name(&self) -> &'static str {
+        self.kind().name()
     }
     /// Whether a claim that recorded it got somewhere, so that its worker's death does not count as poison.
     pub fn is_progress(&self) -> bool {
@@ -364,7 +372,7 @@ impl Event {
     }
     /// Whether nothing follows it.
     pub fn is_final(&self) -> bool {
-        matches!(self, Self::Completed(_) | Self::Failed(_) | Self::Cancelled(_))
+        self.kind().is_final()
     }
     /// The final event of a result.
     pub fn ended(result: AgentResult) -> Self {
@@ -389,6 +397,8 @@ pub struct StoredEvent {
     pub name: std::borrow::Cow<'static, str>,
     /// Its data as JSON text.
     pub data: Box<RawValue>,
+    /// The result of a final event that was made in this process: who waits for it need not read it back.
+    pub made: Option<Arc<AgentResult>>,
 }
 
 /// What readers are sent for one event, by whatever door.
@@ -403,6 +413,10 @@ struct Frame<'a> {
 }
 
 impl StoredEvent {
+    /// Which it is, where this build knows its name.
+    pub fn kind(&self) -> Option<EventKind> {
+        EventKind::named(&self.name)
+    }
     /// The event. Fails on one this build does not know.
     pub fn event(&self) -> Result<Event> {
         Event::read(&self.name, self.data.get())
@@ -414,10 +428,13 @@ impl StoredEvent {
     }
     /// Whether nothing follows it.
     pub fn is_final(&self) -> bool {
-        matches!(&*self.name, "task.completed" | "task.failed" | "task.cancelled")
+        self.kind().is_some_and(EventKind::is_final)
     }
     /// The result in a final event.
     pub fn result(&self) -> Option<AgentResult> {
-        self.is_final().then(|| serde_json::from_str(self.data.get()).ok()).flatten()
+        match &self.made {
+            Some(result) => Some((**result).clone()),
+            None => self.is_final().then(|| serde_json::from_str(self.data.get()).ok()).flatten(),
+        }
     }
 }

@@ -119,6 +119,13 @@ impl Run {
         }
     }
 
+    /// The store accepted and began it at that moment: what was told before, when it was not known yet, is recorded.
+    pub fn born(&mut self, at: Time, seq: u64) {
+        self.accepted_at = at;
+        self.started.iter_mut().for_each(|(_, started)| *started = at);
+        self.seq = seq;
+    }
+
     /// Rebuilds a run from everything recorded so far.
     pub fn fold(journal: &[StoredEvent]) -> Result<Self> {
         let (first, rest) = journal.split_first().ok_or_else(|| Error::internal("the journal is empty"))?;

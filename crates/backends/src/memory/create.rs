@@ -48,8 +48,8 @@ impl Table {
             for also in &born.also {
                 match also {
                     Also::Definitions(kept) => self.keep_definitions(number, kept),
-                    Also::Outbox(_) => {}
-                    Also::Ask { .. } | Also::Settle { .. } => return Err(rules::nobody_to_ask()),
+                    // The others are refused before.
+                    Also::Outbox(_) | Also::Ask { .. } | Also::Settle { .. } => {}
                 }
             }
             claim = Some((claimed.claim, claimed.lease));

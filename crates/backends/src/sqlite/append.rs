@@ -2,7 +2,7 @@
 
 use super::{approval, failure::Refusal, row, signal, writer::Tx};
 use crate::{
-    life::{self, Recording, Row},
+    life::{self, Recording, Row, State},
     rules::{self, Draft},
 };
 use maniple_core::{
@@ -40,18 +40,28 @@ impl Facts {
     }
 
     pub(super) fn record(&self, tx: &mut Tx) -> Result<Appended, Refusal> {
+        let key = &self.append.claim.key;
+        let row = tx.held.remove(key).map_or_else(|| row::find(tx.db, key), |row| Ok(Some(row)))?;
+        let Some(mut row) = row else { return Ok(Appended::Stale) };
+        let appended = self.record_in(tx, &mut row)?;
+        if row.state == State::Running {
+            tx.held.insert(key.clone(), row);
+        }
+        Ok(appended)
+    }
+
+    fn record_in(&self, tx: &mut Tx, row: &mut Row) -> Result<Appended, Refusal> {
         let append = &self.append;
-        let Some(mut row) = row::find(tx.db, &append.claim.key)? else { return Ok(Appended::Stale) };
         let unread = || signal::unread(tx.db, row.number);
-        match life::record(&row, append, unread, || approval::overlooked(tx.db, &row, &append.also))? {
+        match life::record(row, append, unread, || approval::overlooked(tx.db, row, &append.also))? {
             Recording::Now => {}
-            Recording::PerhapsBefore => return Ok(self.recorded_before(tx, &row)?),
+            Recording::PerhapsBefore => return self.recorded_before(tx, row),
             Recording::Refused(why) => return Ok(Appended::Refused(why)),
         }
 
         let (mut events, mut readied) = (Vec::with_capacity(self.drafts.len() + 1), false);
         for draft in &self.drafts {
-            events.push(row::record(tx, &mut row, draft)?);
+            events.push(row::record(tx, row, draft)?);
         }
         for (also, text) in append.also.iter().zip(&self.texts) {
             match also {
@@ -59,23 +69,23 @@ impl Facts {
                     let number = definition(tx, &kept.0, text)?;
                     tx.db.prepare_cached("UPDATE tasks SET definition = ?2 WHERE row = ?1")?.execute((row.number, number))?;
                 }
-                Also::Ask { event } => approval::ask(tx, &row, append, *event)?,
-                Also::Settle { id, answer } => approval::settle(tx, &row, id, *answer)?,
-                Also::Outbox(to) => keep_outbox(tx, &row, to, text)?,
+                Also::Ask { event } => approval::ask(tx, row, append, *event)?,
+                Also::Settle { id, answer } => approval::settle(tx, row, id, *answer)?,
+                Also::Outbox(to) => keep_outbox(tx, row, to, text)?,
             }
         }
         row.came_on(append.progress.clone(), self.progresses);
         match &append.then {
-            Then::Keep => self.keep(tx, &row)?,
+            Then::Keep => self.keep(tx, row)?,
             Then::Park(awaited) => {
-                self.keep(tx, &row)?;
+                self.keep(tx, row)?;
                 row.parked(awaited);
                 let mut park = tx.db.prepare_cached("UPDATE tasks SET state = 4, until = ?2, due = ?3, waiting_for = ?4 WHERE row = ?1")?;
-                park.execute((row.number, row.until.map(|time| time.0), row::due(&row), row::waiting_name(awaited.what)))?;
+                park.execute((row.number, row.until.map(|time| time.0), row::due(row), row::waiting_name(awaited.what)))?;
                 tx.leased.insert(row.number, None);
             }
             Then::End(ending) => {
-                let (_, event, released) = row::end(tx, &mut row, ending)?;
+                let (_, event, released) = row::end(tx, row, ending)?;
                 events.push(event);
                 readied = released;
             }

@@ -37,6 +37,10 @@ pub(super) fn claim(tx: &mut Tx, agents: &[AgentName], limit: usize) -> Result<V
 
 /// Whether a worker of these agents could claim a task of that priority or a higher one.
 pub(super) fn is_any_ready(tx: &Tx, agents: &[AgentName], priority: u8) -> rusqlite::Result<bool> {
+    // Mostly nobody waits at all.
+    if !tx.db.prepare_cached("SELECT 1 FROM tasks INDEXED BY tasks_ready WHERE state = 2 LIMIT 1")?.exists([])? {
+        return Ok(false);
+    }
     let mut ready = tx.db.prepare_cached("SELECT 1 FROM tasks WHERE state = 2 AND agent = ?1 AND priority >= ?2 LIMIT 1")?;
     for agent in agents {
         if ready.exists((agent.as_str(), priority))? {
@@ -142,6 +146,7 @@ fn hand_out(tx: &mut Tx, number: i64) -> Result<HandedOut, Refusal> {
         signals: if row.signals > 0 { signal::unread(tx.db, number)? } else { Vec::new() },
         has_history,
     };
+    tx.held.insert(row.key(), row);
     Ok(HandedOut { claimed, number, journal_missing })
 }
 

@@ -37,18 +37,8 @@ impl Submission {
         if let Some(replay) = self.replay(tx)? {
             return Ok(replay);
         }
-        let mut known = tx.db.prepare_cached("SELECT content_hash FROM tasks WHERE tenant = ?1 AND id = ?2")?;
-        let known: Option<String> = known.query_row((self.key.tenant.as_str(), self.key.id.as_str()), |row| row.get(0)).optional()?;
-        if let Some(content_hash) = known {
-            if let Some(own) = self.born_before(tx, &self.key)? {
-                return Ok(own);
-            }
-            if !self.is_content_of(tx, &content_hash, &self.key)? {
-                return Err(rules::other_content(&self.key.id).into());
-            }
-            let result = self.present(tx, &self.key)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
-            keys::keep(tx, &self.key.tenant, self.new.idempotency.as_ref(), self.key.id.as_str())?;
-            return Ok(Created { result, fresh: false, replayed: false, events: Vec::new(), claim: None });
+        if let Some(known) = self.known(tx)? {
+            return Ok(known);
         }
         let state = self.check(tx)?;
 
@@ -59,7 +49,30 @@ impl Submission {
         keys::keep(tx, &self.key.tenant, self.new.idempotency.as_ref(), self.key.id.as_str())?;
         let is_born = life::is_born(&self.new, state, |born| self.cradle(tx, born))?;
         let (row, events) = self.insert(tx, state, is_born)?;
-        Ok(Created { result: row.header.live(tx.now), fresh: true, replayed: false, events, claim: is_born.then(|| claim_of(&row)) })
+        let (result, claim) = (row.header.live(tx.now), is_born.then(|| claim_of(&row)));
+        if is_born {
+            tx.held.insert(self.key.clone(), row);
+        }
+        Ok(Created { result, fresh: true, replayed: false, events, claim })
+    }
+
+    /// The task that has its id already.
+    fn known(&self, tx: &Tx) -> Result<Option<Created>, Refusal> {
+        if self.new.id_is_new() {
+            return Ok(None);
+        }
+        let mut known = tx.db.prepare_cached("SELECT content_hash FROM tasks WHERE tenant = ?1 AND id = ?2")?;
+        let known: Option<String> = known.query_row((self.key.tenant.as_str(), self.key.id.as_str()), |row| row.get(0)).optional()?;
+        let Some(content_hash) = known else { return Ok(None) };
+        if let Some(own) = self.born_before(tx, &self.key)? {
+            return Ok(Some(own));
+        }
+        if !self.is_content_of(tx, &content_hash, &self.key)? {
+            return Err(rules::other_content(&self.key.id).into());
+        }
+        let result = self.present(tx, &self.key)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+        keys::keep(tx, &self.key.tenant, self.new.idempotency.as_ref(), self.key.id.as_str())?;
+        Ok(Some(Created { result, fresh: false, replayed: false, events: Vec::new(), claim: None }))
     }
 
     fn present(&self, tx: &Tx, key: &TaskKey) -> Result<Option<maniple_core::task::AgentResult>, Refusal> {
@@ -101,14 +114,17 @@ impl Submission {
         let mut taken = tx.db.prepare_cached("SELECT 1 FROM taken WHERE tenant = ?1 AND id = ?2 AND until > ?3")?;
         let mut dead = tx.db.prepare_cached("SELECT 1 FROM tasks WHERE tenant = ?1 AND id = ?2 AND dead = 1")?;
         let room = Room {
-            id_is_taken: taken.exists((tenant, self.key.id.as_str(), tx.now.0))?,
+            id_is_taken: !self.new.id_is_new() && taken.exists((tenant, self.key.id.as_str(), tx.now.0))?,
             dead_letter_is_there: match &self.new.requeues {
                 Some(id) => dead.exists((tenant, id.as_str()))?,
                 None => false,
             },
             unfinished: tx.counters.unfinished as u64,
         };
-        life::accept(&self.new, &room, tx.now, || in_session(tx, &self.session))
+        life::accept(&self.new, &room, tx.now, || match self.new.session_is_new() {
+            true => Ok(InSession::Nobody),
+            false => in_session(tx, &self.session),
+        })
     }
 
     /// What this very submission made when it came before and its reply was lost: its task, under its claim.
@@ -121,7 +137,7 @@ impl Submission {
     }
 
     fn cradle(&self, tx: &Tx, born: &Born) -> Result<Cradle, Refusal> {
-        let last_place = last_place(tx.db, &self.session)?;
+        let last_place = if self.new.session_is_new() { 0 } else { last_place(tx.db, &self.session)? };
         Ok(Cradle { last_place, others_are_ready: claim::is_any_ready(tx, &born.agents, self.new.task.priority)? })
     }
 
@@ -142,7 +158,8 @@ impl Submission {
                 match also {
                     Also::Definitions(kept) => definition = Some(append::definition(tx, &kept.0, text)?),
                     Also::Outbox(to) => append::keep_outbox(tx, &row, to, text)?,
-                    Also::Ask { .. } | Also::Settle { .. } => return Err(rules::nobody_to_ask().into()),
+                    // These are refused before.
+                    Also::Ask { .. } | Also::Settle { .. } => {}
                 }
             }
             row::lease_of_born(tx, &row, born.token);

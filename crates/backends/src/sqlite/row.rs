@@ -121,6 +121,7 @@ pub(super) fn record(tx: &Tx, row: &mut Row, draft: &Draft) -> rusqlite::Result<
 
 /// The task is its session's head and anybody may claim it.
 pub(super) fn make_ready(tx: &mut Tx, row: &mut Row) -> rusqlite::Result<()> {
+    tx.held.remove(&row.key());
     row.made_ready();
     let mut update =
         tx.db.prepare_cached("UPDATE tasks SET state = 2, ready_at = ?2, until = NULL, waiting_for = NULL, due = ?3 WHERE row = ?1")?;
@@ -136,6 +137,7 @@ pub(super) fn due(row: &Row) -> Option<i64> {
 
 /// The task ends. The last answer is whether the next of its session became ready by that.
 pub(super) fn end(tx: &mut Tx, row: &mut Row, ending: &Ending) -> Result<(AgentResult, Arc<StoredEvent>, bool), Refusal> {
+    tx.held.remove(&row.key());
     let Ended { event, result, frees_session, is_dead } = row.ended(ending, tx.now)?;
     write_event(tx.db, row, &event)?;
     let progress = &row.header.progress;
@@ -204,7 +206,7 @@ pub(super) fn events(db: &Connection, number: i64, after: i64, limit: usize) -> 
         let data = RawValue::from_string(row.get(5)?)
             .map_err(|e| Error::internal("an event in the database is damaged: restore a copy").because(e))?;
         let seq = (row.get::<_, i64>(0)? & rules::EVENTS_MAX as i64) as u64;
-        let event = StoredEvent { seq, at: Time(row.get(2)?), step: row.get(3)?, name: row.get::<_, String>(4)?.into(), data };
+        let event = StoredEvent { seq, at: Time(row.get(2)?), step: row.get(3)?, name: row.get::<_, String>(4)?.into(), data, made: None };
         found.push((row.get(1)?, event));
     }
     Ok(found)

@@ -53,6 +53,7 @@ pub(super) fn leave(tx: &mut Tx, row: &mut Row, id: &str, kind: SignalKind, data
     insert.execute((row.number, id, kind.as_str(), data, tx.now.0))?;
     tx.db.prepare_cached("UPDATE tasks SET signals = signals + 1 WHERE row = ?1")?.execute([row.number])?;
     row.signals += 1;
+    tx.held.remove(&row.key());
     if row.state == State::Parked {
         row::make_ready(tx, row)?;
     }

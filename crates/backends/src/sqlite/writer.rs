@@ -7,8 +7,8 @@ use super::{
     IoErrorPolicy,
     failure::{Refusal, failed, is_io},
 };
-use crate::{clock::Monotone, rules::Turns};
-use maniple_core::{AgentName, Error, Result, Time};
+use crate::{clock::Monotone, life::Row, rules::Turns};
+use maniple_core::{AgentName, Error, Result, TaskKey, Time};
 use rusqlite::Connection;
 use std::{
     collections::{BTreeMap, HashMap},
@@ -73,6 +73,8 @@ pub(super) struct Tx<'a> {
     pub(super) turns: &'a mut Turns,
     /// Definitions that are stored, by hash; emptied whenever a row in it may be gone.
     pub(super) known: &'a mut HashMap<String, i64>,
+    /// Rows of running tasks as they are in the file, so that their holders' appends need not read them.
+    pub(super) held: &'a mut HashMap<TaskKey, Row>,
 }
 
 impl Tx<'_> {
@@ -149,6 +151,7 @@ pub(super) struct Writer {
     pub(super) commit_fault: super::CommitFault,
     turns: Turns,
     known: HashMap<String, i64>,
+    held: HashMap<TaskKey, Row>,
     broken: bool,
     queue: mpsc::Receiver<Box<dyn Command>>,
 }
@@ -172,6 +175,7 @@ impl Writer {
             commit_fault: options.commit_fault.clone(),
             turns: Turns::default(),
             known: HashMap::new(),
+            held: HashMap::new(),
             broken: false,
             queue,
         };
@@ -216,6 +220,7 @@ impl Writer {
         let outcome = self.attempt(batch);
         if let Err(error) = &outcome {
             self.known.clear();
+            self.held.clear();
             if !self.db.is_autocommit() {
                 // SQLite may have rolled back by itself; a rollback that fails leaves no transaction either.
                 let _ = self.db.execute_batch("ROLLBACK");
@@ -239,6 +244,7 @@ impl Writer {
             leased: HashMap::new(),
             turns: &mut self.turns,
             known: &mut self.known,
+            held: &mut self.held,
         };
         for command in batch {
             command.run(&mut tx)?;

@@ -95,6 +95,8 @@ pub struct NewTask {
 pub struct Born {
     /// Names this wish: the same `create` made again after a lost reply is answered with the claim it got.
     pub token: u128,
+    /// Whether it is made again: then even an id that was made for it may be there.
+    pub is_again: bool,
     /// The agents of the worker that wishes, whose ready tasks come first.
     pub agents: Arc<[AgentName]>,
     /// How far its session's turns were read: see [`Conversation::settled_at`].
@@ -106,6 +108,15 @@ pub struct Born {
 }
 
 impl NewTask {
+    /// Whether its id was made for it and never sent to a store before, so that nothing can be known of it.
+    pub fn id_is_new(&self) -> bool {
+        let is_made = matches!(&self.content, Content::Asked(request) if request.id.is_none());
+        is_made && self.born.as_ref().is_none_or(|born| !born.is_again)
+    }
+    /// Whether its session was made for it, so that nobody else is in it.
+    pub fn session_is_new(&self) -> bool {
+        matches!(&self.content, Content::Asked(request) if request.session_id.is_none())
+    }
     /// What is kept of its content to compare by: nothing where nobody named it, as then it is compared by its
     /// event 1, should that ever be needed.
     pub fn content_hash(&self) -> String {

@@ -3,13 +3,13 @@
 use super::{Call, Step, calls};
 use crate::{
     Error, Result,
-    event::{StoredEvent, TakenOver, TakenStep, ToolStatus},
+    event::{EventKind, StoredEvent, TakenOver, TakenStep, ToolStatus},
 };
 
 /// What a retry takes over: everything through the last step in which a tool call was started.
 /// Later steps are asked anew. `Conflict` for a journal that did not end in `task.failed`.
 pub fn take_over(journal: &[StoredEvent]) -> Result<TakenOver> {
-    let failed = journal.last().is_some_and(|last| last.name == "task.failed");
+    let failed = journal.last().is_some_and(|last| last.kind() == Some(EventKind::Failed));
     if !failed {
         return Err(Error::conflict("only a failed task can be retried"));
     }

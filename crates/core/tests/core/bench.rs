@@ -126,7 +126,7 @@ pub fn signal(id: &str, kind: SignalKind) -> Signal {
 }
 
 pub fn stored(seq: u64, at: Time, step: u32, event: &Event) -> StoredEvent {
-    StoredEvent { seq, at, step, name: event.name().into(), data: event.data().unwrap() }
+    StoredEvent { seq, at, step, name: event.name().into(), data: event.data().unwrap(), made: None }
 }
 
 impl Bench {

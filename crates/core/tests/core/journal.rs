@@ -131,6 +131,16 @@ fn every_event_is_stored_as_it_always_was() {
 }
 
 #[test]
+fn every_event_there_is_has_its_snapshot_and_the_name_of_its_file() {
+    let every = every();
+    for kind in EventKind::ALL {
+        let (file, _) = every.iter().find(|(_, event)| event.kind() == *kind).unwrap_or_else(|| panic!("{kind:?} has none"));
+        assert_eq!(file.replace("-plain", "").replace("taken-over", "taken_over"), kind.name().replace('.', "-"));
+        assert_eq!(EventKind::named(kind.name()), Some(*kind));
+    }
+}
+
+#[test]
 fn every_stored_event_reads_back_as_it_was() {
     for (_, event) in every() {
         assert_eq!(Event::read(event.name(), event.data().unwrap().get()).unwrap(), event);

@@ -11,7 +11,12 @@
 
 use super::screen::{clean, count, duration, one_line};
 use maniple_api::event::{DELTA, TaskEvent};
-use maniple_core::{Time, event::ToolStatus, message::Usage, task::AgentResult};
+use maniple_core::{
+    Time,
+    event::{EventKind, ToolStatus},
+    message::Usage,
+    task::AgentResult,
+};
 use owo_colors::OwoColorize;
 use serde_json::Value;
 use std::{collections::HashMap, time::Duration};
@@ -38,40 +43,43 @@ impl Steps {
     /// What to tell of an event; often nothing.
     pub fn tell(&mut self, event: &TaskEvent) -> String {
         let data = &event.data;
-        match event.kind.as_str() {
-            DELTA => self.delta(data, event.text().unwrap_or_default()),
-            "task.accepted" => accepted(data),
-            "run.taken_over" => self.line(format!("{}", taken_over(data).dimmed())),
-            "model.started" => self.asked(event),
-            "model.failed" => {
+        if event.kind == DELTA {
+            return self.delta(data, event.text().unwrap_or_default());
+        }
+        let Some(kind) = EventKind::named(&event.kind) else { return String::new() };
+        match kind {
+            EventKind::Accepted => accepted(data),
+            EventKind::TakenOver => self.line(format!("{}", taken_over(data).dimmed())),
+            EventKind::ModelStarted => self.asked(event),
+            EventKind::ModelFailed => {
                 let (fault, message) = (text(data, "fault"), one_line(text(data, "message"), 4 * VALUE_MAX));
                 self.line(format!("  {} {message}", format!("attempt {} failed ({fault}):", number(data, "attempt")).yellow()))
             }
-            "model.finished" => self.answered(event),
-            "tool.started" => {
+            EventKind::ModelFinished => self.answered(event),
+            EventKind::ToolStarted => {
                 self.called_at.insert(number(data, "index"), event.at.unwrap_or_default());
                 let arguments = one_line(&data["arguments"].to_string(), VALUE_MAX);
                 self.line(format!("  {} {} {}", "→".cyan(), self.tool(data).cyan(), arguments.dimmed()))
             }
-            "tool.finished" => {
+            EventKind::ToolFinished => {
                 let line = self.returned(event);
                 self.line(line)
             }
-            "approval.requested" => {
+            EventKind::ApprovalRequested => {
                 let asked = self.asks(data);
                 self.line(asked)
             }
-            "approval.decided" => {
+            EventKind::ApprovalDecided => {
                 let by = data["by"].as_str().map(|by| format!(" by {}", one_line(by, 64))).unwrap_or_default();
                 self.line(format!("  {} {}{by}", "?".yellow(), text(data, "answer")))
             }
-            "run.parked" => self.line(format!("{}", format!("  parked: waits for {}", text(data, "waiting_for")).dimmed())),
-            "run.resumed" => self.line(format!("{}", "  goes on".dimmed())),
-            "task.completed" | "task.failed" | "task.cancelled" => match serde_json::from_value::<AgentResult>(data.clone()) {
+            EventKind::Parked => self.line(format!("{}", format!("  parked: waits for {}", text(data, "waiting_for")).dimmed())),
+            EventKind::Resumed => self.line(format!("{}", "  goes on".dimmed())),
+            EventKind::Completed | EventKind::Failed | EventKind::Cancelled => match serde_json::from_value::<AgentResult>(data.clone()) {
                 Ok(result) => self.line(summary(&result)),
                 Err(_) => String::new(),
             },
-            _ => String::new(),
+            EventKind::Started => String::new(),
         }
     }
 

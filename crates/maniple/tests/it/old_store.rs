@@ -34,7 +34,7 @@ fn journal(events: &[String]) -> Vec<StoredEvent> {
         data: Box<RawValue>,
     }
     let frames = events.iter().map(|event| serde_json::from_str(event).expect("a frame"));
-    frames.map(|Frame { id, r#type, at, step, data }| StoredEvent { seq: id, at, step, name: r#type.into(), data }).collect()
+    frames.map(|Frame { id, r#type, at, step, data }| StoredEvent { seq: id, at, step, name: r#type.into(), data, made: None }).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

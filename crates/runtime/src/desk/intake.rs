@@ -134,7 +134,7 @@ impl Desk {
         let Some(starter) = &self.parts.starter else { return self.parts.tasks.create(new).await };
         match starter.start(new).await {
             Started::Asked(answer) => answer,
-            Started::NotNow(new) => self.parts.tasks.create(*new).await,
+            Started::NotNow(new) => self.parts.tasks.create(new).await,
         }
     }
 }

@@ -13,7 +13,7 @@ use super::{Act, Desk, Pulse, Seat, Sought};
 use futures::{Stream, StreamExt, stream::BoxStream};
 use maniple_core::{
     Principal, Result, TaskKey,
-    event::StoredEvent,
+    event::{EventKind, StoredEvent},
     ports::{Delta, Live, Tasks},
 };
 use std::{collections::VecDeque, sync::Arc};
@@ -192,7 +192,7 @@ impl Reader {
             return None;
         }
         self.after = event.seq;
-        if event.name == "model.finished" {
+        if event.kind() == Some(EventKind::ModelFinished) {
             self.whole_step = self.whole_step.max(event.step);
         }
         Some(event)

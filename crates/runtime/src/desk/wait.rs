@@ -2,7 +2,7 @@
 
 use super::{Act, Desk, Pulse, Sought, named::no_task};
 use futures::{StreamExt, stream::BoxStream};
-use maniple_core::{Kind, Principal, Result, TaskKey, ports::Live, task::AgentResult};
+use maniple_core::{Kind, Principal, Result, TaskKey, event::EventKind, ports::Live, task::AgentResult};
 
 impl Desk {
     /// Waits until a task ends, parks, or `patience` is over, for those who have asked for it or may ask. `NotFound` for none.
@@ -34,7 +34,7 @@ impl Desk {
                             Some(result) => return Ok(result),
                             None => true,
                         },
-                        Some(Live::Event(event)) => event.name == "run.parked",
+                        Some(Live::Event(event)) => event.kind() == Some(EventKind::Parked),
                         Some(Live::Delta(_)) => false,
                         Some(Live::Lagged) => true,
                         None => { bus_ended = true; true }

@@ -18,9 +18,19 @@ use maniple_core::{
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
+/// What is recorded of a birth: `task.accepted`, `task.started`, `model.started`.
+const RECORDED: u64 = 3;
+
+/// The first request of a task, its start recorded.
+pub(crate) struct First {
+    ask: Ask,
+    request: ModelRequest,
+}
+
 /// What a task begins with, all of it had from memory.
 pub(crate) struct Unborn {
     beginning: Arc<Beginning>,
+    run: Run,
     turns: Vec<Turn>,
     ask: Ask,
     request: ModelRequest,
@@ -39,53 +49,47 @@ impl Unborn {
         let Next::Ask(ask) = run.next(run.accepted_at(), Some(&prepared.contracts)) else { return None };
         let left = task.deadline_ms.map(Duration::from_millis);
         let request = asking::request(&run, prepared, &turns, &ask, settings.call_times(), left).ok()?;
-        let may_be_asked = parts.health.state(&request.model) == State::Closed;
+        if parts.health.state(&request.model) != State::Closed {
+            return None;
+        }
         let model_started = asking::started(&ask, &request);
-        may_be_asked.then_some(Self { beginning, turns, ask, request, model_started })
+        run.tell(run.accepted_at(), ask.step, &model_started).ok()?;
+        Some(Self { beginning, run, turns, ask, request, model_started })
     }
 
     /// The wish to be born with that, under a name of its own.
     pub(crate) fn wish(&self, agents: Arc<[AgentName]>, settled_at: u64) -> Born {
         Born {
             token: fastrand::u128(..),
+            is_again: false,
             agents,
             settled_at,
-            events: vec![(0, self.started()), (self.ask.step, self.model_started.clone())],
+            events: vec![(0, Event::Started(self.beginning.started.clone())), (self.ask.step, self.model_started.clone())],
             also: vec![Also::Definitions(self.beginning.definitions.clone())],
         }
-    }
-
-    fn started(&self) -> Event {
-        Event::Started(self.beginning.started.clone())
     }
 }
 
 impl Driver {
-    /// For a task that was born claimed at that time: its journal is what [`Unborn::wish`] said.
-    #[allow(clippy::too_many_arguments)] // each is another's
+    /// Drives a task that was born claimed at that time with what [`Unborn::wish`] said: sends what was recorded, and goes on.
     pub(crate) fn born(
         parts: Arc<Parts>,
         settings: WorkerSettings,
-        task: Task,
-        unborn: &Unborn,
+        unborn: Unborn,
         at: Time,
         lease: Arc<Lease>,
         claimed_at: Instant,
         drain: Drain,
-    ) -> Result<Self> {
-        let mut run = Run::accepted(task, at);
-        run.tell(at, 0, &unborn.started())?;
-        run.tell(at, unborn.ask.step, &unborn.model_started)?;
-        run.recorded(3);
-        let mut driver = Self::of(parts, settings, run, None, lease, (at, claimed_at), drain);
-        driver.prepared = Some(unborn.beginning.prepared.clone());
-        Ok(driver)
+    ) -> (Self, First) {
+        let Unborn { beginning, mut run, turns, ask, request, .. } = unborn;
+        run.born(at, RECORDED);
+        let mut driver = Self::of(parts, settings, run, Some(turns), lease, (at, claimed_at), drain);
+        driver.prepared = Some(beginning.prepared.clone());
+        (driver, First { ask, request })
     }
 
     /// Sends what was recorded with the birth, and drives the task on.
-    pub(crate) async fn begin(mut self, unborn: Unborn) -> Result<Left> {
-        let Unborn { turns, ask, request, .. } = unborn;
-        self.turns = Some(turns);
+    pub(crate) async fn begin(mut self, First { ask, request }: First) -> Result<Left> {
         if self.interrupts.draining() {
             return self.hand_over().await;
         }

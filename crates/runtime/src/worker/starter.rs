@@ -16,9 +16,8 @@ use crate::{
     lease::Held,
 };
 use maniple_core::{
-    AgentName, Error, Kind, Result,
+    AgentName, Error, Kind, Result, Time,
     ports::{Claim, Conversation, Created, Live, NewTask, Tasks},
-    request::Content,
 };
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::oneshot, time::Instant};
@@ -35,11 +34,12 @@ pub struct Starter {
 }
 
 /// What became of a wish that a task start at once.
+#[allow(clippy::large_enum_variant)] // it is taken apart at once
 pub enum Started {
     /// The store was asked: this is its answer. Where the task was born claimed it is under way.
     Asked(Result<Created>),
     /// Nobody can begin with it now: it is given back, to be accepted like any other.
-    NotNow(Box<NewTask>),
+    NotNow(NewTask),
 }
 
 impl Starter {
@@ -50,16 +50,16 @@ impl Starter {
     /// Accepts a task, born claimed where nothing stands against it, and drives it. Dropping the future stops neither.
     pub async fn start(&self, new: NewTask) -> Started {
         let is_plain = new.taken_over.is_none() && new.requeues.is_none() && new.task.not_before.is_none();
-        let Some(place) = self.crew.place().filter(|_| is_plain) else { return Started::NotNow(Box::new(new)) };
-        let Some((unborn, settled_at)) = self.unborn(&new).await else { return Started::NotNow(Box::new(new)) };
+        let Some(place) = self.crew.place().filter(|_| is_plain) else { return Started::NotNow(new) };
+        let Some((unborn, settled_at)) = self.unborn(&new).await else { return Started::NotNow(new) };
 
         let (crew, tasks) = (self.crew.clone(), self.tasks.clone());
         let agents: Arc<[AgentName]> = crew.parts.agents.all().keys().cloned().collect();
-        let new = NewTask { born: Some(unborn.wish(agents, settled_at)), ..new };
+        let mut new = NewTask { born: Some(unborn.wish(agents, settled_at)), ..new };
         let (reply, answer) = oneshot::channel();
         self.crew.spawn(place, async move {
             let claimed_at = Instant::now();
-            let created = create(&*tasks, &new).await;
+            let created = create(&*tasks, &mut new).await;
             let born = created.as_ref().ok().and_then(|created| Some((created.claim.clone()?, created.clone())));
             let Some(((claim, lease), created)) = born else { return drop(reply.send(created)) };
             let held = crew.hold(claim.clone(), lease, claimed_at);
@@ -67,7 +67,7 @@ impl Starter {
             let at = created.result.created_at;
             // Nobody listens any more where the caller has left.
             let _ = reply.send(Ok(created));
-            see_through(&crew, new, unborn, &claim, held, at, claimed_at).await;
+            see_through(&crew, unborn, &claim, held, at, claimed_at).await;
         });
         let gone = || Error::unavailable("this node is leaving: send it again, under the same id or key");
         Started::Asked(answer.await.unwrap_or_else(|_| Err(gone())))
@@ -75,8 +75,7 @@ impl Starter {
 
     /// What the task would begin with, and how far its session was read.
     async fn unborn(&self, new: &NewTask) -> Option<(Unborn, u64)> {
-        let session_is_new = matches!(&new.content, Content::Asked(request) if request.session_id.is_none());
-        let Conversation { turns, settled_at } = match session_is_new {
+        let Conversation { turns, settled_at } = match new.session_is_new() {
             true => Conversation { turns: Vec::new(), settled_at: Some(0) },
             false => {
                 let window = self.crew.parts.agents.get(&new.task.agent)?.memory.window_tokens;
@@ -88,22 +87,14 @@ impl Starter {
     }
 }
 
-async fn see_through(
-    crew: &Crew,
-    new: NewTask,
-    unborn: Unborn,
-    claim: &Claim,
-    held: Held,
-    accepted_at: maniple_core::Time,
-    claimed_at: Instant,
-) -> Left {
+async fn see_through(crew: &Crew, unborn: Unborn, claim: &Claim, held: Held, at: Time, claimed_at: Instant) -> Left {
     let lease = held.lease.clone();
-    let born = Driver::born(crew.parts.clone(), crew.settings, new.task, &unborn, accepted_at, lease, claimed_at, crew.drain());
-    crew.see_through(claim, held, born, |driver| driver.begin(unborn)).await
+    let (driver, first) = Driver::born(crew.parts.clone(), crew.settings, unborn, at, lease, claimed_at, crew.drain());
+    crew.see_through(claim, held, Ok(driver), |driver| driver.begin(first)).await
 }
 
 /// Asks again where nobody knows whether it was done: not where the store has said for how long it takes nothing.
-async fn create(tasks: &dyn Tasks, new: &NewTask) -> Result<Created> {
+async fn create(tasks: &dyn Tasks, new: &mut NewTask) -> Result<Created> {
     let mut again = 0;
     loop {
         match tasks.create(new.clone()).await {
@@ -111,6 +102,7 @@ async fn create(tasks: &dyn Tasks, new: &NewTask) -> Result<Created> {
                 tracing::warn!(%error, "the store does not answer; asking again");
                 tokio::time::sleep(AGAIN_AFTER).await;
                 again += 1;
+                new.born.iter_mut().for_each(|born| born.is_again = true);
             }
             answer => return answer,
         }

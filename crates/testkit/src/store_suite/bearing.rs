@@ -24,7 +24,7 @@ pub(super) fn cases() -> Vec<Case> {
 
 fn born(token: u128, settled_at: u64) -> Born {
     let agents = [agent("search"), agent("writer")].into();
-    Born { token, agents, settled_at, events: vec![(0, resumed()), (1, resumed())], also: Vec::new() }
+    Born { token, is_again: false, agents, settled_at, events: vec![(0, resumed()), (1, resumed())], also: Vec::new() }
 }
 fn wish(task: Task, token: u128) -> NewTask {
     NewTask { born: Some(born(token, 0)), ..new(task) }

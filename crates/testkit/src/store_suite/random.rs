@@ -182,7 +182,8 @@ impl Known {
                     let settled_at = store.conversation(&new.task.session(), None, 1, 1).await.expect("answers").settled_at;
                     let agents = [agent("search"), agent("writer")].into();
                     let (token, events) = (fastrand::u128(..), vec![(1, resumed())]);
-                    new.born = Some(Born { token, agents, settled_at: settled_at.unwrap_or(u64::MAX), events, also: Vec::new() });
+                    new.born =
+                        Some(Born { token, is_again: false, agents, settled_at: settled_at.unwrap_or(u64::MAX), events, also: Vec::new() });
                 }
                 let created = store.create(new.clone()).await;
                 if let Ok(Created { claim: Some((claim, _)), .. }) = &created {

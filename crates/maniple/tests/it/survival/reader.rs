@@ -95,5 +95,5 @@ fn event(block: &str) -> Option<StoredEvent> {
     block.lines().find(|line| line.starts_with("id:"))?;
     let data = block.lines().find_map(|line| line.strip_prefix("data:"))?;
     let Frame { id, r#type, at, step, data } = serde_json::from_str(data).expect("a frame");
-    Some(StoredEvent { seq: id, at, step, name: r#type.into(), data })
+    Some(StoredEvent { seq: id, at, step, name: r#type.into(), data, made: None })
 }

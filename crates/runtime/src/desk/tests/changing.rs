@@ -45,7 +45,7 @@ async fn a_parked_task_that_is_cancelled_is_offered_to_the_workers() {
     let parked = Event::Parked(Parked { waiting_for: WaitingFor::Timer, until: None });
     node.record(&claimed, 1, vec![(1, parked)], Then::Park(Awaited { what: WaitingFor::Timer, until: None })).await;
     let hints = node.bus.hints();
-    node.desk.cancel(&named("ann"), &sought("t"), None).await.unwrap().0;
+    node.desk.cancel(&named("ann"), &sought("t"), None).await.unwrap();
     let heard = tokio::time::timeout(Duration::from_secs(1), hints.take(2).collect::<Vec<_>>()).await.expect("two hints");
     assert_eq!(heard, [Hint::Signalled(key("t")), Hint::Ready(agent())]);
     let claimed = node.claim().await;

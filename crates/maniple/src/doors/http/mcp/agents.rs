@@ -13,6 +13,7 @@ use maniple_api::TaskRequest;
 use maniple_core::{
     AgentName, Error, Kind, Principal, Result, TaskId,
     agent::AgentDefinition,
+    event::EventKind,
     task::{AgentResult, TaskStatus},
 };
 use maniple_runtime::desk::{Act, Addressee, Reader, Sought, Submission, Told, no_task};
@@ -159,7 +160,7 @@ async fn tell(reader: Option<Reader>, token: ProgressToken, context: &RequestCon
     while let Some(told) = reader.next().await? {
         let Told::Event(event) = told else { continue };
         let progress = ProgressNotificationParam::new(token.clone(), event.seq as f64).with_message(event.name.to_string());
-        if context.peer.notify_progress(progress).await.is_err() || event.name == "run.parked" {
+        if context.peer.notify_progress(progress).await.is_err() || event.kind() == Some(EventKind::Parked) {
             return Ok(());
         }
     }
