@@ -6,7 +6,7 @@
 //! | `/tasks/{id}/retry`, `/dead-letters/{id}/requeue` | the path | with the new task, in its transaction |
 //! | `/tasks/{id}/cancel`, `/dead-letters/{id}/drop`, `/approvals/{id}` | the path | with what was done, in its transaction |
 //! | `/tools`, `/tools/resolve`, `/tools/{name}/admit`, `/tools/{name}/probe` | the path | when it was answered |
-//! | `/tools/{name}/invoke` | the tool | in the registry, before the call is sent; here, that it had a result |
+//! | `/tools/{name}/invoke` | the principal and the tool | in the registry, before the call is sent |
 //!
 //! What is remembered is the id of what was made, never the answer: the same call again is answered in the present state.
 //! A path counts without its agent: `/agents/a/tasks/1/cancel` is `/tasks/1/cancel`.
@@ -14,23 +14,12 @@
 use super::answer::Refusal;
 use http::HeaderMap;
 use maniple_api::Problem;
-use maniple_core::{Tenant, canonical, ports::Idempotency};
+use maniple_core::{canonical, ports::Idempotency};
 use serde_json::Value;
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
-use tokio::time::Instant;
 
 const HEADER: &str = "Idempotency-Key";
 /// The scope of all submissions of a tenant.
 pub(super) const TASKS: &str = "tasks";
-/// How long a key is remembered here.
-const KEPT: Duration = Duration::from_secs(24 * 3600);
-/// How many; beyond, the oldest goes.
-const MOST: usize = 10_000;
-
 /// The key of a request: 1 to 255 printable characters of ASCII.
 pub(super) fn key(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
     let wrong = |why: &str| Refusal::from(Problem::malformed(format!("{HEADER} {why}")).at(HEADER));
@@ -55,47 +44,4 @@ pub(super) fn of_path(headers: &HeaderMap, path: &str) -> Result<Option<Idempote
 /// The key with its scope, for a POST with a body.
 pub(super) fn of_body(key: Option<String>, path: &str, body: &Value) -> Option<Idempotency> {
     key.map(|key| Idempotency { scope: path.to_owned(), key, body_hash: canonical::hash(body) })
-}
-
-/// The keys of calls that make nothing.
-#[derive(Default)]
-pub(super) struct Replays(Mutex<Kept>);
-
-#[derive(Default)]
-struct Kept {
-    /// When, and the hash of the body.
-    known: HashMap<(Tenant, String, String), (Instant, String)>,
-    oldest_first: VecDeque<(Tenant, String, String)>,
-}
-
-impl Replays {
-    /// Whether this call was answered before.
-    pub(super) fn knows(&self, tenant: &Tenant, idempotency: &Idempotency) -> bool {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.known.get(&name(tenant, idempotency)).is_some_and(|(at, _)| at.elapsed() < KEPT)
-    }
-    /// It is answered, and with 2xx; whether it was before.
-    pub(super) fn seen(&self, tenant: &Tenant, idempotency: &Idempotency) -> bool {
-        let known = self.knows(tenant, idempotency);
-        self.remember(tenant, idempotency);
-        known
-    }
-    /// It is answered, and with 2xx.
-    pub(super) fn remember(&self, tenant: &Tenant, idempotency: &Idempotency) {
-        let name = name(tenant, idempotency);
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_new = kept.known.insert(name.clone(), (Instant::now(), idempotency.body_hash.clone())).is_none();
-        if is_new {
-            kept.oldest_first.push_back(name);
-        }
-        if kept.oldest_first.len() > MOST
-            && let Some(oldest) = kept.oldest_first.pop_front()
-        {
-            kept.known.remove(&oldest);
-        }
-    }
-}
-
-fn name(tenant: &Tenant, idempotency: &Idempotency) -> (Tenant, String, String) {
-    (tenant.clone(), idempotency.scope.clone(), idempotency.key.clone())
 }

@@ -37,7 +37,6 @@ use axum::{
     Router, middleware,
     routing::{delete, get, post},
 };
-use idempotency::Replays;
 use std::{sync::Arc, time::Duration};
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -63,8 +62,8 @@ pub async fn serve(listener: TcpListener, door: Door, stop: CancellationToken) {
 struct Shared {
     door: Door,
     gate: Gate,
-    /// The keys of tool calls that had a result.
-    results: Replays,
+    /// The calls of runs elsewhere.
+    runs: tools::RunCalls,
     /// Places for tool calls, which go on although their caller leaves.
     calls: Arc<Semaphore>,
 }
@@ -73,7 +72,7 @@ struct Shared {
 pub fn router(door: Door) -> Router {
     let gate = Gate::new(&door.limits);
     let calls = Arc::new(Semaphore::new(usize::try_from(door.limits.in_flight_requests).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS)));
-    let shared = Arc::new(Shared { door, gate, results: Replays::default(), calls });
+    let shared = Arc::new(Shared { door, gate, runs: tools::RunCalls::default(), calls });
     let tasks = Router::new()
         .merge(task_routes())
         .nest("/agents/{agent}", task_routes())
