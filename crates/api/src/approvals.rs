@@ -106,12 +106,9 @@ impl From<ports::Approval> for Approval {
 }
 
 impl ApprovalPage {
-    /// A page of `limit` out of one more than that, which tells whether there are more.
-    pub fn of(mut approvals: Vec<ports::Approval>, limit: usize) -> Self {
-        let more = approvals.len() > limit;
-        approvals.truncate(limit);
-        let last = approvals.last().filter(|_| more);
-        let next_cursor = last.map(|approval| format!("{}.{}", approval.requested_at.0, approval.request.id));
+    /// These requests, and newer ones than `next` on the next page.
+    pub fn of(approvals: Vec<ports::Approval>, next: Option<(Time, String)>) -> Self {
+        let next_cursor = next.map(|(requested_at, id)| format!("{}.{id}", requested_at.0));
         Self { approvals: approvals.into_iter().map(Into::into).collect(), next_cursor }
     }
 }

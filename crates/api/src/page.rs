@@ -57,13 +57,9 @@ pub struct TaskPage {
 }
 
 impl TaskPage {
-    /// A page of `limit` out of one more than that, which tells whether there are more.
-    pub fn of(mut tasks: Vec<AgentResult>, limit: usize) -> Self {
-        let more = tasks.len() > limit;
-        tasks.truncate(limit);
-        let last = tasks.last().filter(|_| more);
-        let next_cursor = last.map(|task| Cursor { created_at: task.created_at, id: task.task_id.clone() }.encode());
-        Self { tasks, next_cursor }
+    /// These tasks, and older ones than `next` on the next page.
+    pub fn of(tasks: Vec<AgentResult>, next: Option<(Time, TaskId)>) -> Self {
+        Self { tasks, next_cursor: next.map(|(created_at, id)| Cursor { created_at, id }.encode()) }
     }
 }
 
@@ -141,9 +137,9 @@ pub struct MessagePage {
 }
 
 impl MessagePage {
-    /// A page out of the newest turns, newest first, as a store gives them. `more`: there may be older ones.
-    pub fn of(turns: Vec<Turn>, more: bool) -> Self {
-        let next_cursor = turns.last().filter(|_| more).map(|turn| turn.task_id.to_string());
+    /// These turns, which come newest first, and those before `next` on the next page.
+    pub fn of(turns: Vec<Turn>, next: Option<TaskId>) -> Self {
+        let next_cursor = next.map(|task| task.to_string());
         let mut messages = Vec::with_capacity(turns.len() * 2);
         for turn in turns.into_iter().rev() {
             let Turn { task_id, asked_at, answered_at, prompt, output } = turn;
@@ -200,9 +196,9 @@ mod tests {
             prompt: format!("q{n}"),
             output: output.map(str::to_owned),
         };
-        let page = MessagePage::of(vec![turn(3, Some("a3")), turn(2, None)], true);
+        let page = MessagePage::of(vec![turn(3, Some("a3")), turn(2, None)], Some(TaskId::parse("t2").unwrap()));
         assert_eq!(page.messages.iter().map(|m| m.content.as_str()).collect::<Vec<_>>(), ["q2", "q3", "a3"]);
         assert_eq!(page.next_cursor.as_deref(), Some("t2"));
-        assert_eq!(MessagePage::of(vec![turn(3, None)], false).next_cursor, None);
+        assert_eq!(MessagePage::of(vec![turn(3, None)], None).next_cursor, None);
     }
 }

@@ -14,6 +14,7 @@ pub mod id;
 pub mod message;
 pub mod model;
 pub mod ports;
+pub mod principal;
 pub mod request;
 pub mod retry;
 pub mod run;
@@ -27,4 +28,5 @@ pub mod trace;
 
 pub use error::{Error, Kind, Result};
 pub use id::{AgentName, SessionId, SessionKey, TaskId, TaskKey, Tenant};
+pub use principal::{Principal, Scope};
 pub use time::Time;

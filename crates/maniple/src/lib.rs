@@ -3,8 +3,8 @@
 
 pub mod cli;
 pub mod config;
+pub mod doors;
 pub mod files;
-pub mod http;
 pub mod node;
 pub mod telemetry;
 pub mod yaml;

@@ -12,11 +12,14 @@ mod tools;
 pub use readiness::{Need, ReadinessSettings};
 pub use roles::{RoleName, Roles};
 
-use crate::{config::Config, http, telemetry};
+use crate::{config::Config, doors::http, telemetry};
 use anyhow::Context as _;
 use maniple_backends::Backend;
 use maniple_registry::Files;
-use maniple_runtime::{Agents, desk::Desk};
+use maniple_runtime::{
+    Agents,
+    desk::{self, Desk, DeskParts},
+};
 use parts::Parts;
 use readiness::Probes;
 use roles::{Job, Role};
@@ -83,13 +86,14 @@ impl Node {
             jobs.push(Job::new("watch", move |stop| project.watch(agents, tools, stop)));
         }
         let (stop_work, stop_door) = (parts.stop_work.clone(), CancellationToken::new());
-        let desk = Desk::new(parts.store.tasks.clone(), parts.store.bus.clone(), config.limits.desk);
-        let desk = starter.into_iter().fold(desk, Desk::with_starter);
+        let (tasks, bus) = (parts.store.tasks.clone(), parts.store.bus.clone());
+        let terms = desk::Terms { limits: config.limits.desk, tasks: parts.limits, sync_run: config.worker.sync_run.duration() };
+        let desk = Desk::new(DeskParts { tasks, bus, agents: agents.clone(), starter }, terms);
         let (upkeep, registry, probes) = (parts.store.upkeep.clone(), parts.registry(), Arc::new(Probes(probes)));
         let door = http::Door {
             leaving: stop_work.clone(),
             serves: routes,
-            ..http::Door::new(&config, agents.clone(), desk, upkeep, registry, parts.limits, parts.metrics.clone(), probes)?
+            ..http::Door::new(&config, agents.clone(), desk, upkeep, registry, parts.metrics.clone(), probes)?
         };
         let working = jobs.into_iter().map(|job| (job.name, tokio::spawn((job.work)(stop_work.clone())))).collect();
         let door = tokio::spawn(http::serve(listener, door, stop_door.clone()));

@@ -1,6 +1,6 @@
 //! `limits`: one section of the file, whose keys belong to several parts.
 
-use crate::http;
+use crate::doors::http;
 use maniple_core::{
     settings::{Bound, Section},
     task::Ceilings,
@@ -20,10 +20,10 @@ pub struct Limits {
     /// What a task may ask for.
     #[serde(flatten)]
     pub tasks: Ceilings,
-    /// How many tasks there may be.
+    /// How much is taken in, by whichever door.
     #[serde(flatten)]
     pub desk: desk::Limits,
-    /// How much comes in by HTTP.
+    /// How large a request by HTTP may be.
     #[serde(flatten)]
     pub door: http::Limits,
 }

@@ -3,7 +3,10 @@
 
 use super::Limits;
 use crate::{node::ReadinessSettings, telemetry::TelemetrySettings};
-use maniple_core::settings::{Secret, Section};
+use maniple_core::{
+    Scope,
+    settings::{Secret, Section},
+};
 use maniple_llm::ProviderSettings;
 use maniple_registry::{EgressSettings, GatewaySettings, credentials::CredentialSettings, mcp, openapi};
 use maniple_runtime::{WorkerSettings, jobs::Retention};
@@ -165,17 +168,4 @@ fn all_agents() -> Vec<String> {
 }
 fn usual_scopes() -> Vec<Scope> {
     vec![Scope::Run, Scope::Read, Scope::Cancel]
-}
-
-/// What a principal may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[allow(missing_docs)]
-pub enum Scope {
-    Run,
-    Read,
-    Cancel,
-    Tools,
-    Approve,
-    Admin,
 }

@@ -1,7 +1,7 @@
 //! What `/ready` asks for: each role says what it works with, and whether that answers.
 
 use super::parts::Parts;
-use crate::{config::Config, http::Readiness};
+use crate::{config::Config, doors::http::Readiness};
 use async_trait::async_trait;
 use futures::future::join_all;
 use maniple_api::{

@@ -13,7 +13,7 @@ mod registry;
 mod worker;
 
 use super::{parts::Parts, readiness::Probe};
-use crate::{config::Config, http::Serves};
+use crate::{config::Config, doors::http::Serves};
 use futures::future::BoxFuture;
 use maniple_core::{Error, Result};
 use maniple_runtime::Starter;

@@ -9,12 +9,12 @@
 //! The bus may lose, repeat and reorder: only the numbers count. Deltas pass by as they come,
 //! unless an event has replaced them or a higher attempt has voided them.
 
-use super::{Desk, Pulse, Submission};
+use super::{Act, Desk, Pulse, Seat, Sought};
 use futures::{Stream, StreamExt, stream::BoxStream};
 use maniple_core::{
-    Result, TaskKey,
+    Principal, Result, TaskKey,
     event::{EventKind, StoredEvent},
-    ports::{Created, Delta, Live, Tasks},
+    ports::{Delta, Live, Tasks},
 };
 use std::{collections::VecDeque, sync::Arc};
 
@@ -30,7 +30,7 @@ pub enum Told {
     Delta(Delta),
 }
 
-/// One reader. It is pulled: a slow one is left behind by the bus, loses deltas, and reads its events
+/// One reader, which has a place among the streams until it is dropped. It is pulled: a slow one is left behind by the bus, loses deltas, and reads its events
 /// from the journal.
 pub struct Reader {
     tasks: Arc<dyn Tasks>,
@@ -47,15 +47,30 @@ pub struct Reader {
     whole_step: u32,
     /// Step and attempt of the newest delta: lower ones are void.
     newest: (u32, u32),
+    _seat: Seat,
 }
 
 impl Desk {
     /// Follows a task's events after the number `after` (0: from the first).
     ///
-    /// `None` when the task has ended and nothing follows that number; `NotFound` for no such task.
-    pub async fn events(&self, key: &TaskKey, after: u64) -> Result<Option<Reader>> {
-        let mut reader = self.reader(key, self.bus.subscribe(key).await, after);
-        let now = self.get(key).await?;
+    /// `None` when the task has ended and nothing follows that number; `NotFound` for no such task, `Unavailable` where there is
+    /// no place for another stream.
+    pub async fn events(&self, who: &Principal, sought: &Sought, after: u64) -> Result<Option<Reader>> {
+        Act::Look.by(who)?;
+        self.following(who, sought, after).await
+    }
+
+    /// The same for those who have asked for the task, or may ask.
+    pub async fn follow(&self, who: &Principal, sought: &Sought, after: u64) -> Result<Option<Reader>> {
+        Act::Await.by(who)?;
+        self.following(who, sought, after).await
+    }
+
+    async fn following(&self, who: &Principal, sought: &Sought, after: u64) -> Result<Option<Reader>> {
+        let (key, _) = self.task(who, sought).await?;
+        let seat = self.gate.stream()?;
+        let mut reader = self.reader(&key, self.parts.bus.subscribe(&key).await, after, seat);
+        let now = self.now(&key).await?;
         if now.status.is_final() {
             reader.look().await?;
             if reader.page.is_empty() {
@@ -65,25 +80,9 @@ impl Desk {
         Ok(Some(reader))
     }
 
-    /// Accepts a task and follows it from its first event; subscribed before it is accepted, so that no delta is missed.
-    pub async fn submit_and_follow(&self, submission: Submission) -> Result<(Created, Reader)> {
-        let asked = submission.task.key();
-        let live = self.bus.subscribe(&asked).await;
-        let created = self.submit(submission).await?;
-        let key = TaskKey { tenant: asked.tenant.clone(), id: created.result.task_id.clone() };
-        let live = if key == asked { live } else { self.bus.subscribe(&key).await };
-        let mut reader = self.reader(&key, live, 0);
-        if created.fresh {
-            // All there is; what a worker has recorded since then comes by the bus.
-            reader.page = created.events.iter().cloned().collect();
-            reader.behind = false;
-        }
-        Ok((created, reader))
-    }
-
-    fn reader(&self, key: &TaskKey, live: BoxStream<'static, Live>, after: u64) -> Reader {
+    pub(super) fn reader(&self, key: &TaskKey, live: BoxStream<'static, Live>, after: u64, seat: Seat) -> Reader {
         Reader {
-            tasks: self.tasks.clone(),
+            tasks: self.parts.tasks.clone(),
             key: key.clone(),
             live,
             after,
@@ -94,11 +93,19 @@ impl Desk {
             pulse: Pulse::new(),
             whole_step: 0,
             newest: (0, 0),
+            _seat: seat,
         }
     }
 }
 
 impl Reader {
+    /// One that has been handed the first events there are: the journal need not be read for them.
+    pub(super) fn beginning_with(mut self, events: impl Iterator<Item = Arc<StoredEvent>>) -> Self {
+        self.page = events.collect();
+        self.behind = false;
+        self
+    }
+
     /// The task that is read.
     pub fn key(&self) -> &TaskKey {
         &self.key

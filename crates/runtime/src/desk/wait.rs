@@ -1,47 +1,21 @@
-//! Waiting for a task: `POST /run` is `POST /tasks` and this.
+//! Waiting for a task: to run one is to submit it, and this.
 
-use super::{Desk, Pulse, Submission, no_task};
+use super::{Act, Desk, Pulse, Sought, named::no_task};
 use futures::{StreamExt, stream::BoxStream};
-use maniple_core::{
-    Kind, Result, TaskKey,
-    event::EventKind,
-    ports::{Created, Live},
-    task::AgentResult,
-};
+use maniple_core::{Kind, Principal, Result, TaskKey, event::EventKind, ports::Live, task::AgentResult};
 
 impl Desk {
-    /// Accepts a task and waits until it ends, parks, or `patience` is over; whichever it was, it goes on.
-    ///
-    /// The result is the task's latest state, [`Created::result`] its state when it was accepted.
-    pub async fn submit_and_wait(
-        &self,
-        submission: Submission,
-        patience: impl Future<Output = ()> + Send,
-    ) -> Result<(Created, AgentResult)> {
-        let asked = submission.task.key();
-        let live = self.bus.subscribe(&asked).await;
-        let created = self.submit(submission).await?;
-        let key = TaskKey { tenant: asked.tenant.clone(), id: created.result.task_id.clone() };
-        if created.fresh {
-            let result = self.settled(&key, live, created.result.clone(), patience).await?;
-            return Ok((created, result));
-        }
-        // An older task, which may have ended before anybody subscribed.
-        let live = if key == asked { live } else { self.bus.subscribe(&key).await };
-        let now = self.get(&key).await?;
-        let result = self.settled(&key, live, now, patience).await?;
-        Ok((created, result))
-    }
-
-    /// Waits until a task ends, parks, or `patience` is over. `NotFound` for none.
-    pub async fn wait(&self, key: &TaskKey, patience: impl Future<Output = ()> + Send) -> Result<AgentResult> {
-        let live = self.bus.subscribe(key).await;
-        let now = self.get(key).await?;
-        self.settled(key, live, now, patience).await
+    /// Waits until a task ends, parks, or `patience` is over, for those who have asked for it or may ask. `NotFound` for none.
+    pub async fn wait(&self, who: &Principal, sought: &Sought, patience: impl Future<Output = ()> + Send) -> Result<AgentResult> {
+        Act::Await.by(who)?;
+        let (key, _) = self.task(who, sought).await?;
+        let live = self.parts.bus.subscribe(&key).await;
+        let now = self.now(&key).await?;
+        self.settled(&key, live, now, patience).await
     }
 
     /// `live` was subscribed before `latest` was read.
-    async fn settled(
+    pub(super) async fn settled(
         &self,
         key: &TaskKey,
         mut live: BoxStream<'static, Live>,
@@ -70,8 +44,8 @@ impl Desk {
                 () = &mut patience => return Ok(self.last_look(key, latest).await),
             };
             if look {
-                match self.tasks.get(key).await {
-                    Ok(now) => latest = now.ok_or_else(|| no_task(&key.id))?,
+                match self.parts.tasks.get(key).await {
+                    Ok(now) => latest = now.ok_or_else(|| no_task(key.id.as_str()))?,
                     // The task is accepted and goes on; what is away for a moment may be back at the next look.
                     Err(error) if error.kind == Kind::Unavailable => {}
                     Err(error) => return Err(error),
@@ -82,7 +56,7 @@ impl Desk {
     }
 
     async fn last_look(&self, key: &TaskKey, latest: AgentResult) -> AgentResult {
-        self.tasks.get(key).await.ok().flatten().unwrap_or(latest)
+        self.parts.tasks.get(key).await.ok().flatten().unwrap_or(latest)
     }
 }
 

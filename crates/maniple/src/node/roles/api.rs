@@ -3,7 +3,7 @@
 use super::Role;
 use crate::{
     config::Config,
-    http::Serves,
+    doors::http::Serves,
     node::{parts::Parts, readiness::Probe},
 };
 

@@ -3,7 +3,7 @@
 use super::{Job, Role};
 use crate::{
     config::Config,
-    http::Serves,
+    doors::http::Serves,
     node::{mcp, parts::Parts, readiness::Probe},
 };
 

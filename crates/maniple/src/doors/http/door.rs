@@ -1,0 +1,86 @@
+//! What the door stands in front of.
+
+use super::{Auth, Limits};
+use crate::config::Config;
+use async_trait::async_trait;
+use maniple_api::probe::Part;
+use maniple_core::{
+    Result,
+    ports::{ToolRegistry, Upkeep},
+};
+use maniple_runtime::{Agents, desk::Desk};
+use metrics_exporter_prometheus::PrometheusHandle;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+/// A door before it opens.
+pub struct Door {
+    /// What decides.
+    pub desk: Desk,
+    /// What waits in the store.
+    pub upkeep: Arc<dyn Upkeep>,
+    /// The agents of this node as they are now, for their gauges.
+    pub agents: Agents,
+    /// The catalogue of tools, in this process or elsewhere.
+    pub registry: Arc<dyn ToolRegistry>,
+    /// Who may come in.
+    pub auth: Auth,
+    /// Bounds of what comes in.
+    pub limits: Limits,
+    /// The text of `/metrics`.
+    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    /// The parts behind `/ready`.
+    pub readiness: Arc<dyn Readiness>,
+    /// Ends event streams and waiting runs; their tasks go on, and their readers resume elsewhere.
+    pub closing: CancellationToken,
+    /// What it offers.
+    pub serves: Serves,
+    /// Says on `/ready` that this node leaves, before the door closes.
+    pub leaving: CancellationToken,
+}
+
+/// What a door offers, from little to much.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Serves {
+    /// What a node says of itself.
+    #[default]
+    Itself,
+    /// Tools too.
+    Registry,
+    /// Everything.
+    All,
+}
+
+/// Says how each part is that this role works with.
+#[async_trait]
+pub trait Readiness: Send + Sync {
+    /// The parts. [`maniple_api::probe::PartState::Failed`] fails the probe.
+    async fn parts(&self) -> Vec<Part>;
+}
+
+impl Door {
+    /// The door of a node. Fails on tokens that cannot be.
+    pub fn new(
+        config: &Config,
+        agents: Agents,
+        desk: Desk,
+        upkeep: Arc<dyn Upkeep>,
+        registry: Arc<dyn ToolRegistry>,
+        metrics: PrometheusHandle,
+        readiness: Arc<dyn Readiness>,
+    ) -> Result<Self> {
+        Ok(Self {
+            desk,
+            upkeep,
+            agents,
+            registry,
+            auth: Auth::of(config.auth.as_ref(), config.insecure)?,
+            limits: config.limits.door,
+            metrics: Arc::new(move || metrics.render()),
+            readiness,
+            closing: CancellationToken::new(),
+            leaving: CancellationToken::new(),
+            serves: Serves::All,
+        })
+    }
+}

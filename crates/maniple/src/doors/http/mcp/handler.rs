@@ -1,0 +1,88 @@
+//! The protocol: what is listed, and which part answers.
+
+use super::{Caller, agents, tools};
+use crate::doors::http::Shared;
+use maniple_core::{Error, Kind};
+use rmcp::{
+    ErrorData, RoleServer, ServerHandler,
+    model::{
+        CallToolRequestParams, CallToolResponse, CancelTaskParams, GetTaskParams, GetTaskResult, Implementation, ListToolsResult,
+        PaginatedRequestParams, ServerCapabilities, ServerConfig, Tool, UpdateTaskParams,
+    },
+    service::RequestContext,
+};
+use std::sync::Arc;
+
+/// How many tools a page holds.
+const PAGE: usize = 200;
+
+/// Serves one request of one principal.
+#[derive(Clone)]
+pub(super) struct Handler {
+    pub(super) shared: Arc<Shared>,
+    pub(super) caller: Arc<Caller>,
+}
+
+impl ServerHandler for Handler {
+    fn get_info(&self) -> ServerConfig {
+        let capabilities = ServerCapabilities::builder().enable_tools().enable_tasks().build();
+        let mut implementation = Implementation::new("maniple", env!("CARGO_PKG_VERSION"));
+        implementation.title = Some("Maniple".into());
+        let instructions = "Tools of this node, and its agents as tools named agent_NAME: give one a prompt, and a session_id to go on with a conversation.";
+        ServerConfig::new(capabilities).with_server_info(implementation).with_instructions(instructions)
+    }
+
+    /// By name, a page at a time; the cursor is the last name.
+    async fn list_tools(
+        &self,
+        request: Option<PaginatedRequestParams>,
+        _: RequestContext<RoleServer>,
+    ) -> Result<ListToolsResult, ErrorData> {
+        let mut all = agents::listed(&self.shared, &self.caller.who);
+        let taken: Vec<String> = all.iter().map(|tool| tool.name.to_string()).collect();
+        let catalogue = tools::listed(&self.shared, &self.caller.who).await.map_err(refused)?;
+        all.extend(catalogue.into_iter().filter(|tool| !taken.iter().any(|name| *name == tool.name)));
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        let after = request.and_then(|request| request.cursor);
+        let mut rest = all.into_iter().filter(|tool| after.as_ref().is_none_or(|after| *tool.name > **after));
+        let page: Vec<Tool> = rest.by_ref().take(PAGE).collect();
+        let next_cursor = rest.next().and(page.last()).map(|last| last.name.to_string());
+        let mut listed = ListToolsResult::with_all_items(page);
+        listed.next_cursor = next_cursor;
+        Ok(listed)
+    }
+
+    async fn call_tool(&self, request: CallToolRequestParams, context: RequestContext<RoleServer>) -> Result<CallToolResponse, ErrorData> {
+        let arguments = request.arguments.unwrap_or_default();
+        match agents::named(&self.shared, &self.caller.who, &request.name) {
+            Some(agent) => agents::call(&self.shared, &self.caller, &*agent.map_err(refused)?, arguments, &context).await,
+            None => tools::call(&self.shared, &self.caller, &request.name, arguments, &context).await.map(Into::into),
+        }
+    }
+
+    async fn get_task(&self, request: GetTaskParams, _: RequestContext<RoleServer>) -> Result<GetTaskResult, ErrorData> {
+        agents::task(&self.shared, &self.caller.who, &request.task_id).await.map_err(refused)
+    }
+
+    async fn cancel_task(&self, request: CancelTaskParams, _: RequestContext<RoleServer>) -> Result<(), ErrorData> {
+        agents::cancel(&self.shared, &self.caller.who, &request.task_id).await.map_err(refused)
+    }
+
+    async fn update_task(&self, _: UpdateTaskParams, _: RequestContext<RoleServer>) -> Result<(), ErrorData> {
+        Err(ErrorData::invalid_params("no task here asks its client for input", None))
+    }
+}
+
+/// An error of ours as the protocol tells it.
+pub(super) fn refused(error: Error) -> ErrorData {
+    match error.kind {
+        Kind::Internal => tracing::error!(%error, source = ?error.source, "a request failed"),
+        Kind::Unavailable => tracing::warn!(%error, source = ?error.source, "a request was turned away"),
+        Kind::Invalid | Kind::NotFound | Kind::Conflict | Kind::Denied | Kind::Exhausted => {}
+    }
+    match error.kind {
+        Kind::Internal | Kind::Unavailable | Kind::Exhausted => ErrorData::internal_error(error.message, None),
+        Kind::Denied => ErrorData::invalid_request(error.message, None),
+        Kind::Invalid | Kind::NotFound | Kind::Conflict => ErrorData::invalid_params(error.message, None),
+    }
+}

@@ -1,0 +1,110 @@
+//! Tasks: as they are, listed, cancelled, retried.
+
+use super::{
+    Shared,
+    answer::{self, Refusal},
+    auth::Who,
+    idempotency,
+    place::{Asked, Place},
+    run::trace,
+};
+use axum::{body::Body, extract::State, response::Response};
+use http::{HeaderMap, StatusCode};
+use maniple_api::page::{self, Cursor, TaskPage};
+use maniple_core::{Error, SessionId, ports::KeyWas, task::TaskStatus};
+use maniple_runtime::desk::{self, Act, Cancelled, Page, TaskQuery};
+use serde::Deserialize;
+use std::sync::Arc;
+
+pub(super) async fn get(State(shared): State<Arc<Shared>>, Who(who): Who, place: Place) -> Result<Response, Refusal> {
+    Act::Look.by(&who)?;
+    let result = shared.door.desk.get(&who, &place.task()?).await?;
+    Ok(answer::json(StatusCode::OK, &result))
+}
+
+/// The query of a list of tasks.
+#[derive(Deserialize)]
+pub(super) struct ListQuery {
+    status: Option<String>,
+    session_id: Option<String>,
+    agent: Option<String>,
+    limit: Option<String>,
+    cursor: Option<String>,
+}
+
+impl ListQuery {
+    /// What is asked for at this place.
+    pub(super) fn read(&self, place: &Place) -> Result<TaskQuery, Refusal> {
+        let limit = page::limit(self.limit.as_deref())?;
+        let before = self.cursor.as_deref().map(Cursor::decode).transpose()?.map(|cursor| (cursor.created_at, cursor.id));
+        Ok(TaskQuery {
+            of: place.addressee(self.agent.as_deref())?,
+            status: self.status.as_deref().map(status).transpose()?,
+            session_id: self.session_id.as_deref().map(SessionId::parse).transpose()?,
+            before,
+            limit,
+        })
+    }
+}
+
+fn status(text: &str) -> Result<TaskStatus, Error> {
+    let message = "status must be one of pending, running, completed, failed, cancelled";
+    TaskStatus::parse(text).ok_or_else(|| Error::invalid(message).at("status"))
+}
+
+pub(super) fn page(Page { items, next }: desk::TaskPage) -> Response {
+    answer::json(StatusCode::OK, &TaskPage::of(items, next))
+}
+
+pub(super) async fn list(
+    State(shared): State<Arc<Shared>>,
+    Who(who): Who,
+    place: Place,
+    Asked(query): Asked<ListQuery>,
+) -> Result<Response, Refusal> {
+    Act::Look.by(&who)?;
+    let query = query.read(&place)?;
+    Ok(page(shared.door.desk.list(&who, query).await?))
+}
+
+/// `DELETE`: as `POST …/cancel`, which takes a key.
+pub(super) async fn delete(State(shared): State<Arc<Shared>>, Who(who): Who, place: Place) -> Result<Response, Refusal> {
+    Act::Cancel.by(&who)?;
+    Ok(cancelled(shared.door.desk.cancel(&who, &place.task()?, None).await?))
+}
+
+pub(super) async fn cancel(
+    State(shared): State<Arc<Shared>>,
+    Who(who): Who,
+    place: Place,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    Act::Cancel.by(&who)?;
+    let key = idempotency::key(&headers)?;
+    shared.read_nothing(&headers, body).await?;
+    Ok(cancelled(shared.door.desk.cancel(&who, &place.task()?, key).await?))
+}
+
+fn cancelled((cancelled, was): (Cancelled, KeyWas)) -> Response {
+    let response = match cancelled {
+        Cancelled::Asked(result) => answer::accepted(&result),
+        Cancelled::Final(result) => answer::json(StatusCode::OK, &result),
+    };
+    answer::replayed(response, was.is_replay())
+}
+
+/// A new task from a failed one's record.
+pub(super) async fn retry(
+    State(shared): State<Arc<Shared>>,
+    Who(who): Who,
+    place: Place,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    Act::Submit.by(&who)?;
+    let key = idempotency::key(&headers)?;
+    shared.read_nothing(&headers, body).await?;
+    let created = shared.door.desk.retry(&who, &place.task()?, key, trace(&headers)).await?;
+    Ok(answer::replayed(answer::accepted(&created.result), created.replayed))
+}

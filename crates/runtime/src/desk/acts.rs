@@ -1,0 +1,50 @@
+//! What can be asked of a desk, and who may.
+//!
+//! | act | scope |
+//! |---|---|
+//! | submit, retry, requeue | `run` |
+//! | wait for what was asked for | `read` or `run` |
+//! | look at tasks, events, conversations, agents | `read` |
+//! | cancel | `cancel` |
+//! | take out of the dead letters, erase a conversation | `admin` |
+//! | look at what runs ask of people | `read` or `approve` |
+//! | decide over it | `approve` |
+//!
+//! Beside the scope, a principal sees its own tenant only, where everything else is not there, and may use its own agents
+//! only. The methods of [`super::Desk`] ask for all three. A door asks for the scope once more, before it reads a body.
+
+use maniple_core::{Principal, Result, Scope};
+
+/// Something that can be asked of a desk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Act {
+    /// Make a task, also of a failed one.
+    Submit,
+    /// Learn how what was asked for goes.
+    Await,
+    /// See what there is.
+    Look,
+    /// Stop a task.
+    Cancel,
+    /// Take something away for good.
+    Erase,
+    /// See what people are asked.
+    LookAtApprovals,
+    /// Say what a person says.
+    Decide,
+}
+
+impl Act {
+    /// `Denied` unless the principal has a scope for it.
+    pub fn by(self, who: &Principal) -> Result<()> {
+        match self {
+            Self::Submit => who.may(Scope::Run),
+            Self::Await => who.may_either(Scope::Read, Scope::Run),
+            Self::Look => who.may(Scope::Read),
+            Self::Cancel => who.may(Scope::Cancel),
+            Self::Erase => who.may(Scope::Admin),
+            Self::LookAtApprovals => who.may_either(Scope::Read, Scope::Approve),
+            Self::Decide => who.may(Scope::Approve),
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! Who may what, once for all doors.
+
+use super::*;
+use futures::future::join_all;
+use maniple_core::{
+    Scope,
+    event::{ApprovalRequested, Question},
+    ports::Also,
+    principal::Scopes,
+};
+
+const SCOPES: [Scope; 6] = [Scope::Run, Scope::Read, Scope::Cancel, Scope::Tools, Scope::Approve, Scope::Admin];
+
+/// What somebody gets who has every right elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Gets {
+    /// So many.
+    So(usize),
+    /// There is no such thing.
+    NotFound,
+    /// It is not for this principal.
+    Denied,
+}
+use Gets::{Denied, NotFound, So};
+
+/// What is asked about what `acme` has: how, with which scopes beside `admin`, what the admin of another tenant gets, and what
+/// one of `acme` gets who may use the agent `write` only. The task `t` is a dead letter of `search`, the task `asks` one that
+/// asks a person.
+const TABLE: [(&str, &[Scope], Gets, Gets); 22] = [
+    ("submit", &[Scope::Run], So(1), Denied),
+    ("submit_and_wait", &[Scope::Run], So(1), Denied),
+    ("submit_and_follow", &[Scope::Run], So(1), Denied),
+    ("retry", &[Scope::Run], NotFound, Denied),
+    ("requeue", &[Scope::Run], NotFound, Denied),
+    ("get", &[Scope::Read], NotFound, Denied),
+    ("progress", &[Scope::Read, Scope::Run], NotFound, Denied),
+    ("wait", &[Scope::Read, Scope::Run], NotFound, Denied),
+    ("events", &[Scope::Read], NotFound, Denied),
+    ("follow", &[Scope::Read, Scope::Run], NotFound, Denied),
+    ("list", &[Scope::Read], So(0), So(0)),
+    ("list of search", &[Scope::Read], So(0), Denied),
+    ("dead_letters", &[Scope::Read], So(0), So(0)),
+    ("cancel", &[Scope::Cancel], NotFound, Denied),
+    ("drop_dead_letter", &[], NotFound, Denied),
+    ("conversation", &[Scope::Read], So(0), Denied),
+    ("erase", &[], So(0), Denied),
+    ("approvals", &[Scope::Read, Scope::Approve], So(0), So(0)),
+    ("approvals of search", &[Scope::Read, Scope::Approve], So(0), Denied),
+    ("approval", &[Scope::Read, Scope::Approve], NotFound, Denied),
+    ("decide", &[Scope::Approve], NotFound, Denied),
+    ("agents", &[Scope::Read], So(2), So(1)),
+];
+
+async fn ask(desk: &Desk, how: &str, who: &Principal) -> Result<usize> {
+    let (t, of, search) = (sought("t"), SessionId::parse("t").unwrap(), Addressee::Named(agent()));
+    let approvals = |of| ApprovalQuery { of, state: None, task: None, after: None, limit: 50 };
+    let now = std::future::ready;
+    match how {
+        "submit" => desk.submit(who, submission("new")).await.map(|_| 1),
+        "submit_and_wait" => desk.submit_and_wait(who, submission("new"), now(())).await.map(|_| 1),
+        "submit_and_follow" => desk.submit_and_follow(who, submission("new")).await.map(|_| 1),
+        "retry" => desk.retry(who, &t, None, None).await.map(|_| 1),
+        "requeue" => desk.requeue(who, &t, None, None).await.map(|_| 1),
+        "get" => desk.get(who, &t).await.map(|_| 1),
+        "progress" => desk.progress(who, &t).await.map(|_| 1),
+        "wait" => desk.wait(who, &t, now(())).await.map(|_| 1),
+        "events" => desk.events(who, &t, 0).await.map(|_| 1),
+        "follow" => desk.follow(who, &t, 0).await.map(|_| 1),
+        "list" => desk.list(who, all()).await.map(|page| page.items.len()),
+        "list of search" => desk.list(who, TaskQuery { of: search, ..all() }).await.map(|page| page.items.len()),
+        "dead_letters" => desk.dead_letters(who, all()).await.map(|page| page.items.len()),
+        "cancel" => desk.cancel(who, &t, None).await.map(|_| 1),
+        "drop_dead_letter" => desk.drop_dead_letter(who, &t, None).await.map(|_| 1),
+        "conversation" => desk.conversation(who, &search, of, None, 50).await.map(|page| page.items.len()),
+        "erase" => desk.erase(who, &search, of).await.map(|(_, tasks)| tasks as usize),
+        "approvals" => desk.approvals(who, approvals(Addressee::Unsaid)).await.map(|page| page.items.len()),
+        "approvals of search" => desk.approvals(who, approvals(search)).await.map(|page| page.items.len()),
+        "approval" => desk.approval(who, "asks:1:0").await.map(|_| 1),
+        "decide" => desk.decide(who, "asks:1:0", Said { approve: true, reason: None }, None).await.map(|_| 1),
+        "agents" => desk.agents(who, "", 50).map(|page| page.items.len()),
+        other => panic!("nobody can ask for {other}"),
+    }
+}
+
+fn admin(tenant: &str, agents: Option<&str>) -> Principal {
+    let agents = agents.map(|name| [AgentName::parse(name).unwrap()].into());
+    Principal { name: "ann".into(), tenant: Tenant::parse(tenant).unwrap(), agents, scopes: [Scope::Admin].into_iter().collect() }
+}
+
+/// A node with a dead letter and a task that asks a person, both of `acme`.
+async fn world() -> Node {
+    let (node, ann) = (node(), admin("acme", None));
+    node.desk.submit(&ann, submission("t")).await.unwrap();
+    node.poison().await;
+    node.desk.submit(&ann, submission("asks")).await.unwrap();
+    let claimed = node.claim().await;
+    let request = Event::ApprovalRequested(ApprovalRequested {
+        id: "asks:1:0".into(),
+        index: 0,
+        question: Question::MayCall,
+        tool: "pay".into(),
+        version: "1.0.0".parse().unwrap(),
+        contract: "c0".into(),
+        arguments: json!({}),
+        arguments_hash: "h0".into(),
+        expires_at: claimed.now.plus(Duration::from_secs(60)),
+    });
+    let append = Append {
+        claim: claimed.claim.clone(),
+        after: 1,
+        events: vec![(1, request)],
+        signals_read: vec![],
+        progress: Progress::default(),
+        also: vec![Also::Ask { event: 0 }],
+        then: Then::Keep,
+    };
+    node.store.append(append).await.unwrap();
+    node
+}
+
+#[tokio::test(start_paused = true)]
+async fn everything_has_its_scopes_and_admin_has_them_all() {
+    for (how, scopes, ..) in TABLE {
+        for scope in SCOPES {
+            let node = world().await;
+            let who = Principal { scopes: [scope].into_iter().collect(), ..admin("acme", None) };
+            let got = ask(&node.desk, how, &who).await;
+            let may = scope == Scope::Admin || scopes.contains(&scope);
+            match got {
+                Ok(_) => assert!(may, "{how} with {scope}"),
+                Err(error) => assert!(!may && error.kind == Kind::Denied && error.field.is_none(), "{how} with {scope}: {error}"),
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_another_tenants_is_not_there_and_what_is_another_agents_is_denied() {
+    for (how, _, foreign_tenant, foreign_agent) in TABLE {
+        for (who, expected) in [(admin("evil", None), foreign_tenant), (admin("acme", Some("write")), foreign_agent)] {
+            let node = world().await;
+            let got = match ask(&node.desk, how, &who).await {
+                Ok(so_many) => So(so_many),
+                Err(error) if error.kind == Kind::NotFound => NotFound,
+                Err(error) if error.kind == Kind::Denied && error.field.as_deref() == Some("agent") => Denied,
+                Err(error) => panic!("{how} as {who:?}: {error}"),
+            };
+            assert_eq!(got, expected, "{how} as {who:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_changes_for_those_who_may_not() {
+    let node = world().await;
+    let nobody = Principal { scopes: Scopes::default(), ..admin("acme", None) };
+    let others = [nobody, admin("evil", None), admin("acme", Some("write"))];
+    let changing = ["retry", "requeue", "cancel", "drop_dead_letter", "erase", "decide"];
+    join_all(changing.iter().flat_map(|how| others.iter().map(|who| ask(&node.desk, how, who)))).await;
+    let ann = admin("acme", None);
+    assert_eq!(node.desk.list(&ann, all()).await.unwrap().items.len(), 2);
+    assert_eq!(node.desk.dead_letters(&ann, all()).await.unwrap().items.len(), 1);
+    assert_eq!(node.desk.approval(&ann, "asks:1:0").await.unwrap().decision, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_goes_to_the_agent_it_is_addressed_to_or_names_or_to_the_only_one() {
+    let node = node();
+    let of = |name: &str| AgentName::parse(name).unwrap();
+    let (any, writer, stranger) = (admin("acme", None), admin("acme", Some("write")), admin("acme", Some("gone")));
+    let asked = |who: &Principal, addressee: Addressee| match node.desk.agent_for(who, &addressee) {
+        Ok(agent) => agent.name.to_string(),
+        Err(error) => format!("{:?}", error.kind),
+    };
+    for (who, addressee, expected) in [
+        (&any, Addressee::At(of("search")), "search"),
+        (&any, Addressee::At(of("gone")), "NotFound"),
+        (&writer, Addressee::At(of("search")), "Denied"),
+        (&any, Addressee::Named(of("search")), "search"),
+        (&any, Addressee::Named(of("gone")), "Invalid"),
+        (&writer, Addressee::Named(of("search")), "Denied"),
+        (&any, Addressee::Unsaid, "Invalid"),
+        (&writer, Addressee::Unsaid, "write"),
+        (&stranger, Addressee::Unsaid, "NotFound"),
+    ] {
+        assert_eq!(asked(who, addressee.clone()), expected, "{addressee:?} of {:?}", who.agents);
+    }
+    let told = node.desk.agent_for(&any, &Addressee::Unsaid).unwrap_err();
+    assert!(told.message.contains("search, write") && told.field.as_deref() == Some("agent"), "{told}");
+    assert_eq!(node.desk.askable(&writer).len(), 1);
+    assert_eq!(node.desk.askable(&Principal { scopes: [Scope::Read].into_iter().collect(), ..writer }).len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agents_place_has_its_own_tasks_only() {
+    let node = world().await;
+    let ann = admin("acme", None);
+    let at = |name: &str| Sought { at: Some(AgentName::parse(name).unwrap()), ..sought("t") };
+    assert!(node.desk.get(&ann, &at("search")).await.is_ok());
+    assert_eq!(node.desk.get(&ann, &at("write")).await.unwrap_err().kind, Kind::NotFound);
+    let of = |name: &str| TaskQuery { of: Addressee::At(AgentName::parse(name).unwrap()), ..all() };
+    assert_eq!(node.desk.list(&ann, of("write")).await.unwrap().items.len(), 0);
+    assert_eq!(node.desk.list(&ann, of("gone")).await.unwrap_err().kind, Kind::NotFound);
+}
