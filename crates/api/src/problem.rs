@@ -58,10 +58,14 @@ impl Problem {
     pub fn too_slow(detail: impl Into<String>) -> Self {
         Self::new("too-slow", "The request came too slowly", 408, detail)
     }
-    /// 412: the question is meant for a process that this one is not.
-    pub fn other_process() -> Self {
-        let detail = "this is another process than the one the question is meant for: it does not know what that one did";
-        Self::new("other-process", "Another process is meant", 412, detail)
+    /// 404: a call of a run is asked about that this process was not asked to make, or has forgotten.
+    pub fn call_not_known() -> Self {
+        let detail = "this process does not know of that send: another one may have it, and may be asked";
+        Self::new("call-not-known", "This process does not know of that call", 404, detail)
+    }
+    /// Whether it is [`Self::call_not_known`].
+    pub fn is_call_not_known(&self) -> bool {
+        self.kind == Self::call_not_known().kind
     }
     /// 413.
     pub fn too_large(max_bytes: usize) -> Self {

@@ -6,7 +6,7 @@ use axum::{Router, routing::post};
 use maniple_backends::RateLimiter;
 use maniple_core::{
     AgentName, Tenant,
-    ports::{Invocation, Invoked, Tools},
+    ports::{Invocation, Invoked, RunCall, Tools},
     tool::{ToolDefinition, ToolWish},
 };
 use maniple_registry::{Egress, Files, GatewaySettings, Grants, Parts, Registry};
@@ -63,7 +63,7 @@ async fn main() {
         let through = {
             let (registry, tool) = (registry.clone(), tool.clone());
             rate(callers, seconds, move |n| {
-                let call = Invocation {
+                let call = RunCall(Invocation {
                     tool: tool.clone(),
                     trusted: true,
                     arguments: json!({ "query": "x" }),
@@ -73,9 +73,7 @@ async fn main() {
                     tenant: Tenant::default(),
                     trace: None,
                     timeout: Duration::from_secs(10),
-                    journalled: true,
-                    approved: false,
-                };
+                });
                 let registry = registry.clone();
                 async move {
                     match registry.invoke(&call).await {

@@ -1,14 +1,14 @@
 //! The way of a call to a tool.
 //!
 //! ```text
-//! known? ─► arguments ─► grant ─► ledger ─► pins ─► cache ─► rate ─► instance, breaker ─► credential ─► send ─► cache, ledger
-//!           └ only where no run's journal has seen to it ┘
+//! a direct call ─► known? ─► arguments ─► grant ─► consent ─► ledger ─┐
+//! a run's call ───────────────────────────────────────────────────────┴► pins ─► cache ─► rate ─► instance, breaker ─► credential ─► send
 //! ```
 //! Every stage before *send* ends a call without a byte written. One call is one send: whoever calls decides
 //! by the outcome whether to call again.
 
 mod cache;
-mod ledger;
+pub(crate) mod ledger;
 mod way;
 
 use crate::{
@@ -18,10 +18,10 @@ use crate::{
 };
 use cache::Cache;
 use futures::{StreamExt, stream};
-use ledger::Ledger;
+use ledger::{Ledger, Sending};
 use maniple_core::{
     AgentName,
-    ports::{Admission, Invocation, Invoked, Probed, RateLimiter, Refusal, RefusalKind, ToolStore},
+    ports::{Admission, DirectCall, DirectOutcome, Invocation, Invoked, Probed, RateLimiter, Refusal, RefusalKind, RunCall},
     schema::Validator,
     tool::{Effect, ToolDefinition, ToolState},
 };
@@ -30,6 +30,7 @@ use std::{
     sync::{Arc, atomic::AtomicUsize},
     time::Duration,
 };
+use way::Definition;
 
 /// The window in which calls are counted.
 pub(crate) const RATE_WINDOW: Duration = Duration::from_secs(60);
@@ -54,10 +55,10 @@ impl Gateway {
         transports: Transports,
         limiter: Arc<dyn RateLimiter>,
         grants: Arc<dyn Grants>,
-        store: Option<Arc<dyn ToolStore>>,
+        ledger: Ledger,
         cache_bytes: u64,
     ) -> Self {
-        Self { catalog, transports, limiter, grants, ledger: Ledger::new(store), cache: Cache::new(cache_bytes), turn: AtomicUsize::new(0) }
+        Self { catalog, transports, limiter, grants, ledger, cache: Cache::new(cache_bytes), turn: AtomicUsize::new(0) }
     }
 
     /// Takes a place under the tool's rate for one send.
@@ -77,21 +78,38 @@ impl Gateway {
         })
     }
 
-    /// Calls once. A call that no journal holds goes on to its outcome although its caller leaves.
-    pub(crate) async fn invoke(self: &Arc<Self>, call: &Invocation) -> Invoked {
+    /// Calls for a run, once.
+    pub(crate) async fn invoke(&self, RunCall(call): &RunCall) -> Invoked {
         let entry = self.entry(&call.tool);
-        let outcome = if call.journalled {
-            self.pass(entry.as_deref(), call).await
-        } else {
-            match entry.as_deref().map_or_else(|| Err(self.unknown(&call.tool)), |entry| self.check(entry, call)) {
-                Ok(()) => self.recorded(entry, call).await,
-                Err(refusal) => Invoked::Refused(refusal),
-            }
+        // A file may have moved on, and a run ends on what it began with; nobody but an operator is trusted to have meant that.
+        let outcome = match entry.as_deref() {
+            Some(entry) if !call.trusted || !entry.instances.is_empty() => self.pass(Definition::Published(entry), call).await,
+            Some(_) | None if call.trusted => self.pass(Definition::OfTheRun, call).await,
+            Some(_) | None => Invoked::Refused(self.unknown(&call.tool)),
         };
-        if let Invoked::Refused(refusal) = &outcome {
-            metrics::counter!("maniple_tool_refusals_total", "reason" => reason(refusal.kind)).increment(1);
-        }
-        outcome
+        counted(outcome)
+    }
+
+    /// Calls for whoever came through a door: recorded before it is sent, and answered from the record where it was made before.
+    pub(crate) async fn call(self: &Arc<Self>, call: &DirectCall) -> DirectOutcome {
+        let tool = &call.invocation().tool;
+        let entry = match self.check(call.invocation()) {
+            Ok(entry) if !tool.requires_approval => entry,
+            Ok(_) => return counted(Invoked::Refused(needs_consent(tool))).into(),
+            Err(refusal) => return counted(Invoked::Refused(refusal)).into(),
+        };
+        let (gateway, mut owned) = (self.clone(), call.invocation().clone());
+        let send = move |Sending { is_again, key, timeout }| async move {
+            if is_again {
+                // It arrives at the tool once more, whatever its caller calls this send.
+                owned.send = format!("{}:again:{:x}", owned.send, fastrand::u64(..));
+            }
+            owned.key = key.unwrap_or(owned.key);
+            owned.timeout = timeout;
+            gateway.pass(Definition::Published(&entry), &owned).await
+        };
+        let outcome = self.ledger.once(call, send).await;
+        DirectOutcome { invoked: counted(outcome.invoked), ..outcome }
     }
 
     /// Asks whether a call in doubt happened: every instance that it may have gone to. It did where one says so, and did not
@@ -122,22 +140,16 @@ impl Gateway {
         if all_deny { Probed::DidNot } else { Probed::Unknown }
     }
 
-    /// What whoever holds a journal has seen to already: the arguments, the grant, a person's consent.
-    fn check(&self, entry: &Entry, call: &Invocation) -> Result<(), Refusal> {
+    /// What a run's journal has seen to: the tool is known, the arguments fit, the agent was granted it.
+    pub(crate) fn check(&self, call: &Invocation) -> Result<Arc<Entry>, Refusal> {
         let tool = &call.tool;
+        let entry = self.entry(tool).ok_or_else(|| self.unknown(tool))?;
         let validator = entry.validator().map_err(|why| refused(RefusalKind::NotFound, format!("tool `{}`: {why}", tool.name)))?;
         validator.check(&call.arguments).map_err(|complaint| {
             refused(RefusalKind::Arguments, format!("the arguments do not fit the parameters of `{}`: {complaint}", tool.name))
         })?;
         self.granted(&call.agent, tool)?;
-        if tool.requires_approval && !call.approved {
-            let told = format!(
-                "`{}` needs a person's consent to each call: ask the agent to do it, and the call waits in GET /approvals",
-                tool.name
-            );
-            return Err(refused(RefusalKind::NeedsApproval, told));
-        }
-        Ok(())
+        Ok(entry)
     }
 
     fn granted(&self, agent: &AgentName, tool: &ToolDefinition) -> Result<(), Refusal> {
@@ -149,20 +161,8 @@ impl Gateway {
         Err(refused(RefusalKind::NotGranted, told))
     }
 
-    /// The call under its key: recorded before it is sent, answered from the record if it was made before.
-    async fn recorded(self: &Arc<Self>, entry: Option<Arc<Entry>>, call: &Invocation) -> Invoked {
-        let (gateway, mut owned) = (self.clone(), call.clone());
-        let send = move |is_again| async move {
-            if is_again {
-                // It arrives at the tool once more, whatever its caller calls this send.
-                owned.send = format!("{}:again:{:x}", owned.send, fastrand::u64(..));
-            }
-            gateway.pass(entry.as_deref(), &owned).await
-        };
-        self.ledger.once(call, send).await
-    }
-
-    async fn pass(&self, entry: Option<&Entry>, call: &Invocation) -> Invoked {
+    async fn pass(&self, definition: Definition<'_>, call: &Invocation) -> Invoked {
+        let entry = definition.published();
         if let Some((ToolState::Quarantined, why)) = entry.map(|entry| entry.state(&self.catalog.pins())) {
             let told = format!("tool `{}` is quarantined: {}", call.tool.name, why.unwrap_or_default());
             return Invoked::Refused(refused(RefusalKind::Quarantined, told));
@@ -171,7 +171,7 @@ impl Gateway {
         if let Some(known) = self.cache.get(caching.as_ref()).await {
             return Invoked::Ok(known);
         }
-        let way = match self.way(entry, call) {
+        let way = match self.way(definition, call) {
             Ok(way) => way,
             Err(outcome) => return outcome,
         };
@@ -241,6 +241,19 @@ fn same_contract(a: &ToolDefinition, b: &ToolDefinition) -> bool {
     (&a.name, &a.version, &a.description, a.method, a.requires_approval)
         == (&b.name, &b.version, &b.description, b.method, b.requires_approval)
         && (a.effect(), &a.scopes, &a.returns, &a.parameters) == (b.effect(), &b.scopes, &b.returns, &b.parameters)
+}
+
+fn needs_consent(tool: &ToolDefinition) -> Refusal {
+    let told =
+        format!("`{}` needs a person's consent to each call: ask the agent to do it, and the call waits in GET /approvals", tool.name);
+    refused(RefusalKind::NeedsApproval, told)
+}
+
+fn counted(outcome: Invoked) -> Invoked {
+    if let Invoked::Refused(refusal) = &outcome {
+        metrics::counter!("maniple_tool_refusals_total", "reason" => reason(refusal.kind)).increment(1);
+    }
+    outcome
 }
 
 pub(crate) fn refused(kind: RefusalKind, message: String) -> Refusal {

@@ -7,7 +7,7 @@ use crate::{
     catalog::{Catalog, News, Origin},
     credentials::Credentials,
     egress::Egress,
-    gateway::{Gateway, refused},
+    gateway::{Gateway, ledger::Ledger, refused},
     health,
     lock::Pins,
     mcp,
@@ -17,7 +17,8 @@ use maniple_contract::mend::{Mended, mend};
 use maniple_core::{
     AgentName, Error, Result,
     ports::{
-        Admission, Invocation, Invoked, Probed, RateLimiter, Refusal, RefusalKind, Registrant, Registration, ToolRegistry, ToolStore, Tools,
+        Admission, DirectCall, DirectOutcome, Invoked, Probed, RateLimiter, Refusal, RefusalKind, Registrant, Registration, RunCall,
+        ToolRegistry, ToolStore, Tools,
     },
     tool::{Offer, Published, Registered, Source, ToolState, ToolVersion, ToolWish},
 };
@@ -83,7 +84,8 @@ impl Registry {
         let credentials = Arc::new(parts.credentials);
         let transports = Transports::new(parts.egress, credentials.clone());
         let (limiter, grants, store) = (parts.limiter, parts.grants, parts.store);
-        let gateway = Gateway::new(catalog.clone(), transports.clone(), limiter, grants.clone(), store.clone(), parts.settings.cache_bytes);
+        let ledger = Ledger::new(store.clone(), parts.settings.call_lease);
+        let gateway = Gateway::new(catalog.clone(), transports.clone(), limiter, grants.clone(), ledger, parts.settings.cache_bytes);
         Self {
             catalog,
             gateway: Arc::new(gateway),
@@ -159,19 +161,31 @@ impl Tools for Registry {
     fn offers_now(&self, agent: &AgentName, wishes: &[ToolWish]) -> Option<Vec<Offer>> {
         self.catalog.resolve(agent, wishes).ok()
     }
-    async fn admit(&self, call: &Invocation) -> Admission {
+    async fn admit(&self, RunCall(call): &RunCall) -> Admission {
         self.gateway.admit(call).await
     }
-    async fn invoke(&self, call: &Invocation) -> Invoked {
+    async fn invoke(&self, call: &RunCall) -> Invoked {
         self.gateway.invoke(call).await
     }
-    async fn probe(&self, call: &Invocation) -> Probed {
+    async fn probe(&self, RunCall(call): &RunCall) -> Probed {
         self.gateway.probe(call).await
     }
 }
 
 #[async_trait]
 impl ToolRegistry for Registry {
+    async fn call(&self, call: &DirectCall) -> DirectOutcome {
+        self.gateway.call(call).await
+    }
+
+    async fn probe_call(&self, call: &DirectCall) -> Probed {
+        self.gateway.probe(call.invocation()).await
+    }
+
+    async fn check(&self, RunCall(call): &RunCall) -> Result<(), Refusal> {
+        self.gateway.check(call).map(drop)
+    }
+
     async fn list(&self, after: Option<&str>, limit: usize) -> Result<Vec<ToolVersion>> {
         Ok(self.catalog.list(after, limit))
     }

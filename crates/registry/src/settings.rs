@@ -27,6 +27,10 @@ pub struct GatewaySettings {
     /// How many instances there may be. No key of the file: 100,000.
     #[serde(skip)]
     pub instances_max: usize,
+    /// How long a direct call under way is its process's without renewal, which comes at a third of it: so long others wait for one
+    /// that was killed. No key of the file: 6 s.
+    #[serde(skip)]
+    pub call_lease: Duration,
 }
 
 impl Default for GatewaySettings {
@@ -40,6 +44,7 @@ impl Default for GatewaySettings {
             lease: Duration::from_secs(30),
             versions_max: 100_000,
             instances_max: 100_000,
+            call_lease: Duration::from_secs(6),
         }
     }
 }

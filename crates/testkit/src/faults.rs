@@ -12,9 +12,9 @@ use maniple_core::{
     message::ModelReply,
     model::{Fault as ModelFault, FaultKind, ModelName, ModelRequest},
     ports::{
-        Admission, Append, Appended, Approval, Claim, Claimed, Conversation, Created, Decided, Decision, Idempotency, Invocation, Invoked,
-        KeyWas, LedgerKey, ListApprovals, ListTasks, Model, Models, NewTask, OnText, Opened, Outcome, Price, Probed, Renewal, Signalled,
-        Swept, TaskStore, Tasks, ToolStore, Tools, Turn, Upkeep, Waiting, Work,
+        Admission, Append, Appended, Approval, Claim, Claimed, Conversation, Created, Decided, Decision, Idempotency, Invoked, KeyWas,
+        LedgerKey, ListApprovals, ListTasks, Model, Models, NewTask, OnText, Opened, Opening, Outcome, Price, Probed, Renewal, RunCall,
+        Signalled, Swept, TaskStore, Tasks, ToolStore, Tools, Turn, Upkeep, Waiting, Work,
     },
     signal::Signal,
     task::AgentResult,
@@ -265,14 +265,20 @@ impl ToolStore for Remembered {
     async fn unpublish(&self, name: &str, version: Option<&Version>) -> Result<u64> {
         self.faults.around("unpublish", self.inner.unpublish(name, version)).await
     }
-    async fn open_call(&self, call: &LedgerKey, arguments_hash: &str) -> Result<Opened> {
-        self.faults.around("open_call", self.inner.open_call(call, arguments_hash)).await
+    async fn open_call(&self, call: &LedgerKey, opening: &Opening) -> Result<Opened> {
+        self.faults.around("open_call", self.inner.open_call(call, opening)).await
+    }
+    async fn renew_call(&self, call: &LedgerKey, holder: &str, lease: Duration) -> Result<bool> {
+        self.faults.around("renew_call", self.inner.renew_call(call, holder, lease)).await
     }
     async fn close_call(&self, call: &LedgerKey, outcome: &Outcome) -> Result<()> {
         self.faults.around("close_call", self.inner.close_call(call, outcome)).await
     }
-    async fn drop_call(&self, call: &LedgerKey) -> Result<()> {
-        self.faults.around("drop_call", self.inner.drop_call(call)).await
+    async fn leave_call(&self, call: &LedgerKey, holder: &str) -> Result<()> {
+        self.faults.around("leave_call", self.inner.leave_call(call, holder)).await
+    }
+    async fn drop_call(&self, call: &LedgerKey, holder: &str) -> Result<()> {
+        self.faults.around("drop_call", self.inner.drop_call(call, holder)).await
     }
     async fn forget_calls(&self, keep: Duration, limit: usize) -> Result<u64> {
         self.faults.around("forget_calls", self.inner.forget_calls(keep, limit)).await
@@ -329,7 +335,7 @@ impl Tools for Called {
     fn offers_now(&self, agent: &AgentName, wishes: &[ToolWish]) -> Option<Vec<Offer>> {
         (!self.faults.has_crashed()).then(|| self.inner.offers_now(agent, wishes)).flatten()
     }
-    async fn admit(&self, call: &Invocation) -> Admission {
+    async fn admit(&self, call: &RunCall) -> Admission {
         if self.faults.pass("admit", Side::Before).await.is_err() {
             return Admission::After(Duration::from_millis(50));
         }
@@ -339,7 +345,7 @@ impl Tools for Called {
             Err(_) => Admission::After(Duration::from_millis(50)),
         }
     }
-    async fn probe(&self, call: &Invocation) -> Probed {
+    async fn probe(&self, call: &RunCall) -> Probed {
         if self.faults.pass("probe", Side::Before).await.is_err() {
             return Probed::Unknown;
         }
@@ -349,7 +355,7 @@ impl Tools for Called {
             Err(_) => Probed::Unknown,
         }
     }
-    async fn invoke(&self, call: &Invocation) -> Invoked {
+    async fn invoke(&self, call: &RunCall) -> Invoked {
         if let Err(error) = self.faults.pass("tool", Side::Before).await {
             return Invoked::NotSent(error.to_string());
         }

@@ -1,24 +1,28 @@
 //! What every [`ToolStore`] promises, as tests any store can run.
 
+mod calls;
+
 use crate::{
     faults::{Fault, Faults, Remembered, Side},
     store_suite::ManualClock,
 };
-use futures::future::{BoxFuture, join_all};
+use futures::future::BoxFuture;
 use maniple_core::{
     Error, Kind, Tenant,
-    ports::{LedgerKey, Opened, Outcome, ToolStore},
-    tool::{Published, STORED_RESULT_BYTES, Source, ToolDefinition, Verdict},
+    ports::{LedgerKey, Opened, Opening, Outcome, ToolStore},
+    tool::{Effect, Published, Source, ToolDefinition, Verdict},
 };
 use semver::Version;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::{
     collections::BTreeMap,
     future::Future,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
-use tokio::sync::Barrier;
 
 /// Where stores come and go, their content staying.
 pub trait Place: Send {
@@ -38,20 +42,25 @@ pub async fn run<P: Place + 'static>(make: impl Fn(&ManualClock) -> P) {
         case(a_name_belongs_to_who_published_it_first),
         case(versions_of_a_name_stand_beside_each_other),
         case(what_is_unpublished_is_gone_and_its_name_free),
-        case(a_call_is_new_once_and_then_has_its_outcome),
-        case(a_key_holds_for_its_arguments_only),
-        case(a_key_holds_for_one_tool_of_one_tenant),
-        case(the_first_outcome_stays),
-        case(a_call_that_was_not_sent_can_be_opened_anew),
-        case(an_outcome_comes_back_as_it_was),
-        case(what_cannot_be_kept_is_refused),
-        case(old_calls_are_forgotten_in_batches_the_oldest_first),
-        case(of_many_who_open_one_key_at_once_one_is_the_first),
+        case(calls::a_call_is_new_once_and_then_has_its_outcome),
+        case(calls::a_key_holds_for_its_arguments_only),
+        case(calls::a_key_holds_for_one_tool_of_one_principal),
+        case(calls::a_call_is_its_holders_for_as_long_as_it_renews),
+        case(calls::a_call_that_nobody_is_at_goes_by_its_effect_class),
+        case(calls::what_its_holder_leaves_is_free_at_once),
+        case(calls::who_lost_a_call_changes_nothing_for_the_next_holder_but_its_outcome),
+        case(calls::a_call_that_may_have_been_sent_stays_on_record_when_a_later_send_is_not),
+        case(calls::the_first_outcome_stays),
+        case(calls::a_call_that_was_not_sent_can_be_opened_anew),
+        case(calls::an_outcome_comes_back_as_it_was),
+        case(calls::what_cannot_be_kept_is_refused),
+        case(calls::old_calls_are_forgotten_in_batches_the_oldest_first),
+        case(calls::of_many_who_open_one_key_at_once_one_is_the_first),
         case(a_process_that_dies_forgets_nothing),
         case(whoever_lost_the_reply_asks_again),
     ] {
         let clock = ManualClock::new();
-        let world = World { place: Mutex::new(Box::new(make(&clock))), clock };
+        let world = World { place: Mutex::new(Box::new(make(&clock))), clock, holders: AtomicU32::new(0) };
         if tokio::spawn((case.run)(world)).await.is_err() {
             failed.push(case.name);
         }
@@ -78,6 +87,7 @@ where
 struct World {
     place: Mutex<Box<dyn Place>>,
     clock: ManualClock,
+    holders: AtomicU32,
 }
 
 impl World {
@@ -91,8 +101,13 @@ impl World {
         let published = self.store().published().await.expect("published");
         published.into_iter().map(|p| (p.definition.name, p.definition.version.to_string(), p.owner)).collect()
     }
+    /// Somebody opens it who never did before.
     async fn open(&self, key: &str) -> Opened {
-        self.store().open_call(&call(key), "hash").await.expect("opened")
+        let holder = format!("holder {}", self.holders.fetch_add(1, Ordering::Relaxed));
+        self.open_as(&holder, key).await
+    }
+    async fn open_as(&self, holder: &str, key: &str) -> Opened {
+        self.store().open_call(&call(key), &opening(holder, Effect::Idempotent)).await.expect("opened")
     }
     async fn close(&self, key: &str, outcome: Outcome) {
         self.store().close_call(&call(key), &outcome).await.expect("closed");
@@ -120,7 +135,14 @@ pub fn version(name: &str, version: &str, owner: &str) -> Published {
     }
 }
 fn call(key: &str) -> LedgerKey {
-    LedgerKey { tenant: Tenant::default(), tool: "pay".into(), key: key.into() }
+    LedgerKey { tenant: Tenant::default(), principal: "ann".into(), tool: "pay".into(), key: key.into() }
+}
+const LEASE: Duration = Duration::from_secs(6);
+fn opening(holder: &str, effect: Effect) -> Opening {
+    Opening { arguments_hash: "hash".into(), effect, holder: holder.into(), lease: LEASE }
+}
+fn of_other_arguments(holder: &str) -> Opening {
+    Opening { arguments_hash: "another".into(), ..opening(holder, Effect::Idempotent) }
 }
 fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
@@ -212,152 +234,24 @@ async fn what_is_unpublished_is_gone_and_its_name_free(world: World) {
     assert_eq!(world.published().await, owned(&[("pay", "1.1.0", "bob"), ("payment", "1.0.0", "ann")]));
 }
 
-async fn a_call_is_new_once_and_then_has_its_outcome(world: World) {
-    assert_eq!(world.open("a").await, Opened::New);
-    assert_eq!(world.open("a").await, Opened::Before);
-    world.close("a", Outcome::Ok(json!({ "paid": 3 }))).await;
-    for _ in 0..2 {
-        assert_eq!(world.open("a").await, Opened::Done(Outcome::Ok(json!({ "paid": 3 }))));
-    }
-    assert_eq!(kind(world.store().close_call(&call("b"), &Outcome::Ok(Value::Null)).await), Kind::NotFound);
-}
-
-async fn a_key_holds_for_its_arguments_only(world: World) {
-    let store = world.store();
-    assert_eq!(store.open_call(&call("a"), "one").await.expect("opened"), Opened::New);
-    assert_eq!(store.open_call(&call("a"), "two").await.expect("opened"), Opened::OtherArguments);
-    world.close("a", Outcome::Ok(json!(1))).await;
-    assert_eq!(store.open_call(&call("a"), "two").await.expect("opened"), Opened::OtherArguments);
-    assert_eq!(store.open_call(&call("a"), "one").await.expect("opened"), Opened::Done(Outcome::Ok(json!(1))));
-}
-
-async fn a_key_holds_for_one_tool_of_one_tenant(world: World) {
-    let store = world.store();
-    let mine = call("a");
-    let others = [
-        LedgerKey { tool: "refund".into(), ..mine.clone() },
-        LedgerKey { tenant: Tenant::parse("acme").expect("legal"), ..mine.clone() },
-        LedgerKey { key: "A".into(), ..mine.clone() },
-    ];
-    assert_eq!(world.open("a").await, Opened::New);
-    world.close("a", Outcome::Ok(json!("mine"))).await;
-    for other in &others {
-        assert_eq!(store.open_call(other, "other").await.expect("opened"), Opened::New, "{other:?}");
-        store.drop_call(other).await.expect("dropped");
-    }
-    assert_eq!(world.open("a").await, Opened::Done(Outcome::Ok(json!("mine"))));
-}
-
-async fn the_first_outcome_stays(world: World) {
-    world.open("a").await;
-    world.close("a", Outcome::Failed(json!({ "status": 500 }))).await;
-    world.close("a", Outcome::Ok(json!("late"))).await;
-    world.store().drop_call(&call("a")).await.expect("nothing to do");
-    assert_eq!(world.open("a").await, Opened::Done(Outcome::Failed(json!({ "status": 500 }))));
-}
-
-async fn a_call_that_was_not_sent_can_be_opened_anew(world: World) {
-    world.open("a").await;
-    for _ in 0..2 {
-        world.store().drop_call(&call("a")).await.expect("dropped");
-    }
-    assert_eq!(world.store().open_call(&call("a"), "other arguments").await.expect("opened"), Opened::New);
-}
-
-async fn an_outcome_comes_back_as_it_was(world: World) {
-    let long = "ü\"\\\n\u{0}".repeat(10_000);
-    let deep = (0..100).fold(json!(1), |inner, n| if n % 2 == 0 { json!([inner]) } else { json!({ "x": inner }) });
-    let values = [
-        Value::Null,
-        json!(""),
-        json!("null"),
-        json!([]),
-        json!({ "status": "ok", "result": 1 }),
-        json!(0.1),
-        json!(1e300),
-        json!(u64::MAX),
-        json!(i64::MIN),
-        json!(long),
-        json!("x".repeat(STORED_RESULT_BYTES - 2)),
-        deep,
-    ];
-    for (number, value) in values.into_iter().enumerate() {
-        for outcome in [Outcome::Ok(value.clone()), Outcome::Failed(value)] {
-            let key = format!("{number} {}", matches!(outcome, Outcome::Ok(_)));
-            world.open(&key).await;
-            world.close(&key, outcome.clone()).await;
-            assert!(world.open(&key).await == Opened::Done(outcome), "outcome {key} came back as another");
-        }
-    }
-}
-
-async fn what_cannot_be_kept_is_refused(world: World) {
-    for key in ["", &"k".repeat(256)] {
-        assert_eq!(kind(world.store().open_call(&call(key), "hash").await), Kind::Invalid, "{} bytes", key.len());
-    }
-    let longest = "k".repeat(255);
-    assert_eq!(world.open(&longest).await, Opened::New);
-    let deep = (0..101).fold(json!(1), |inner, _| json!([inner]));
-    for result in [json!("x".repeat(STORED_RESULT_BYTES)), deep] {
-        assert_eq!(kind(world.store().close_call(&call(&longest), &Outcome::Ok(result)).await), Kind::Invalid);
-    }
-    assert_eq!(world.open(&longest).await, Opened::Before);
-}
-
-async fn old_calls_are_forgotten_in_batches_the_oldest_first(world: World) {
-    for n in 0..10 {
-        world.open(&format!("old {n}")).await;
-        world.clock.advance(seconds(1));
-    }
-    world.close("old 1", Outcome::Ok(json!(1))).await;
-    world.clock.advance(seconds(60));
-    world.open("young").await;
-    let store = world.store();
-    assert_eq!(store.forget_calls(seconds(3_600), 100).await.expect("forgotten"), 0);
-    assert_eq!(store.forget_calls(seconds(60), 3).await.expect("forgotten"), 3);
-    assert_eq!(
-        (world.open("old 2").await, world.open("old 3").await, world.open("young").await),
-        (Opened::New, Opened::Before, Opened::Before)
-    );
-    store.drop_call(&call("old 2")).await.expect("dropped");
-    assert_eq!(store.forget_calls(seconds(60), 100).await.expect("forgotten"), 7);
-    assert_eq!(store.forget_calls(seconds(60), 100).await.expect("forgotten"), 0);
-    assert_eq!((world.open("old 1").await, world.open("young").await), (Opened::New, Opened::Before));
-    assert_eq!(store.forget_calls(Duration::MAX, 100).await.expect("forgotten"), 0);
-    assert_eq!(store.forget_calls(Duration::ZERO, 100).await.expect("forgotten"), 2);
-}
-
-async fn of_many_who_open_one_key_at_once_one_is_the_first(world: World) {
-    let start = Arc::new(Barrier::new(100));
-    let opening = (0..100).map(|_| {
-        let (store, start) = (world.store(), start.clone());
-        tokio::spawn(async move {
-            start.wait().await;
-            store.open_call(&call("a"), "hash").await.expect("opened")
-        })
-    });
-    let opened: Vec<Opened> = join_all(opening).await.into_iter().map(|opened| opened.expect("no panic")).collect();
-    assert_eq!(opened.iter().filter(|opened| **opened == Opened::New).count(), 1);
-    assert_eq!(opened.iter().filter(|opened| **opened == Opened::Before).count(), 99);
-}
-
 async fn a_process_that_dies_forgets_nothing(world: World) {
     let published = world.store().publish(version("pay", "1.0.0", "ann")).await.expect("published");
     for key in ["open", "done", "dropped"] {
-        world.open(key).await;
+        world.open_as("one", key).await;
     }
     world.close("done", Outcome::Ok(json!({ "paid": 3 }))).await;
-    world.store().drop_call(&call("dropped")).await.expect("dropped");
+    world.store().drop_call(&call("dropped"), "one").await.expect("dropped");
     world.reopen();
     assert_eq!(world.store().published().await.expect("published"), [published]);
     assert_eq!(kind(world.store().publish(version("pay", "1.0.0", "bob")).await), Kind::Denied);
-    assert_eq!(world.open("open").await, Opened::Before);
+    assert_eq!(world.open("open").await, Opened::UnderWay(LEASE), "nobody knows yet that its holder is dead");
+    world.clock.advance(LEASE);
+    assert_eq!(world.open("open").await, Opened::Again);
     assert_eq!(world.open("done").await, Opened::Done(Outcome::Ok(json!({ "paid": 3 }))));
     assert_eq!(world.open("dropped").await, Opened::New);
 }
 
-/// Every write is made twice, its first reply lost: what comes of it is what one write with its reply comes to, except
-/// that who lost the reply to the opening of a call cannot know that nobody else opened it.
+/// Every write is made twice, its first reply lost: what comes of it is what one write with its reply comes to.
 async fn whoever_lost_the_reply_asks_again(world: World) {
     let seen = Mutex::new(BTreeMap::new());
     let faults = Faults::new(move |point| {
@@ -372,15 +266,23 @@ async fn whoever_lost_the_reply_asks_again(world: World) {
         assert_eq!(published.is_ok(), attempt == 2);
     }
     assert_eq!(world.published().await, owned(&[("pay", "1.0.0", "ann")]));
-    assert_eq!(kind(store.open_call(&call("a"), "hash").await), Kind::Unavailable);
-    assert_eq!(store.open_call(&call("a"), "hash").await.expect("opened"), Opened::Before);
+    let one = opening("one", Effect::AtMostOnce);
+    assert_eq!(kind(store.open_call(&call("a"), &one).await), Kind::Unavailable);
+    assert_eq!(store.open_call(&call("a"), &one).await.expect("opened"), Opened::New);
+    assert_eq!(kind(store.renew_call(&call("a"), "one", LEASE).await), Kind::Unavailable);
+    assert!(store.renew_call(&call("a"), "one", LEASE).await.expect("renewed"));
     let outcome = Outcome::Ok(json!(1));
     assert_eq!(kind(store.close_call(&call("a"), &outcome).await), Kind::Unavailable);
     store.close_call(&call("a"), &outcome).await.expect("closed");
     assert_eq!(world.open("a").await, Opened::Done(outcome));
-    world.open("b").await;
-    assert_eq!(kind(store.drop_call(&call("b")).await), Kind::Unavailable);
-    store.drop_call(&call("b")).await.expect("dropped");
+    world.open_as("one", "b").await;
+    assert_eq!(kind(store.drop_call(&call("b"), "one").await), Kind::Unavailable);
+    store.drop_call(&call("b"), "one").await.expect("dropped");
+    world.open_as("one", "c").await;
+    assert_eq!(kind(store.leave_call(&call("c"), "one").await), Kind::Unavailable);
+    store.leave_call(&call("c"), "one").await.expect("left");
+    assert_eq!(kind(store.open_call(&call("c"), &opening("other", Effect::Pure)).await), Kind::Unavailable);
+    assert_eq!(store.open_call(&call("c"), &opening("other", Effect::Pure)).await.expect("opened"), Opened::Again);
     assert_eq!(kind(store.unpublish("pay", None).await), Kind::Unavailable);
     assert_eq!(store.unpublish("pay", None).await.expect("unpublished"), 0);
     assert_eq!((world.published().await, world.open("b").await), (vec![], Opened::New));

@@ -10,7 +10,9 @@ use crate::ledger::{Ledger, Mode, Server};
 use futures::future::BoxFuture;
 use maniple_core::{
     AgentName, Kind, Tenant,
-    ports::{Admission, Invocation, Invoked, Probed, RefusalKind, Registrant, Registration, ToolRegistry},
+    ports::{
+        Admission, DirectCall, DirectOutcome, Invocation, Invoked, Probed, RefusalKind, Registrant, Registration, RunCall, ToolRegistry,
+    },
     tool::{Registered, STORED_RESULT_BYTES, Source, ToolDefinition, ToolState, ToolWish},
 };
 use semver::{Version, VersionReq};
@@ -61,6 +63,7 @@ fn cases() -> Vec<Case> {
         case(a_result_is_bounded),
         case(a_call_in_doubt_is_settled_by_its_tool),
         case(a_persons_consent_is_asked_for_where_no_journal_holds_it),
+        case(the_record_of_a_runs_call_is_the_runs_journal),
     ]
 }
 
@@ -115,7 +118,7 @@ impl World {
         let registration = Registration { definition, by: admin(), source: Source::Registered, override_reason: None };
         self.registry().register(registration).await.expect("a good definition")
     }
-    fn call(&self, tool: &ToolDefinition, key: &str, arguments: Value) -> Invocation {
+    fn invocation(&self, tool: &ToolDefinition, key: &str, arguments: Value) -> Invocation {
         Invocation {
             tool: Arc::new(tool.clone()),
             trusted: false,
@@ -126,12 +129,18 @@ impl World {
             tenant: Tenant::default(),
             trace: None,
             timeout: Duration::from_millis(tool.timeout_ms),
-            journalled: false,
-            approved: false,
         }
     }
+    /// Calls as somebody at a door.
+    async fn call(&self, tool: &ToolDefinition, key: &str, arguments: Value) -> Invoked {
+        self.called("ann", self.invocation(tool, key, arguments)).await.invoked
+    }
+    async fn called(&self, principal: &str, invocation: Invocation) -> DirectOutcome {
+        self.registry().call(&DirectCall::new(principal, invocation)).await
+    }
+    /// Calls as a run does.
     async fn invoke(&self, tool: &ToolDefinition, key: &str, arguments: Value) -> Invoked {
-        self.registry().invoke(&self.call(tool, key, arguments)).await
+        self.registry().invoke(&RunCall(self.invocation(tool, key, arguments))).await
     }
     async fn resolved(&self, wish: &str) -> Vec<String> {
         let wishes = [ToolWish::parse(wish).expect("a wish")];
@@ -236,7 +245,7 @@ async fn what_is_not_as_it_was_pinned_is_not_used(world: World) {
     (world.fixture.pin)("tools:\n  t:\n    1.0.0: { contract: otherwise, hosts: [127.0.0.1] }\n");
     assert_eq!(world.state().await, ToolState::Quarantined);
     assert_eq!(world.resolved("t").await, [""; 0]);
-    assert_eq!(refused(&world.invoke(&tool.definition, "k", json!({})).await), RefusalKind::Quarantined);
+    assert_eq!(refused(&world.call(&tool.definition, "k", json!({})).await), RefusalKind::Quarantined);
     assert_eq!(world.ledger.count("t"), 0);
     (world.fixture.pin)("tools: {}");
     assert_eq!(world.resolved("t").await, ["t 1.0.0"]);
@@ -244,7 +253,7 @@ async fn what_is_not_as_it_was_pinned_is_not_used(world: World) {
 
 async fn a_send_is_counted_once_and_over_the_rate_it_waits(world: World) {
     let tool = world.registered(json!({ "rate_limit": 2 })).await.definition;
-    let admit = async |key: &str| world.registry().admit(&world.call(&tool, key, json!({}))).await;
+    let admit = async |key: &str| world.registry().admit(&RunCall(world.invocation(&tool, key, json!({})))).await;
     assert_eq!((admit("a").await, admit("a").await, admit("b").await), (Admission::Now, Admission::Now, Admission::Now));
     let Admission::After(wait) = admit("c").await else { panic!("two are taken") };
     assert!(wait > Duration::from_secs(30) && wait <= Duration::from_secs(60), "{wait:?}");
@@ -257,41 +266,48 @@ async fn a_send_is_counted_once_and_over_the_rate_it_waits(world: World) {
 async fn a_complete_answer_is_an_outcome_whatever_it_says(world: World) {
     let tool = world.registered(json!({})).await.definition;
     world.ledger.next("t", [Mode::Ok(json!({ "n": 7 })), Mode::Fail(500), Mode::Fail(404)]);
-    assert_eq!(world.invoke(&tool, "a", json!({ "n": 1 })).await, Invoked::Ok(json!({ "n": 7 })));
+    assert_eq!(world.call(&tool, "a", json!({ "n": 1 })).await, Invoked::Ok(json!({ "n": 7 })));
     for (key, status) in [("b", 500), ("c", 404)] {
-        let Invoked::Failed(failure) = world.invoke(&tool, key, json!({})).await else { panic!("it failed") };
+        let Invoked::Failed(failure) = world.call(&tool, key, json!({})).await else { panic!("it failed") };
         assert_eq!((&failure["status"], &failure["body"]), (&json!(status), &json!("the tool failed")));
     }
     let arrived = world.ledger.arrivals();
-    assert_eq!((arrived[0].key.as_deref(), &arrived[0].arguments), (Some("a"), &json!({ "n": 1 })));
+    assert_eq!((arrived[0].key.as_deref(), &arrived[0].arguments), (Some("default/call/ann/a"), &json!({ "n": 1 })));
 }
 
 async fn what_may_not_go_is_refused_and_does_not_arrive(world: World) {
     let tool = world.registered(json!({})).await.definition;
     let two = world.registered(json!({ "version": "2.0.0" })).await.definition;
-    let wrong = world.invoke(&tool, "a", json!({ "n": "seven" })).await;
+    let wrong = world.call(&tool, "a", json!({ "n": "seven" })).await;
     let Invoked::Refused(refusal) = &wrong else { panic!("{wrong:?}") };
     assert!(refusal.kind == RefusalKind::Arguments && refusal.message.contains("/n"), "a model can repair it: {refusal:?}");
-    assert_eq!(refused(&world.invoke(&two, "b", json!({})).await), RefusalKind::NotGranted);
-    let stranger = Invocation { agent: AgentName::parse("stranger").expect("legal"), ..world.call(&tool, "c", json!({})) };
-    assert_eq!(refused(&world.registry().invoke(&stranger).await), RefusalKind::NotGranted);
+    assert_eq!(refused(&world.call(&two, "b", json!({})).await), RefusalKind::NotGranted);
+    let stranger = Invocation { agent: AgentName::parse("stranger").expect("legal"), ..world.invocation(&tool, "c", json!({})) };
+    assert_eq!(refused(&world.called("ann", stranger).await.invoked), RefusalKind::NotGranted);
     let other = ToolDefinition { description: "Counts otherwise.".into(), ..tool.clone() };
-    assert_eq!(refused(&world.invoke(&other, "d", json!({})).await), RefusalKind::NotFound);
+    assert_eq!(refused(&world.call(&other, "d", json!({})).await), RefusalKind::NotFound);
     assert_eq!(world.ledger.count("t"), 0);
 }
 
 async fn a_key_has_one_outcome_and_one_meaning(world: World) {
     let tool = world.registered(json!({})).await.definition;
     world.ledger.next("t", [Mode::Ok(json!(1)), Mode::Fail(500), Mode::Ok(json!(2))]);
-    assert_eq!(world.invoke(&tool, "a", json!({ "n": 1 })).await, Invoked::Ok(json!(1)));
-    assert_eq!(world.invoke(&tool, "a", json!({ "n": 1 })).await, Invoked::Ok(json!(1)), "from the record");
-    assert_eq!(refused(&world.invoke(&tool, "a", json!({ "n": 2 })).await), RefusalKind::KeyReused);
-    let failed = world.invoke(&tool, "b", json!({})).await;
+    assert_eq!(world.call(&tool, "a", json!({ "n": 1 })).await, Invoked::Ok(json!(1)));
+    assert_eq!(world.call(&tool, "a", json!({ "n": 1 })).await, Invoked::Ok(json!(1)), "from the record");
+    assert_eq!(refused(&world.call(&tool, "a", json!({ "n": 2 })).await), RefusalKind::KeyReused);
+    let failed = world.call(&tool, "b", json!({})).await;
     assert!(matches!(failed, Invoked::Failed(_)));
-    assert_eq!(world.invoke(&tool, "b", json!({})).await, failed, "a failure is an outcome too");
-    let theirs = Invocation { tenant: Tenant::parse("other").expect("legal"), ..world.call(&tool, "a", json!({})) };
-    assert_eq!(world.registry().invoke(&theirs).await, Invoked::Ok(json!(2)), "a key belongs to its tenant");
-    assert_eq!(world.ledger.count("t"), 3);
+    assert_eq!(world.call(&tool, "b", json!({})).await, failed, "a failure is an outcome too");
+    let theirs = Invocation { tenant: Tenant::parse("other").expect("legal"), ..world.invocation(&tool, "a", json!({})) };
+    assert_eq!(world.called("ann", theirs).await.invoked, Invoked::Ok(json!(2)), "a key belongs to its tenant");
+    world.ledger.next("t", [Mode::Ok(json!(3))]);
+    let mine = || world.invocation(&tool, "a", json!({ "n": 1 }));
+    let bobs = DirectOutcome { invoked: Invoked::Ok(json!(3)), replayed: false };
+    assert_eq!(world.called("bob", mine()).await, bobs, "and to its principal");
+    assert_eq!(world.called("bob", mine()).await, DirectOutcome { replayed: true, ..bobs });
+    assert_eq!(world.ledger.count("t"), 4);
+    let keys: Vec<_> = world.ledger.arrivals().into_iter().map(|arrival| arrival.key.expect("a key")).collect();
+    assert_eq!(keys, ["default/call/ann/a", "default/call/ann/b", "other/call/ann/a", "default/call/bob/a"]);
 }
 
 async fn what_was_not_sent_is_said_to_be_so(world: World) {
@@ -299,12 +315,12 @@ async fn what_was_not_sent_is_said_to_be_so(world: World) {
     let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
     let tool = world.registered(json!({ "endpoint": format!("http://{free}/") })).await.definition;
     for attempt in 0..2 {
-        let outcome = world.invoke(&tool, "a", json!({})).await;
+        let outcome = world.call(&tool, "a", json!({})).await;
         assert!(matches!(outcome, Invoked::NotSent(_)), "{attempt}: {outcome:?}");
     }
     let one = world.registered(json!({ "version": "1.1.0" })).await;
     world.registry().withdraw("t", &one.instance, &admin()).await.expect("it is there");
-    let outcome = world.invoke(&one.definition, "b", json!({})).await;
+    let outcome = world.call(&one.definition, "b", json!({})).await;
     assert!(matches!(outcome, Invoked::NotSent(_)), "nobody serves it: {outcome:?}");
 }
 
@@ -319,9 +335,9 @@ async fn a_call_that_breaks_off_is_unknown_and_goes_by_its_effect_class(world: W
         for (key, mode) in [("reset", Mode::Reset), ("hang", Mode::Hang)] {
             let key = format!("{key}-{effect}");
             world.ledger.next(name, [mode]);
-            let outcome = world.invoke(&tool, &key, json!({})).await;
+            let outcome = world.call(&tool, &key, json!({})).await;
             assert!(matches!(outcome, Invoked::Unknown(_)), "{key}: {outcome:?}");
-            let again = world.invoke(&tool, &key, json!({})).await;
+            let again = world.call(&tool, &key, json!({})).await;
             assert_eq!(matches!(again, Invoked::Ok(_)), is_sent_again, "{key}: {again:?}");
             assert_eq!(matches!(again, Invoked::Unknown(_)), !is_sent_again, "{key}: {again:?}");
         }
@@ -332,16 +348,16 @@ async fn a_call_that_breaks_off_is_unknown_and_goes_by_its_effect_class(world: W
 async fn a_result_that_may_be_used_again_is(world: World) {
     let tool = world.registered(json!({ "effect": "pure", "cache_ttl_ms": 60_000 })).await.definition;
     world.ledger.next("t", [Mode::Ok(json!(1)), Mode::Ok(json!(2))]);
-    assert_eq!(world.invoke(&tool, "a", json!({ "n": 1 })).await, Invoked::Ok(json!(1)));
-    assert_eq!(world.invoke(&tool, "b", json!({ "n": 1 })).await, Invoked::Ok(json!(1)), "under another key");
-    assert_eq!(world.invoke(&tool, "c", json!({ "n": 2 })).await, Invoked::Ok(json!(2)));
+    assert_eq!(world.call(&tool, "a", json!({ "n": 1 })).await, Invoked::Ok(json!(1)));
+    assert_eq!(world.call(&tool, "b", json!({ "n": 1 })).await, Invoked::Ok(json!(1)), "under another key");
+    assert_eq!(world.call(&tool, "c", json!({ "n": 2 })).await, Invoked::Ok(json!(2)));
     assert_eq!(world.ledger.count("t"), 2);
 }
 
 async fn a_result_is_bounded(world: World) {
     let tool = world.registered(json!({})).await.definition;
     world.ledger.set("t", Mode::Ok(json!("x".repeat(3 * STORED_RESULT_BYTES))));
-    let bytes = match world.invoke(&tool, "a", json!({})).await {
+    let bytes = match world.call(&tool, "a", json!({})).await {
         Invoked::Ok(result) | Invoked::Failed(result) => result.to_string().len(),
         other => panic!("{other:?}"),
     };
@@ -350,20 +366,33 @@ async fn a_result_is_bounded(world: World) {
 
 async fn a_call_in_doubt_is_settled_by_its_tool(world: World) {
     let tool = world.registered(json!({ "probe_url": world.server.endpoint("probe") })).await.definition;
-    world.ledger.next("probe", [Mode::Ok(json!({ "id": 7 })), Mode::Fail(404), Mode::Fail(500)]);
-    let call = world.call(&tool, "a", json!({}));
+    world.ledger.next("probe", [Mode::Ok(json!({ "id": 7 })), Mode::Fail(404), Mode::Fail(500), Mode::Ok(json!({ "id": 8 }))]);
+    let call = RunCall(world.invocation(&tool, "a", json!({})));
     assert_eq!(world.registry().probe(&call).await, Probed::Happened(json!({ "id": 7 })));
     assert_eq!(world.registry().probe(&call).await, Probed::DidNot);
     assert_eq!(world.registry().probe(&call).await, Probed::Unknown);
+    let direct = DirectCall::new("ann", call.0);
+    assert_eq!(world.registry().probe_call(&direct).await, Probed::Happened(json!({ "id": 8 })));
+    let keys: Vec<_> = world.ledger.arrivals().into_iter().map(|arrival| arrival.key.expect("a key")).collect();
+    assert_eq!(keys, ["a", "a", "a", "default/call/ann/a"], "each is asked about under the key it had");
     let without = world.registered(json!({ "version": "1.1.0" })).await.definition;
-    assert_eq!(world.registry().probe(&world.call(&without, "a", json!({}))).await, Probed::Unknown);
+    assert_eq!(world.registry().probe(&RunCall(world.invocation(&without, "a", json!({})))).await, Probed::Unknown);
 }
 
 async fn a_persons_consent_is_asked_for_where_no_journal_holds_it(world: World) {
     let tool = world.registered(json!({ "requires_approval": true })).await.definition;
-    assert_eq!(refused(&world.invoke(&tool, "a", json!({})).await), RefusalKind::NeedsApproval);
+    assert_eq!(refused(&world.call(&tool, "a", json!({})).await), RefusalKind::NeedsApproval);
     assert_eq!(world.ledger.count("t"), 0);
-    let agreed = Invocation { journalled: true, ..world.call(&tool, "a", json!({})) };
-    assert!(matches!(world.registry().invoke(&agreed).await, Invoked::Ok(_)));
+    assert!(matches!(world.invoke(&tool, "a", json!({})).await, Invoked::Ok(_)));
     assert_eq!(world.ledger.count("t"), 1);
+}
+
+async fn the_record_of_a_runs_call_is_the_runs_journal(world: World) {
+    let tool = world.registered(json!({ "effect": "idempotent" })).await.definition;
+    for attempt in 1..=2 {
+        let send = format!("a#{attempt}");
+        let call = RunCall(Invocation { send, ..world.invocation(&tool, "a", json!({})) });
+        assert!(matches!(world.registry().invoke(&call).await, Invoked::Ok(_)));
+        assert_eq!(world.ledger.count("t"), attempt, "another attempt is another send");
+    }
 }

@@ -167,6 +167,7 @@ fn schemas() -> Value {
     add::<tools::GrantedPage>(&mut found);
     add::<tools::Removed>(&mut found);
     add::<tools::CallRequest>(&mut found);
+    add::<tools::CallOfRun>(&mut found);
     add::<tools::CallAnswer>(&mut found);
     add::<tools::AdmitAnswer>(&mut found);
     add::<tools::ProbeAnswer>(&mut found);

@@ -91,7 +91,6 @@ pub(super) fn reason(status: u16) -> &'static str {
         405 => "This method is not offered here.",
         408 => "The body came too slowly.",
         409 => "Something else holds that id, version or state.",
-        412 => "The question is meant for another process of the registry.",
         413 => "The body is over 1 MiB.",
         415 => "The body is not JSON.",
         422 => "A field or the Idempotency-Key is wrong; it is named.",
@@ -126,10 +125,6 @@ const CALL_KEY: Parameter = header(
     "1 to 255 characters. The same key and arguments is the same call of the tool, answered from its record for 24 h. One is made otherwise.",
 );
 const KNOWN_KEY: Parameter = header("Idempotency-Key", "1 to 255 characters. The same key with another body is refused.");
-const PROCESS: Parameter = header(
-    "Maniple-Registry",
-    "The process that is meant, as it named itself in this header of an earlier answer; any other one answers 412.",
-);
 const LIMIT: Parameter = query("limit", "How many at most.", "integer");
 const CURSOR: Parameter = query("cursor", "`next_cursor` of the page before.", "string");
 const OF_AGENT: Parameter = query("agent", "Of this agent; needed where the node serves several.", "string");
@@ -215,7 +210,7 @@ pub const TABLE: &[Operation] = &[
         body: Some("object"), answers: &[answer(200, "It is known, and renewed.", &[(JSON, "Registered")]), answer(201, "A new version.", &[(JSON, "Registered")])], refusals: &[409] },
     Operation { method: "post", path: "/tools/resolve", name: "resolve_tools", tag: "tools", under_agent: false, scope: Some("tools"),
         summary: "For runtimes: the definitions that an agent gets", description: "`tools`: the highest version of each wish that can be called. `pick`: the one that a call by name would get. Neither: all that the agent was granted.",
-        parameters: &[KNOWN_KEY, PROCESS], body: Some("ResolveRequest"), answers: &[answer(200, "The definitions.", &[(JSON, "ResolveAnswer")])], refusals: &[404, 409, 412] },
+        parameters: &[KNOWN_KEY], body: Some("ResolveRequest"), answers: &[answer(200, "The definitions.", &[(JSON, "ResolveAnswer")])], refusals: &[404, 409] },
     Operation { method: "get", path: "/tools/resolve", name: "tool_named_resolve", tag: "tools", under_agent: false, scope: Some("read"),
         summary: "The tool of that name", description: "As GET /tools/{name}.",
         parameters: &[TOOL_VERSION], body: None, answers: &[answer(200, "The version.", &[(JSON, "ToolVersion")])], refusals: &[404, 422] },
@@ -235,14 +230,14 @@ pub const TABLE: &[Operation] = &[
         summary: "Take an instance out", description: "What a tool does when it stops. Its version stays known.",
         parameters: &[TOOL, path("instance", "As its registration named it.")], body: None, answers: &[answer(204, "It is out.", &[])], refusals: &[404] },
     Operation { method: "post", path: "/tools/{name}/invoke", name: "invoke_tool", tag: "tools", under_agent: false, scope: Some("tools"),
-        summary: "Call a tool on an agent's grant", description: "Arguments are validated before anything is sent; the call is recorded under its key before it is sent, and goes on although the caller leaves. Every refusal of the call has a member `outcome`: `{status: failed | not_sent | wait | refused | unknown, …}`.",
-        parameters: &[TOOL, CALL_KEY, TRACE, PROCESS], body: Some("CallRequest"), answers: &[answer(200, "The result.", &[(JSON, "CallAnswer")])], refusals: &[404, 409, 412, 502, 504] },
+        summary: "Call a tool on an agent's grant", description: "Arguments are validated before anything is sent; the call is recorded under its key, which is the principal's own, before it is sent, and goes on although the caller leaves. With `run` it is a runtime's call, whose record is the run's journal. Every refusal of the call has a member `outcome`: `{status: failed | not_sent | wait | refused | unknown, …}`.",
+        parameters: &[TOOL, CALL_KEY, TRACE], body: Some("CallRequest"), answers: &[answer(200, "The result.", &[(JSON, "CallAnswer")])], refusals: &[404, 409, 502, 504] },
     Operation { method: "post", path: "/tools/{name}/admit", name: "admit_call", tag: "tools", under_agent: false, scope: Some("tools"),
-        summary: "For runtimes: whether a call may go now", description: "Takes one of the calls that the tool's `rate_limit` allows the agent in any 60 s, under the name `send`: twice under one name is once.",
-        parameters: &[TOOL, KNOWN_KEY, PROCESS], body: Some("CallRequest"), answers: &[answer(200, "It may, or how long to wait.", &[(JSON, "AdmitAnswer")])], refusals: &[404, 409, 412] },
+        summary: "For runtimes: whether a call may go now", description: "Takes one of the calls that the tool's `rate_limit` allows the agent in any 60 s, under the name `run.send`: twice under one name is once.",
+        parameters: &[TOOL, KNOWN_KEY], body: Some("CallRequest"), answers: &[answer(200, "It may, or how long to wait.", &[(JSON, "AdmitAnswer")])], refusals: &[404, 409] },
     Operation { method: "post", path: "/tools/{name}/probe", name: "probe_call", tag: "tools", under_agent: false, scope: Some("tools"),
-        summary: "For runtimes: whether a call in doubt happened", description: "Asks the tool's `probe_url` about the call of `key`.",
-        parameters: &[TOOL, KNOWN_KEY, PROCESS], body: Some("CallRequest"), answers: &[answer(200, "What the tool says.", &[(JSON, "ProbeAnswer")])], refusals: &[404, 409, 412] },
+        summary: "Whether a call in doubt happened", description: "Asks the tool's `probe_url` about the run's call of `run.key`, or the direct call of `key`.",
+        parameters: &[TOOL, KNOWN_KEY], body: Some("CallRequest"), answers: &[answer(200, "What the tool says.", &[(JSON, "ProbeAnswer")])], refusals: &[404, 409] },
     Operation { method: "post", path: "/mcp", name: "mcp", tag: "tools", under_agent: false, scope: Some("tools"),
         summary: "A message of the Model Context Protocol", description: "Streamable HTTP without sessions, versions 2024-11-05 to 2026-07-28. Serves the tools of the agents that the token may use (scope `tools`) and each agent as the tool `agent_NAME` (scope `run`), to clients that speak the tasks extension as tasks.",
         parameters: &[TRACE], body: None, answers: &[answer(200, "The answer, or its events.", &[])], refusals: &[413] },

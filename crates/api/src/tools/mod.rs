@@ -15,13 +15,9 @@ pub mod wire;
 pub use outcome::CallOutcome;
 pub use remote::RemoteTools;
 pub use wire::{
-    AdmitAnswer, CallAnswer, CallRequest, GrantedPage, GrantedTool, ProbeAnswer, Removed, ResolveAnswer, ResolveRequest, ToolPage,
-    VersionPage,
+    AdmitAnswer, CallAnswer, CallOfRun, CallRequest, GrantedPage, GrantedTool, ProbeAnswer, Removed, ResolveAnswer, ResolveRequest,
+    ToolPage, VersionPage,
 };
-
-/// Names the process that answers. Sent with a call that is asked again, it keeps another process, which does not know of the
-/// first time, from taking it for a new one: that one answers 412.
-pub const REGISTRY_HEADER: &str = "maniple-registry";
 
 #[cfg(test)]
 mod tests;

@@ -53,7 +53,8 @@ fn admissions_and_probes_come_back_as_they_went() {
 
 #[test]
 fn a_call_is_read_strictly_and_the_field_at_fault_is_named() {
-    let cases: [(Value, &str); 8] = [
+    let of_run = |key: &str, send: &str| json!({ "agent": "a", "run": { "key": key, "send": send } });
+    let cases: [(Value, &str); 12] = [
         (json!({ "agent": "a", "argments": {} }), "argments"),
         (json!({ "agent": "a", "arguments": [1] }), "arguments"),
         (json!({ "agent": "a", "version": null }), "version"),
@@ -61,7 +62,11 @@ fn a_call_is_read_strictly_and_the_field_at_fault_is_named() {
         (json!({ "agent": "a", "timeout_ms": 0 }), "timeout_ms"),
         (json!({ "agent": "a", "timeout_ms": 600_001 }), "timeout_ms"),
         (json!({ "agent": "a", "key": "" }), "key"),
-        (json!({ "agent": "a", "send": "a\nb" }), "send"),
+        (json!({ "agent": "a", "principal": "" }), "principal"),
+        (json!({ "agent": "a", "send": "s" }), "send"),
+        (json!({ "agent": "a", "run": {} }), "run"),
+        (of_run("k", "a\nb"), "run.send"),
+        (of_run("", "s"), "run.key"),
     ];
     for (body, field) in cases {
         assert_eq!(CallRequest::read(&body).unwrap_err().field.as_deref(), Some(field), "{body}");

@@ -84,7 +84,7 @@ pub struct CallRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub version: Option<String>,
-    /// For runtimes: the hash of the very contract that is meant. No other is called.
+    /// The hash of the very contract that is meant. No other is called.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub contract: Option<String>,
@@ -92,28 +92,46 @@ pub struct CallRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub tenant: Option<String>,
-    /// For `admit` and `probe`: the key of the call that is meant. `invoke` takes it as the header Idempotency-Key.
+    /// Who asks, where the token's holder asks for others: keys are each principal's own. Without `admin` it is a name within the
+    /// token's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, min_length = 1, max_length = 255)]
+    pub principal: Option<String>,
+    /// For `probe`: the key of the direct call that is meant. `invoke` takes it as the header Idempotency-Key.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, min_length = 1, max_length = 255)]
     pub key: Option<String>,
-    /// For runtimes: names this very send, so that it is counted once. A new name is made otherwise.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false, min_length = 1, max_length = 255)]
-    pub send: Option<String>,
     /// How long the call may take; never longer than the tool's own `timeout_ms`, which is the default.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, minimum = 1, maximum = 600_000)]
     pub timeout_ms: Option<u64>,
-    /// For runtimes: a person has agreed, and the run's journal holds the call, so no record is made here. Needs `admin`.
-    #[serde(skip_serializing_if = "is_false")]
-    pub approved: bool,
+    /// For runtimes: it is a run's call, and this is what its journal calls it. No record of it is made here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub run: Option<CallOfRun>,
+}
+
+/// What a run's journal calls a call.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CallOfRun {
+    /// Its Idempotency-Key: `{task_id}:{step}:{index}`, with `{tenant}/` before it outside the default tenant.
+    #[schema(min_length = 1, max_length = 255)]
+    pub key: String,
+    /// Names this very send: another attempt under the same key has another.
+    #[schema(min_length = 1, max_length = 255)]
+    pub send: String,
+    /// It was asked for before, and its answer was lost. Nothing is sent: a process that knows of the send answers, every other one
+    /// says that it does not.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub again: bool,
 }
 fn is_false(value: &bool) -> bool {
     !value
 }
 
 impl CallRequest {
-    const FIELDS: [&str; 9] = ["agent", "arguments", "version", "contract", "tenant", "key", "send", "timeout_ms", "approved"];
+    const FIELDS: [&str; 9] = ["agent", "arguments", "version", "contract", "tenant", "principal", "key", "timeout_ms", "run"];
 
     /// Reads the types and the bounds; names the field at fault.
     pub fn read(body: &Value) -> Result<Self> {
@@ -121,11 +139,16 @@ impl CallRequest {
         if request.agent.is_empty() {
             return Err(Error::invalid("agent is missing: name the agent on whose grant the tool is called").at("agent"));
         }
-        for (field, text) in [("key", &request.key), ("send", &request.send)] {
+        let run = request.run.as_ref();
+        for (field, text) in [("key", request.key.as_ref()), ("run.key", run.map(|run| &run.key)), ("run.send", run.map(|run| &run.send))] {
             let legal = |text: &String| (1..=255).contains(&text.len()) && text.bytes().all(|b| (b' '..=b'~').contains(&b));
-            if text.as_ref().is_some_and(|text| !legal(text)) {
+            if text.is_some_and(|text| !legal(text)) {
                 return Err(Error::invalid(format!("{field} must be 1 to 255 printable characters of ASCII")).at(field));
             }
+        }
+        let legal = |name: &String| (1..=255).contains(&name.len()) && !name.chars().any(char::is_control);
+        if request.principal.as_ref().is_some_and(|name| !legal(name)) {
+            return Err(Error::invalid("principal must be 1 to 255 bytes without control characters").at("principal"));
         }
         if request.timeout_ms.is_some_and(|ms| !(1..=TIMEOUT_MS_MAX).contains(&ms)) {
             return Err(Error::invalid(format!("timeout_ms must be 1 to {TIMEOUT_MS_MAX}")).at("timeout_ms"));

@@ -1,11 +1,14 @@
 //! Published versions, and the ledger of calls.
 
 use super::TaskStore;
-use crate::rules::{self, tools};
+use crate::rules::{
+    self,
+    tools::{self, Found, Record},
+};
 use async_trait::async_trait;
 use maniple_core::{
     Result, Time,
-    ports::{self, LedgerKey, Opened, Outcome},
+    ports::{self, LedgerKey, Opened, Opening, Outcome},
     tool::Published,
 };
 use semver::Version;
@@ -28,7 +31,7 @@ pub(super) struct Tools {
 
 struct Call {
     number: u64,
-    arguments_hash: String,
+    record: Record,
     outcome: Option<Outcome>,
 }
 
@@ -79,20 +82,33 @@ impl ports::ToolStore for TaskStore {
         Ok(gone as u64)
     }
 
-    async fn open_call(&self, call: &LedgerKey, arguments_hash: &str) -> Result<Opened> {
+    async fn open_call(&self, call: &LedgerKey, opening: &Opening) -> Result<Opened> {
         tools::check_key(call)?;
-        let mut known = self.known();
-        match known.calls.get(call) {
-            Some(record) if record.arguments_hash != arguments_hash => return Ok(Opened::OtherArguments),
-            Some(Call { outcome: Some(outcome), .. }) => return Ok(Opened::Done(outcome.clone())),
-            Some(Call { outcome: None, .. }) => return Ok(Opened::Before),
-            None => {}
+        let (mut known, now) = (self.known(), self.clock.now());
+        if let Some(Call { record, outcome, .. }) = known.calls.get_mut(call) {
+            return Ok(match (record.found(opening, now), outcome) {
+                (Found::OtherArguments, _) => Opened::OtherArguments,
+                (_, Some(outcome)) => Opened::Done(outcome.clone()),
+                (Found::UnderWay(left), None) => Opened::UnderWay(left),
+                (Found::InDoubt, None) => Opened::InDoubt,
+                (Found::Theirs, None) => record.told(),
+                (Found::Free, None) => {
+                    record.take(opening, now);
+                    record.told()
+                }
+            });
         }
         known.opened += 1;
         let number = known.opened;
-        known.by_age.insert(number, (self.clock.now(), call.clone()));
-        known.calls.insert(call.clone(), Call { number, arguments_hash: arguments_hash.to_owned(), outcome: None });
+        known.by_age.insert(number, (now, call.clone()));
+        known.calls.insert(call.clone(), Call { number, record: Record::new(opening, now), outcome: None });
         Ok(Opened::New)
+    }
+
+    async fn renew_call(&self, call: &LedgerKey, holder: &str, lease: Duration) -> Result<bool> {
+        let (mut known, now) = (self.known(), self.clock.now());
+        let held = known.open(call, holder).map(|record| record.held = Some((holder.to_owned(), now.plus(lease))));
+        Ok(held.is_some())
     }
 
     async fn close_call(&self, call: &LedgerKey, outcome: &Outcome) -> Result<()> {
@@ -103,10 +119,19 @@ impl ports::ToolStore for TaskStore {
         Ok(())
     }
 
-    async fn drop_call(&self, call: &LedgerKey) -> Result<()> {
+    async fn leave_call(&self, call: &LedgerKey, holder: &str) -> Result<()> {
+        if let Some(record) = self.known().open(call, holder) {
+            record.held = None;
+        }
+        Ok(())
+    }
+
+    async fn drop_call(&self, call: &LedgerKey, holder: &str) -> Result<()> {
         let mut known = self.known();
-        if known.calls.get(call).is_some_and(|record| record.outcome.is_none()) {
-            known.forget(call);
+        match known.open(call, holder) {
+            Some(record) if record.sends == 1 => known.forget(call),
+            Some(record) => record.held = None,
+            None => {}
         }
         Ok(())
     }
@@ -121,6 +146,11 @@ impl ports::ToolStore for TaskStore {
 }
 
 impl Tools {
+    /// The record of a call without an outcome that this one holds.
+    fn open(&mut self, call: &LedgerKey, holder: &str) -> Option<&mut Record> {
+        let call = self.calls.get_mut(call).filter(|call| call.outcome.is_none())?;
+        Some(&mut call.record).filter(|record| record.is_held_by(holder))
+    }
     fn forget(&mut self, call: &LedgerKey) {
         if let Some(record) = self.calls.remove(call) {
             self.by_age.remove(&record.number);

@@ -1,10 +1,11 @@
 //! What every tool store decides alike.
 
 use maniple_core::{
-    Error, Result, canonical,
-    ports::{LedgerKey, Outcome},
-    tool::{Published, STORED_RESULT_BYTES},
+    Error, Result, Time, canonical,
+    ports::{LedgerKey, Opened, Opening, Outcome},
+    tool::{Effect, Published, STORED_RESULT_BYTES},
 };
+use std::time::Duration;
 
 /// The most versions of all tools together.
 pub const VERSIONS_MAX: usize = 100_000;
@@ -36,6 +37,74 @@ pub(crate) fn same_owner(name: &str, owner: &str, new: &Published) -> Result<()>
 
 pub(crate) fn full() -> Error {
     Error::exhausted(format!("{VERSIONS_MAX} versions of tools are published, which is all that are kept: remove some"))
+}
+
+/// What is known of a call whose outcome is not recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Record {
+    pub(crate) arguments_hash: String,
+    /// Under which it was last sent.
+    pub(crate) effect: Effect,
+    /// Whether it was sent under the key as it was given, which is no principal's: an older version did that.
+    pub(crate) is_as_given: bool,
+    /// Who is at it, and until when.
+    pub(crate) held: Option<(String, Time)>,
+    /// How often somebody was told to send it.
+    pub(crate) sends: i64,
+}
+
+/// What somebody who opens a call that is on record is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Found {
+    OtherArguments,
+    /// It is theirs already: the reply was lost.
+    Theirs,
+    UnderWay(Duration),
+    InDoubt,
+    /// It becomes theirs.
+    Free,
+}
+
+impl Record {
+    /// One that is new.
+    pub(crate) fn new(opening: &Opening, now: Time) -> Self {
+        let held = Some((opening.holder.clone(), now.plus(opening.lease)));
+        Self { arguments_hash: opening.arguments_hash.clone(), effect: opening.effect, is_as_given: false, held, sends: 1 }
+    }
+
+    /// What its holder is told.
+    pub(crate) fn told(&self) -> Opened {
+        match self.sends {
+            1 => Opened::New,
+            _ if self.is_as_given => Opened::AgainAsGiven,
+            _ => Opened::Again,
+        }
+    }
+
+    /// It is taken over.
+    pub(crate) fn take(&mut self, opening: &Opening, now: Time) {
+        (self.effect, self.held) = (opening.effect, Some((opening.holder.clone(), now.plus(opening.lease))));
+        self.sends += 1;
+    }
+
+    pub(crate) fn found(&self, opening: &Opening, now: Time) -> Found {
+        if self.arguments_hash != opening.arguments_hash {
+            return Found::OtherArguments;
+        }
+        match &self.held {
+            Some((holder, _)) if *holder == opening.holder => return Found::Theirs,
+            Some((_, until)) if *until > now => return Found::UnderWay(until.since(now)),
+            Some(_) | None => {}
+        }
+        match (self.effect, opening.effect) {
+            (Effect::AtMostOnce, _) | (_, Effect::AtMostOnce) => Found::InDoubt,
+            (Effect::Pure | Effect::Idempotent, Effect::Pure | Effect::Idempotent) => Found::Free,
+        }
+    }
+
+    pub(crate) fn is_held_by(&self, holder: &str) -> bool {
+        self.held.as_ref().is_some_and(|(by, _)| by == holder)
+    }
 }
 
 pub(crate) fn check_key(call: &LedgerKey) -> Result<()> {

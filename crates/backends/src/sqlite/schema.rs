@@ -10,7 +10,7 @@ use maniple_core::{Error, Result, event::EVENT_VERSION};
 use rusqlite::Connection;
 
 /// One step a version; never edited once released, only added to.
-const MIGRATIONS: &[&str] = &[FIRST, TOOLS, APPROVALS, KEYS];
+const MIGRATIONS: &[&str] = &[FIRST, TOOLS, APPROVALS, KEYS, LEDGER];
 
 const FIRST: &str = "
 CREATE TABLE store (                     -- one row
@@ -144,6 +144,17 @@ CREATE INDEX approvals_listed ON approvals (tenant, requested_at, id) WHERE list
 
 const KEYS: &str = "
 ALTER TABLE keys RENAME COLUMN task TO made; -- the id of what was made under the key: a task, or another thing
+";
+
+// A key is a principal's now, so that one key of a tool may stand in several rows.
+const LEDGER: &str = "
+ALTER TABLE tool_calls ADD COLUMN principal TEXT; -- who asked; null in a row from before, whose key was its tenant's
+ALTER TABLE tool_calls ADD COLUMN effect TEXT;    -- null in a row from before, whose arguments_hash ends with :once for at_most_once
+ALTER TABLE tool_calls ADD COLUMN holder TEXT;    -- who is at it, null for nobody
+ALTER TABLE tool_calls ADD COLUMN until INTEGER;  -- how long it is the holder's
+ALTER TABLE tool_calls ADD COLUMN sends INTEGER NOT NULL DEFAULT 1; -- how often somebody was told to send it
+CREATE UNIQUE INDEX tool_calls_name ON tool_calls (tenant, tool, key, principal);
+DROP INDEX tool_calls_key;
 ";
 
 // The numbers in the SQL above and below are these.

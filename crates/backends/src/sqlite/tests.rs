@@ -468,6 +468,41 @@ async fn a_file_from_before_tools_were_remembered_learns_to() {
 }
 
 #[tokio::test]
+async fn calls_that_an_older_version_recorded_keep_their_meaning() {
+    use maniple_core::{Tenant, tool::Effect};
+    use ports::{LedgerKey, Opened, Opening, Outcome, ToolStore};
+    let file = File::new();
+    drop(file.open());
+    let db = Connection::open(file.path()).expect("opens");
+    db.execute_batch(
+        "DROP INDEX tool_calls_name; CREATE UNIQUE INDEX tool_calls_key ON tool_calls (tenant, tool, key);
+         ALTER TABLE tool_calls DROP COLUMN principal; ALTER TABLE tool_calls DROP COLUMN effect; ALTER TABLE tool_calls DROP COLUMN holder;
+         ALTER TABLE tool_calls DROP COLUMN until; ALTER TABLE tool_calls DROP COLUMN sends; PRAGMA user_version = 4;
+         INSERT INTO tool_calls (tenant, tool, key, arguments_hash, at) VALUES ('default', 'pay', 'once', 'h:once', 0), ('default', 'pay', 'more', 'h', 0);
+         INSERT INTO tool_calls (tenant, tool, key, arguments_hash, at, is_ok, result) VALUES ('default', 'pay', 'done', 'h:once', 0, 1, '7');",
+    )
+    .expect("as it was");
+    drop(db);
+    let store = file.open();
+    let open = async |principal: &str, key: &str, effect, hash: &str| {
+        let call = LedgerKey { tenant: Tenant::default(), principal: principal.into(), tool: "pay".into(), key: key.into() };
+        let opening = Opening { arguments_hash: hash.into(), effect, holder: principal.into(), lease: Duration::from_secs(6) };
+        ToolStore::open_call(&store, &call, &opening).await.expect("opened")
+    };
+    for effect in [Effect::Pure, Effect::Idempotent, Effect::AtMostOnce] {
+        assert_eq!(open("ann", "done", effect, "h").await, Opened::Done(Outcome::Ok(serde_json::json!(7))));
+        assert_eq!(open("ann", "once", effect, "h").await, Opened::InDoubt);
+    }
+    assert_eq!(open("bob", "done", Effect::Pure, "other").await, Opened::OtherArguments, "it was its tenant's");
+    assert_eq!(open("ann", "more", Effect::AtMostOnce, "h").await, Opened::InDoubt);
+    for _ in 0..2 {
+        assert_eq!(open("ann", "more", Effect::Idempotent, "h").await, Opened::AgainAsGiven, "under the key it went under");
+    }
+    assert!(matches!(open("bob", "more", Effect::Pure, "h").await, Opened::UnderWay(_)));
+    assert_eq!((open("ann", "new", Effect::Pure, "h").await, open("bob", "new", Effect::Pure, "h").await), (Opened::New, Opened::New));
+}
+
+#[tokio::test]
 async fn no_more_versions_of_tools_are_kept_than_a_node_can_bear() {
     use maniple_testkit::tool_store_suite::version;
     let file = File::new();

@@ -1,12 +1,15 @@
 //! Published versions, and the ledger of calls.
 
 use super::{TaskStore, failure::Refusal, writer::Tx};
-use crate::rules::{self, tools};
+use crate::rules::{
+    self,
+    tools::{self, Found, Record},
+};
 use async_trait::async_trait;
 use maniple_core::{
     Error, Result, Time,
-    ports::{self, LedgerKey, Opened, Outcome},
-    tool::Published,
+    ports::{self, LedgerKey, Opened, Opening, Outcome},
+    tool::{Effect, Published},
 };
 use rusqlite::{Connection, OptionalExtension};
 use semver::Version;
@@ -35,10 +38,20 @@ impl ports::ToolStore for TaskStore {
         .await
     }
 
-    async fn open_call(&self, call: &LedgerKey, arguments_hash: &str) -> Result<Opened> {
+    async fn open_call(&self, call: &LedgerKey, opening: &Opening) -> Result<Opened> {
         tools::check_key(call)?;
-        let (call, arguments_hash) = (call.clone(), arguments_hash.to_owned());
-        self.write(move |tx| open(tx, &call, &arguments_hash)).await
+        let (call, opening) = (call.clone(), opening.clone());
+        self.write(move |tx| open(tx, &call, &opening)).await
+    }
+
+    async fn renew_call(&self, call: &LedgerKey, holder: &str, lease: Duration) -> Result<bool> {
+        let (call, holder) = (call.clone(), holder.to_owned());
+        self.write(move |tx| {
+            let mut update = tx.db.prepare_cached(&format!("UPDATE tool_calls SET until = ?6 WHERE {OF_CALL} {AND_HELD}"))?;
+            let (tenant, tool, key, principal) = names(&call);
+            Ok(update.execute((tenant, tool, key, principal, &holder, tx.now.plus(lease).0))? == 1)
+        })
+        .await
     }
 
     async fn close_call(&self, call: &LedgerKey, outcome: &Outcome) -> Result<()> {
@@ -51,13 +64,18 @@ impl ports::ToolStore for TaskStore {
         self.write(move |tx| close(tx, &call, is_ok, &result)).await
     }
 
-    async fn drop_call(&self, call: &LedgerKey) -> Result<()> {
-        let call = call.clone();
+    async fn leave_call(&self, call: &LedgerKey, holder: &str) -> Result<()> {
+        let (call, holder) = (call.clone(), holder.to_owned());
+        self.write(move |tx| leave(tx, &call, &holder)).await
+    }
+
+    async fn drop_call(&self, call: &LedgerKey, holder: &str) -> Result<()> {
+        let (call, holder) = (call.clone(), holder.to_owned());
         self.write(move |tx| {
-            let mut delete =
-                tx.db.prepare_cached("DELETE FROM tool_calls WHERE tenant = ?1 AND tool = ?2 AND key = ?3 AND result IS NULL")?;
-            delete.execute(names(&call))?;
-            Ok(())
+            let mut delete = tx.db.prepare_cached(&format!("DELETE FROM tool_calls WHERE {OF_CALL} {AND_HELD} AND sends = 1"))?;
+            let (tenant, tool, key, principal) = names(&call);
+            delete.execute((tenant, tool, key, principal, &holder))?;
+            leave(tx, &call, &holder)
         })
         .await
     }
@@ -75,8 +93,13 @@ impl ports::ToolStore for TaskStore {
     }
 }
 
-fn names(call: &LedgerKey) -> (&str, &str, &str) {
-    (call.tenant.as_str(), &call.tool, &call.key)
+/// The rows of a call: its principal's, or one from before principals were recorded.
+const OF_CALL: &str = "tenant = ?1 AND tool = ?2 AND key = ?3 AND (principal = ?4 OR principal IS NULL)";
+/// Of those the one that the holder ?5 is at.
+const AND_HELD: &str = "AND holder = ?5 AND result IS NULL";
+
+fn names(call: &LedgerKey) -> (&str, &str, &str, &str) {
+    (call.tenant.as_str(), &call.tool, &call.key, &call.principal)
 }
 
 fn text(version: &Published) -> Result<String> {
@@ -122,36 +145,82 @@ fn read(data: &str, at: i64) -> Result<Published> {
     Ok(Published { at: Time(at), ..published })
 }
 
-fn open(tx: &mut Tx, call: &LedgerKey, arguments_hash: &str) -> Result<Opened, Refusal> {
-    let mut known =
-        tx.db.prepare_cached("SELECT arguments_hash, is_ok, result FROM tool_calls WHERE tenant = ?1 AND tool = ?2 AND key = ?3")?;
-    let found = known
-        .query_row(names(call), |row| Ok((row.get::<_, String>(0)?, row.get::<_, Option<bool>>(1)?, row.get::<_, Option<String>>(2)?)));
-    let Some((hash, is_ok, result)) = found.optional()? else {
-        let mut insert =
-            tx.db.prepare_cached("INSERT INTO tool_calls (tenant, tool, key, arguments_hash, at) VALUES (?1, ?2, ?3, ?4, ?5)")?;
-        let (tenant, tool, key) = names(call);
-        insert.execute((tenant, tool, key, arguments_hash, tx.now.0))?;
+fn open(tx: &mut Tx, call: &LedgerKey, opening: &Opening) -> Result<Opened, Refusal> {
+    let Some((row, mut record, outcome)) = found(tx.db, call)? else {
+        let mut insert = tx.db.prepare_cached(
+            "INSERT INTO tool_calls (tenant, tool, key, principal, arguments_hash, effect, holder, until, at) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        )?;
+        let (tenant, tool, key, principal) = names(call);
+        let (effect, until) = (opening.effect.to_string(), tx.now.plus(opening.lease).0);
+        insert.execute((tenant, tool, key, principal, &opening.arguments_hash, effect, &opening.holder, until, tx.now.0))?;
         return Ok(Opened::New);
     };
-    if hash != arguments_hash {
-        return Ok(Opened::OtherArguments);
-    }
-    let (Some(is_ok), Some(result)) = (is_ok, result) else { return Ok(Opened::Before) };
-    let result = serde_json::from_str(&result).map_err(|e| damaged().because(e))?;
-    Ok(Opened::Done(if is_ok { Outcome::Ok(result) } else { Outcome::Failed(result) }))
+    Ok(match (record.found(opening, tx.now), outcome) {
+        (Found::OtherArguments, _) => Opened::OtherArguments,
+        (_, Some(outcome)) => Opened::Done(outcome),
+        (Found::UnderWay(left), None) => Opened::UnderWay(left),
+        (Found::InDoubt, None) => Opened::InDoubt,
+        (Found::Theirs, None) => record.told(),
+        (Found::Free, None) => {
+            record.take(opening, tx.now);
+            let mut update =
+                tx.db.prepare_cached("UPDATE tool_calls SET effect = ?2, holder = ?3, until = ?4, sends = ?5 WHERE row = ?1")?;
+            let until = tx.now.plus(opening.lease).0;
+            update.execute((row, record.effect.to_string(), &opening.holder, until, record.sends))?;
+            record.told()
+        }
+    })
+}
+
+/// The record of a call: its row, who is at it, and its outcome.
+fn found(db: &Connection, call: &LedgerKey) -> Result<Option<(i64, Record, Option<Outcome>)>, Refusal> {
+    let mut select = db.prepare_cached(&format!(
+        "SELECT row, arguments_hash, effect, holder, until, sends, is_ok, result, principal IS NULL FROM tool_calls WHERE {OF_CALL} \
+         ORDER BY principal IS NULL LIMIT 1"
+    ))?;
+    let mut rows = select.query(names(call))?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    let hash: String = row.get(1)?;
+    let (arguments_hash, effect) = match row.get::<_, Option<String>>(2)? {
+        Some(effect) => (hash, self::effect(&effect)?),
+        // An older version wrote whether it may be sent again behind the hash.
+        None => match hash.strip_suffix(":once") {
+            Some(hash) => (hash.to_owned(), Effect::AtMostOnce),
+            None => (hash, Effect::Idempotent),
+        },
+    };
+    let held = row.get::<_, Option<String>>(3)?.zip(row.get::<_, Option<i64>>(4)?.map(Time));
+    let record = Record { arguments_hash, effect, is_as_given: row.get(8)?, held, sends: row.get(5)? };
+    let outcome = match (row.get::<_, Option<bool>>(6)?, row.get::<_, Option<String>>(7)?) {
+        (Some(is_ok), Some(result)) => {
+            let result = serde_json::from_str(&result).map_err(|e| damaged().because(e))?;
+            Some(if is_ok { Outcome::Ok(result) } else { Outcome::Failed(result) })
+        }
+        _ => None,
+    };
+    Ok(Some((row.get(0)?, record, outcome)))
+}
+
+fn effect(text: &str) -> Result<Effect> {
+    [Effect::Pure, Effect::Idempotent, Effect::AtMostOnce].into_iter().find(|effect| effect.to_string() == text).ok_or_else(damaged)
+}
+
+fn leave(tx: &mut Tx, call: &LedgerKey, holder: &str) -> Result<(), Refusal> {
+    let mut update = tx.db.prepare_cached(&format!("UPDATE tool_calls SET holder = NULL, until = NULL WHERE {OF_CALL} {AND_HELD}"))?;
+    let (tenant, tool, key, principal) = names(call);
+    update.execute((tenant, tool, key, principal, holder))?;
+    Ok(())
 }
 
 fn close(tx: &mut Tx, call: &LedgerKey, is_ok: bool, result: &str) -> Result<(), Refusal> {
-    let mut update = tx
-        .db
-        .prepare_cached("UPDATE tool_calls SET is_ok = ?4, result = ?5 WHERE tenant = ?1 AND tool = ?2 AND key = ?3 AND result IS NULL")?;
-    let (tenant, tool, key) = names(call);
-    if update.execute((tenant, tool, key, is_ok, result))? == 1 {
-        return Ok(());
+    let Some((row, _, outcome)) = found(tx.db, call)? else { return Err(tools::no_call(call).into()) };
+    if outcome.is_none() {
+        let mut update =
+            tx.db.prepare_cached("UPDATE tool_calls SET is_ok = ?2, result = ?3, holder = NULL, until = NULL WHERE row = ?1")?;
+        update.execute((row, is_ok, result))?;
     }
-    let mut known = tx.db.prepare_cached("SELECT 1 FROM tool_calls WHERE tenant = ?1 AND tool = ?2 AND key = ?3")?;
-    if known.exists(names(call))? { Ok(()) } else { Err(tools::no_call(call).into()) }
+    Ok(())
 }
 
 fn damaged() -> Error {

@@ -1,17 +1,21 @@
 //! The seams of the tool registry.
 
+mod call;
+mod ledger;
+
+pub use call::{Admission, DirectCall, DirectOutcome, Invocation, Invoked, Probed, Refusal, RefusalKind, RunCall};
+pub use ledger::{LedgerKey, Opened, Opening, Outcome};
+
 use crate::{
-    AgentName, Result, Tenant,
-    tool::{Offer, Published, Registered, Source, ToolDefinition, ToolVersion, ToolWish},
-    trace::TraceContext,
+    AgentName, Result,
+    tool::{Offer, Published, Registered, Source, ToolVersion, ToolWish},
 };
 use async_trait::async_trait;
 use semver::{Version, VersionReq};
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-/// What an agent may call, and one attempt of a call: all that a run knows of tools.
+/// What an agent may call, and one attempt of a run's call: all that a run knows of tools.
 ///
 /// In the same process or behind HTTP, it behaves the same.
 #[async_trait]
@@ -28,113 +32,31 @@ pub trait Tools: Send + Sync {
 
     /// Takes one of the calls that the tool's `rate_limit` allows this agent in any 60 s, under the name of this send:
     /// taken twice under one name is taken once. Asked before a call is recorded as started, so that one that must wait is not.
-    async fn admit(&self, call: &Invocation) -> Admission;
+    async fn admit(&self, call: &RunCall) -> Admission;
 
-    /// Calls once: grant, rate, breaker, credentials, send, bounds of the result. Arguments are already checked
-    /// and the start is recorded, except where [`Invocation::journalled`] is false: then they are checked here, and the call
-    /// is recorded here under (tenant, tool, key) before it is sent.
-    async fn invoke(&self, call: &Invocation) -> Invoked;
+    /// Calls once: rate, breaker, credentials, send, bounds of the result. Nothing of it is recorded: the run's journal says what
+    /// is about to be sent, and what came of it.
+    async fn invoke(&self, call: &RunCall) -> Invoked;
 
     /// Asks the tool's `probe_url` whether a call in doubt happened. [`Probed::Unknown`] where there is none.
-    async fn probe(&self, call: &Invocation) -> Probed;
+    async fn probe(&self, call: &RunCall) -> Probed;
 }
 
-/// One attempt of a tool call.
-#[derive(Debug, Clone)]
-pub struct Invocation {
-    /// What to call, as the run began with it.
-    pub tool: Arc<ToolDefinition>,
-    /// Whether an operator wrote its URLs.
-    pub trusted: bool,
-    /// The arguments.
-    pub arguments: Value,
-    /// The Idempotency-Key.
-    pub key: String,
-    /// Names this very send: another attempt under the same key has another.
-    pub send: String,
-    /// The agent that calls.
-    pub agent: AgentName,
-    /// On whose behalf.
-    pub tenant: Tenant,
-    /// The trace it belongs to.
-    pub trace: Option<TraceContext>,
-    /// The least of the tool's own time-out and what is left of the deadline.
-    pub timeout: Duration,
-    /// Whether a run's journal holds the record of this call, so that the registry need not make one.
-    pub journalled: bool,
-    /// Whether a person agreed to this very call, as a runtime elsewhere says.
-    pub approved: bool,
-}
-
-/// Whether a call may go now.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Admission {
-    /// It may: one of the calls of the last 60 s is this one.
-    Now,
-    /// Not before this has passed; at most 60 s.
-    After(Duration),
-}
-
-/// How one attempt of a tool call went.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Invoked {
-    /// A complete answer that is a result, already bounded.
-    Ok(Value),
-    /// A complete answer that is a failure, already bounded.
-    Failed(Value),
-    /// Not a byte was written: it did not happen.
-    NotSent(String),
-    /// Not a byte was written, and trying again before this has passed is no use.
-    Wait(String, Duration),
-    /// Not a byte was written, and trying again is no use: the arguments, the grant, a quarantine, the egress rules.
-    Refused(Refusal),
-    /// It may have happened; nobody knows.
-    Unknown(String),
-}
-
-/// Why a call is not made.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Refusal {
-    /// What sort of reason.
-    pub kind: RefusalKind,
-    /// For the model and for people.
-    pub message: String,
-}
-
-/// The sorts of reasons why a call is not made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RefusalKind {
-    /// The arguments do not fit the tool's parameters.
-    Arguments,
-    /// The agent was not granted the tool.
-    NotGranted,
-    /// There is no such tool, or no such version.
-    NotFound,
-    /// It is not what `tools.lock` says.
-    Quarantined,
-    /// The key was used with other arguments.
-    KeyReused,
-    /// The egress rules, or the hosts of the credential, forbid it.
-    Forbidden,
-    /// A person must agree first, and nobody can be asked here.
-    NeedsApproval,
-}
-
-/// What a probe of a call in doubt said.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Probed {
-    /// It happened, with this result, already bounded.
-    Happened(Value),
-    /// It did not, and never will.
-    DidNot,
-    /// Nobody knows.
-    Unknown,
-}
-
-/// The catalogue: what tools there are, and who may change that. The doors and the command line use it.
+/// The catalogue, and the calls that come through a door. The doors and the command line use it.
 #[async_trait]
 pub trait ToolRegistry: Tools {
+    /// Calls for whoever came through a door: arguments and grant are checked, and the call is recorded under (tenant, principal,
+    /// tool, key) before it is sent. The same key again has the same outcome, whichever process of the registry is asked: one that
+    /// is under way is waited for, at most [`Invocation::timeout`].
+    async fn call(&self, call: &DirectCall) -> DirectOutcome;
+
+    /// Asks the tool's `probe_url` whether a direct call in doubt happened. [`Probed::Unknown`] where there is none.
+    async fn probe_call(&self, call: &DirectCall) -> Probed;
+
+    /// Whether the arguments fit and the agent was granted the tool. A run's journal has seen to that; a door asks it all the same
+    /// for a run elsewhere, whose journal it does not see.
+    async fn check(&self, call: &RunCall) -> Result<(), Refusal>;
+
     /// Tools by name, each version highest first: after `after`, at most `limit` names.
     async fn list(&self, after: Option<&str>, limit: usize) -> Result<Vec<ToolVersion>>;
 
@@ -195,52 +117,27 @@ pub trait ToolStore: Send + Sync {
     /// Forgets one version, or all of a name, which is then nobody's. Returns how many.
     async fn unpublish(&self, name: &str, version: Option<&Version>) -> Result<u64>;
 
-    /// Opens the record of a call under (tenant, tool, key), before it is sent. `Invalid` for a key that is not 1 to 255 bytes.
-    async fn open_call(&self, call: &LedgerKey, arguments_hash: &str) -> Result<Opened>;
+    /// Opens the record of a call before it is sent, or says what the record holds. Whoever is told [`Opened::New`] or
+    /// [`Opened::Again`] holds the call for [`Opening::lease`], on the store's clock, and may send it; asking again under the same
+    /// [`Opening::holder`] is answered alike. `Invalid` for a key that is not 1 to 255 bytes.
+    async fn open_call(&self, call: &LedgerKey, opening: &Opening) -> Result<Opened>;
 
-    /// Records its outcome; a record without one stays open. The first outcome stays: another one later changes nothing.
+    /// Holds an open record for so long from now. False where it is not this holder's any more.
+    async fn renew_call(&self, call: &LedgerKey, holder: &str, lease: Duration) -> Result<bool>;
+
+    /// Records its outcome, whoever holds it. The first outcome stays: another one later changes nothing.
     /// `NotFound` for a call that was never opened, `Invalid` for more than 1 MiB of JSON or one nested more than 100 deep.
     async fn close_call(&self, call: &LedgerKey, outcome: &Outcome) -> Result<()>;
 
-    /// Takes an open record out: the call was not sent. One that has its outcome stays.
-    async fn drop_call(&self, call: &LedgerKey) -> Result<()>;
+    /// Lets go of an open record: the call was sent, and nobody knows how it went. Changes nothing for another holder's.
+    async fn leave_call(&self, call: &LedgerKey, holder: &str) -> Result<()>;
+
+    /// The call was not sent: takes its open record out, or where an earlier holder may have sent it lets go of it. Changes nothing
+    /// for another holder's, nor where there is an outcome.
+    async fn drop_call(&self, call: &LedgerKey, holder: &str) -> Result<()>;
 
     /// Forgets up to `limit` records opened longer than `keep` ago, at most 10,000 at once. Returns how many.
     async fn forget_calls(&self, keep: Duration, limit: usize) -> Result<u64>;
-}
-
-/// What names a call in the ledger.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct LedgerKey {
-    /// On whose behalf.
-    pub tenant: Tenant,
-    /// The tool's name.
-    pub tool: String,
-    /// The Idempotency-Key.
-    pub key: String,
-}
-
-/// A recorded outcome of a call.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "status", content = "result")]
-pub enum Outcome {
-    /// A result.
-    Ok(Value),
-    /// A failure that was a complete answer.
-    Failed(Value),
-}
-
-/// What the ledger says to a call that is about to be sent.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Opened {
-    /// It is new; it is recorded now.
-    New,
-    /// It was started before under the same arguments, and its outcome is not recorded.
-    Before,
-    /// It has its outcome: nothing is to be sent.
-    Done(Outcome),
-    /// The key was used with other arguments.
-    OtherArguments,
 }
 
 /// Counts calls over a sliding window; every replica that shares it counts alike.

@@ -141,8 +141,6 @@ fn invocation(fields: Value, arguments: Value) -> Invocation {
     let tool: ToolDefinition = serde_json::from_value(definition).unwrap();
     Invocation {
         trusted: true,
-        journalled: true,
-        approved: false,
         send: "s".into(),
         arguments,
         key: "k".into(),

@@ -1,11 +1,15 @@
-//! The record of calls that no run's journal holds: (tenant, tool, key) has one outcome.
+//! The record of direct calls: (tenant, principal, tool, key) has one outcome, whichever process of the registry is asked.
 //!
 //! | the record says | then |
 //! |---|---|
-//! | nothing | it is opened, and the call is sent |
+//! | nothing | it is opened and held, and the call is sent |
 //! | an outcome | that is the answer; nothing is sent |
-//! | started, no outcome | what was and is pure or idempotent is sent again; what was or is `at_most_once` is in doubt |
+//! | under way | it is looked at again, until there is an outcome, nobody holds it any more, or the caller's time is over |
+//! | started, no outcome, nobody at it | what was and is pure or idempotent is sent again; what was or is `at_most_once` is in doubt |
 //! | other arguments | refused |
+//!
+//! The holder renews its lease for as long as the call is under way, so that a process that was killed is noticed. Who waits in the
+//! holder's own process waits for the same future; that spares looking, and nothing rests on it.
 
 use super::refused;
 use futures::{
@@ -14,104 +18,156 @@ use futures::{
 };
 use maniple_core::{
     canonical,
-    ports::{Invocation, Invoked, LedgerKey, Opened, Outcome, RefusalKind, ToolStore},
-    tool::Effect,
+    ports::{DirectCall, DirectOutcome, Invoked, LedgerKey, Opened, Opening, Outcome, RefusalKind, ToolStore},
 };
 use std::{
     collections::HashMap,
+    convert::Infallible,
     future::Future,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
+use tokio::time::Instant;
 
-type Going = Shared<BoxFuture<'static, Invoked>>;
+/// The first pause before a call that is under way elsewhere is looked at again; it doubles.
+const LOOK_AGAIN: Duration = Duration::from_millis(25);
+const LOOK_AGAIN_MAX: Duration = Duration::from_secs(1);
+
+type Going = Shared<BoxFuture<'static, DirectOutcome>>;
 
 #[derive(Clone)]
-pub(super) struct Ledger {
+pub(crate) struct Ledger {
     store: Option<Arc<dyn ToolStore>>,
-    /// Calls on their way, with the hash of their arguments: the same key again waits for the same outcome.
+    /// How long a call under way is held without renewal.
+    lease: Duration,
+    /// The calls under way in this process, with the hash of their arguments.
     going: Arc<Mutex<HashMap<LedgerKey, (String, Going)>>>,
 }
 
+/// A call that is to be sent now.
+pub(super) struct Sending {
+    /// Whether it may have been sent before.
+    pub(super) is_again: bool,
+    /// The key that it goes under, where an older version sent it under another than its principal's.
+    pub(super) key: Option<String>,
+    /// What is left of the caller's time.
+    pub(super) timeout: Duration,
+}
+
 impl Ledger {
-    pub(super) fn new(store: Option<Arc<dyn ToolStore>>) -> Self {
-        Self { store, going: Arc::default() }
+    pub(crate) fn new(store: Option<Arc<dyn ToolStore>>, lease: Duration) -> Self {
+        Self { store, lease, going: Arc::default() }
     }
 
     /// Sends under the key at most once at a time, and goes on to the outcome although the caller leaves.
-    /// `send` is told whether it may have been sent before.
-    pub(super) async fn once<F>(&self, call: &Invocation, send: impl FnOnce(bool) -> F + Send + 'static) -> Invoked
+    pub(super) async fn once<F>(&self, call: &DirectCall, send: impl FnOnce(Sending) -> F + Send + 'static) -> DirectOutcome
     where
         F: Future<Output = Invoked> + Send + 'static,
     {
-        let key = LedgerKey { tenant: call.tenant.clone(), tool: call.tool.name.clone(), key: call.key.clone() };
-        let hash = canonical::hash(&call.arguments);
-        let going = {
+        let key = call.ledger_key();
+        let invocation = call.invocation();
+        let hash = canonical::hash(&invocation.arguments);
+        let (going, is_joined) = {
             let mut all = self.going.lock().unwrap_or_else(PoisonError::into_inner);
             match all.get(&key) {
-                Some((other, _)) if *other != hash => return other_arguments(&key),
-                Some((_, going)) => going.clone(),
+                Some((other, _)) if *other != hash => return other_arguments(&key).into(),
+                Some((_, going)) => (going.clone(), true),
                 None => {
-                    let (ledger, effect) = (self.clone(), call.tool.effect());
-                    let (owned, owned_hash) = (key.clone(), hash.clone());
+                    let (ledger, owned, timeout) = (self.clone(), key.clone(), invocation.timeout);
+                    let opening = Opening {
+                        arguments_hash: hash.clone(),
+                        effect: invocation.tool.effect(),
+                        holder: format!("{:032x}", fastrand::u128(..)),
+                        lease: self.lease,
+                    };
                     let work = tokio::spawn(async move {
                         let on_its_way = OnItsWay { ledger: &ledger, key: &owned };
-                        let outcome = ledger.recorded(&owned, &owned_hash, effect, send).await;
+                        let outcome = ledger.recorded(&owned, &opening, timeout, send).await;
                         drop(on_its_way);
                         outcome
                     });
-                    let going = work.map(|done| done.unwrap_or_else(|_| Invoked::Unknown("the call broke off".into()))).boxed().shared();
+                    let broke_off = || Invoked::Unknown("the call broke off".into()).into();
+                    let going = work.map(move |done| done.unwrap_or_else(|_| broke_off())).boxed().shared();
                     all.insert(key, (hash, going.clone()));
-                    going
+                    (going, false)
                 }
             }
         };
-        going.await
+        let outcome = going.await;
+        DirectOutcome { replayed: outcome.replayed || is_joined, ..outcome }
     }
 
     async fn recorded<F: Future<Output = Invoked>>(
         &self,
         key: &LedgerKey,
-        hash: &str,
-        effect: Effect,
-        send: impl FnOnce(bool) -> F,
-    ) -> Invoked {
-        let Some(store) = &self.store else { return send(false).await };
-        // A call that was sent before stays on record although this send comes to nothing.
-        let is_once = effect == Effect::AtMostOnce;
-        let opened = match store.open_call(key, &named(hash, is_once)).await {
-            // Under another effect class, perhaps: a version may have come that promises more, or less, than the one it was sent to.
-            Ok(Opened::OtherArguments) => match store.open_call(key, &named(hash, !is_once)).await {
-                Ok(Opened::Before) => return in_doubt(),
-                // The record went away in between, and a new one would be of the other class.
-                Ok(Opened::New) => {
-                    let dropped = store.drop_call(key).await.err().map_or_else(String::new, |error| format!(": {error}"));
-                    return Invoked::NotSent(format!("the key was let go of at this moment{dropped}"));
-                }
-                other => other,
-            },
-            other => other,
+        opening: &Opening,
+        timeout: Duration,
+        send: impl FnOnce(Sending) -> F,
+    ) -> DirectOutcome {
+        let Some(store) = &self.store else { return send(Sending { is_again: false, key: None, timeout }).await.into() };
+        let sending = match self.opened(&**store, key, opening, timeout).await {
+            Ok(sending) => sending,
+            Err(outcome) => return outcome,
         };
-        let is_new = match opened {
-            Ok(Opened::New) => true,
-            Ok(Opened::Before) if !is_once => false,
-            Ok(Opened::Before) => return in_doubt(),
-            Ok(Opened::Done(Outcome::Ok(result))) => return Invoked::Ok(result),
-            Ok(Opened::Done(Outcome::Failed(failure))) => return Invoked::Failed(failure),
-            Ok(Opened::OtherArguments) => return other_arguments(key),
-            Err(error) => return Invoked::NotSent(format!("the call could not be recorded: {error}")),
+        let outcome = tokio::select! {
+            outcome = send(sending) => outcome,
+            never = self.hold(&**store, key, &opening.holder) => match never {},
         };
-        let outcome = send(!is_new).await;
         let written = match &outcome {
             Invoked::Ok(result) => store.close_call(key, &Outcome::Ok(result.clone())).await,
             Invoked::Failed(failure) => store.close_call(key, &Outcome::Failed(failure.clone())).await,
-            Invoked::NotSent(_) | Invoked::Wait(..) | Invoked::Refused(_) if is_new => store.drop_call(key).await,
-            Invoked::NotSent(_) | Invoked::Wait(..) | Invoked::Refused(_) | Invoked::Unknown(_) => Ok(()),
+            Invoked::NotSent(_) | Invoked::Wait(..) | Invoked::Refused(_) => store.drop_call(key, &opening.holder).await,
+            Invoked::Unknown(_) => store.leave_call(key, &opening.holder).await,
         };
         if let Err(error) = written {
             // The record stays open: the key asked again is sent again or in doubt, as after a crash.
             tracing::error!(%error, tool = %key.tool, "the outcome of a call could not be recorded");
         }
-        outcome
+        outcome.into()
+    }
+
+    /// The call, held by this opening; or its outcome, where it is not to be sent.
+    async fn opened(&self, store: &dyn ToolStore, key: &LedgerKey, opening: &Opening, timeout: Duration) -> Result<Sending, DirectOutcome> {
+        let began = Instant::now();
+        let (mut pause, mut was_under_way) = (LOOK_AGAIN, false);
+        loop {
+            let opened = store.open_call(key, opening).await;
+            let left = timeout.saturating_sub(began.elapsed());
+            let invoked = match opened {
+                Ok(Opened::New) => return Ok(Sending { is_again: false, key: None, timeout: left }),
+                Ok(Opened::Again) => return Ok(Sending { is_again: true, key: None, timeout: left }),
+                Ok(Opened::AgainAsGiven) => return Ok(Sending { is_again: true, key: Some(key.key.clone()), timeout: left }),
+                Ok(Opened::UnderWay(_)) if left.is_zero() => {
+                    Invoked::Unknown(format!("it is under way, and was not over within {} ms", timeout.as_millis()))
+                }
+                Ok(Opened::UnderWay(held)) => {
+                    was_under_way = true;
+                    tokio::time::sleep(pause.min(left).min(held.max(LOOK_AGAIN))).await;
+                    pause = (pause * 2).min(LOOK_AGAIN_MAX);
+                    continue;
+                }
+                Ok(Opened::InDoubt) => Invoked::Unknown("it was sent before under this key, and its outcome was not recorded".into()),
+                Ok(Opened::Done(Outcome::Ok(result))) => return Err(DirectOutcome { invoked: Invoked::Ok(result), replayed: true }),
+                Ok(Opened::Done(Outcome::Failed(failure))) => {
+                    return Err(DirectOutcome { invoked: Invoked::Failed(failure), replayed: true });
+                }
+                Ok(Opened::OtherArguments) => other_arguments(key),
+                Err(error) if was_under_way => Invoked::Unknown(format!("it was under way, and its record cannot be read: {error}")),
+                Err(error) => Invoked::NotSent(format!("the call could not be recorded: {error}")),
+            };
+            return Err(invoked.into());
+        }
+    }
+
+    /// Keeps the lease for as long as this is polled.
+    async fn hold(&self, store: &dyn ToolStore, key: &LedgerKey, holder: &str) -> Infallible {
+        loop {
+            tokio::time::sleep(self.lease / 3).await;
+            // What is sent is sent: whoever lost the lease goes on to the outcome all the same.
+            if let Err(error) = store.renew_call(key, holder, self.lease).await {
+                tracing::warn!(%error, tool = %key.tool, "a call under way could not be held");
+            }
+        }
     }
 }
 
@@ -124,15 +180,6 @@ impl Drop for OnItsWay<'_> {
     fn drop(&mut self) {
         self.ledger.going.lock().unwrap_or_else(PoisonError::into_inner).remove(self.key);
     }
-}
-
-/// What a call is compared by: its arguments, and whether it may be sent again.
-fn named(arguments_hash: &str, is_once: bool) -> String {
-    if is_once { format!("{arguments_hash}:once") } else { arguments_hash.to_owned() }
-}
-
-fn in_doubt() -> Invoked {
-    Invoked::Unknown("it was sent before under this key, and its outcome was not recorded".into())
 }
 
 fn other_arguments(key: &LedgerKey) -> Invoked {

@@ -14,6 +14,24 @@ use std::{
     time::Duration,
 };
 
+/// Whose word a call goes by.
+#[derive(Clone, Copy)]
+pub(super) enum Definition<'a> {
+    /// The version that is published, and served by its instances.
+    Published(&'a Entry),
+    /// A run's own, which an operator wrote and which nobody serves any more: a run ends on the definition it began with.
+    OfTheRun,
+}
+
+impl<'a> Definition<'a> {
+    pub(super) fn published(self) -> Option<&'a Entry> {
+        match self {
+            Self::Published(entry) => Some(entry),
+            Self::OfTheRun => None,
+        }
+    }
+}
+
 /// Where a call could go.
 pub(super) enum Way {
     /// To one of these, the first first: they are well, and their breakers let calls through.
@@ -32,19 +50,19 @@ pub(super) struct Target {
 
 impl Gateway {
     /// The instances that are well and whose breakers let calls through, those with the fewest in hand first.
-    pub(super) fn way(&self, entry: Option<&Entry>, call: &Invocation) -> Result<Way, Invoked> {
+    pub(super) fn way(&self, definition: Definition<'_>, call: &Invocation) -> Result<Way, Invoked> {
         let pins = self.catalog.pins();
-        // A run ends on the definition it began with although its file has moved on; nobody but an operator is trusted to have meant that.
-        let moved_on = call.journalled && call.trusted;
-        let Some(entry) = entry.filter(|entry| !(moved_on && entry.instances.is_empty())) else {
-            let tool = &call.tool;
-            if !moved_on {
-                return Err(Invoked::Refused(self.unknown(tool)));
+        let entry = match definition {
+            Definition::Published(entry) => entry,
+            Definition::OfTheRun => {
+                let tool = &call.tool;
+                return match pins.against(&tool.name, &tool.version, &tool.contract_hash(), &tool.endpoint) {
+                    None => Ok(Way::AsItBegan),
+                    Some(why) => {
+                        Err(Invoked::Refused(refused(RefusalKind::Quarantined, format!("tool `{}` is quarantined: {why}", tool.name))))
+                    }
+                };
             }
-            if let Some(why) = pins.against(&tool.name, &tool.version, &tool.contract_hash(), &tool.endpoint) {
-                return Err(Invoked::Refused(refused(RefusalKind::Quarantined, format!("tool `{}` is quarantined: {why}", tool.name))));
-            }
-            return Ok(Way::AsItBegan);
         };
         let (mut usable, mut worst) = (Vec::new(), (ToolState::Gone, "nobody serves it now".to_owned()));
         for instance in &entry.instances {

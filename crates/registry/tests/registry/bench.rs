@@ -10,7 +10,7 @@ use axum::{
 use maniple_backends::{RateLimiter, memory};
 use maniple_core::{
     AgentName, Tenant,
-    ports::{Invocation, Invoked, Registrant, Registration, ToolRegistry, ToolStore, Tools},
+    ports::{DirectCall, DirectOutcome, Invocation, Invoked, Registrant, Registration, ToolRegistry, ToolStore, Tools},
     settings::Period,
     tool::{Registered, Source, ToolDefinition, ToolWish},
 };
@@ -86,9 +86,12 @@ impl Bench {
     pub async fn register(&self, definition: Value) -> Registered {
         self.registry.register(registration(definition, "ann")).await.unwrap()
     }
-    /// Calls as a client of the door does: no journal holds the call.
+    /// Calls as ann does at the door.
     pub async fn call(&self, tool: &ToolDefinition, arguments: Value, key: &str) -> Invoked {
-        self.registry.invoke(&invocation(tool, arguments, key)).await
+        self.called(invocation(tool, arguments, key)).await.invoked
+    }
+    pub async fn called(&self, invocation: Invocation) -> DirectOutcome {
+        self.registry.call(&DirectCall::new("ann", invocation)).await
     }
     pub async fn offered(&self, wish: &str) -> Vec<String> {
         let agent = AgentName::parse("a").unwrap();
@@ -119,8 +122,6 @@ pub fn invocation(tool: &ToolDefinition, arguments: Value, key: &str) -> Invocat
         tenant: Tenant::default(),
         trace: None,
         timeout: Duration::from_secs(5),
-        journalled: false,
-        approved: false,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Servers that break at every point: what is known afterwards is *not sent*, an outcome, or *unknown*.
 
 use crate::server::{Server, answer, call, invocation, read_request, registry, tool};
-use maniple_core::ports::{Invoked, Tools};
+use maniple_core::ports::{Invoked, RunCall, Tools};
 use serde_json::json;
 use std::{
     collections::HashMap,
@@ -55,7 +55,7 @@ async fn a_tls_handshake_that_never_ends_is_not_sent_within_half_the_time() {
     .await;
     let mut call = invocation(tool(&format!("https://{}/", server.address), json!({})), json!({}));
     call.timeout = Duration::from_millis(500);
-    let invoked = registry().invoke(&call).await;
+    let invoked = registry().invoke(&RunCall(call)).await;
     assert!(is_not_sent(&invoked), "{invoked:?}");
 }
 
@@ -92,14 +92,14 @@ async fn an_answer_cut_anywhere_is_unknown() {
     let registry = registry();
     for at in 0..whole.len() {
         let (server, requests) = Server::answering(&whole[..at]).await;
-        let invoked = registry.invoke(&invocation(tool(&server.url("/"), json!({})), json!({}))).await;
+        let invoked = registry.invoke(&RunCall(invocation(tool(&server.url("/"), json!({})), json!({})))).await;
         assert!(is_unknown(&invoked), "cut at {at}: {invoked:?}");
         assert_eq!(requests.count(), 1, "cut at {at}");
     }
     let chunked = b"HTTP/1.1 500 No\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
     for at in 0..chunked.len() {
         let (server, _) = Server::answering(&chunked[..at]).await;
-        let invoked = registry.invoke(&invocation(tool(&server.url("/"), json!({})), json!({}))).await;
+        let invoked = registry.invoke(&RunCall(invocation(tool(&server.url("/"), json!({})), json!({})))).await;
         assert!(is_unknown(&invoked), "cut at {at}: {invoked:?}");
     }
 }
@@ -128,7 +128,7 @@ async fn a_silent_server_and_one_that_stops_midway_are_unknown_at_the_time_out()
         .await;
         let mut call = invocation(tool(&server.url("/"), json!({})), json!({}));
         call.timeout = Duration::from_millis(150);
-        assert_eq!(registry().invoke(&call).await, Invoked::Unknown("tool `t` gave no complete answer within 150 ms".into()));
+        assert_eq!(registry().invoke(&RunCall(call)).await, Invoked::Unknown("tool `t` gave no complete answer within 150 ms".into()));
     }
 }
 
@@ -146,7 +146,7 @@ async fn a_connection_nobody_accepts_is_not_sent() {
     }
     let mut call = invocation(tool(&format!("http://{address}/"), json!({})), json!({}));
     call.timeout = Duration::from_millis(500);
-    let invoked = registry().invoke(&call).await;
+    let invoked = registry().invoke(&RunCall(call)).await;
     assert!(is_not_sent(&invoked), "{invoked:?}");
 }
 
@@ -206,7 +206,7 @@ async fn a_pooled_connection_closed_under_a_call_never_sends_it_twice() {
         let mut call = invocation(tool(&server.url("/"), json!({})), json!({}));
         call.key = format!("task:{n}:0");
         let arrived = |ledger: &Mutex<HashMap<String, usize>>| ledger.lock().unwrap().get(&call.key).copied().unwrap_or(0);
-        match registry.invoke(&call).await {
+        match registry.invoke(&RunCall(call.clone())).await {
             Invoked::Ok(_) => {
                 told[0] += 1;
                 assert_eq!(arrived(&ledger), 1, "call {n}");

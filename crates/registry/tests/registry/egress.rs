@@ -2,7 +2,7 @@
 
 use crate::server::{Server, answer, invocation, read_request, tool};
 use async_trait::async_trait;
-use maniple_core::ports::{Invoked, Tools};
+use maniple_core::ports::{Invoked, RunCall, Tools};
 use maniple_registry::{Catalog, Egress, Registry, egress::Lookup};
 use serde_json::json;
 use std::{
@@ -37,7 +37,7 @@ fn registry(allow: &[String], names: Arc<Names>) -> Registry {
 }
 
 async fn fetch(registry: &Registry, url: &str) -> Invoked {
-    registry.invoke(&invocation(tool("builtin:http_fetch", json!({})), json!({ "url": url }))).await
+    registry.invoke(&RunCall(invocation(tool("builtin:http_fetch", json!({})), json!({ "url": url })))).await
 }
 
 /// Hosts that mean this machine or its neighbours. None is public under any reading: nothing leaves the machine.

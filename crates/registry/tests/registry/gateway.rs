@@ -6,8 +6,11 @@ use futures::future::join_all;
 use maniple_backends::memory;
 use maniple_core::{
     Tenant,
-    ports::{Admission, Invocation, Invoked, Probed, Refusal, RefusalKind, Registration, ToolRegistry, Tools},
-    tool::{Source, ToolDefinition, ToolState},
+    ports::{
+        Admission, DirectCall, Invocation, Invoked, LedgerKey, Opened, Opening, Outcome, Probed, Refusal, RefusalKind, Registration,
+        RunCall, ToolRegistry, Tools,
+    },
+    tool::{Effect, Source, ToolDefinition, ToolState},
 };
 use maniple_registry::{
     GatewaySettings, Origin,
@@ -43,7 +46,7 @@ async fn what_may_not_go_is_refused_before_a_byte_is_sent() {
 
     let mut theirs = invocation(&tool, json!({ "to": "b" }), "k2");
     theirs.agent = maniple_core::AgentName::parse("nobody").unwrap();
-    assert_eq!(refusal(bench.registry.invoke(&theirs).await).kind, RefusalKind::NotGranted);
+    assert_eq!(refusal(bench.called(theirs).await.invoked).kind, RefusalKind::NotGranted);
     let two =
         bench.registry.register(registration(definition(&server.url, json!({ "version": "2.0.0" })), "ann")).await.unwrap().definition;
     assert_eq!(refusal(bench.call(&two, json!({}), "k3").await).kind, RefusalKind::NotGranted, "2.0.0 is not in ^1");
@@ -70,7 +73,7 @@ async fn a_key_has_one_outcome_and_one_meaning() {
 
     let mut elsewhere = invocation(&tool, json!({ "to": "c" }), "k");
     elsewhere.tenant = Tenant::parse("other").unwrap();
-    assert_eq!(ok(bench.registry.invoke(&elsewhere).await)["n"], 2, "a key belongs to its tenant");
+    assert_eq!(ok(bench.called(elsewhere).await.invoked)["n"], 2, "a key belongs to its tenant");
 
     // Another process over the same store answers from the record too.
     let later = Bench::over(bench.store.clone(), &["t"], GatewaySettings::default()).await;
@@ -79,20 +82,27 @@ async fn a_key_has_one_outcome_and_one_meaning() {
     assert_eq!(server.calls(), 2);
 }
 
+/// A record of a call that somebody opened and never closed, held for so long.
+async fn left_open(bench: &Bench, key: &str, effect: Effect, lease: Duration) -> LedgerKey {
+    let key = LedgerKey { tenant: Tenant::default(), principal: "ann".into(), tool: "t".into(), key: key.into() };
+    let arguments_hash = maniple_core::canonical::hash(&json!({}));
+    let opening = Opening { arguments_hash, effect, holder: "the dead".into(), lease };
+    assert_eq!(bench.store.open_call(&key, &opening).await.unwrap(), Opened::New);
+    key
+}
+
 #[tokio::test]
 async fn a_call_whose_outcome_nobody_recorded_goes_by_its_effect_class() {
     for (effect, sent_again) in [("pure", true), ("idempotent", true), ("at_most_once", false)] {
         let (bench, server) = (Bench::new(&["t"]).await, Counting::start().await);
         let tool = bench.register(definition(&server.url, json!({ "effect": effect }))).await.definition;
-        let call = invocation(&tool, json!({}), "k");
-        let key = maniple_core::ports::LedgerKey { tenant: call.tenant.clone(), tool: "t".into(), key: "k".into() };
-        // As a process that was killed in mid-call leaves it.
-        bench.store.open_call(&key, &maniple_core::canonical::hash(&json!({}))).await.unwrap();
-        let outcome = bench.registry.invoke(&call).await;
+        // As a process that was killed in mid-call leaves it, and as it is found when its lease ran out.
+        left_open(&bench, "k", tool.effect(), Duration::ZERO).await;
+        let outcome = bench.call(&tool, json!({}), "k").await;
         assert_eq!(matches!(outcome, Invoked::Ok(_)), sent_again, "{effect}: {outcome:?}");
         assert_eq!(matches!(outcome, Invoked::Unknown(_)), !sent_again, "{effect}: {outcome:?}");
         assert_eq!(server.calls(), usize::from(sent_again), "{effect}");
-        assert!(server.keys().iter().all(|key| key == "k"));
+        assert!(server.keys().iter().all(|key| key == "default/call/ann/k"));
     }
 }
 
@@ -113,8 +123,8 @@ async fn the_result_of_a_pure_tool_is_used_again_for_as_long_as_it_says() {
     let fields = json!({ "effect": "pure", "cache_ttl_ms": 300 });
     let tool = bench.register(definition(&server.url, fields)).await.definition;
     let call = |key: &str, arguments: Value| {
-        let (registry, call) = (bench.registry.clone(), invocation(&tool, arguments, key));
-        async move { ok(registry.invoke(&call).await)["n"].clone() }
+        let (registry, call) = (bench.registry.clone(), DirectCall::new("ann", invocation(&tool, arguments, key)));
+        async move { ok(registry.call(&call).await.invoked)["n"].clone() }
     };
     assert_eq!(call("k1", json!({ "a": 1, "b": 2 })).await, 1);
     assert_eq!(call("k2", json!({ "b": 2, "a": 1 })).await, 1, "the same arguments");
@@ -128,8 +138,8 @@ async fn of_a_thousand_calls_at_once_exactly_the_limit_goes_and_the_rest_is_told
     let (bench, server) = (Bench::new(&["t"]).await, Counting::start().await);
     let tool = bench.register(definition(&server.url, json!({ "rate_limit": 37 }))).await.definition;
     let calls = (0..1_000).map(|n| {
-        let (registry, call) = (bench.registry.clone(), invocation(&tool, json!({ "n": n }), &format!("k{n}")));
-        tokio::spawn(async move { registry.invoke(&call).await })
+        let (registry, call) = (bench.registry.clone(), DirectCall::new("ann", invocation(&tool, json!({ "n": n }), &format!("k{n}"))));
+        tokio::spawn(async move { registry.call(&call).await.invoked })
     });
     let outcomes: Vec<Invoked> = join_all(calls).await.into_iter().map(Result::unwrap).collect();
     let went = outcomes.iter().filter(|outcome| matches!(outcome, Invoked::Ok(_))).count();
@@ -141,7 +151,7 @@ async fn of_a_thousand_calls_at_once_exactly_the_limit_goes_and_the_rest_is_told
 
     let mut another = invocation(&tool, json!({}), "k-other");
     another.agent = maniple_core::AgentName::parse("b").unwrap();
-    assert!(matches!(bench.registry.invoke(&another).await, Invoked::Ok(_)), "each agent has its own");
+    assert!(matches!(bench.called(another).await.invoked, Invoked::Ok(_)), "each agent has its own");
 }
 
 #[tokio::test]
@@ -238,7 +248,7 @@ async fn a_call_that_waits_for_its_place_does_not_keep_the_breaker_from_trying()
         assert!(matches!(bench.call(&tool, json!({}), &format!("k{n}")).await, Invoked::Failed(_)));
     }
     assert!(matches!(bench.call(&tool, json!({}), "k-last").await, Invoked::NotSent(_)), "nowhere to go, so no place taken");
-    let last = invocation(&tool, json!({}), "k-last");
+    let last = RunCall(invocation(&tool, json!({}), "k-last"));
     assert_eq!(bench.registry.admit(&last).await, Admission::Now);
     server.set_well(true);
     later(Duration::from_secs(11)).await;
@@ -316,7 +326,7 @@ async fn a_call_did_not_happen_only_where_every_instance_says_so() {
         bench.register(definition(&server.url, json!({ "probe_url": format!("{}/probe", server.url) }))).await;
     }
     let tool = bench.registry.versions("t").await.unwrap()[0].definition.clone();
-    let call = invocation(&tool, json!({}), "k");
+    let call = RunCall(invocation(&tool, json!({}), "k"));
     one.set_status(StatusCode::NOT_FOUND);
     assert!(matches!(bench.registry.probe(&call).await, Probed::Happened(_)), "the other one knows of it");
     other.set_status(StatusCode::SERVICE_UNAVAILABLE);
@@ -329,14 +339,12 @@ async fn a_call_did_not_happen_only_where_every_instance_says_so() {
 async fn a_call_in_doubt_stays_so_although_a_newer_version_promises_more() {
     let (bench, server) = (Bench::new(&["t"]).await, Counting::start().await);
     bench.register(definition(&server.url, json!({}))).await;
-    let key = maniple_core::ports::LedgerKey { tenant: Tenant::default(), tool: "t".into(), key: "k".into() };
-    let once = format!("{}:once", maniple_core::canonical::hash(&json!({})));
     // As a process that was killed in mid-call leaves it.
-    bench.store.open_call(&key, &once).await.unwrap();
+    let key = left_open(&bench, "k", Effect::AtMostOnce, Duration::ZERO).await;
     let newer = bench.register(definition(&server.url, json!({ "version": "1.1.0", "effect": "idempotent" }))).await.definition;
     assert!(matches!(bench.call(&newer, json!({}), "k").await, Invoked::Unknown(_)));
     assert_eq!(server.calls(), 0);
-    let outcome = maniple_core::ports::Outcome::Ok(json!("then"));
+    let outcome = Outcome::Ok(json!("then"));
     bench.store.close_call(&key, &outcome).await.unwrap();
     assert_eq!(bench.call(&newer, json!({}), "k").await, Invoked::Ok(json!("then")), "what has its outcome is answered from the record");
     assert_eq!(refusal(bench.call(&newer, json!({ "n": 1 }), "k").await).kind, RefusalKind::KeyReused);
@@ -358,7 +366,7 @@ async fn the_strictest_rate_of_all_instances_holds_and_what_is_sent_again_is_cou
     let before = one.calls();
     for _ in 0..5 {
         let call = Invocation { timeout: Duration::from_secs(1), send: "always the same".into(), ..invocation(&tool, json!({}), "k") };
-        bench.registry.invoke(&call).await;
+        bench.called(call).await;
     }
     assert_eq!(one.calls() - before, 2);
 }
@@ -401,16 +409,16 @@ async fn an_import_that_leads_elsewhere_under_its_version_is_not_used_until_it_l
 }
 
 #[tokio::test]
-async fn a_call_that_a_person_agreed_to_is_checked_and_recorded_as_any_other() {
+async fn what_a_journal_has_seen_to_can_be_checked_for_whoever_does_not_see_the_journal() {
     let (bench, server) = (Bench::new(&["t"]).await, Counting::start().await);
     let fields = json!({ "requires_approval": true, "parameters": with_parameter()["parameters"] });
     let tool = bench.register(definition(&server.url, fields)).await.definition;
-    let agreed = async |arguments: Value| bench.registry.invoke(&Invocation { approved: true, ..invocation(&tool, arguments, "k") }).await;
-    assert_eq!(refusal(agreed(json!({ "to": 1 })).await).kind, RefusalKind::Arguments);
-    assert_eq!(ok(agreed(json!({ "to": "a" })).await)["n"], 1);
-    assert_eq!(ok(agreed(json!({ "to": "a" })).await)["n"], 1, "from the record");
-    assert_eq!(refusal(agreed(json!({ "to": "b" })).await).kind, RefusalKind::KeyReused);
-    assert_eq!(server.calls(), 1);
+    let check = async |call: Invocation| bench.registry.check(&RunCall(call)).await.map_err(|refusal| refusal.kind);
+    assert_eq!(check(invocation(&tool, json!({ "to": 1 }), "k")).await, Err(RefusalKind::Arguments));
+    let nobody = maniple_core::AgentName::parse("nobody").unwrap();
+    assert_eq!(check(Invocation { agent: nobody, ..invocation(&tool, json!({ "to": "a" }), "k") }).await, Err(RefusalKind::NotGranted));
+    assert_eq!(check(invocation(&tool, json!({ "to": "a" }), "k")).await, Ok(()), "its consent is in the journal");
+    assert_eq!(server.calls(), 0);
 }
 
 #[tokio::test]
@@ -447,12 +455,10 @@ async fn a_run_ends_on_the_version_it_began_with_although_its_file_moved_on() {
     let (bench, server) = (Bench::new(&["t"]).await, Counting::start().await);
     let file = |version: &str| serde_json::from_value::<ToolDefinition>(definition(&server.url, json!({ "version": version }))).unwrap();
     bench.registry.take_files(vec![file("1.0.0")], maniple_registry::Files::Strict).await.unwrap();
-    let mut call = invocation(&file("1.0.0"), json!({}), "k");
-    (call.journalled, call.trusted) = (true, true);
+    let call = Invocation { trusted: true, ..invocation(&file("1.0.0"), json!({}), "k") };
     bench.registry.take_files(vec![file("1.1.0")], maniple_registry::Files::Strict).await.unwrap();
-    assert_eq!(ok(bench.registry.invoke(&call).await)["n"], 1);
-    call.journalled = false;
-    assert!(!matches!(bench.registry.invoke(&call).await, Invoked::Ok(_)), "a caller without a run gets what there is now");
+    assert_eq!(ok(bench.registry.invoke(&RunCall(call.clone())).await)["n"], 1);
+    assert!(!matches!(bench.called(call).await.invoked, Invoked::Ok(_)), "a caller without a run gets what there is now");
     assert_eq!(server.calls(), 1);
 }
 
@@ -461,9 +467,8 @@ async fn one_name_of_a_send_is_not_a_way_around_the_rate() {
     let (bench, server) = (Bench::new(&["t"]).await, Counting::start().await);
     let tool = bench.register(definition(&server.url, json!({ "rate_limit": 2 }))).await.definition;
     for n in 0..6 {
-        let mut call = invocation(&tool, json!({}), &format!("k{n}"));
-        call.send = "always the same".into();
-        assert_eq!(matches!(bench.registry.invoke(&call).await, Invoked::Ok(_)), n < 2, "call {n}");
+        let call = Invocation { send: "always the same".into(), ..invocation(&tool, json!({}), &format!("k{n}")) };
+        assert_eq!(matches!(bench.registry.invoke(&RunCall(call)).await, Invoked::Ok(_)), n < 2, "call {n}");
     }
     assert_eq!(server.calls(), 2);
 }

@@ -9,6 +9,7 @@ mod gateway;
 mod mcp;
 mod mcp_server;
 mod openapi;
+mod replicas;
 mod server;
 mod ssrf;
 mod wire;

@@ -59,8 +59,6 @@ fn invocation(server: &Server, tool: &str, arguments: Value) -> Invocation {
         agent: AgentName::parse("clerk").unwrap(),
         tenant: Tenant::default(),
         trace: TraceContext::parse("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", Some("a=1")),
-        journalled: true,
-        approved: false,
     }
 }
 async fn call(server: &Server, tool: &str, arguments: Value) -> Invoked {

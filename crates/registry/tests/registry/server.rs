@@ -2,7 +2,7 @@
 
 use maniple_core::{
     AgentName, Tenant,
-    ports::{Invocation, Invoked, Tools},
+    ports::{Invocation, Invoked, RunCall, Tools},
     tool::ToolDefinition,
     trace::TraceContext,
 };
@@ -36,8 +36,6 @@ pub fn tool(endpoint: &str, fields: Value) -> ToolDefinition {
 pub fn invocation(tool: ToolDefinition, arguments: Value) -> Invocation {
     Invocation {
         trusted: true,
-        journalled: true,
-        approved: false,
         send: "t:1:0#1".into(),
         tool: Arc::new(tool),
         arguments,
@@ -50,7 +48,7 @@ pub fn invocation(tool: ToolDefinition, arguments: Value) -> Invocation {
 }
 
 pub async fn call(endpoint: &str, fields: Value, arguments: Value) -> Invoked {
-    registry().invoke(&invocation(tool(endpoint, fields), arguments)).await
+    registry().invoke(&RunCall(invocation(tool(endpoint, fields), arguments))).await
 }
 
 /// A server that hands every connection to `serve`; it counts them.

@@ -8,7 +8,7 @@ use crate::{
     server::{Server, answer, invocation, read_request, tool},
 };
 use async_trait::async_trait;
-use maniple_core::ports::{Invocation, Invoked, Probed, ToolRegistry, Tools};
+use maniple_core::ports::{Invocation, Invoked, Probed, RunCall, ToolRegistry, Tools};
 use maniple_core::settings::Period;
 use maniple_core::tool::{ToolDefinition, ToolState};
 use maniple_registry::{Egress, GatewaySettings, Parts, Registry, egress::Lookup};
@@ -90,7 +90,9 @@ async fn ask(registry: &Arc<Registry>, place: Place, urls: &[String]) -> Vec<Ask
                 },
                 Err(why) => Err(why),
             },
-            Place::Fetch => reached(registry.invoke(&invocation(tool("builtin:http_fetch", json!({})), json!({ "url": url }))).await),
+            Place::Fetch => {
+                reached(registry.invoke(&RunCall(invocation(tool("builtin:http_fetch", json!({})), json!({ "url": url })))).await)
+            }
         });
     }
     if place == Place::Health {
@@ -110,8 +112,8 @@ async fn called(registry: &Registry, definition: Value) -> Asked {
     reached(registry.invoke(&untrusted(registered.definition, json!({}))).await)
 }
 
-fn untrusted(tool: ToolDefinition, arguments: Value) -> Invocation {
-    Invocation { trusted: false, ..invocation(tool, arguments) }
+fn untrusted(tool: ToolDefinition, arguments: Value) -> RunCall {
+    RunCall(Invocation { trusted: false, ..invocation(tool, arguments) })
 }
 
 /// An answer of somebody else has a status; what the registry says itself has none.

@@ -3,7 +3,7 @@
 use crate::server::{Server, answer, call, invocation, registry, tool};
 use axum::{Router, body::Bytes, extract::Request, response::IntoResponse, routing::any};
 use http_body_reading::collect;
-use maniple_core::ports::{Invoked, Tools};
+use maniple_core::ports::{Invoked, RunCall, Tools};
 use serde_json::{Value, json};
 
 mod http_body_reading {
@@ -218,13 +218,13 @@ async fn arguments_that_do_not_fit_the_path_are_a_failure_and_nothing_is_sent() 
 #[tokio::test]
 async fn the_built_in_tools_answer_through_the_same_call() {
     let (registry, run) = (registry(), |name: &str| tool(&format!("builtin:{name}"), json!({})));
-    let sum = registry.invoke(&invocation(run("calculator"), json!({ "expression": "17 * 23" }))).await;
+    let sum = registry.invoke(&RunCall(invocation(run("calculator"), json!({ "expression": "17 * 23" })))).await;
     assert_eq!(sum, Invoked::Ok(json!({ "result": 391 })));
-    let wrong = failed(registry.invoke(&invocation(run("calculator"), json!({ "expression": "1 +" }))).await);
+    let wrong = failed(registry.invoke(&RunCall(invocation(run("calculator"), json!({ "expression": "1 +" })))).await);
     assert_eq!(wrong, json!({ "error": "the expression ends too early" }));
-    let now = ok(registry.invoke(&invocation(run("clock"), json!({ "time_zone": "Asia/Tokyo" }))).await);
+    let now = ok(registry.invoke(&RunCall(invocation(run("clock"), json!({ "time_zone": "Asia/Tokyo" })))).await);
     assert!(now["local"].as_str().unwrap().ends_with("+09:00"), "{now}");
-    assert!(matches!(registry.invoke(&invocation(run("gone"), json!({}))).await, Invoked::NotSent(_)));
+    assert!(matches!(registry.invoke(&RunCall(invocation(run("gone"), json!({})))).await, Invoked::NotSent(_)));
 }
 
 #[tokio::test]

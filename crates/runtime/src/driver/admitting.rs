@@ -5,7 +5,7 @@ use futures::future::join_all;
 use maniple_core::{
     Result, Time,
     event::{Event, ToolStarted, ToolStatus},
-    ports::{Admission, Invocation},
+    ports::{Admission, RunCall},
     run::{Plan, Terms},
 };
 use serde_json::{Value, json};
@@ -50,25 +50,25 @@ impl Driver {
             let plan = self.run.plan(&prepared.contracts, &self.terms(room, &waiting));
             let sent = plan.start.iter().chain(&plan.resend).filter(|started| !held.admitted.contains(&started.index));
             let limited = |started: &ToolStarted| Some((started.clone(), self.invocation(started)?));
-            let limited: Vec<_> = sent.filter_map(limited).filter(|(_, invocation)| invocation.tool.rate_limit.is_some()).collect();
+            let limited: Vec<_> = sent.filter_map(limited).filter(|(_, call)| call.0.tool.rate_limit.is_some()).collect();
             if limited.is_empty() {
                 return Ok(plan);
             }
-            let places = join_all(limited.iter().map(|(_, invocation)| self.place(invocation))).await;
-            for ((started, invocation), place) in limited.iter().zip(places) {
+            let places = join_all(limited.iter().map(|(_, call)| self.place(call))).await;
+            for ((started, call), place) in limited.iter().zip(places) {
                 match place {
                     Admission::Now => drop(held.admitted.insert(started.index)),
                     Admission::After(wait) if self.can_wait(wait) => {
                         held.waiting.insert(started.index, self.now().plus(wait.max(Duration::from_millis(1))));
                     }
-                    Admission::After(wait) => self.refuse(step, started, invocation, wait)?,
+                    Admission::After(wait) => self.refuse(step, started, call, wait)?,
                 }
             }
         }
     }
 
-    async fn place(&self, invocation: &Invocation) -> Admission {
-        let asking = tokio::time::timeout(ANSWER_MAX, self.parts.tools.admit(invocation));
+    async fn place(&self, call: &RunCall) -> Admission {
+        let asking = tokio::time::timeout(ANSWER_MAX, self.parts.tools.admit(call));
         asking.await.unwrap_or(Admission::After(ASK_AGAIN))
     }
 
@@ -76,8 +76,8 @@ impl Driver {
         wait <= WAIT_MAX && self.interrupts.left().is_none_or(|left| wait < left)
     }
 
-    fn refuse(&mut self, step: u32, started: &ToolStarted, invocation: &Invocation, wait: Duration) -> Result<()> {
-        let limit = invocation.tool.rate_limit.unwrap_or_default();
+    fn refuse(&mut self, step: u32, started: &ToolStarted, call: &RunCall, wait: Duration) -> Result<()> {
+        let limit = call.0.tool.rate_limit.unwrap_or_default();
         let told = over_the_rate(&format!("`{}` may be called {limit} times in 60 s, and has been", started.name), wait);
         let was_started =
             self.run.steps().last().and_then(|step| step.calls.get(started.index as usize)).is_some_and(|c| c.started.is_some());

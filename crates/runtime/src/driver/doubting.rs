@@ -5,7 +5,7 @@ use futures::{FutureExt, future::BoxFuture};
 use maniple_core::{
     Error, Result,
     event::{ApprovalDecided, Event, ToolFinished, ToolStarted, ToolStatus},
-    ports::{Invocation, Probed, Then, Tools},
+    ports::{Probed, RunCall, Then, Tools},
     retry,
     run::Run,
 };
@@ -40,10 +40,10 @@ impl Driver {
 
     /// Asks the tool about a call of an earlier claim; `None` where it cannot be asked.
     pub(super) fn probe(&self, started: &ToolStarted) -> Option<BoxFuture<'static, ToolFinished>> {
-        let invocation = self.invocation(started).filter(|invocation| invocation.tool.probe_url.is_some())?;
+        let call = self.invocation(started).filter(|call| call.0.tool.probe_url.is_some())?;
         let (tools, started) = (self.parts.tools.clone(), started.clone());
         let until = self.probe_until();
-        Some(async move { settle(&started, probe(&*tools, &invocation, until).await) }.boxed())
+        Some(async move { settle(&started, probe(&*tools, &call, until).await) }.boxed())
     }
 
     /// When a probe must have ended.
@@ -59,14 +59,14 @@ impl Driver {
 }
 
 /// Asks up to three times, until the moment that is left.
-pub(super) async fn probe(tools: &dyn Tools, invocation: &Invocation, until: Option<Instant>) -> Probed {
-    if invocation.tool.probe_url.is_none() {
+pub(super) async fn probe(tools: &dyn Tools, call: &RunCall, until: Option<Instant>) -> Probed {
+    if call.0.tool.probe_url.is_none() {
         return Probed::Unknown;
     }
     let until = until.unwrap_or_else(|| Instant::now() + PROBES_MAX);
     let asking = async {
         for attempt in 1..=PROBES {
-            let probed = tokio::time::timeout(invocation.timeout + sending::TIMEOUT_SLACK, tools.probe(invocation)).await;
+            let probed = tokio::time::timeout(call.0.timeout + sending::TIMEOUT_SLACK, tools.probe(call)).await;
             match probed {
                 Ok(known @ (Probed::Happened(_) | Probed::DidNot)) => return known,
                 Ok(Probed::Unknown) | Err(_) if attempt == PROBES => break,

@@ -10,7 +10,7 @@ use crate::{Parts, lease::Lease, spans};
 use futures::{FutureExt, future::BoxFuture};
 use maniple_core::{
     event::{ToolFinished, ToolStarted, ToolStatus},
-    ports::{Invocation, Invoked},
+    ports::{Invocation, Invoked, RunCall},
     retry,
     tool::Effect,
 };
@@ -26,15 +26,13 @@ pub(super) const TIMEOUT_SLACK: Duration = Duration::from_secs(1);
 
 impl Driver {
     /// The first attempt of a call; `None` where the agent has no such tool any more.
-    pub(super) fn invocation(&self, started: &ToolStarted) -> Option<Invocation> {
+    pub(super) fn invocation(&self, started: &ToolStarted) -> Option<RunCall> {
         let contracts = &self.prepared.as_ref()?.contracts;
         let (tool, _) = contracts.tool(&started.name)?;
         let task = self.run.task();
         let own = Duration::from_millis(tool.timeout_ms);
-        Some(Invocation {
+        Some(RunCall(Invocation {
             trusted: contracts.definitions.trusts(&tool.name),
-            journalled: true,
-            approved: false,
             send: send(started, &self.lease, 1),
             timeout: self.interrupts.left().map_or(own, |left| left.min(own)),
             tool: tool.clone(),
@@ -43,7 +41,7 @@ impl Driver {
             agent: task.agent.clone(),
             tenant: task.tenant.clone(),
             trace: task.trace.clone(),
-        })
+        }))
     }
 
     /// The call with the attempts its effect class allows. Nothing is sent before it is polled.
@@ -52,7 +50,7 @@ impl Driver {
             let told = Value::String(format!("not sent again: {why}"));
             futures::future::ready(finished(&started, ToolStatus::Error, told)).boxed()
         };
-        let Some(mut invocation) = self.invocation(&started) else {
+        let Some(RunCall(mut invocation)) = self.invocation(&started) else {
             return not_again(format!("the agent has no tool `{}` any more", started.name));
         };
         if invocation.tool.requires_approval && invocation.tool.version != started.version {
@@ -81,12 +79,12 @@ async fn attempts(
     let mut attempt = 0;
     let outcome = loop {
         attempt += 1;
-        let invocation = Invocation { send: send(&started, &lease, attempt), ..invocation.clone() };
+        let call = RunCall(Invocation { send: send(&started, &lease, attempt), ..invocation.clone() });
         if !lease.holds(&parts.work).await {
             // Another worker is at it: nothing more may be sent or recorded. The driver learns of it by itself.
             std::future::pending::<()>().await;
         }
-        let invoking = tokio::time::timeout(invocation.timeout + TIMEOUT_SLACK, parts.tools.invoke(&invocation));
+        let invoking = tokio::time::timeout(invocation.timeout + TIMEOUT_SLACK, parts.tools.invoke(&call));
         let invoked = tokio::select! {
             biased;
             // What is still on its way must not arrive after the next holder has had its answer. An `at_most_once`
@@ -100,7 +98,7 @@ async fn attempts(
         break match invoked {
             Invoked::Ok(result) => finished(&started, ToolStatus::Ok, result),
             Invoked::Failed(result) => finished(&started, ToolStatus::Error, result),
-            Invoked::Unknown(_) if started.effect == Effect::AtMostOnce => settle(&started, probe(&*parts.tools, &invocation, until).await),
+            Invoked::Unknown(_) if started.effect == Effect::AtMostOnce => settle(&started, probe(&*parts.tools, &call, until).await),
             Invoked::Refused(refusal) => finished(&started, ToolStatus::Error, Value::String(format!("not sent: {}", refusal.message))),
             Invoked::Wait(_, wait) if attempt < ATTEMPTS && fits(wait) => {
                 tokio::time::sleep(wait).await;

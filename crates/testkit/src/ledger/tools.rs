@@ -4,7 +4,7 @@ use super::{Ledger, Mode};
 use async_trait::async_trait;
 use maniple_core::{
     AgentName, Error, Result,
-    ports::{self, Admission, Invocation, Invoked, Probed},
+    ports::{self, Admission, Invoked, Probed, RunCall},
     tool::{Offer, ToolDefinition, ToolWish},
 };
 use serde_json::json;
@@ -64,7 +64,7 @@ impl ports::Tools for Tools {
         self.offers(wishes).ok()
     }
 
-    async fn admit(&self, call: &Invocation) -> Admission {
+    async fn admit(&self, RunCall(call): &RunCall) -> Admission {
         let Some(most) = call.tool.rate_limit else { return Admission::Now };
         let now = Instant::now();
         let mut taken = self.taken.lock().expect("no holder panics");
@@ -80,16 +80,17 @@ impl ports::Tools for Tools {
         Admission::After(WINDOW - now.duration_since(window[0].0))
     }
 
-    async fn probe(&self, call: &Invocation) -> Probed {
+    async fn probe(&self, RunCall(call): &RunCall) -> Probed {
         match self.ledger.probe(&call.key) {
             true => Probed::Happened(json!({ "tool": call.tool.name, "probed": true })),
             false => Probed::DidNot,
         }
     }
 
-    async fn invoke(&self, call: &Invocation) -> Invoked {
+    async fn invoke(&self, run_call: &RunCall) -> Invoked {
+        let RunCall(call) = run_call;
         let name = &call.tool.name;
-        if let Admission::After(wait) = self.admit(call).await {
+        if let Admission::After(wait) = self.admit(run_call).await {
             return Invoked::Wait("over the rate".into(), wait);
         }
         if self.ledger.turns_away(&call.key) {

@@ -12,7 +12,7 @@ use maniple_core::{
     agent::AgentDefinition,
     event::{Event, ToolStatus},
     model::ModelName,
-    ports::{Admission, Bus, Invocation, Invoked, Live, Model, Models, NewTask, Price, Probed, TaskStore, Tools},
+    ports::{Admission, Bus, Invoked, Live, Model, Models, NewTask, Price, Probed, RunCall, TaskStore, Tools},
     request::{Acceptance, Content},
     task::{AgentResult, TaskLimits},
     tool::{Offer, ToolWish},
@@ -221,20 +221,21 @@ impl Tools for Fakes {
     async fn resolve(&self, agent: &AgentName, wishes: &[ToolWish]) -> Result<Vec<Offer>> {
         self.real.resolve(agent, wishes).await
     }
-    async fn admit(&self, _call: &Invocation) -> Admission {
+    async fn admit(&self, _call: &RunCall) -> Admission {
         Admission::Now
     }
-    async fn probe(&self, _call: &Invocation) -> Probed {
+    async fn probe(&self, _call: &RunCall) -> Probed {
         Probed::Unknown
     }
-    async fn invoke(&self, call: &Invocation) -> Invoked {
+    async fn invoke(&self, run_call: &RunCall) -> Invoked {
+        let RunCall(call) = run_call;
         let name = &call.tool.name;
         match self.answer(name) {
             Some(Some(Answer::Is(result))) => Invoked::Ok(result),
             Some(Some(Answer::Fails(why))) => Invoked::Failed(why),
             Some(Some(Answer::Lost(why))) => Invoked::Unknown(why),
             Some(None) => self.complain(format!("tool `{name}` was called more often than the case has answers for it")),
-            None if OFFLINE.contains(&call.tool.endpoint.as_str()) => self.real.invoke(call).await,
+            None if OFFLINE.contains(&call.tool.endpoint.as_str()) => self.real.invoke(run_call).await,
             None => self.complain(format!("tool `{name}` would leave this machine: give it answers under `tools`")),
         }
     }

@@ -36,7 +36,6 @@ use axum::{
     Router, middleware,
     routing::{delete, get, post},
 };
-use idempotency::Replays;
 use std::{sync::Arc, time::Duration};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -61,13 +60,13 @@ pub async fn serve(listener: TcpListener, door: Door, stop: CancellationToken) {
 /// What all handlers share.
 struct Shared {
     door: Door,
-    /// The keys of tool calls that had a result.
-    results: Replays,
+    /// The calls of runs elsewhere.
+    runs: tools::RunCalls,
 }
 
 /// The routes of a door.
 pub fn router(door: Door) -> Router {
-    let shared = Arc::new(Shared { door, results: Replays::default() });
+    let shared = Arc::new(Shared { door, runs: tools::RunCalls::default() });
     let tasks = Router::new()
         .merge(task_routes())
         .nest("/agents/{agent}", task_routes())

@@ -5,7 +5,7 @@ use crate::doors::http::{Shared, run};
 use maniple_api::tools::CallOutcome;
 use maniple_core::{
     AgentName, Error, Kind, Principal, Result, Scope,
-    ports::{Invocation, RefusalKind},
+    ports::{DirectCall, Invocation, RefusalKind},
     tool::{Effect, Offer, shown},
     trace::TraceContext,
 };
@@ -72,7 +72,7 @@ pub(super) async fn call(
     let unknown = || refused(Error::not_found(format!("there is no tool `{name}` for you: tools/list says which there are")));
     let (agent, _) = offers(shared, &caller.who).await.map_err(refused)?.remove(name).ok_or_else(unknown)?;
     let outcome = match shared.door.registry.pick(&agent, name, &VersionReq::STAR).await {
-        Ok(offer) => CallOutcome::of(shared.carried_out(invocation(caller, agent, offer, arguments, context)).await),
+        Ok(offer) => CallOutcome::of(shared.call(direct_call(caller, agent, offer, arguments, context)).await.invoked),
         Err(refusal) if matches!(refusal.kind, RefusalKind::NotFound | RefusalKind::NotGranted) => return Err(unknown()),
         Err(refusal) => Err(refusal.into()),
     };
@@ -91,14 +91,14 @@ pub(super) async fn call(
     })
 }
 
-fn invocation(
+fn direct_call(
     caller: &Caller,
     agent: AgentName,
     offer: Offer,
     arguments: Map<String, Value>,
     context: &RequestContext<RoleServer>,
-) -> Invocation {
-    Invocation {
+) -> DirectCall {
+    let invocation = Invocation {
         timeout: Duration::from_millis(offer.definition.timeout_ms),
         tool: Arc::new(offer.definition),
         trusted: offer.trusted,
@@ -108,9 +108,8 @@ fn invocation(
         agent,
         tenant: caller.who.tenant.clone(),
         trace: Some(desk::traced(trace(caller, context))),
-        journalled: false,
-        approved: false,
-    }
+    };
+    DirectCall::new(&caller.who.name, invocation)
 }
 
 /// The client's own name of a call; one that cannot be one is none.

@@ -104,7 +104,8 @@ async fn the_catalogue_and_the_agents_are_tools_on_both_versions() {
         assert_eq!((paid.is_error, &paid.structured_content), (Some(false), &Some(json!({ "paid": 3 }))));
         assert_eq!(text(&paid), r#"{"paid":3}"#);
         let made = registry.call();
-        assert_eq!((made.agent.as_str(), &made.arguments, made.journalled), ("search", &json!({ "n": 3 }), false));
+        assert_eq!((made.agent.as_str(), &made.arguments), ("search", &json!({ "n": 3 })));
+        assert_eq!(seen(&registry.direct).last().unwrap().principal(), "local");
 
         let answered = call(&client, "agent_write", json!({ "prompt": "hi", "session_id": "s1" })).await;
         assert_eq!((text(&answered), answered.is_error), ("answer to: hi", Some(false)));
@@ -267,7 +268,7 @@ async fn a_client_hears_of_progress_and_a_call_sent_again_is_not_made_again() {
         let told = progress.lock().unwrap().clone();
         assert!(told.contains(&"task.accepted".to_owned()) && told.contains(&"task.completed".to_owned()), "{told:?}");
         call_under(&client, &key, "pay", json!({})).await;
-        assert_eq!(registry.call().key, key);
+        assert_eq!(registry.call().key, format!("default/call/local/{key}"));
     }
     assert_eq!(seen(&registry.calls).len(), 2);
     assert_eq!(house.get("/tasks").await.json()["tasks"].as_array().unwrap().len(), 2);

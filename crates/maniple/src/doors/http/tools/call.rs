@@ -1,7 +1,8 @@
-//! `POST /tools/{name}/invoke`, and what a runtime asks before and after a call.
+//! `POST /tools/{name}/invoke` and what is asked before and after a call.
 //!
 //! ```text
-//! who? ─► body ─► which version, for this agent ─► the registry: arguments ─► grant ─► key ─► rate ─► … ─► tool
+//! who? ─► body ─► which version, for this agent ─┬─ direct ─────────────────────────────► the registry: checks, key, way, tool
+//!                                                └─ of a run elsewhere ─► does it fit? ─► the registry: way, tool
 //! ```
 //! What the registry answers is told by [`CallOutcome`]; a caller who leaves does not stop a call.
 
@@ -10,25 +11,23 @@ use super::{
         Shared,
         answer::{self, Refusal},
         auth::Who,
-        idempotency, run,
+        idempotency,
     },
-    Named, agent,
+    Named,
+    run_calls::{SendName, broke_off},
 };
 use axum::{body::Body, extract::State, response::Response};
 use http::{HeaderMap, StatusCode};
 use maniple_api::{
     Problem,
-    tools::{AdmitAnswer, CallAnswer, CallOutcome, CallRequest, ProbeAnswer},
+    tools::{AdmitAnswer, CallAnswer, CallOfRun, CallOutcome, CallRequest, ProbeAnswer},
 };
 use maniple_core::{
-    Error, Principal, Result, Scope, Tenant,
-    ports::{Idempotency, Invocation, Invoked, RefusalKind},
-    tool::{Offer, ToolState, ToolVersion},
+    Error, Principal, Result, Scope,
+    ports::{DirectCall, DirectOutcome, Idempotency, Invoked},
 };
-use maniple_runtime::desk;
-use semver::VersionReq;
-use serde_json::Value;
-use std::{sync::Arc, time::Duration};
+use maniple_runtime::desk::IdempotencyKey;
+use std::sync::Arc;
 use uuid::Uuid;
 
 /// The result, or a problem that says how the call went.
@@ -43,23 +42,19 @@ pub(super) async fn invoke(
     let given = idempotency::key(&headers)?;
     let request = CallRequest::read(&shared.read_json(&headers, body).await?)?;
     if request.key.is_some() {
-        return Err(Error::invalid("key is for admit and probe: send it as the header Idempotency-Key").at("key").into());
+        return Err(Error::invalid("key is for probe: send it as the header Idempotency-Key").at("key").into());
     }
-    let key = given.as_ref().map(|key| key.as_str().to_owned());
-    let call = shared.invocation(&who, &named.tool, request, key, &headers).await?;
-    let (tool, version, tenant) = (call.tool.name.clone(), call.tool.version.to_string(), call.tenant.clone());
-    // The registry compares what is called; here is only remembered that it was answered, under a key that somebody can use again.
-    let named = given.map(|key| Idempotency { scope: tool.clone(), key: key.as_str().to_owned(), body_hash: String::new() });
-    match CallOutcome::of(shared.carried_out(call).await) {
-        Ok(result) => {
-            let is_known = named.is_some_and(|named| shared.results.seen(&tenant, &named));
-            Ok(answer::replayed(answer::json(StatusCode::OK, &CallAnswer { result, tool, version }), is_known))
+    match request.run.clone() {
+        Some(_) if given.is_some() => {
+            let told = "a run's call has its key in run.key: leave the header Idempotency-Key out";
+            Err(Error::invalid(told).at("Idempotency-Key").into())
         }
-        Err(outcome) => Err(outcome.problem().into()),
+        Some(run) => shared.invoke_for_run(&who, &named.tool, request, run, &headers).await,
+        None => shared.invoke_directly(&who, &named.tool, request, given, &headers).await,
     }
 }
 
-/// Whether the call may go now, under the tool's `rate_limit`.
+/// Whether a run's call may go now, under the tool's `rate_limit`.
 pub(super) async fn admit(
     State(shared): State<Arc<Shared>>,
     Who(who): Who,
@@ -67,9 +62,13 @@ pub(super) async fn admit(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
-    let (call, key) = shared.about(&who, &named, "admit", &headers, body).await?;
+    let Asked { request, replays } = shared.asked(&who, &named, "admit", &headers, body).await?;
+    let Some(run) = request.run.clone() else {
+        return Err(Error::invalid("run is missing: only a run's call takes its place before it is made").at("run").into());
+    };
+    let call = shared.run_call(&who, &named.tool, request, run, &headers).await?;
     let answered = AdmitAnswer::from(shared.door.registry.admit(&call).await);
-    Ok(answer::replayed(answer::json(StatusCode::OK, &answered), shared.seen(&who, key, &named.tool).await?))
+    Ok(answer::replayed(answer::json(StatusCode::OK, &answered), shared.seen(&who, replays, &named.tool).await?))
 }
 
 /// Whether a call in doubt happened, as far as its tool can tell.
@@ -80,112 +79,114 @@ pub(super) async fn probe(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
-    let (call, key) = shared.about(&who, &named, "probe", &headers, body).await?;
-    let answered = ProbeAnswer::from(shared.door.registry.probe(&call).await);
-    Ok(answer::replayed(answer::json(StatusCode::OK, &answered), shared.seen(&who, key, &named.tool).await?))
+    let Asked { request, replays } = shared.asked(&who, &named, "probe", &headers, body).await?;
+    let probed = match (request.run.clone(), request.key.clone()) {
+        (Some(run), None) => {
+            let call = shared.run_call(&who, &named.tool, request, run, &headers).await?;
+            shared.door.registry.probe(&call).await
+        }
+        (None, Some(key)) => {
+            let call = shared.direct_call(&who, &named.tool, request, key, &headers).await?;
+            shared.door.registry.probe_call(&call).await
+        }
+        (None, None) => {
+            return Err(Error::invalid("key is missing: send the Idempotency-Key of the call that is meant").at("key").into());
+        }
+        (Some(_), Some(_)) => return Err(Error::invalid("a run's call has its key in run.key: leave key out").at("key").into()),
+    };
+    let replayed = shared.seen(&who, replays, &named.tool).await?;
+    Ok(answer::replayed(answer::json(StatusCode::OK, &ProbeAnswer::from(probed)), replayed))
+}
+
+/// A question beside a call, and the key under which it is asked itself.
+struct Asked {
+    request: CallRequest,
+    replays: Option<Idempotency>,
 }
 
 impl Shared {
-    /// The call that a question is about.
-    async fn about(
-        &self,
-        who: &Principal,
-        named: &Named,
-        what: &str,
-        headers: &HeaderMap,
-        body: Body,
-    ) -> Result<(Invocation, Option<Idempotency>), Refusal> {
+    async fn asked(&self, who: &Principal, named: &Named, what: &str, headers: &HeaderMap, body: Body) -> Result<Asked, Refusal> {
         who.may(Scope::Tools)?;
         let key = idempotency::key(headers)?;
         let body = self.read_json(headers, body).await?;
         let request = CallRequest::read(&body)?;
-        let Some(of_call) = request.key.clone() else {
-            return Err(Error::invalid("key is missing: send the Idempotency-Key of the call that is meant").at("key").into());
-        };
-        let key = self.keyed(who, key, &format!("/tools/{}/{what}", named.tool), &body).await?;
-        Ok((self.invocation(who, &named.tool, request, Some(of_call), headers).await?, key))
+        let replays = self.keyed(who, key, &format!("/tools/{}/{what}", named.tool), &body).await?;
+        Ok(Asked { request, replays })
     }
 
-    /// The call that is asked for, of the version that the agent gets or that the caller means.
-    async fn invocation(
+    async fn invoke_directly(
         &self,
         who: &Principal,
-        name: &str,
+        tool: &str,
         request: CallRequest,
-        key: Option<String>,
+        given: Option<IdempotencyKey>,
         headers: &HeaderMap,
-    ) -> Result<Invocation, Refusal> {
-        let agent = agent(who, &request.agent)?;
-        let tenant = request.tenant.as_deref().map(Tenant::parse).transpose()?.unwrap_or_else(|| who.tenant.clone());
-        if tenant != who.tenant || request.approved {
-            let field = if request.approved { "approved" } else { "tenant" };
-            who.may(Scope::Admin).map_err(|denied| denied.at(field))?;
-        }
-        let range = request.version.as_deref().unwrap_or("*");
-        let range = VersionReq::parse(range)
-            .map_err(|e| Error::invalid(format!("version `{range}` is no range such as ^1.2: {e}")).at("version"))?;
-        let picked = self.door.registry.pick(&agent, name, &range).await;
-        let offer = match &request.contract {
-            None => match picked {
-                Err(refusal) if refusal.kind == RefusalKind::NotFound => Err(self.missing(name, &range, refusal).await),
-                other => other.map_err(CallOutcome::from),
-            },
-            Some(contract) => match picked {
-                Ok(offer) if offer.definition.contract_hash() == *contract => Ok(offer),
-                Err(refusal) if refusal.kind == RefusalKind::NotGranted => Err(refusal.into()),
-                _ => self.of_contract(name, contract).await,
-            },
+    ) -> Result<Response, Refusal> {
+        let key = given.map_or_else(|| Uuid::now_v7().to_string(), |key| key.as_str().to_owned());
+        let call = self.direct_call(who, tool, request, key, headers).await?;
+        let version = call.invocation().tool.version.to_string();
+        let DirectOutcome { invoked, replayed } = self.call(call).await;
+        Ok(answer::replayed(answered(invoked, tool, version)?, replayed))
+    }
+
+    /// Carries a run's call out, or says what became of it. Nothing is sent for one that is asked about again.
+    async fn invoke_for_run(
+        &self,
+        who: &Principal,
+        tool: &str,
+        request: CallRequest,
+        run: CallOfRun,
+        headers: &HeaderMap,
+    ) -> Result<Response, Refusal> {
+        let send = SendName {
+            principal: (who.tenant.clone(), who.name.clone()),
+            tenant: self.tenant(who, &request)?,
+            tool: tool.to_owned(),
+            key: run.key.clone(),
+            send: run.send.clone(),
         };
-        let Offer { definition, trusted } = offer.map_err(|outcome| outcome.problem())?;
-        let own = Duration::from_millis(definition.timeout_ms);
-        Ok(Invocation {
-            timeout: request.timeout_ms.map_or(own, |ms| Duration::from_millis(ms).min(own)),
-            tool: Arc::new(definition),
-            trusted,
-            arguments: Value::Object(request.arguments),
-            key: key.unwrap_or_else(|| Uuid::now_v7().to_string()),
-            send: request.send.unwrap_or_else(|| Uuid::now_v7().to_string()),
-            agent,
-            tenant,
-            trace: Some(desk::traced(run::trace(headers))),
-            journalled: false,
-            approved: request.approved,
-        })
-    }
-
-    /// A tool that is there and not well may be tried again; one that is not there may not.
-    async fn missing(&self, name: &str, range: &VersionReq, refusal: maniple_core::ports::Refusal) -> CallOutcome {
-        let versions = self.door.registry.versions(name).await.unwrap_or_default();
-        let waits =
-            |known: &ToolVersion| matches!(known.state, ToolState::Unhealthy | ToolState::Gone) && range.matches(&known.definition.version);
-        match versions.iter().any(waits) {
-            true => CallOutcome::NotSent { message: refusal.message },
-            false => refusal.into(),
-        }
-    }
-
-    /// The version with this very contract, served well or not: the registry says which when it is called.
-    async fn of_contract(&self, name: &str, contract: &str) -> Result<Offer, CallOutcome> {
-        let not_found = |message: String| CallOutcome::Refused { reason: RefusalKind::NotFound, message };
-        let versions = self.door.registry.versions(name).await.map_err(|error| not_found(error.to_string()))?;
-        let found = versions.into_iter().find(|known| known.contract == contract);
-        let found = found.ok_or_else(|| not_found(format!("there is no version of `{name}` with that contract any more")))?;
-        Ok(Offer { trusted: found.source.is_operators(), definition: found.definition })
+        let taken = match self.runs.of(&send) {
+            Some(taken) => taken,
+            None if run.again => return Err(Problem::call_not_known().into()),
+            None => {
+                let call = self.run_call(who, tool, request, run, headers).await?;
+                let fits = self.door.registry.check(&call).await;
+                fits.map_err(|refusal| CallOutcome::from(refusal).problem())?;
+                let (version, timeout) = (call.0.tool.version.to_string(), call.0.timeout);
+                let (registry, desk) = (self.door.registry.clone(), self.door.desk.clone());
+                self.runs.take(send, version, timeout, async move {
+                    match desk.gate().call() {
+                        Some(_seat) => registry.invoke(&call).await,
+                        None => full(),
+                    }
+                })
+            }
+        };
+        let version = taken.version.clone();
+        answered(taken.outcome().await, tool, version)
     }
 
     /// Calls, and goes on although the caller leaves: nobody else would learn how it went.
-    pub(in super::super) async fn carried_out(&self, call: Invocation) -> Invoked {
-        let Some(seat) = self.door.desk.gate().call() else {
-            return Invoked::NotSent("this node has all the tool calls it takes at once".into());
-        };
+    pub(in super::super) async fn call(&self, call: DirectCall) -> DirectOutcome {
+        let Some(seat) = self.door.desk.gate().call() else { return full().into() };
         let registry = self.door.registry.clone();
         let work = tokio::spawn(async move {
-            let outcome = registry.invoke(&call).await;
+            let outcome = registry.call(&call).await;
             drop(seat);
             outcome
         });
-        work.await.unwrap_or_else(|_| Invoked::Unknown("the call ran into a bug of ours: the log says where".into()))
+        work.await.unwrap_or_else(|_| broke_off().into())
     }
+}
+
+/// 200 with the result, or the problem that says how it went.
+fn answered(invoked: Invoked, tool: &str, version: String) -> Result<Response, Refusal> {
+    let result = CallOutcome::of(invoked).map_err(|outcome| outcome.problem())?;
+    Ok(answer::json(StatusCode::OK, &CallAnswer { result, tool: tool.to_owned(), version }))
+}
+
+fn full() -> Invoked {
+    Invoked::NotSent("this node has all the tool calls it takes at once".into())
 }
 
 impl From<CallOutcome> for Refusal {

@@ -4,28 +4,30 @@
 //! |---|---|
 //! | what is there | `read` or `tools` |
 //! | register, withdraw, remove, call | `tools`, and the agent that it is called as |
-//! | take in what is not proven; call for another tenant, or after a person's consent | `admin` too |
+//! | take in what is not proven; call for another tenant or principal; say that a run has a person's consent | `admin` too |
 
 mod call;
 mod catalog;
+mod meant;
 mod publish;
 mod resolve;
+mod run_calls;
+
+pub(super) use run_calls::RunCalls;
 
 use super::{Shared, answer::Refusal};
 use axum::{
     Router,
-    extract::{FromRequestParts, RawPathParams, Request},
-    middleware::{self, Next},
-    response::{IntoResponse as _, Response},
+    extract::{FromRequestParts, RawPathParams},
+    response::Response,
     routing::{delete, get, post},
 };
-use http::{HeaderValue, StatusCode, request::Parts};
-use maniple_api::{Problem, tools::REGISTRY_HEADER};
+use http::{StatusCode, request::Parts};
+use maniple_api::Problem;
 use maniple_core::{AgentName, Error, Principal, Result, Scope, canonical, ports::Idempotency};
 use maniple_runtime::desk::IdempotencyKey;
 use serde_json::Value;
-use std::sync::{Arc, LazyLock};
-use uuid::Uuid;
+use std::sync::Arc;
 
 /// The routes.
 pub(super) fn routes() -> Router<Arc<Shared>> {
@@ -38,20 +40,6 @@ pub(super) fn routes() -> Router<Arc<Shared>> {
         .route("/tools/{name}/invoke", post(call::invoke))
         .route("/tools/{name}/admit", post(call::admit))
         .route("/tools/{name}/probe", post(call::probe))
-        .route_layer(middleware::from_fn(this_process))
-}
-
-/// Says which process answers, and refuses what is meant for another one.
-async fn this_process(request: Request, next: Next) -> Response {
-    static NAME: LazyLock<HeaderValue> =
-        LazyLock::new(|| HeaderValue::from_str(&Uuid::now_v7().to_string()).unwrap_or(HeaderValue::from_static("process")));
-    let is_meant = request.headers().get(REGISTRY_HEADER).is_none_or(|meant| meant == *NAME);
-    let mut response = match is_meant {
-        true => next.run(request).await,
-        false => Refusal::from(Problem::other_process()).into_response(),
-    };
-    response.headers_mut().insert(REGISTRY_HEADER, NAME.clone());
-    response
 }
 
 /// What the path names.

@@ -3,7 +3,10 @@
 use async_trait::async_trait;
 use maniple_core::{
     AgentName, Error, Result,
-    ports::{Admission, Invocation, Invoked, Probed, Refusal, RefusalKind, Registrant, Registration, ToolRegistry, Tools},
+    ports::{
+        Admission, DirectCall, DirectOutcome, Invocation, Invoked, Probed, Refusal, RefusalKind, Registrant, Registration, RunCall,
+        ToolRegistry, Tools,
+    },
     tool::{Offer, Registered, Source, ToolDefinition, ToolState, ToolVersion, ToolWish},
 };
 use semver::{Version, VersionReq};
@@ -18,7 +21,12 @@ use std::{
 pub struct Fake {
     versions: Mutex<Vec<ToolVersion>>,
     answers: Mutex<Vec<(Duration, Invoked)>>,
+    /// Every call as it would be sent, and every question about one.
     pub calls: Mutex<Vec<Invocation>>,
+    /// Of those the direct calls.
+    pub direct: Mutex<Vec<DirectCall>>,
+    /// What does not fit in a run's call.
+    pub unfit: Mutex<Option<Refusal>>,
     pub finished: Mutex<usize>,
     pub registrations: Mutex<Vec<Registration>>,
     pub removals: Mutex<Vec<String>>,
@@ -93,11 +101,21 @@ impl Tools for Fake {
             .map(|wish| find(wish).map(offer).ok_or_else(|| Error::invalid(format!("there is no tool `{wish}`")).at("tools")))
             .collect()
     }
-    async fn admit(&self, call: &Invocation) -> Admission {
+    async fn admit(&self, RunCall(call): &RunCall) -> Admission {
         seen(&self.calls).push(call.clone());
         Admission::After(Duration::from_millis(1_500))
     }
-    async fn invoke(&self, call: &Invocation) -> Invoked {
+    async fn invoke(&self, RunCall(call): &RunCall) -> Invoked {
+        self.made(call).await
+    }
+    async fn probe(&self, RunCall(call): &RunCall) -> Probed {
+        seen(&self.calls).push(call.clone());
+        Probed::Happened(json!({ "key": call.key }))
+    }
+}
+
+impl Fake {
+    async fn made(&self, call: &Invocation) -> Invoked {
         seen(&self.calls).push(call.clone());
         let next = { seen(&self.answers).pop() };
         let (after, answer) = next.unwrap_or((Duration::ZERO, Invoked::Ok(json!(null))));
@@ -105,14 +123,22 @@ impl Tools for Fake {
         *seen(&self.finished) += 1;
         answer
     }
-    async fn probe(&self, call: &Invocation) -> Probed {
-        seen(&self.calls).push(call.clone());
-        Probed::Happened(json!({ "key": call.key }))
-    }
 }
 
 #[async_trait]
 impl ToolRegistry for Fake {
+    async fn call(&self, call: &DirectCall) -> DirectOutcome {
+        let replayed = seen(&self.direct).iter().any(|known| known.ledger_key() == call.ledger_key());
+        seen(&self.direct).push(call.clone());
+        DirectOutcome { invoked: self.made(call.invocation()).await, replayed }
+    }
+    async fn probe_call(&self, call: &DirectCall) -> Probed {
+        seen(&self.direct).push(call.clone());
+        Probed::Happened(json!({ "key": call.invocation().key }))
+    }
+    async fn check(&self, _: &RunCall) -> Result<(), Refusal> {
+        seen(&self.unfit).clone().map_or(Ok(()), Err)
+    }
     async fn list(&self, after: Option<&str>, limit: usize) -> Result<Vec<ToolVersion>> {
         let versions = seen(&self.versions);
         let mut names: Vec<&str> =

@@ -3,6 +3,8 @@
 mod calling;
 pub mod fake;
 mod remote;
+mod replicas;
+mod run_calls;
 
 use super::{guarding::token, *};
 use fake::{Fake, definition, seen};
@@ -146,23 +148,18 @@ async fn looking_needs_one_of_two_scopes_and_acting_needs_the_one() {
         as_(&house, "runner", get(path)).await.problem(403);
         house.get(path).await.problem(401);
     }
-    for path in ["/tools/a/invoke", "/tools/a/admit", "/tools/a/probe", "/tools/resolve"] {
-        let body = json!({ "agent": "search" });
+    let of_run = json!({ "agent": "search", "run": { "key": "acme/t:1:0", "send": "s" } });
+    for (path, body) in [
+        ("/tools/a/invoke", json!({ "agent": "search" })),
+        ("/tools/a/invoke", of_run.clone()),
+        ("/tools/a/admit", of_run.clone()),
+        ("/tools/a/probe", of_run),
+        ("/tools/a/probe", json!({ "agent": "search", "key": "k" })),
+        ("/tools/resolve", json!({ "agent": "search" })),
+    ] {
         as_(&house, "reader", posting(path, &body)).await.problem(403);
-        assert_eq!(
-            as_(
-                &house,
-                "bob",
-                posting(
-                    path,
-                    &if path.contains("/a/") && !path.ends_with("invoke") { json!({ "agent": "search", "key": "k" }) } else { body }
-                )
-            )
-            .await
-            .problem(403)["field"],
-            "agent",
-            "{path}: bob may not use that agent"
-        );
+        let refused = as_(&house, "bob", posting(path, &body)).await.problem(403);
+        assert_eq!(refused["field"], "agent", "{path}: bob may not use that agent");
     }
     as_(&house, "bob", get("/tools?agent=search")).await.problem(403);
 }
