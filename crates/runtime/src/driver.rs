@@ -17,6 +17,7 @@ use crate::{
     ended,
     lease::{Lease, patiently},
 };
+use born::First;
 pub(crate) use born::Unborn;
 pub(crate) use interrupt::Drain;
 use interrupt::{Interrupt, Interrupts};
@@ -53,6 +54,7 @@ enum Flow {
 /// The most of a conversation that is read, in turns; the window decides how many are shown.
 pub(crate) const TURNS_MAX: usize = 200;
 
+/// Boxed from its first moment: futures that take it hold a pointer, where each would keep room for it twice.
 pub(crate) struct Driver {
     parts: Arc<Parts>,
     settings: crate::WorkerSettings,
@@ -68,6 +70,8 @@ pub(crate) struct Driver {
     also: Vec<Also>,
     signals_read: Vec<String>,
     turns: Option<Vec<Turn>>,
+    /// What a task was born with, recorded and still to be sent.
+    first: Option<First>,
     interrupts: Interrupts,
 }
 
@@ -80,7 +84,7 @@ impl Driver {
         lease: Arc<Lease>,
         claimed_at: Instant,
         drain: Drain,
-    ) -> Result<Self> {
+    ) -> Result<Box<Self>> {
         let run = Run::fold(&claimed.journal)?;
         let turns = (!claimed.has_history).then(Vec::new);
         let mut driver = Self::of(parts, settings, run, turns, lease, (claimed.now, claimed_at), drain);
@@ -97,9 +101,9 @@ impl Driver {
         lease: Arc<Lease>,
         clock: (Time, Instant),
         drain: Drain,
-    ) -> Self {
+    ) -> Box<Self> {
         let deadline = run.deadline().map(|deadline| clock.1 + deadline.since(clock.0));
-        Self {
+        Box::new(Self {
             interrupts: Interrupts::new(lease.watch(), deadline, drain),
             key: lease.claim.key.clone(),
             parts,
@@ -112,7 +116,8 @@ impl Driver {
             also: Vec::new(),
             signals_read: Vec::new(),
             turns,
-        }
+            first: None,
+        })
     }
 
     pub(crate) fn run(&self) -> &Run {
@@ -120,7 +125,7 @@ impl Driver {
     }
 
     /// The story.
-    pub(crate) async fn drive(mut self) -> Result<Left> {
+    pub(crate) async fn drive(mut self: Box<Self>) -> Result<Left> {
         if let (Some((started, _)), None) = (self.run.started(), &self.prepared) {
             self.prepared = Some(patiently(|| self.parts.agents.recall(&started.definitions, &self.parts.work)).await?);
         }
@@ -128,17 +133,24 @@ impl Driver {
             if self.interrupts.draining() && !self.run.is_cancelled() {
                 return self.hand_over().await;
             }
-            let contracts = self.prepared.as_ref().map(|prepared| &prepared.contracts);
-            let flow = match self.run.next(self.now(), contracts) {
-                Next::Start => self.start().await?,
-                Next::Ask(ask) => self.ask(ask).await?,
-                Next::Call => self.call().await?,
-                Next::End(ending) => self.end(ending).await?,
-                Next::Nothing => Flow::Leave(Left::Ended),
+            let flow = match self.first.take() {
+                Some(First { ask, request }) => self.asked(ask, request).await?,
+                None => self.go_on().await?,
             };
             if let Flow::Leave(left) = flow {
                 return Ok(left);
             }
+        }
+    }
+
+    async fn go_on(&mut self) -> Result<Flow> {
+        let contracts = self.prepared.as_ref().map(|prepared| &prepared.contracts);
+        match self.run.next(self.now(), contracts) {
+            Next::Start => self.start().await,
+            Next::Ask(ask) => self.ask(ask).await,
+            Next::Call => self.call().await,
+            Next::End(ending) => self.end(ending).await,
+            Next::Nothing => Ok(Flow::Leave(Left::Ended)),
         }
     }
 

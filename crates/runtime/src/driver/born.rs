@@ -1,13 +1,13 @@
 //! The beginning of a task that is born claimed: made ready before it is accepted, recorded as it is, then sent.
 
-use super::{Driver, Flow, Left, asking, interrupt::Drain};
+use super::{Driver, asking, interrupt::Drain};
 use crate::{
     Parts, WorkerSettings,
     agent::catalog::{Beginning, Prepared},
     lease::Lease,
 };
 use maniple_core::{
-    AgentName, Result, Time,
+    AgentName, Time,
     breaker::State,
     event::Event,
     model::ModelRequest,
@@ -22,9 +22,9 @@ use tokio::time::Instant;
 const RECORDED: u64 = 3;
 
 /// The first request of a task, its start recorded.
-pub(crate) struct First {
-    ask: Ask,
-    request: ModelRequest,
+pub(super) struct First {
+    pub(super) ask: Ask,
+    pub(super) request: ModelRequest,
 }
 
 /// What a task begins with, all of it had from memory.
@@ -39,7 +39,7 @@ pub(crate) struct Unborn {
 
 impl Unborn {
     /// Nothing where its agent, its tools or its first request cannot be had at once, or its model is not to be asked now.
-    pub(crate) fn of(parts: &Parts, settings: &WorkerSettings, task: &Task, turns: Vec<Turn>) -> Option<Self> {
+    pub(crate) fn of(parts: &Parts, settings: &WorkerSettings, task: &Task, turns: Vec<Turn>) -> Option<Box<Self>> {
         let agent = parts.agents.get(&task.agent)?;
         let tools = parts.tools.offers_now(&agent.name, &agent.tools)?;
         let beginning = parts.agents.begin(agent, tools).ok()?;
@@ -54,7 +54,7 @@ impl Unborn {
         }
         let model_started = asking::started(&ask, &request);
         run.tell(run.accepted_at(), ask.step, &model_started).ok()?;
-        Some(Self { beginning, run, turns, ask, request, model_started })
+        Some(Box::new(Self { beginning, run, turns, ask, request, model_started }))
     }
 
     /// The wish to be born with that, under a name of its own.
@@ -71,31 +71,21 @@ impl Unborn {
 }
 
 impl Driver {
-    /// Drives a task that was born claimed at that time with what [`Unborn::wish`] said: sends what was recorded, and goes on.
+    /// For a task that was born claimed at that time with what [`Unborn::wish`] said: what was recorded is sent first.
     pub(crate) fn born(
         parts: Arc<Parts>,
         settings: WorkerSettings,
-        unborn: Unborn,
+        unborn: Box<Unborn>,
         at: Time,
         lease: Arc<Lease>,
         claimed_at: Instant,
         drain: Drain,
-    ) -> (Self, First) {
-        let Unborn { beginning, mut run, turns, ask, request, .. } = unborn;
+    ) -> Box<Self> {
+        let Unborn { beginning, mut run, turns, ask, request, .. } = *unborn;
         run.born(at, RECORDED);
         let mut driver = Self::of(parts, settings, run, Some(turns), lease, (at, claimed_at), drain);
         driver.prepared = Some(beginning.prepared.clone());
-        (driver, First { ask, request })
-    }
-
-    /// Sends what was recorded with the birth, and drives the task on.
-    pub(crate) async fn begin(mut self, First { ask, request }: First) -> Result<Left> {
-        if self.interrupts.draining() {
-            return self.hand_over().await;
-        }
-        match self.asked(ask, request).await? {
-            Flow::Leave(left) => Ok(left),
-            Flow::Go => self.drive().await,
-        }
+        driver.first = Some(First { ask, request });
+        driver
     }
 }

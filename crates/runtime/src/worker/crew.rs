@@ -3,7 +3,7 @@
 use super::WorkerSettings;
 use crate::{
     Parts,
-    driver::{Drain, Driver, Left},
+    driver::{Drain, Driver},
     lease::{Held, Leases},
     spans,
 };
@@ -88,26 +88,24 @@ impl Crew {
         self.spawn(place, async move {
             let held = crew.leases.hold(claimed.claim.clone(), claimed.lease, claimed_at);
             let driver = Driver::claimed(crew.parts.clone(), crew.settings, &claimed, held.lease.clone(), claimed_at, crew.drain.clone());
-            crew.see_through(&claimed.claim, held, driver, Driver::drive).await;
+            let claim = claimed.claim.clone();
+            drop(claimed);
+            crew.see_through(&claim, held, driver).await;
         });
     }
 
     /// Carries a task out to its end, or for as long as it is this worker's.
-    pub(super) async fn see_through<F>(&self, claim: &Claim, _held: Held, driver: Result<Driver>, drive: impl FnOnce(Driver) -> F) -> Left
-    where
-        F: Future<Output = Result<Left>>,
-    {
+    pub(super) async fn see_through(&self, claim: &Claim, _held: Held, driver: Result<Box<Driver>>) {
         let driving = async {
             let driver = driver?;
             let span = spans::run(driver.run(), claim.epoch);
             driver.run().task().trace.iter().for_each(|trace| (self.parts.tracing.adopt)(&span, trace));
-            drive(driver).instrument(span).await
+            driver.drive().instrument(span).await
         };
-        driving.await.unwrap_or_else(|error| {
+        if let Err(error) = driving.await {
             // The claim runs out and counts towards poison: a task that does this every time ends in the dead letters.
             tracing::error!(task = %claim.key.id, %error, source = ?error.source, "a task could not be driven; its claim runs out");
-            Left::Lost
-        })
+        }
     }
 
     pub(super) fn hold(&self, claim: Claim, lease: Duration, claimed_at: Instant) -> Held {
@@ -120,8 +118,9 @@ impl Crew {
     /// Runs what drives a task, in a place, until it has left or the worker is no more.
     pub(super) fn spawn(&self, place: Place, driving: impl Future<Output = ()> + Send + 'static) {
         let gone = self.gone.clone();
+        // Boxed before it is moved: a future that takes another keeps room for it twice, and is copied whole with every move.
+        let driving = Box::pin(AssertUnwindSafe(driving).catch_unwind());
         tokio::spawn(async move {
-            let driving = AssertUnwindSafe(driving).catch_unwind();
             tokio::select! {
                 biased;
                 () = gone.cancelled() => {}

@@ -11,13 +11,10 @@
 //! | the same request comes again meanwhile | it finds the task, and drives nothing |
 
 use super::crew::Crew;
-use crate::{
-    driver::{Driver, Left, TURNS_MAX, Unborn},
-    lease::Held,
-};
+use crate::driver::{Driver, TURNS_MAX, Unborn};
 use maniple_core::{
-    AgentName, Error, Kind, Result, Time,
-    ports::{Claim, Conversation, Created, Live, NewTask, Tasks},
+    AgentName, Error, Kind, Result,
+    ports::{Conversation, Created, Live, NewTask, Tasks},
 };
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::oneshot, time::Instant};
@@ -55,26 +52,30 @@ impl Starter {
 
         let (crew, tasks) = (self.crew.clone(), self.tasks.clone());
         let agents: Arc<[AgentName]> = crew.parts.agents.all().keys().cloned().collect();
-        let mut new = NewTask { born: Some(unborn.wish(agents, settled_at)), ..new };
+        let new = Box::new(NewTask { born: Some(unborn.wish(agents, settled_at)), ..new });
         let (reply, answer) = oneshot::channel();
         self.crew.spawn(place, async move {
             let claimed_at = Instant::now();
-            let created = create(&*tasks, &mut new).await;
-            let born = created.as_ref().ok().and_then(|created| Some((created.claim.clone()?, created.clone())));
-            let Some(((claim, lease), created)) = born else { return drop(reply.send(created)) };
+            let created = match create(&*tasks, new).await {
+                Ok(created) => created,
+                Err(error) => return drop(reply.send(Err(error))),
+            };
+            let Some((claim, lease)) = created.claim.clone() else { return drop(reply.send(Ok(created))) };
             let held = crew.hold(claim.clone(), lease, claimed_at);
             created.events.iter().for_each(|event| crew.parts.bus.publish(&claim.key, Live::Event(event.clone())));
             let at = created.result.created_at;
             // Nobody listens any more where the caller has left.
             let _ = reply.send(Ok(created));
-            see_through(&crew, unborn, &claim, held, at, claimed_at).await;
+            let lease = held.lease.clone();
+            let driver = Driver::born(crew.parts.clone(), crew.settings, unborn, at, lease, claimed_at, crew.drain());
+            crew.see_through(&claim, held, Ok(driver)).await;
         });
         let gone = || Error::unavailable("this node is leaving: send it again, under the same id or key");
         Started::Asked(answer.await.unwrap_or_else(|_| Err(gone())))
     }
 
     /// What the task would begin with, and how far its session was read.
-    async fn unborn(&self, new: &NewTask) -> Option<(Unborn, u64)> {
+    async fn unborn(&self, new: &NewTask) -> Option<(Box<Unborn>, u64)> {
         let Conversation { turns, settled_at } = match new.session_is_new() {
             true => Conversation { turns: Vec::new(), settled_at: Some(0) },
             false => {
@@ -87,17 +88,11 @@ impl Starter {
     }
 }
 
-async fn see_through(crew: &Crew, unborn: Unborn, claim: &Claim, held: Held, at: Time, claimed_at: Instant) -> Left {
-    let lease = held.lease.clone();
-    let (driver, first) = Driver::born(crew.parts.clone(), crew.settings, unborn, at, lease, claimed_at, crew.drain());
-    crew.see_through(claim, held, Ok(driver), |driver| driver.begin(first)).await
-}
-
 /// Asks again where nobody knows whether it was done: not where the store has said for how long it takes nothing.
-async fn create(tasks: &dyn Tasks, new: &mut NewTask) -> Result<Created> {
+async fn create(tasks: &dyn Tasks, mut new: Box<NewTask>) -> Result<Created> {
     let mut again = 0;
     loop {
-        match tasks.create(new.clone()).await {
+        match tasks.create(NewTask::clone(&new)).await {
             Err(error) if error.kind == Kind::Unavailable && error.retry_after.is_none() && again < AGAIN => {
                 tracing::warn!(%error, "the store does not answer; asking again");
                 tokio::time::sleep(AGAIN_AFTER).await;
