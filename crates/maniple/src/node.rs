@@ -88,12 +88,12 @@ impl Node {
         let (stop_work, stop_door) = (parts.stop_work.clone(), CancellationToken::new());
         let (tasks, bus) = (parts.store.tasks.clone(), parts.store.bus.clone());
         let terms = desk::Terms { limits: config.limits.desk, tasks: parts.limits, sync_run: config.worker.sync_run.duration() };
-        let desk = Desk::new(DeskParts { tasks, bus, agents: agents.clone(), starter }, terms);
-        let (upkeep, registry, probes) = (parts.store.upkeep.clone(), parts.registry(), Arc::new(Probes(probes)));
+        let desk = Desk::new(DeskParts { tasks, bus, agents: agents.clone(), registry: parts.registry(), starter }, terms);
+        let (upkeep, probes) = (parts.store.upkeep.clone(), Arc::new(Probes(probes)));
         let door = http::Door {
             leaving: stop_work.clone(),
             serves: routes,
-            ..http::Door::new(&config, agents.clone(), desk, upkeep, registry, parts.metrics.clone(), probes)?
+            ..http::Door::new(&config, agents.clone(), desk, upkeep, parts.metrics.clone(), probes)?
         };
         let working = jobs.into_iter().map(|job| (job.name, tokio::spawn((job.work)(stop_work.clone())))).collect();
         let door = tokio::spawn(http::serve(listener, door, stop_door.clone()));

@@ -9,6 +9,9 @@
 //! | take out of the dead letters, erase a conversation | `admin` |
 //! | look at what runs ask of people | `read` or `approve` |
 //! | decide over it | `approve` |
+//! | look at tools | `read` or `tools` |
+//! | call tools, register and remove them | `tools` |
+//! | take in what is not proven, call for another tenant or principal, tell that a person agreed | `admin` too |
 //!
 //! Beside the scope, a principal sees its own tenant only, where everything else is not there, and may use its own agents
 //! only. The methods of [`super::Desk`] ask for all three. A door asks for the scope once more, before it reads a body.
@@ -32,6 +35,12 @@ pub enum Act {
     LookAtApprovals,
     /// Say what a person says.
     Decide,
+    /// See which tools there are.
+    LookAtTools,
+    /// Call tools, register and remove them.
+    UseTools,
+    /// Answer for what nobody can check here.
+    Vouch,
 }
 
 impl Act {
@@ -45,6 +54,9 @@ impl Act {
             Self::Erase => who.may(Scope::Admin),
             Self::LookAtApprovals => who.may_either(Scope::Read, Scope::Approve),
             Self::Decide => who.may(Scope::Approve),
+            Self::LookAtTools => who.may_either(Scope::Read, Scope::Tools),
+            Self::UseTools => who.may(Scope::Tools),
+            Self::Vouch => who.may(Scope::Admin),
         }
     }
 }

@@ -73,7 +73,7 @@ impl Gate {
     }
 
     /// A place for a tool call.
-    pub fn call(&self) -> Option<Seat> {
+    pub(super) fn call(&self) -> Option<Seat> {
         Some(Seat { _permit: self.calls.clone().try_acquire_owned().ok()? })
     }
 

@@ -145,6 +145,6 @@ pub(super) fn fresh_id() -> TaskId {
 }
 
 /// The caller's trace, or one that begins here.
-pub fn traced(given: Option<TraceContext>) -> TraceContext {
+pub(super) fn traced(given: Option<TraceContext>) -> TraceContext {
     given.unwrap_or_else(|| TraceContext::begin(fastrand::u128(..), fastrand::u64(..)))
 }

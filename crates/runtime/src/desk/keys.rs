@@ -5,6 +5,8 @@
 //! | a task, of whichever agent | `tasks` | with the task, in its transaction |
 //! | a retry, a requeue | the path | with the new task, in its transaction |
 //! | a cancel, a drop, a decision | the path | with what was done, in its transaction |
+//! | a registration, a question about tools | the path | when it was answered |
+//! | a call of a tool | the principal and the tool | in the registry, before it is sent |
 //!
 //! All of them live in the store and hold the id of what was made, never an answer: the same again is answered in the present
 //! state, whichever process is asked and by whichever door. The scopes of other acts are the paths they have over HTTP,
@@ -12,7 +14,7 @@
 
 use super::Desk;
 use maniple_core::{
-    Error, Result, Tenant, canonical,
+    Error, Principal, Result, canonical,
     ports::{Idempotency, KeyWas},
 };
 use serde_json::Value;
@@ -52,13 +54,20 @@ impl IdempotencyKey {
 }
 
 impl Desk {
-    /// Remembers the key of a call that does nothing to a task; see [`maniple_core::ports::Tasks::remember`].
-    pub async fn remember(&self, tenant: &Tenant, idempotency: &Idempotency, made: &str) -> Result<KeyWas> {
-        self.parts.tasks.remember(tenant, idempotency, made).await
+    /// For what no task's transaction remembers: `Invalid` where the key was used for something else. Then, once it is done,
+    /// [`Desk::remember`].
+    pub(super) async fn recall(&self, who: &Principal, key: Option<Idempotency>) -> Result<Option<Idempotency>> {
+        if let Some(key) = &key {
+            self.parts.tasks.recall(&who.tenant, key).await?;
+        }
+        Ok(key)
     }
 
-    /// What was made under a key; see [`maniple_core::ports::Tasks::recall`].
-    pub async fn recall(&self, tenant: &Tenant, idempotency: &Idempotency) -> Result<Option<String>> {
-        self.parts.tasks.recall(tenant, idempotency).await
+    /// Remembers the key of what was done, and what it made or was about.
+    pub(super) async fn remember(&self, who: &Principal, key: Option<Idempotency>, made: &str) -> Result<KeyWas> {
+        match key {
+            Some(key) => self.parts.tasks.remember(&who.tenant, &key, made).await,
+            None => Ok(KeyWas::New),
+        }
     }
 }

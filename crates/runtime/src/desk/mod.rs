@@ -4,18 +4,20 @@
 //!        door: who is it, what do they want, in words of core
 //!          │
 //!          ▼
-//! gate ─► act ─► tenant, agent ─► intake · tasks · reader, wait · approvals · sessions
+//! gate ─► act ─► tenant, agent ─► intake · tasks · reader, wait · approvals · sessions · tools, calls
 //!         may they?                     │
 //!                                       ▼
-//!                         Tasks (the store) ─► Bus: wake-ups and live steps, hints only
+//!      Tasks (the store), ToolRegistry, Bus: wake-ups and live steps, hints only
 //! ```
 //! Doors translate, the desk decides: who may, which agent, which limits, under which key. It is told who asks and is given
 //! typed values; it answers with values of core or an [`maniple_core::Error`], and knows no body, header or status.
-//! It holds nothing but the places that are taken: any replica can answer for any task.
+//! It holds nothing but the places that are taken, and for seconds what came of the calls of runs elsewhere: any replica can
+//! answer for any task.
 
 mod acts;
 mod agents;
 mod approvals;
+mod calls;
 mod gate;
 mod intake;
 mod keys;
@@ -26,21 +28,24 @@ mod reader;
 mod retry;
 mod sessions;
 mod tasks;
+mod tools;
 mod wait;
 
 pub use acts::Act;
 pub use approvals::{ApprovalQuery, Said};
+pub use calls::{Called, Direct, NoResult, OfRun, ToolCall};
 pub use gate::{Gate, Seat};
-pub use intake::{Submission, traced};
+pub use intake::Submission;
 pub use keys::IdempotencyKey;
 pub use limits::{Limits, Terms};
 pub use named::{Addressee, Sought, no_agent, no_task};
 pub use page::Page;
 pub use reader::{Reader, Told};
 pub use tasks::{Cancelled, TaskPage, TaskQuery};
+pub use tools::{Definition, Reason};
 
 use crate::{Agents, Starter};
-use maniple_core::ports::{Bus, Tasks};
+use maniple_core::ports::{Bus, Tasks, ToolRegistry};
 use std::{sync::Arc, time::Duration};
 
 /// How long a waiting reader trusts the bus before it looks into the journal; the pause doubles up to four times this
@@ -56,6 +61,8 @@ pub struct DeskParts {
     pub bus: Arc<dyn Bus>,
     /// The agents of this node as they are now.
     pub agents: Agents,
+    /// The catalogue of tools, in this process or elsewhere.
+    pub registry: Arc<dyn ToolRegistry>,
     /// A worker in this process, where tasks that can start at once do.
     pub starter: Option<Starter>,
 }
@@ -65,13 +72,14 @@ pub struct DeskParts {
 pub struct Desk {
     parts: DeskParts,
     gate: Arc<Gate>,
+    sends: calls::Sends,
     terms: Terms,
 }
 
 impl Desk {
     /// A desk with nobody at it.
     pub fn new(parts: DeskParts, terms: Terms) -> Self {
-        Self { parts, gate: Arc::new(Gate::new(&terms.limits)), terms }
+        Self { parts, gate: Arc::new(Gate::new(&terms.limits)), sends: calls::Sends::default(), terms }
     }
 
     /// What every request passes first.

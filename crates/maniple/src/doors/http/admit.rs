@@ -1,6 +1,6 @@
 //! Decides by a request's head alone whether it comes in, before a byte of its body is read.
 
-use super::{Shared, answer::Refusal};
+use super::{Door, answer::Refusal};
 use axum::{
     extract::{Request, State},
     middleware::Next,
@@ -10,19 +10,19 @@ use maniple_core::Error;
 use std::sync::Arc;
 
 /// In this order: is there room, who is it, do they come too often.
-pub(super) async fn admit(State(shared): State<Arc<Shared>>, mut request: Request, next: Next) -> Result<Response, Refusal> {
+pub(super) async fn admit(State(door): State<Arc<Door>>, mut request: Request, next: Next) -> Result<Response, Refusal> {
     // Shedding is ordinary under overload: it is counted, not logged.
     let quiet = |error: Error| Refusal::from(maniple_api::Problem::from(&error));
-    let _seat = shared.door.desk.gate().enter().map_err(quiet)?;
-    let principal = shared.door.auth.principal(request.headers()).map_err(Refusal)?;
-    shared.door.desk.gate().count(&principal).map_err(quiet)?;
+    let _seat = door.desk.gate().enter().map_err(quiet)?;
+    let principal = door.auth.principal(request.headers()).map_err(Refusal)?;
+    door.desk.gate().count(&principal).map_err(quiet)?;
     request.extensions_mut().insert(principal);
     Ok(next.run(request).await)
 }
 
 /// Who is it, and nothing more: for what is asked in an overload too.
-pub(super) async fn known(State(shared): State<Arc<Shared>>, mut request: Request, next: Next) -> Result<Response, Refusal> {
-    let principal = shared.door.auth.principal(request.headers()).map_err(Refusal)?;
+pub(super) async fn known(State(door): State<Arc<Door>>, mut request: Request, next: Next) -> Result<Response, Refusal> {
+    let principal = door.auth.principal(request.headers()).map_err(Refusal)?;
     request.extensions_mut().insert(principal);
     Ok(next.run(request).await)
 }

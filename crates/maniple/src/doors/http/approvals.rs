@@ -1,7 +1,7 @@
 //! What runs ask of people, and what people say.
 
 use super::{
-    Shared,
+    Door,
     answer::{self, Refusal},
     auth::Who,
     idempotency,
@@ -28,7 +28,7 @@ pub(super) struct Query {
     cursor: Option<String>,
 }
 
-pub(super) async fn list(State(shared): State<Arc<Shared>>, Who(who): Who, Asked(query): Asked<Query>) -> Result<Response, Refusal> {
+pub(super) async fn list(State(door): State<Arc<Door>>, Who(who): Who, Asked(query): Asked<Query>) -> Result<Response, Refusal> {
     Act::LookAtApprovals.by(&who)?;
     let query = ApprovalQuery {
         limit: page::limit(query.limit.as_deref())?,
@@ -37,17 +37,17 @@ pub(super) async fn list(State(shared): State<Arc<Shared>>, Who(who): Who, Asked
         task: query.task_id.as_deref().map(TaskId::parse).transpose()?,
         after: query.cursor.as_deref().map(approvals::cursor).transpose()?,
     };
-    let Page { items, next } = shared.door.desk.approvals(&who, query).await?;
+    let Page { items, next } = door.desk.approvals(&who, query).await?;
     Ok(answer::json(StatusCode::OK, &ApprovalPage::of(items, next)))
 }
 
-pub(super) async fn get(State(shared): State<Arc<Shared>>, Who(who): Who, place: Place) -> Result<Response, Refusal> {
-    let approval = shared.door.desk.approval(&who, &place.id).await?;
+pub(super) async fn get(State(door): State<Arc<Door>>, Who(who): Who, place: Place) -> Result<Response, Refusal> {
+    let approval = door.desk.approval(&who, &place.id).await?;
     Ok(answer::json(StatusCode::OK, &Approval::from(approval)))
 }
 
 pub(super) async fn decide(
-    State(shared): State<Arc<Shared>>,
+    State(door): State<Arc<Door>>,
     Who(who): Who,
     place: Place,
     headers: HeaderMap,
@@ -55,8 +55,8 @@ pub(super) async fn decide(
 ) -> Result<Response, Refusal> {
     Act::Decide.by(&who)?;
     let key = idempotency::key(&headers)?;
-    let Decision { decision, reason } = Decision::read(&shared.read_json(&headers, body).await?)?;
+    let Decision { decision, reason } = Decision::read(&door.read_json(&headers, body).await?)?;
     let said = Said { approve: decision == Choice::Approve, reason };
-    let (decided, was) = shared.door.desk.decide(&who, &place.id, said, key).await?;
+    let (decided, was) = door.desk.decide(&who, &place.id, said, key).await?;
     Ok(answer::replayed(answer::json(StatusCode::OK, &Approval::from(decided.approval)), was.is_replay()))
 }

@@ -1,6 +1,6 @@
 //! Reads a body: its media type, its size, its JSON, each inside its bound.
 
-use super::{Shared, answer::Refusal};
+use super::{Door, answer::Refusal};
 use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, header};
@@ -13,7 +13,7 @@ use std::time::Duration;
 /// How long a whole body may take.
 const READ_MAX: Duration = Duration::from_secs(30);
 
-impl Shared {
+impl Door {
     /// The JSON value of a body.
     pub(super) async fn read_json(&self, headers: &HeaderMap, body: Body) -> Result<Value, Refusal> {
         check_media_type(headers)?;
@@ -38,13 +38,13 @@ impl Shared {
     }
 
     fn parse(&self, bytes: &[u8]) -> Result<Value, Refusal> {
-        let limits = &self.door.limits;
+        let limits = &self.limits;
         let bounds = json::Bounds { depth: limits.json_depth as usize, members: limits.json_members as usize };
         Ok(json::parse(bytes, bounds)?)
     }
 
     async fn read(&self, headers: &HeaderMap, body: Body) -> Result<Bytes, Refusal> {
-        let most = self.door.limits.body_bytes as usize;
+        let most = self.limits.body_bytes as usize;
         let said = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
         if said.is_some_and(|said| said > most as u64) {
             return Err(Problem::too_large(most).into());

@@ -1,7 +1,7 @@
 //! Dead letters: tasks that kept killing their worker.
 
 use super::{
-    Shared,
+    Door,
     answer::{self, Refusal},
     auth::Who,
     idempotency,
@@ -14,15 +14,15 @@ use http::{HeaderMap, StatusCode};
 use maniple_runtime::desk::Act;
 use std::sync::Arc;
 
-pub(super) async fn list(State(shared): State<Arc<Shared>>, Who(who): Who, Asked(query): Asked<ListQuery>) -> Result<Response, Refusal> {
+pub(super) async fn list(State(door): State<Arc<Door>>, Who(who): Who, Asked(query): Asked<ListQuery>) -> Result<Response, Refusal> {
     Act::Look.by(&who)?;
     let query = query.read(&Place::default())?;
-    Ok(page(shared.door.desk.dead_letters(&who, query).await?))
+    Ok(page(door.desk.dead_letters(&who, query).await?))
 }
 
 /// A retry that takes it out of the dead letters.
 pub(super) async fn requeue(
-    State(shared): State<Arc<Shared>>,
+    State(door): State<Arc<Door>>,
     Who(who): Who,
     place: Place,
     headers: HeaderMap,
@@ -30,14 +30,14 @@ pub(super) async fn requeue(
 ) -> Result<Response, Refusal> {
     Act::Submit.by(&who)?;
     let key = idempotency::key(&headers)?;
-    shared.read_nothing(&headers, body).await?;
-    let created = shared.door.desk.requeue(&who, &place.task()?, key, trace(&headers)).await?;
+    door.read_nothing(&headers, body).await?;
+    let created = door.desk.requeue(&who, &place.task()?, key, trace(&headers)).await?;
     Ok(answer::replayed(answer::accepted(&created.result), created.replayed))
 }
 
 /// Takes it out; its record stays.
 pub(super) async fn drop(
-    State(shared): State<Arc<Shared>>,
+    State(door): State<Arc<Door>>,
     Who(who): Who,
     place: Place,
     headers: HeaderMap,
@@ -45,7 +45,7 @@ pub(super) async fn drop(
 ) -> Result<Response, Refusal> {
     Act::Erase.by(&who)?;
     let key = idempotency::key(&headers)?;
-    shared.read_nothing(&headers, body).await?;
-    let (result, was) = shared.door.desk.drop_dead_letter(&who, &place.task()?, key).await?;
+    door.read_nothing(&headers, body).await?;
+    let (result, was) = door.desk.drop_dead_letter(&who, &place.task()?, key).await?;
     Ok(answer::replayed(answer::json(StatusCode::OK, &result), was.is_replay()))
 }

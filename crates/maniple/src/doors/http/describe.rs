@@ -1,7 +1,7 @@
 //! What the node says of itself: health, readiness, agents, metrics, and the API's own description.
 
 use super::{
-    Shared,
+    Door,
     answer::{self, Refusal},
     auth::Who,
     place::Asked,
@@ -39,11 +39,11 @@ pub(super) async fn health() -> Response {
 }
 
 /// 200, or 503 with each part.
-pub(super) async fn ready(State(shared): State<Arc<Shared>>) -> Result<Response, Refusal> {
-    if shared.door.leaving.is_cancelled() || shared.door.closing.is_cancelled() {
+pub(super) async fn ready(State(door): State<Arc<Door>>) -> Result<Response, Refusal> {
+    if door.leaving.is_cancelled() || door.closing.is_cancelled() {
         return Err(Problem::from(Error::unavailable("this node is leaving: use another")).into());
     }
-    let Ok(parts) = tokio::time::timeout(READY_MAX, shared.door.readiness.parts()).await else {
+    let Ok(parts) = tokio::time::timeout(READY_MAX, door.readiness.parts()).await else {
         return Err(Problem::from(Error::unavailable("the parts of this node do not say how they are")).into());
     };
     let readiness = Readiness::of(parts);
@@ -61,17 +61,17 @@ pub(super) async fn ready(State(shared): State<Arc<Shared>>) -> Result<Response,
 }
 
 /// Prometheus text. What it shows is everybody's, so where there are tokens it asks for one.
-pub(super) async fn metrics(State(shared): State<Arc<Shared>>, Who(who): Who) -> Result<Response, Refusal> {
+pub(super) async fn metrics(State(door): State<Arc<Door>>, Who(who): Who) -> Result<Response, Refusal> {
     Act::Look.by(&who)?;
     // Asked for when somebody looks, so that what is shown is what is.
-    let served = shared.door.agents.all();
-    for waiting in with_idle(served.keys(), shared.door.upkeep.waiting().await?) {
+    let served = door.agents.all();
+    for waiting in with_idle(served.keys(), door.upkeep.waiting().await?) {
         let agent = waiting.agent.to_string();
         metrics::gauge!("maniple_tasks_waiting", "agent" => agent.clone()).set(waiting.ready as f64);
         metrics::gauge!("maniple_tasks_running", "agent" => agent.clone()).set(waiting.running as f64);
         metrics::gauge!("maniple_oldest_waiting_seconds", "agent" => agent).set(waiting.oldest.as_secs_f64());
     }
-    let text = (shared.door.metrics)();
+    let text = (door.metrics)();
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
 }
 
@@ -90,14 +90,10 @@ pub(super) struct AgentsQuery {
 }
 
 /// By name; those the caller may use.
-pub(super) async fn agents(
-    State(shared): State<Arc<Shared>>,
-    Who(who): Who,
-    Asked(query): Asked<AgentsQuery>,
-) -> Result<Response, Refusal> {
+pub(super) async fn agents(State(door): State<Arc<Door>>, Who(who): Who, Asked(query): Asked<AgentsQuery>) -> Result<Response, Refusal> {
     Act::Look.by(&who)?;
     let limit = page::limit(query.limit.as_deref())?;
-    let Page { items, next } = shared.door.desk.agents(&who, &query.cursor.unwrap_or_default(), limit)?;
+    let Page { items, next } = door.desk.agents(&who, &query.cursor.unwrap_or_default(), limit)?;
     let agents = items.iter().map(|agent| Agent::from(&**agent)).collect();
     Ok(answer::json(StatusCode::OK, &AgentPage { agents, next_cursor: next.map(|agent| agent.to_string()) }))
 }

@@ -4,10 +4,7 @@ use super::{Auth, Limits};
 use crate::config::Config;
 use async_trait::async_trait;
 use maniple_api::probe::Part;
-use maniple_core::{
-    Result,
-    ports::{ToolRegistry, Upkeep},
-};
+use maniple_core::{Result, ports::Upkeep};
 use maniple_runtime::{Agents, desk::Desk};
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::sync::Arc;
@@ -21,8 +18,6 @@ pub struct Door {
     pub upkeep: Arc<dyn Upkeep>,
     /// The agents of this node as they are now, for their gauges.
     pub agents: Agents,
-    /// The catalogue of tools, in this process or elsewhere.
-    pub registry: Arc<dyn ToolRegistry>,
     /// Who may come in.
     pub auth: Auth,
     /// Bounds of what comes in.
@@ -65,7 +60,6 @@ impl Door {
         agents: Agents,
         desk: Desk,
         upkeep: Arc<dyn Upkeep>,
-        registry: Arc<dyn ToolRegistry>,
         metrics: PrometheusHandle,
         readiness: Arc<dyn Readiness>,
     ) -> Result<Self> {
@@ -73,7 +67,6 @@ impl Door {
             desk,
             upkeep,
             agents,
-            registry,
             auth: Auth::of(config.auth.as_ref(), config.insecure)?,
             limits: config.limits.door,
             metrics: Arc::new(move || metrics.render()),

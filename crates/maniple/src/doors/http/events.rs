@@ -4,7 +4,7 @@
 //! one whose connection takes nothing for [`super::server::STALLED`] loses it. Nothing that happens here touches the task.
 
 use super::{
-    Shared,
+    Door,
     answer::Refusal,
     auth::Who,
     place::{Asked, Place},
@@ -39,7 +39,7 @@ pub(super) struct EventsQuery {
 }
 
 pub(super) async fn events(
-    State(shared): State<Arc<Shared>>,
+    State(door): State<Arc<Door>>,
     Who(who): Who,
     place: Place,
     Asked(query): Asked<EventsQuery>,
@@ -48,16 +48,16 @@ pub(super) async fn events(
 ) -> Result<Response, Refusal> {
     Act::Look.by(&who)?;
     let after = resume_after(&headers, query.after.as_deref())?;
-    let reader = shared.door.desk.events(&who, &place.task()?, after).await?;
+    let reader = door.desk.events(&who, &place.task()?, after).await?;
     if wants_upgrade(&headers) {
         check_origin(&headers)?;
         let upgrade = upgrade.map_err(|e| Problem::malformed(format!("the WebSocket handshake is wrong: {e}")))?;
         let upgrade = upgrade.max_message_size(WS_MESSAGE_MAX).max_frame_size(WS_MESSAGE_MAX);
-        let following = reader.map(|reader| Following::of(&shared, reader));
+        let following = reader.map(|reader| Following::of(&door, reader));
         return Ok(upgrade.on_upgrade(move |socket| tell(socket, following)));
     }
     match reader {
-        Some(reader) => Ok(stream(&shared, reader)),
+        Some(reader) => Ok(stream(&door, reader)),
         // 204 is what stops a browser's EventSource.
         None => Ok(StatusCode::NO_CONTENT.into_response()),
     }
@@ -83,8 +83,8 @@ enum Next {
 }
 
 impl Following {
-    fn of(shared: &Shared, reader: Reader) -> Self {
-        Self { reader, closing: shared.door.closing.clone() }
+    fn of(door: &Door, reader: Reader) -> Self {
+        Self { reader, closing: door.closing.clone() }
     }
 
     /// Dropping the future loses nothing.
@@ -104,8 +104,8 @@ impl Following {
 }
 
 /// What a reader is told, as SSE.
-pub(super) fn stream(shared: &Shared, reader: Reader) -> Response {
-    let pieces = futures::stream::unfold(Following::of(shared, reader), |mut following| async move {
+pub(super) fn stream(door: &Door, reader: Reader) -> Response {
+    let pieces = futures::stream::unfold(Following::of(door, reader), |mut following| async move {
         let piece = match following.next().await {
             Next::Told(told) => Ok(sse(&told, &following.reader.key().id)),
             Next::KeepOpen => Ok(Bytes::from_static(b":\n\n")),

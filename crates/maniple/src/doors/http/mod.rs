@@ -57,16 +57,9 @@ pub async fn serve(listener: TcpListener, door: Door, stop: CancellationToken) {
     serving.await;
 }
 
-/// What all handlers share.
-struct Shared {
-    door: Door,
-    /// The calls of runs elsewhere.
-    runs: tools::RunCalls,
-}
-
 /// The routes of a door.
 pub fn router(door: Door) -> Router {
-    let shared = Arc::new(Shared { door, runs: tools::RunCalls::default() });
+    let door = Arc::new(door);
     let tasks = Router::new()
         .merge(task_routes())
         .nest("/agents/{agent}", task_routes())
@@ -77,14 +70,13 @@ pub fn router(door: Door) -> Router {
         .route("/dead-letters/{id}/requeue", post(dead_letters::requeue))
         .route("/dead-letters/{id}/drop", post(dead_letters::drop));
     let tools = tools::routes().route("/mcp", post(mcp::serve));
-    let admit = middleware::from_fn_with_state(shared.clone(), admit::admit);
-    let offered = match shared.door.serves {
+    let admit = middleware::from_fn_with_state(door.clone(), admit::admit);
+    let offered = match door.serves {
         Serves::All => tasks.merge(tools).route_layer(admit),
         Serves::Registry => tools.route_layer(admit),
         Serves::Itself => Router::new(),
     };
-    let guarded =
-        offered.route("/metrics", get(describe::metrics).route_layer(middleware::from_fn_with_state(shared.clone(), admit::known)));
+    let guarded = offered.route("/metrics", get(describe::metrics).route_layer(middleware::from_fn_with_state(door.clone(), admit::known)));
     let open = Router::new()
         .route("/health", get(describe::health))
         .route("/ready", get(describe::ready))
@@ -97,11 +89,11 @@ pub fn router(door: Door) -> Router {
         .method_not_allowed_fallback(answer::not_offered)
         .layer(CatchPanicLayer::custom(answer::panicked))
         .layer(middleware::from_fn(wire::observe))
-        .with_state(shared)
+        .with_state(door)
 }
 
 /// The calls that are offered under an agent's path too.
-fn task_routes() -> Router<Arc<Shared>> {
+fn task_routes() -> Router<Arc<Door>> {
     Router::new()
         .route("/run", post(run::run))
         .route("/tasks", post(run::submit).get(tasks::list))

@@ -1,7 +1,7 @@
 //! `POST /run` and `POST /tasks`: asking an agent, and waiting for it or not.
 
 use super::{
-    Shared,
+    Door,
     answer::{self, Refusal},
     auth::Who,
     events, idempotency,
@@ -16,21 +16,21 @@ use std::sync::Arc;
 
 /// 200 when it has ended, 202 when it goes on, or its events.
 pub(super) async fn run(
-    State(shared): State<Arc<Shared>>,
+    State(door): State<Arc<Door>>,
     Who(who): Who,
     place: Place,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
-    let submission = shared.submission(&who, &place, &headers, body).await?;
-    let desk = &shared.door.desk;
+    let submission = door.submission(&who, &place, &headers, body).await?;
+    let desk = &door.desk;
     if wants_events(&headers) {
         let (created, reader) = desk.submit_and_follow(&who, submission).await?;
-        let response = events::stream(&shared, reader);
+        let response = events::stream(&door, reader);
         return Ok(answer::replayed(answer::located(response, &created.result), created.replayed));
     }
     let agent = submission.request.agent.clone();
-    let patience = desk.patience(&agent, shared.door.closing.cancelled());
+    let patience = desk.patience(&agent, door.closing.cancelled());
     let (created, result) = desk.submit_and_wait(&who, submission, patience).await?;
     let response = match result.status.is_final() {
         true => answer::located(answer::json(StatusCode::OK, &result), &result),
@@ -41,21 +41,21 @@ pub(super) async fn run(
 
 /// 202, once the task is durable.
 pub(super) async fn submit(
-    State(shared): State<Arc<Shared>>,
+    State(door): State<Arc<Door>>,
     Who(who): Who,
     place: Place,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
-    let submission = shared.submission(&who, &place, &headers, body).await?;
-    let created = shared.door.desk.submit(&who, submission).await?;
+    let submission = door.submission(&who, &place, &headers, body).await?;
+    let created = door.desk.submit(&who, submission).await?;
     Ok(answer::replayed(answer::accepted(&created.result), created.replayed))
 }
 
-impl Shared {
+impl Door {
     /// What a request submits, and to which agent.
     async fn submission(&self, who: &Principal, place: &Place, headers: &HeaderMap, body: Body) -> Result<Submission, Refusal> {
-        let desk = &self.door.desk;
+        let desk = &self.desk;
         Act::Submit.by(who)?;
         if place.agent.is_some() {
             // Before the body is read: it could not help.

@@ -1,7 +1,7 @@
 //! Conversations: their messages and their erasure.
 
 use super::{
-    Shared,
+    Door,
     answer::{self, Refusal},
     auth::Who,
     place::{Asked, Place},
@@ -26,7 +26,7 @@ pub(super) struct SessionQuery {
 }
 
 pub(super) async fn messages(
-    State(shared): State<Arc<Shared>>,
+    State(door): State<Arc<Door>>,
     Who(who): Who,
     place: Place,
     Asked(query): Asked<SessionQuery>,
@@ -36,7 +36,7 @@ pub(super) async fn messages(
     let (with, id) = (place.addressee(query.agent.as_deref())?, SessionId::parse(&place.id)?);
     let bad_cursor = || Malformed("cursor is not one of ours, or its task is gone: begin without one".into());
     let before = query.cursor.as_deref().map(|id| TaskId::parse(id).map_err(|_| bad_cursor())).transpose()?;
-    let found = shared.door.desk.conversation(&who, &with, id, before.as_ref(), limit).await;
+    let found = door.desk.conversation(&who, &with, id, before.as_ref(), limit).await;
     match found {
         Err(error) if error.kind == Kind::NotFound && error.field.as_deref() == Some("before") => Err(bad_cursor().into()),
         found => {
@@ -47,14 +47,14 @@ pub(super) async fn messages(
 }
 
 pub(super) async fn erase(
-    State(shared): State<Arc<Shared>>,
+    State(door): State<Arc<Door>>,
     Who(who): Who,
     place: Place,
     Asked(query): Asked<SessionQuery>,
 ) -> Result<Response, Refusal> {
     Act::Erase.by(&who)?;
     let (with, id) = (place.addressee(query.agent.as_deref())?, SessionId::parse(&place.id)?);
-    let (session, tasks) = shared.door.desk.erase(&who, &with, id).await?;
+    let (session, tasks) = door.desk.erase(&who, &with, id).await?;
     let erased = Erased { session_id: session.id.to_string(), agent: session.agent.to_string(), tasks };
     Ok(answer::json(StatusCode::OK, &erased))
 }

@@ -1,7 +1,7 @@
 //! Tasks: as they are, listed, cancelled, retried.
 
 use super::{
-    Shared,
+    Door,
     answer::{self, Refusal},
     auth::Who,
     idempotency,
@@ -16,9 +16,9 @@ use maniple_runtime::desk::{self, Act, Cancelled, Page, TaskQuery};
 use serde::Deserialize;
 use std::sync::Arc;
 
-pub(super) async fn get(State(shared): State<Arc<Shared>>, Who(who): Who, place: Place) -> Result<Response, Refusal> {
+pub(super) async fn get(State(door): State<Arc<Door>>, Who(who): Who, place: Place) -> Result<Response, Refusal> {
     Act::Look.by(&who)?;
-    let result = shared.door.desk.get(&who, &place.task()?).await?;
+    let result = door.desk.get(&who, &place.task()?).await?;
     Ok(answer::json(StatusCode::OK, &result))
 }
 
@@ -57,24 +57,24 @@ pub(super) fn page(Page { items, next }: desk::TaskPage) -> Response {
 }
 
 pub(super) async fn list(
-    State(shared): State<Arc<Shared>>,
+    State(door): State<Arc<Door>>,
     Who(who): Who,
     place: Place,
     Asked(query): Asked<ListQuery>,
 ) -> Result<Response, Refusal> {
     Act::Look.by(&who)?;
     let query = query.read(&place)?;
-    Ok(page(shared.door.desk.list(&who, query).await?))
+    Ok(page(door.desk.list(&who, query).await?))
 }
 
 /// `DELETE`: as `POST …/cancel`, which takes a key.
-pub(super) async fn delete(State(shared): State<Arc<Shared>>, Who(who): Who, place: Place) -> Result<Response, Refusal> {
+pub(super) async fn delete(State(door): State<Arc<Door>>, Who(who): Who, place: Place) -> Result<Response, Refusal> {
     Act::Cancel.by(&who)?;
-    Ok(cancelled(shared.door.desk.cancel(&who, &place.task()?, None).await?))
+    Ok(cancelled(door.desk.cancel(&who, &place.task()?, None).await?))
 }
 
 pub(super) async fn cancel(
-    State(shared): State<Arc<Shared>>,
+    State(door): State<Arc<Door>>,
     Who(who): Who,
     place: Place,
     headers: HeaderMap,
@@ -82,8 +82,8 @@ pub(super) async fn cancel(
 ) -> Result<Response, Refusal> {
     Act::Cancel.by(&who)?;
     let key = idempotency::key(&headers)?;
-    shared.read_nothing(&headers, body).await?;
-    Ok(cancelled(shared.door.desk.cancel(&who, &place.task()?, key).await?))
+    door.read_nothing(&headers, body).await?;
+    Ok(cancelled(door.desk.cancel(&who, &place.task()?, key).await?))
 }
 
 fn cancelled((cancelled, was): (Cancelled, KeyWas)) -> Response {
@@ -96,7 +96,7 @@ fn cancelled((cancelled, was): (Cancelled, KeyWas)) -> Response {
 
 /// A new task from a failed one's record.
 pub(super) async fn retry(
-    State(shared): State<Arc<Shared>>,
+    State(door): State<Arc<Door>>,
     Who(who): Who,
     place: Place,
     headers: HeaderMap,
@@ -104,7 +104,7 @@ pub(super) async fn retry(
 ) -> Result<Response, Refusal> {
     Act::Submit.by(&who)?;
     let key = idempotency::key(&headers)?;
-    shared.read_nothing(&headers, body).await?;
-    let created = shared.door.desk.retry(&who, &place.task()?, key, trace(&headers)).await?;
+    door.read_nothing(&headers, body).await?;
+    let created = door.desk.retry(&who, &place.task()?, key, trace(&headers)).await?;
     Ok(answer::replayed(answer::accepted(&created.result), created.replayed))
 }

@@ -3,11 +3,12 @@
 use super::*;
 use futures::future::join_all;
 use maniple_core::{
-    Scope,
+    Error,
     event::{ApprovalRequested, Question},
     ports::Also,
-    principal::Scopes,
+    tool::{Source, ToolWish},
 };
+use maniple_testkit::catalogue;
 
 const SCOPES: [Scope; 6] = [Scope::Run, Scope::Read, Scope::Cancel, Scope::Tools, Scope::Approve, Scope::Admin];
 
@@ -26,7 +27,7 @@ use Gets::{Denied, NotFound, So};
 /// What is asked about what `acme` has: how, with which scopes beside `admin`, what the admin of another tenant gets, and what
 /// one of `acme` gets who may use the agent `write` only. The task `t` is a dead letter of `search`, the task `asks` one that
 /// asks a person.
-const TABLE: [(&str, &[Scope], Gets, Gets); 22] = [
+const TABLE: [(&str, &[Scope], Gets, Gets); 37] = [
     ("submit", &[Scope::Run], So(1), Denied),
     ("submit_and_wait", &[Scope::Run], So(1), Denied),
     ("submit_and_follow", &[Scope::Run], So(1), Denied),
@@ -49,6 +50,21 @@ const TABLE: [(&str, &[Scope], Gets, Gets); 22] = [
     ("approval", &[Scope::Read, Scope::Approve], NotFound, Denied),
     ("decide", &[Scope::Approve], NotFound, Denied),
     ("agents", &[Scope::Read], So(2), So(1)),
+    ("tools", &[Scope::Read, Scope::Tools], So(2), So(2)),
+    ("tool", &[Scope::Read, Scope::Tools], So(1), So(1)),
+    ("tool_versions", &[Scope::Read, Scope::Tools], So(2), So(2)),
+    ("granted_to", &[Scope::Read, Scope::Tools], So(2), Denied),
+    ("resolve_all", &[Scope::Tools], So(2), Denied),
+    ("resolve", &[Scope::Tools], So(1), Denied),
+    ("pick", &[Scope::Tools], So(1), Denied),
+    ("register", &[Scope::Tools], So(1), So(1)),
+    ("register unproven", &[], So(1), So(1)),
+    ("withdraw", &[Scope::Tools], So(1), So(1)),
+    ("remove", &[Scope::Tools], So(2), So(2)),
+    ("call", &[Scope::Tools], So(1), Denied),
+    ("call for another tenant", &[], So(1), Denied),
+    ("call_for_run", &[Scope::Tools], So(1), Denied),
+    ("admit", &[Scope::Tools], So(1), Denied),
 ];
 
 async fn ask(desk: &Desk, how: &str, who: &Principal) -> Result<usize> {
@@ -78,13 +94,55 @@ async fn ask(desk: &Desk, how: &str, who: &Principal) -> Result<usize> {
         "approval" => desk.approval(who, "asks:1:0").await.map(|_| 1),
         "decide" => desk.decide(who, "asks:1:0", Said { approve: true, reason: None }, None).await.map(|_| 1),
         "agents" => desk.agents(who, "", 50).map(|page| page.items.len()),
+        other => ask_of_tools(desk, other, who).await,
+    }
+}
+
+async fn ask_of_tools(desk: &Desk, how: &str, who: &Principal) -> Result<usize> {
+    let (search, wish) = (agent(), ToolWish::parse("pay@^1").unwrap());
+    let proof = |why: Option<&str>| Definition {
+        definition: serde_json::to_value(catalogue::definition("new", "1.0.0")).unwrap(),
+        source: Source::Registered,
+        unproven_because: why.map(|why| Reason::parse(why).unwrap()),
+    };
+    // A run's key is its tenant's.
+    let run = || OfRun { key: format!("{}/t:1:0", who.tenant), send: "s".into() };
+    let far = ToolCall { tenant: Some(Tenant::parse("far").unwrap()), ..calling::pay() };
+    match how {
+        "tools" => desk.tools(who, None, 50).await.map(|page| page.items.len()),
+        "tool" => desk.tool(who, "pay", None).await.map(|_| 1),
+        "tool_versions" => desk.tool_versions(who, "pay", None, 50).await.map(|page| page.items.len()),
+        "granted_to" => desk.granted_to(who, &search).await.map(|offers| offers.len()),
+        "resolve_all" => desk.resolve_all(who, &search, None).await.map(|(offers, _)| offers.len()),
+        "resolve" => desk.resolve(who, &search, &[wish], None).await.map(|(offers, _)| offers.len()),
+        "pick" => desk.pick(who, &search, &wish, None).await.map(|_| 1).map_err(refused),
+        "register" => desk.register(who, proof(None), None).await.map(|_| 1),
+        "register unproven" => desk.register(who, proof(Some("we looked")), None).await.map(|_| 1),
+        "withdraw" => desk.withdraw(who, "pay", "i1").await.map(|()| 1),
+        "remove" => desk.remove(who, "pay", None).await.map(|versions| versions as usize),
+        "call" => desk.call(who, calling::pay(), Direct::default()).await.map(|_| 1).map_err(refused),
+        "call for another tenant" => desk.call(who, far, Direct::default()).await.map(|_| 1).map_err(|none| unfielded(refused(none))),
+        "call_for_run" => desk.call_for_run(who, calling::pay(), run()).await.map(|_| 1).map_err(refused),
+        "admit" => desk.admit(who, calling::pay(), run(), None).await.map(|_| 1).map_err(refused),
         other => panic!("nobody can ask for {other}"),
     }
 }
 
+fn refused(none: NoResult) -> Error {
+    match none {
+        NoResult::Refused(error) => error,
+        NoResult::Went(outcome) => panic!("{outcome:?}"),
+    }
+}
+
+/// What names the tenant as the fault says that a scope is missing.
+fn unfielded(error: Error) -> Error {
+    Error { field: error.field.filter(|field| field != "tenant"), ..error }
+}
+
 fn admin(tenant: &str, agents: Option<&str>) -> Principal {
     let agents = agents.map(|name| [AgentName::parse(name).unwrap()].into());
-    Principal { name: "ann".into(), tenant: Tenant::parse(tenant).unwrap(), agents, scopes: [Scope::Admin].into_iter().collect() }
+    Principal { name: "ann".into(), tenant: Tenant::parse(tenant).unwrap(), agents, scopes: only(Scope::Admin) }
 }
 
 /// A node with a dead letter and a task that asks a person, both of `acme`.
@@ -123,7 +181,7 @@ async fn everything_has_its_scopes_and_admin_has_them_all() {
     for (how, scopes, ..) in TABLE {
         for scope in SCOPES {
             let node = world().await;
-            let who = Principal { scopes: [scope].into_iter().collect(), ..admin("acme", None) };
+            let who = Principal { scopes: only(scope), ..admin("acme", None) };
             let got = ask(&node.desk, how, &who).await;
             let may = scope == Scope::Admin || scopes.contains(&scope);
             match got {
@@ -188,7 +246,7 @@ async fn a_request_goes_to_the_agent_it_is_addressed_to_or_names_or_to_the_only_
     let told = node.desk.agent_for(&any, &Addressee::Unsaid).unwrap_err();
     assert!(told.message.contains("search, write") && told.field.as_deref() == Some("agent"), "{told}");
     assert_eq!(node.desk.askable(&writer).len(), 1);
-    assert_eq!(node.desk.askable(&Principal { scopes: [Scope::Read].into_iter().collect(), ..writer }).len(), 0);
+    assert_eq!(node.desk.askable(&Principal { scopes: only(Scope::Read), ..writer }).len(), 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,5 +1,6 @@
 //! The desk over the memory store, with a worker played by the test.
 
+mod calling;
 mod changing;
 mod may;
 mod reading;
@@ -10,22 +11,25 @@ use async_trait::async_trait;
 use futures::{StreamExt, stream::BoxStream};
 use maniple_backends::{TokioClock, local, memory};
 use maniple_core::{
-    AgentName, Kind, Principal, Result, SessionId, TaskId, TaskKey, Tenant, Time,
+    AgentName, Kind, Principal, Result, Scope, SessionId, TaskId, TaskKey, Tenant, Time,
     agent::{AgentDefinition, AgentLimits},
     event::{Event, ModelStarted, Parked, Resumed, StoredEvent, TakenOver},
     model::ModelName,
-    ports::{Append, Appended, Claimed, Delta, Hint, Live, Recorded, Then, Upkeep as _, Work as _},
+    ports::{Append, Appended, Claimed, Delta, Hint, KeyWas, Live, Recorded, Then, Upkeep as _, Work as _},
+    principal::Scopes,
     request::TaskRequest,
     run::Awaited,
     task::{Ending, ErrorCode, Progress, Task, TaskStatus, WaitingFor},
     trace::TraceContext,
 };
+use maniple_testkit::catalogue::{Fake, seen};
 use serde_json::json;
 use std::sync::Mutex;
 
 /// A node in small: a desk, its store and a worker played by the test.
 struct Node {
     desk: Desk,
+    registry: Arc<Fake>,
     store: Arc<memory::TaskStore>,
     bus: Arc<dyn Bus>,
 }
@@ -38,8 +42,9 @@ fn node_on(bus: Arc<dyn Bus>) -> Node {
     let clock = TokioClock::starting_at(Time::parse("2026-11-22T12:00:00Z").unwrap());
     let store = Arc::new(memory::TaskStore::with_clock(Arc::new(clock)));
     let agents = Agents::new([definition("search"), definition("write")]);
-    let parts = DeskParts { tasks: store.clone(), bus: bus.clone(), agents, starter: None };
-    Node { desk: Desk::new(parts, Terms::default()), store, bus }
+    let registry = Arc::new(Fake::with(&["pay@2.0.0", "pay@1.0.0"]));
+    let parts = DeskParts { tasks: store.clone(), bus: bus.clone(), agents, registry: registry.clone(), starter: None };
+    Node { desk: Desk::new(parts, Terms::default()), registry, store, bus }
 }
 
 fn definition(name: &str) -> AgentDefinition {
@@ -68,6 +73,10 @@ fn me() -> Principal {
 
 fn named(name: &str) -> Principal {
     Principal { name: name.into(), ..me() }
+}
+
+fn only(scope: Scope) -> Scopes {
+    [scope].into_iter().collect()
 }
 
 fn sought(id: &str) -> Sought {

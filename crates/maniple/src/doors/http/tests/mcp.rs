@@ -1,14 +1,11 @@
 //! `/mcp` for clients of both protocol versions.
 
-use super::{
-    guarding::token,
-    tools::fake::{Fake, seen},
-    *,
-};
+use super::{guarding::token, *};
 use maniple_core::{
     Scope,
     ports::{Invoked, Refusal, RefusalKind},
 };
+use maniple_testkit::catalogue::{Fake, seen};
 use rmcp::{
     ClientHandler, ClientLifecycleMode, ClientServiceExt, RoleClient,
     model::{

@@ -28,8 +28,9 @@ use maniple_runtime::{
     spans::Tracing,
 };
 use maniple_testkit::{
+    catalogue::Fake,
     ledger::{Ledger, Tools},
-    model::{Fake, text},
+    model::{self, text},
 };
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -64,7 +65,7 @@ impl Default for Plan {
             desk: desk::Limits::default(),
             auth: Auth::Open,
             work: true,
-            registry: Arc::new(tools::fake::Fake::default()),
+            registry: Arc::new(Fake::default()),
             serves: Serves::All,
         }
     }
@@ -124,7 +125,7 @@ pub(super) fn build(plan: Plan) -> House {
     let parts = Parts {
         work: store.clone(),
         bus: bus.clone() as Arc<dyn Bus>,
-        models: Arc::new(Fake::new(says)),
+        models: Arc::new(model::Fake::new(says)),
         tools: Arc::new(Tools::new(Ledger::new(), vec![])),
         agents: agents.clone(),
         health: Arc::new(ModelHealth::default()),
@@ -139,12 +140,11 @@ pub(super) fn build(plan: Plan) -> House {
         tokio::spawn(jobs::sweep(store.clone(), bus.clone(), stop.clone()));
     }
     let (closing, ready) = (CancellationToken::new(), Arc::new(AtomicBool::new(true)));
-    let desk_parts = DeskParts { tasks: store.clone(), bus: bus.clone(), agents: agents.clone(), starter };
+    let desk_parts = DeskParts { tasks: store.clone(), bus: bus.clone(), agents: agents.clone(), registry: plan.registry, starter };
     let door = Door {
         desk: Desk::new(desk_parts, desk::Terms { limits: plan.desk, ..Default::default() }),
         upkeep: store.clone(),
         agents,
-        registry: plan.registry,
         auth: plan.auth,
         limits: plan.limits,
         metrics: Arc::new(|| "# TYPE maniple_up gauge\nmaniple_up 1\n".to_owned()),

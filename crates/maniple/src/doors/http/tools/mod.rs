@@ -1,21 +1,11 @@
-//! Tools: the catalogue, who may change it, and calls.
-//!
-//! | call | scope |
-//! |---|---|
-//! | what is there | `read` or `tools` |
-//! | register, withdraw, remove, call | `tools`, and the agent that it is called as |
-//! | take in what is not proven; call for another tenant or principal; say that a run has a person's consent | `admin` too |
+//! Tools: the catalogue, who may change it, and calls. Who may what stands at [`maniple_runtime::desk::Act`].
 
 mod call;
 mod catalog;
-mod meant;
 mod publish;
 mod resolve;
-mod run_calls;
 
-pub(super) use run_calls::RunCalls;
-
-use super::{Shared, answer::Refusal};
+use super::{Door, answer::Refusal};
 use axum::{
     Router,
     extract::{FromRequestParts, RawPathParams},
@@ -24,13 +14,11 @@ use axum::{
 };
 use http::{StatusCode, request::Parts};
 use maniple_api::Problem;
-use maniple_core::{AgentName, Error, Principal, Result, Scope, canonical, ports::Idempotency};
-use maniple_runtime::desk::IdempotencyKey;
-use serde_json::Value;
+use maniple_core::{AgentName, Error, Result};
 use std::sync::Arc;
 
 /// The routes.
-pub(super) fn routes() -> Router<Arc<Shared>> {
+pub(super) fn routes() -> Router<Arc<Door>> {
     Router::new()
         .route("/tools", post(publish::register).get(catalog::list))
         .route("/tools/resolve", post(resolve::resolve).get(catalog::show).delete(publish::remove))
@@ -66,34 +54,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
     }
 }
 
-/// Fails unless it may look at tools.
-fn may_look(who: &Principal) -> Result<()> {
-    who.may_either(Scope::Read, Scope::Tools)
-}
-
-/// The agent of a request, if this principal may use it.
-fn agent(who: &Principal, name: &str) -> Result<AgentName> {
-    let agent = AgentName::parse(name).map_err(|error| Error { field: Some("agent".into()), ..error })?;
-    who.may_use(&agent)?;
-    Ok(agent)
-}
-
-impl Shared {
-    /// The key with its scope, for a POST with a body that makes no task; fails where it was used for another body.
-    async fn keyed(&self, who: &Principal, key: Option<IdempotencyKey>, path: &str, body: &Value) -> Result<Option<Idempotency>> {
-        let Some(key) = key else { return Ok(None) };
-        let idempotency = Idempotency { scope: path.to_owned(), key: key.as_str().to_owned(), body_hash: canonical::hash(body) };
-        self.door.desk.recall(&who.tenant, &idempotency).await?;
-        Ok(Some(idempotency))
-    }
-
-    /// Remembers the key of a call that made something of that name and is answered with 2xx; whether it was known.
-    async fn seen(&self, who: &Principal, key: Option<Idempotency>, made: &str) -> Result<bool> {
-        match key {
-            Some(key) => Ok(self.door.desk.remember(&who.tenant, &key, made).await?.is_replay()),
-            None => Ok(false),
-        }
-    }
+/// The agent of a request.
+fn agent(name: &str) -> Result<AgentName> {
+    AgentName::parse(name).map_err(|error| Error { field: Some("agent".into()), ..error })
 }
 
 /// 204.

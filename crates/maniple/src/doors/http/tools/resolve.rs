@@ -2,7 +2,7 @@
 
 use super::{
     super::{
-        Shared,
+        Door,
         answer::{self, Refusal},
         auth::Who,
         idempotency,
@@ -11,36 +11,27 @@ use super::{
 };
 use axum::{body::Body, extract::State, response::Response};
 use http::{HeaderMap, StatusCode};
-use maniple_api::tools::{CallOutcome, ResolveAnswer, ResolveRequest};
-use maniple_core::{Error, Result, Scope, tool::ToolWish};
+use maniple_api::tools::{ResolveAnswer, ResolveRequest};
+use maniple_core::{Error, Result, tool::ToolWish};
+use maniple_runtime::desk::Act;
 use std::sync::Arc;
 
-/// The most wishes of one question.
-const WISHES_MAX: usize = 1_000;
-
-pub(super) async fn resolve(State(shared): State<Arc<Shared>>, Who(who): Who, headers: HeaderMap, body: Body) -> Result<Response, Refusal> {
-    who.may(Scope::Tools)?;
+pub(super) async fn resolve(State(door): State<Arc<Door>>, Who(who): Who, headers: HeaderMap, body: Body) -> Result<Response, Refusal> {
+    Act::UseTools.by(&who)?;
     let key = idempotency::key(&headers)?;
-    let body = shared.read_json(&headers, body).await?;
-    let request = ResolveRequest::read(&body)?;
-    let agent = agent(&who, &request.agent)?;
-    let key = shared.keyed(&who, key, "/tools/resolve", &body).await?;
-    let registry = &shared.door.registry;
-    let offers = match (request.tools, request.pick) {
-        (Some(wishes), _) => registry.resolve(&agent, &parsed(&wishes)?).await?,
+    let request = ResolveRequest::read(&door.read_json(&headers, body).await?)?;
+    let (desk, agent) = (&door.desk, agent(&request.agent)?);
+    let (offers, was) = match (request.tools, request.pick) {
+        (Some(wishes), _) => {
+            let wishes = wishes.iter().map(|wish| ToolWish::parse(wish)).collect::<Result<Vec<_>>>()?;
+            desk.resolve(&who, &agent, &wishes, key).await?
+        }
         (None, Some(wish)) => {
             let wish = ToolWish::parse(&wish).map_err(|error| Error { field: Some("pick".into()), ..error })?;
-            let offer = registry.pick(&agent, &wish.name, &wish.range).await;
-            vec![offer.map_err(|refusal| CallOutcome::from(refusal).problem())?]
+            let (offer, was) = desk.pick(&who, &agent, &wish, key).await?;
+            (vec![offer], was)
         }
-        (None, None) => registry.granted(&agent).await?,
+        (None, None) => desk.resolve_all(&who, &agent, key).await?,
     };
-    Ok(answer::replayed(answer::json(StatusCode::OK, &ResolveAnswer { offers }), shared.seen(&who, key, &request.agent).await?))
-}
-
-fn parsed(wishes: &[String]) -> Result<Vec<ToolWish>> {
-    if wishes.len() > WISHES_MAX {
-        return Err(Error::invalid(format!("tools may name at most {WISHES_MAX}")).at("tools"));
-    }
-    wishes.iter().map(|wish| ToolWish::parse(wish)).collect()
+    Ok(answer::replayed(answer::json(StatusCode::OK, &ResolveAnswer { offers }), was.is_replay()))
 }

@@ -1,18 +1,17 @@
 //! Tools at the door: what is there, who may change it, and every way a call can go.
 
 mod calling;
-pub mod fake;
 mod remote;
 mod replicas;
 mod run_calls;
 
 use super::{guarding::token, *};
-use fake::{Fake, definition, seen};
 use maniple_core::{
     Scope,
     ports::RefusalKind,
     tool::{Source, ToolState},
 };
+use maniple_testkit::catalogue::{Fake, definition, seen};
 
 /// A house with these tools.
 fn shop(tools: &[&str]) -> (House, Arc<Fake>) {

@@ -1,8 +1,8 @@
 //! The protocol: what is listed, and which part answers.
 
 use super::{Caller, agents, tools};
-use crate::doors::http::Shared;
 use maniple_core::{Error, Kind};
+use maniple_runtime::desk::Desk;
 use rmcp::{
     ErrorData, RoleServer, ServerHandler,
     model::{
@@ -12,15 +12,22 @@ use rmcp::{
     service::RequestContext,
 };
 use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
 
 /// How many tools a page holds.
 const PAGE: usize = 200;
 
 /// Serves one request of one principal.
 #[derive(Clone)]
-pub(super) struct Handler {
-    pub(super) shared: Arc<Shared>,
-    pub(super) caller: Arc<Caller>,
+pub(in crate::doors) struct Handler {
+    /// What decides.
+    pub(in crate::doors) desk: Desk,
+    /// Whether this node runs agents; a registry runs none.
+    pub(in crate::doors) runs_agents: bool,
+    /// Ends waiting when the node leaves; tasks go on.
+    pub(in crate::doors) closing: CancellationToken,
+    /// For whom.
+    pub(in crate::doors) caller: Arc<Caller>,
 }
 
 impl ServerHandler for Handler {
@@ -38,9 +45,9 @@ impl ServerHandler for Handler {
         request: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        let mut all = agents::listed(&self.shared, &self.caller.who);
+        let mut all = agents::listed(self);
         let taken: Vec<String> = all.iter().map(|tool| tool.name.to_string()).collect();
-        let catalogue = tools::listed(&self.shared, &self.caller.who).await.map_err(refused)?;
+        let catalogue = tools::listed(self).await.map_err(refused)?;
         all.extend(catalogue.into_iter().filter(|tool| !taken.iter().any(|name| *name == tool.name)));
         all.sort_by(|a, b| a.name.cmp(&b.name));
         let after = request.and_then(|request| request.cursor);
@@ -54,18 +61,18 @@ impl ServerHandler for Handler {
 
     async fn call_tool(&self, request: CallToolRequestParams, context: RequestContext<RoleServer>) -> Result<CallToolResponse, ErrorData> {
         let arguments = request.arguments.unwrap_or_default();
-        match agents::named(&self.shared, &self.caller.who, &request.name) {
-            Some(agent) => agents::call(&self.shared, &self.caller, &*agent.map_err(refused)?, arguments, &context).await,
-            None => tools::call(&self.shared, &self.caller, &request.name, arguments, &context).await.map(Into::into),
+        match agents::named(self, &request.name) {
+            Some(agent) => agents::call(self, &*agent.map_err(refused)?, arguments, &context).await,
+            None => tools::call(self, &request.name, arguments, &context).await.map(Into::into),
         }
     }
 
     async fn get_task(&self, request: GetTaskParams, _: RequestContext<RoleServer>) -> Result<GetTaskResult, ErrorData> {
-        agents::task(&self.shared, &self.caller.who, &request.task_id).await.map_err(refused)
+        agents::task(self, &request.task_id).await.map_err(refused)
     }
 
     async fn cancel_task(&self, request: CancelTaskParams, _: RequestContext<RoleServer>) -> Result<(), ErrorData> {
-        agents::cancel(&self.shared, &self.caller.who, &request.task_id).await.map_err(refused)
+        agents::cancel(self, &request.task_id).await.map_err(refused)
     }
 
     async fn update_task(&self, _: UpdateTaskParams, _: RequestContext<RoleServer>) -> Result<(), ErrorData> {

@@ -4,14 +4,12 @@
 //! for it; any other waits as long as `POST /run` would, and is then told the id, by which the same tool waits on.
 
 use super::{
-    Caller,
-    handler::refused,
+    handler::{Handler, refused},
     tools::{key, trace},
 };
-use crate::doors::http::{Serves, Shared};
 use maniple_api::TaskRequest;
 use maniple_core::{
-    AgentName, Error, Kind, Principal, Result, TaskId,
+    AgentName, Error, Kind, Result, TaskId,
     agent::AgentDefinition,
     event::EventKind,
     task::{AgentResult, TaskStatus},
@@ -34,22 +32,22 @@ const PREFIX: &str = "agent_";
 const LOOKED_AT_EVERY_MS: u64 = 1_000;
 
 /// The agents of the principal, as tools. None without the scope `run`, and none at a registry, which runs no agents.
-pub(super) fn listed(shared: &Shared, who: &Principal) -> Vec<Tool> {
-    if shared.door.serves == Serves::Registry {
+pub(super) fn listed(at: &Handler) -> Vec<Tool> {
+    if !at.runs_agents {
         return Vec::new();
     }
-    shared.door.desk.askable(who).iter().map(|agent| described(agent)).collect()
+    at.desk.askable(&at.caller.who).iter().map(|agent| described(agent)).collect()
 }
 
 /// The agent that a tool stands for; `None` where it stands for none that is served here.
-pub(super) fn named(shared: &Shared, who: &Principal, tool: &str) -> Option<Result<Arc<AgentDefinition>>> {
-    if shared.door.serves == Serves::Registry {
+pub(super) fn named(at: &Handler, tool: &str) -> Option<Result<Arc<AgentDefinition>>> {
+    if !at.runs_agents {
         return None;
     }
     let name = AgentName::parse(tool.strip_prefix(PREFIX)?).ok()?;
-    match shared.door.desk.agent_for(who, &Addressee::At(name)) {
+    match at.desk.agent_for(&at.caller.who, &Addressee::At(name)) {
         Err(error) if error.kind == Kind::NotFound => None,
-        found => Some(Act::Submit.by(who).and(found)),
+        found => Some(Act::Submit.by(&at.caller.who).and(found)),
     }
 }
 
@@ -73,17 +71,16 @@ fn described(agent: &AgentDefinition) -> Tool {
 
 /// Asks an agent.
 pub(super) async fn call(
-    shared: &Shared,
-    caller: &Caller,
+    at: &Handler,
     agent: &AgentDefinition,
     mut arguments: Map<String, Value>,
     context: &RequestContext<RoleServer>,
 ) -> Result<CallToolResponse, ErrorData> {
-    let desk = &shared.door.desk;
+    let (desk, who) = (&at.desk, &at.caller.who);
     let asked = match arguments.remove("task_id") {
         Some(id) if arguments.is_empty() => {
             let sought = known(agent, &id).map_err(refused)?;
-            desk.progress(&caller.who, &sought).await.map_err(refused)?
+            desk.progress(who, &sought).await.map_err(refused)?
         }
         Some(_) => return Ok(wrong("task_id stands alone: leave the other arguments out").into()),
         None => {
@@ -94,8 +91,8 @@ pub(super) async fn call(
                 Ok(request) => request,
                 Err(error) => return Ok(wrong(&error.message).into()),
             };
-            let submission = Submission { request, key: key(context), trace: trace(caller, context) };
-            match desk.submit(&caller.who, submission).await {
+            let submission = Submission { request, key: key(context), trace: trace(&at.caller, context) };
+            match desk.submit(who, submission).await {
                 Ok(created) => created.result,
                 Err(error) if is_of_the_arguments(&error) => return Ok(wrong(&error.message).into()),
                 Err(error) => return Err(refused(error)),
@@ -105,7 +102,7 @@ pub(super) async fn call(
     if context.client_capabilities().is_some_and(|capabilities| capabilities.supports_tasks()) && !asked.status.is_final() {
         return Ok(CallToolResponse::Task(CreateTaskResult::new(as_task(&asked))));
     }
-    let result = waited(shared, &caller.who, agent, &asked.task_id.into(), context).await.map_err(refused)?;
+    let result = waited(at, agent, &asked.task_id.into(), context).await.map_err(refused)?;
     Ok(told(&result).into())
 }
 
@@ -126,17 +123,11 @@ fn sought(id: &str) -> Result<Sought> {
 }
 
 /// The task as it is when it ends or parks, or when the agent's patience or the client's is over. It goes on in any case.
-async fn waited(
-    shared: &Shared,
-    who: &Principal,
-    agent: &AgentDefinition,
-    sought: &Sought,
-    context: &RequestContext<RoleServer>,
-) -> Result<AgentResult> {
-    let desk = &shared.door.desk;
+async fn waited(at: &Handler, agent: &AgentDefinition, sought: &Sought, context: &RequestContext<RoleServer>) -> Result<AgentResult> {
+    let (desk, who) = (&at.desk, &at.caller.who);
     let until = async {
         tokio::select! {
-            () = shared.door.closing.cancelled() => {}
+            () = at.closing.cancelled() => {}
             () = context.ct.cancelled() => {}
         }
     };
@@ -168,9 +159,9 @@ async fn tell(reader: Option<Reader>, token: ProgressToken, context: &RequestCon
 }
 
 /// `tasks/get`: a task as it is now.
-pub(super) async fn task(shared: &Shared, who: &Principal, id: &str) -> Result<GetTaskResult> {
-    Act::Await.by(who)?;
-    let result = shared.door.desk.progress(who, &sought(id)?).await?;
+pub(super) async fn task(at: &Handler, id: &str) -> Result<GetTaskResult> {
+    Act::Await.by(&at.caller.who)?;
+    let result = at.desk.progress(&at.caller.who, &sought(id)?).await?;
     let payload = match result.status {
         TaskStatus::Pending | TaskStatus::Running => TaskPayload::Working,
         TaskStatus::Cancelled => TaskPayload::Cancelled,
@@ -184,9 +175,9 @@ pub(super) async fn task(shared: &Shared, who: &Principal, id: &str) -> Result<G
 }
 
 /// `tasks/cancel`: asks a task to stop; one that has ended stays as it is.
-pub(super) async fn cancel(shared: &Shared, who: &Principal, id: &str) -> Result<()> {
-    Act::Cancel.by(who)?;
-    shared.door.desk.cancel(who, &sought(id)?, None).await.map(drop)
+pub(super) async fn cancel(at: &Handler, id: &str) -> Result<()> {
+    Act::Cancel.by(&at.caller.who)?;
+    at.desk.cancel(&at.caller.who, &sought(id)?, None).await.map(drop)
 }
 
 fn as_task(result: &AgentResult) -> Task {

@@ -15,6 +15,7 @@ use futures::{
     future::{BoxFuture, Shared},
 };
 use maniple_core::{Tenant, ports::Invoked};
+use semver::Version;
 use std::{
     collections::{BTreeMap, HashMap},
     future::Future,
@@ -50,7 +51,7 @@ pub(super) struct SendName {
 #[derive(Clone)]
 pub(super) struct Taken {
     /// The version of the tool that is called.
-    pub(super) version: String,
+    pub(super) version: Version,
     going: Shared<BoxFuture<'static, Invoked>>,
 }
 
@@ -63,7 +64,7 @@ impl Taken {
 
 /// All of them; cheap to clone.
 #[derive(Clone, Default)]
-pub(in super::super) struct RunCalls(Arc<Mutex<Known>>);
+pub(in crate::desk) struct Sends(Arc<Mutex<Known>>);
 
 #[derive(Default)]
 struct Known {
@@ -74,12 +75,12 @@ struct Known {
     finished: u64,
 }
 
-impl RunCalls {
+impl Sends {
     /// Carries the call out, and goes on although the caller leaves. A send that is known is not made again.
     pub(super) fn take(
         &self,
         send: SendName,
-        version: String,
+        version: Version,
         timeout: Duration,
         call: impl Future<Output = Invoked> + Send + 'static,
     ) -> Taken {
@@ -156,17 +157,17 @@ mod tests {
         let principal = (Tenant::default(), "node".to_owned());
         SendName { principal, tenant: Tenant::default(), tool: "t".into(), key: "k".into(), send: send.into() }
     }
-    async fn over(calls: &RunCalls, send: &str, outcome: Invoked) {
-        calls.take(named(send), "1.0.0".into(), Duration::from_secs(1), async { outcome }).outcome().await;
+    async fn over(calls: &Sends, send: &str, outcome: Invoked) {
+        calls.take(named(send), Version::new(1, 0, 0), Duration::from_secs(1), async { outcome }).outcome().await;
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_came_of_a_send_is_known_for_as_long_as_somebody_may_ask() {
-        let calls = RunCalls::default();
+        let calls = Sends::default();
         over(&calls, "a", Invoked::Ok(json!(1))).await;
         over(&calls, "a", Invoked::Ok(json!("made again"))).await;
         let known = calls.of(&named("a")).expect("it is known");
-        assert_eq!((known.version.clone(), known.outcome().await), ("1.0.0".into(), Invoked::Ok(json!(1))));
+        assert_eq!((known.version.clone(), known.outcome().await), (Version::new(1, 0, 0), Invoked::Ok(json!(1))));
         assert!(calls.of(&named("b")).is_none());
         tokio::time::advance(Duration::from_secs(10)).await;
         assert!(calls.of(&named("a")).is_some());
@@ -176,7 +177,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn no_more_is_kept_than_a_process_can_bear() {
-        let calls = RunCalls::default();
+        let calls = Sends::default();
         for n in 0..=MOST {
             over(&calls, &n.to_string(), Invoked::Ok(json!(n))).await;
         }
@@ -191,8 +192,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_call_that_panics_is_unknown_and_forgotten_like_any_other() {
-        let calls = RunCalls::default();
-        let taken = calls.take(named("a"), "1.0.0".into(), Duration::ZERO, async { panic!("a bug") });
+        let calls = Sends::default();
+        let taken = calls.take(named("a"), Version::new(1, 0, 0), Duration::ZERO, async { panic!("a bug") });
         assert!(matches!(taken.outcome().await, Invoked::Unknown(_)));
         tokio::time::advance(KEPT_BEYOND).await;
         assert!(calls.of(&named("a")).is_none());

@@ -27,27 +27,32 @@ pub struct Fake {
     pub direct: Mutex<Vec<DirectCall>>,
     /// What does not fit in a run's call.
     pub unfit: Mutex<Option<Refusal>>,
+    /// How many calls have ended.
     pub finished: Mutex<usize>,
+    /// What was brought.
     pub registrations: Mutex<Vec<Registration>>,
+    /// What was taken out, and by whom.
     pub removals: Mutex<Vec<String>>,
 }
 
+/// What is in it now.
 pub fn seen<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
     of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// A definition of that name and version; its one argument `n` is an integer.
 pub fn definition(name: &str, version: &str) -> ToolDefinition {
     let parameters = json!({ "type": "object", "properties": { "n": { "type": "integer" } } });
     let written = json!({ "name": name, "version": version, "description": "For tests.", "parameters": parameters,
         "endpoint": "http://tools.test/x", "timeout_ms": 5_000 });
-    serde_json::from_value(written).unwrap()
+    serde_json::from_value(written).expect("a definition")
 }
 
 impl Fake {
     /// These tools, `NAME@VERSION`, sorted as a registry does.
     pub fn with(tools: &[&str]) -> Self {
         let versions = tools.iter().map(|tool| {
-            let (name, version) = tool.split_once('@').unwrap();
+            let (name, version) = tool.split_once('@').expect("NAME@VERSION");
             of(definition(name, version))
         });
         Self { versions: Mutex::new(versions.collect()), ..Self::default() }
@@ -56,12 +61,19 @@ impl Fake {
     pub fn will(&self, after: Duration, answer: Invoked) {
         seen(&self.answers).push((after, answer));
     }
+    /// The last call.
     pub fn call(&self) -> Invocation {
-        seen(&self.calls).last().unwrap().clone()
+        seen(&self.calls).last().expect("a call").clone()
     }
+    /// Changes what is known of a version.
     pub fn change(&self, tool: &str, change: impl FnOnce(&mut ToolVersion)) {
         let mut versions = seen(&self.versions);
-        change(versions.iter_mut().find(|known| format!("{}@{}", known.definition.name, known.definition.version) == tool).unwrap());
+        change(
+            versions
+                .iter_mut()
+                .find(|known| format!("{}@{}", known.definition.name, known.definition.version) == tool)
+                .expect("such a version"),
+        );
     }
 }
 

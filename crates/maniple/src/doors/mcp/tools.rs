@@ -1,0 +1,92 @@
+//! The catalogue's tools: those that an agent of the principal's was granted, each called on that agent's grant.
+
+use super::{
+    Caller,
+    handler::{Handler, refused},
+};
+use crate::doors::told;
+use maniple_core::{
+    Error, Result,
+    ports::{Invoked, RefusalKind},
+    tool::{Effect, Offer, shown},
+    trace::TraceContext,
+};
+use maniple_runtime::desk::{Act, Called, Direct, IdempotencyKey, NoResult, ToolCall};
+use rmcp::{
+    ErrorData, RoleServer,
+    model::{CallToolResult, ContentBlock, Tool, ToolAnnotations},
+    service::RequestContext,
+};
+use semver::VersionReq;
+use serde_json::{Map, Value};
+use std::sync::Arc;
+
+/// Where a client may name its call, so that one sent again is not made again.
+pub(super) const KEY: &str = maniple_registry::mcp::IDEMPOTENCY_KEY;
+
+/// Every tool of the principal, as a client reads it.
+pub(super) async fn listed(at: &Handler) -> Result<Vec<Tool>> {
+    Ok(at.desk.callable(&at.caller.who).await?.into_values().map(|(_, offer)| described(offer)).collect())
+}
+
+fn described(Offer { definition, .. }: Offer) -> Tool {
+    let effect = definition.effect();
+    let object = |schema: Value| match schema {
+        Value::Object(members) => Some(Arc::new(members)),
+        _ => None,
+    };
+    let is_object = |schema: &Value| schema.get("type").and_then(Value::as_str) == Some("object");
+    let annotations = ToolAnnotations::new().read_only(effect == Effect::Pure).idempotent(effect != Effect::AtMostOnce);
+    let mut tool = Tool::new(definition.name, definition.description, object(definition.parameters).unwrap_or_default());
+    tool.output_schema = definition.returns.filter(is_object).and_then(object);
+    tool.annotate(annotations)
+}
+
+/// Calls a tool once. What the tool or the registry says against it is a result that a model can read.
+pub(super) async fn call(
+    at: &Handler,
+    name: &str,
+    arguments: Map<String, Value>,
+    context: &RequestContext<RoleServer>,
+) -> Result<CallToolResult, ErrorData> {
+    let (desk, who) = (&at.desk, &at.caller.who);
+    Act::UseTools.by(who).map_err(refused)?;
+    let unknown = || refused(Error::not_found(format!("there is no tool `{name}` for you: tools/list says which there are")));
+    let (agent, _) = desk.callable(who).await.map_err(refused)?.remove(name).ok_or_else(unknown)?;
+    let call = ToolCall {
+        tool: name.to_owned(),
+        agent,
+        arguments,
+        range: VersionReq::STAR,
+        contract: None,
+        tenant: None,
+        timeout: None,
+        trace: trace(&at.caller, context),
+    };
+    match desk.call(who, call, Direct { principal: None, key: key(context) }).await {
+        Ok(Called { result, .. }) => {
+            let mut told = CallToolResult::success(vec![ContentBlock::text(shown(&result))]);
+            told.structured_content = result.is_object().then_some(result);
+            Ok(told)
+        }
+        Err(NoResult::Refused(error)) => Err(refused(error)),
+        Err(NoResult::Went(Invoked::Refused(no))) if matches!(no.kind, RefusalKind::NotFound | RefusalKind::NotGranted) => Err(unknown()),
+        Err(NoResult::Went(outcome)) => {
+            let problem = told(outcome);
+            let mut told = CallToolResult::error(vec![ContentBlock::text(problem.detail.clone())]);
+            told.structured_content = serde_json::to_value(&problem).ok();
+            Ok(told)
+        }
+    }
+}
+
+/// The client's own name of a call; one that cannot be one is none.
+pub(super) fn key(context: &RequestContext<RoleServer>) -> Option<IdempotencyKey> {
+    IdempotencyKey::parse(context.meta.get(KEY)?.as_str()?).ok()
+}
+
+/// The trace of the message, else of the request that carries it.
+pub(super) fn trace(caller: &Caller, context: &RequestContext<RoleServer>) -> Option<TraceContext> {
+    let of_message = context.meta.get_traceparent().and_then(|parent| TraceContext::parse(parent, context.meta.get_tracestate()));
+    of_message.or_else(|| caller.trace.clone())
+}
