@@ -28,7 +28,7 @@ use serde_json::Value;
 use std::{
     collections::VecDeque,
     fmt,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 use tokio::{
@@ -181,7 +181,7 @@ impl Scripted {
     }
 
     fn seen(&self) -> MutexGuard<'_, VecDeque<ModelRequest>> {
-        self.0.requests.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.0.requests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Remembers the request and finds its line.

@@ -111,7 +111,7 @@ fn exporter(endpoint: &str, ratio: f64) -> anyhow::Result<SdkTracerProvider> {
 /// The recorder of the process; a second node in one process shares it.
 fn metrics() -> anyhow::Result<PrometheusHandle> {
     static HANDLE: std::sync::Mutex<Option<PrometheusHandle>> = std::sync::Mutex::new(None);
-    let mut installed = HANDLE.lock().expect("no holder panics");
+    let mut installed = HANDLE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     if let Some(handle) = &*installed {
         return Ok(handle.clone());
     }

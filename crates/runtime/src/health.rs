@@ -5,7 +5,11 @@ use maniple_core::{
     model::{FaultKind, ModelName},
     retry::Budget,
 };
-use std::{collections::HashMap, sync::Mutex, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 use tokio::time::Instant;
 
 /// A breaker and a retry budget for each model. Forgotten when the process ends: they are opinions, not facts.
@@ -74,7 +78,7 @@ impl ModelHealth {
     }
 
     fn with<T>(&self, model: &ModelName, f: impl FnOnce(&mut Known) -> T) -> T {
-        let mut all = self.known.lock().expect("no holder panics");
+        let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if !all.contains_key(model) {
             let known = Known { breaker: Breaker::new(self.settings), retries: Budget::new(self.origin.elapsed()), shown: None };
             all.insert(model.clone(), known);

@@ -6,7 +6,7 @@ use maniple_core::{
 };
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 use tokio::{sync::watch, time::Instant};
@@ -54,14 +54,14 @@ impl Leases {
     pub(crate) fn hold(self: &Arc<Self>, claim: Claim, length: Duration, claimed_at: Instant) -> Held {
         let (state, _) = watch::channel(State { until: claimed_at + length, lost: false, pokes: 0 });
         let lease = Arc::new(Lease { claim: claim.clone(), length, state });
-        let earlier = self.held.lock().expect("no holder panics").insert(claim.key, lease.clone());
+        let earlier = self.held.lock().unwrap_or_else(PoisonError::into_inner).insert(claim.key, lease.clone());
         // This very process lost it (it stood still) and got it back: whoever still holds the old claim is to stop.
         earlier.iter().for_each(|earlier| earlier.renewed(&Renewal::Lost, claimed_at));
         Held { lease, leases: self.clone() }
     }
 
     fn let_go(&self, lease: &Lease) {
-        let mut held = self.held.lock().expect("no holder panics");
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         if held.get(&lease.claim.key).is_some_and(|current| current.claim.epoch == lease.claim.epoch) {
             held.remove(&lease.claim.key);
         }
@@ -69,7 +69,7 @@ impl Leases {
 
     /// A hint said that a task has unread signals.
     pub(crate) fn poke(&self, key: &TaskKey) {
-        let lease = self.held.lock().expect("no holder panics").get(key).cloned();
+        let lease = self.held.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned();
         lease.iter().for_each(|lease| lease.state.send_modify(|state| state.pokes += 1));
     }
 
@@ -78,7 +78,7 @@ impl Leases {
     pub(crate) async fn renew(&self) {
         let now = Instant::now();
         let due: Vec<Arc<Lease>> = {
-            let held = self.held.lock().expect("no holder panics");
+            let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
             held.values().filter(|lease| lease.state.borrow().until < now + lease.length * 2 / 3).cloned().collect()
         };
         for batch in due.chunks(512) {

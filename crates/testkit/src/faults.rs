@@ -23,7 +23,7 @@ use maniple_core::{
 use semver::Version;
 use std::{
     future::Future,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 use tokio::sync::watch;
@@ -86,7 +86,7 @@ impl Faults {
     }
     /// All points so far.
     pub fn passed(&self) -> Vec<Point> {
-        self.passed.lock().expect("no holder panics").clone()
+        self.passed.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
     /// The worker is dead from here on.
     pub fn crash(&self) {
@@ -107,7 +107,7 @@ impl Faults {
             return std::future::pending().await;
         }
         let point = {
-            let mut passed = self.passed.lock().expect("no holder panics");
+            let mut passed = self.passed.lock().unwrap_or_else(PoisonError::into_inner);
             let point = Point { number: passed.len() as u64, call, side };
             passed.push(point);
             point

@@ -18,7 +18,7 @@ use maniple_core::{
 use serde_json::{Value, json};
 use std::{
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -124,7 +124,7 @@ impl Fake {
     }
     /// Everything it was asked.
     pub fn requests(&self) -> Vec<ModelRequest> {
-        self.requests.lock().expect("no holder panics").clone()
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -149,7 +149,7 @@ pub fn calls(calls: &[(&str, Value)]) -> ModelReply {
 impl Model for Fake {
     async fn call(&self, request: &ModelRequest, text: &mut OnText<'_>) -> Result<ModelReply, Fault> {
         let number = {
-            let mut requests = self.requests.lock().expect("no holder panics");
+            let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
             requests.push(request.clone());
             requests.len() as u64 - 1
         };

@@ -10,7 +10,7 @@ use maniple_core::{
 };
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
 use super::prompt::Prompt;
@@ -58,12 +58,12 @@ impl Agents {
     /// From now on, these.
     pub fn replace(&self, agents: impl IntoIterator<Item = AgentDefinition>) {
         let agents = agents.into_iter().map(|agent| (agent.name.clone(), Arc::new(agent))).collect();
-        *self.current.write().expect("no holder panics") = Arc::new(agents);
-        self.beginnings.lock().expect("no holder panics").clear();
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(agents);
+        self.beginnings.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
     /// All of them as they are now.
     pub fn all(&self) -> Arc<ByName> {
-        self.current.read().expect("no holder panics").clone()
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
     /// One of them.
     pub fn get(&self, name: &AgentName) -> Option<Arc<AgentDefinition>> {
@@ -73,7 +73,7 @@ impl Agents {
     /// What a run of this agent begins with now.
     pub(crate) fn begin(&self, agent: Arc<AgentDefinition>, offers: Vec<Offer>) -> Result<Arc<Beginning>> {
         let definitions = Definitions::of((*agent).clone(), offers);
-        let known = self.beginnings.lock().expect("no holder panics").get(&agent.name).cloned();
+        let known = self.beginnings.lock().unwrap_or_else(PoisonError::into_inner).get(&agent.name).cloned();
         if let Some(known) = known.filter(|known| Arc::ptr_eq(&known.agent, &agent) && known.definitions.1 == definitions) {
             return Ok(known);
         }
@@ -90,7 +90,7 @@ impl Agents {
         };
         let prepared = self.prepare(definitions.clone(), hash.clone())?;
         let beginning = Arc::new(Beginning { agent, started, definitions: Arc::new((hash, definitions)), prepared });
-        self.beginnings.lock().expect("no holder panics").insert(beginning.agent.name.clone(), beginning.clone());
+        self.beginnings.lock().unwrap_or_else(PoisonError::into_inner).insert(beginning.agent.name.clone(), beginning.clone());
         Ok(beginning)
     }
 
@@ -101,7 +101,7 @@ impl Agents {
         }
         let prompt = Prompt::compile(&definitions.agent.prompt)?;
         let prepared = Arc::new(Prepared { contracts: Contracts::compile(definitions)?, prompt });
-        let mut all = self.prepared.lock().expect("no holder panics");
+        let mut all = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
         if all.len() >= PREPARED_MAX {
             all.clear();
         }
@@ -118,6 +118,6 @@ impl Agents {
         self.prepare(definitions, hash.to_owned())
     }
     fn find(&self, hash: &str) -> Option<Arc<Prepared>> {
-        self.prepared.lock().expect("no holder panics").get(hash).cloned()
+        self.prepared.lock().unwrap_or_else(PoisonError::into_inner).get(hash).cloned()
     }
 }

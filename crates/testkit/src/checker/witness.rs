@@ -8,7 +8,7 @@ use maniple_core::{
 };
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 /// Sees every claim and append of all workers, in the order the store did them. Clones share what was seen.
@@ -35,19 +35,19 @@ impl Witness {
     }
     /// Appends under an old epoch that were refused.
     pub fn stale_refused(&self) -> u64 {
-        self.seen.lock().expect("no holder panics").stale_refused
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).stale_refused
     }
     /// Appends under an old epoch that were written. There must be none.
     pub fn stale_written(&self) -> Vec<String> {
-        self.seen.lock().expect("no holder panics").stale_written.clone()
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).stale_written.clone()
     }
     /// One line for every claim and append: the same seed, the same lines.
     pub fn trace(&self) -> Vec<String> {
-        self.seen.lock().expect("no holder panics").trace.clone()
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).trace.clone()
     }
 
     pub(crate) fn claimed(&self, claimed: &Claimed) {
-        let mut seen = self.seen.lock().expect("no holder panics");
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let last = claimed.journal.last().map_or(0, |event| event.seq);
         let claim = &claimed.claim;
         seen.trace.push(format!("{} claim {} epoch {} after {last}", claimed.now, claim.key.id, claim.epoch));
@@ -63,7 +63,7 @@ impl Witness {
     pub(crate) fn created(&self, created: &Created) {
         let Some((claim, _)) = &created.claim else { return };
         let last = created.events.last().map_or(0, |event| event.seq);
-        let mut seen = self.seen.lock().expect("no holder panics");
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.trace.push(format!("born {} epoch {} after {last}", claim.key.id, claim.epoch));
         let before = seen.tasks.insert(claim.key.clone(), (claim.epoch, last));
         if before.is_some_and(|before| before != (claim.epoch, last)) {
@@ -72,7 +72,7 @@ impl Witness {
     }
 
     pub(crate) fn appended(&self, append: &Append, appended: &Appended) {
-        let mut seen = self.seen.lock().expect("no holder panics");
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let claim = &append.claim;
         let names: Vec<&str> = append.events.iter().map(|(_, event)| event.name()).collect();
         let (epoch, seq) = seen.tasks.get(&claim.key).copied().unwrap_or_default();

@@ -10,7 +10,7 @@ use maniple_core::{
 use serde_json::json;
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock},
     time::Duration,
 };
 use tokio::time::Instant;
@@ -34,11 +34,11 @@ impl Tools {
     }
     /// The names of those that need an agreement.
     pub fn guarded(&self) -> Vec<String> {
-        let definitions = self.definitions.read().expect("no holder panics");
+        let definitions = self.definitions.read().unwrap_or_else(PoisonError::into_inner);
         definitions.iter().filter(|tool| tool.requires_approval).map(|tool| tool.name.clone()).collect()
     }
     fn offers(&self, wishes: &[ToolWish]) -> Result<Vec<Offer>> {
-        let definitions = self.definitions.read().expect("no holder panics");
+        let definitions = self.definitions.read().unwrap_or_else(PoisonError::into_inner);
         let find = |wish: &ToolWish| {
             let fitting = definitions.iter().filter(|tool| tool.name == wish.name && wish.range.matches(&tool.version));
             let highest = fitting.max_by_key(|tool| tool.version.clone()).cloned();
@@ -51,7 +51,7 @@ impl Tools {
 
     /// From now on, these.
     pub fn replace(&self, definitions: Vec<ToolDefinition>) {
-        *self.definitions.write().expect("no holder panics") = definitions;
+        *self.definitions.write().unwrap_or_else(PoisonError::into_inner) = definitions;
     }
 }
 
@@ -67,7 +67,7 @@ impl ports::Tools for Tools {
     async fn admit(&self, RunCall(call): &RunCall) -> Admission {
         let Some(most) = call.tool.rate_limit else { return Admission::Now };
         let now = Instant::now();
-        let mut taken = self.taken.lock().expect("no holder panics");
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let window = taken.entry(call.tool.name.clone()).or_default();
         window.retain(|(at, _)| now.duration_since(*at) < WINDOW);
         if window.iter().any(|(_, send)| *send == call.send) {
