@@ -1,5 +1,5 @@
-//! How many tasks a second the SQLite store takes: of three commits (create, claim, end with a fact), and of
-//! four (the fact recorded before the end, as a run does before it acts).
+//! How many tasks a second the SQLite store takes: of two commits (born claimed, end with a fact), of three (create, claim,
+//! end with a fact), and of four (the fact recorded before the end, as a run does before it acts).
 //!
 //! ```text
 //! cargo run --release -p maniple-backends --example store_bench [-- SECONDS [FOLDER]]
@@ -14,7 +14,7 @@
 use maniple_backends::sqlite;
 use maniple_core::{
     AgentName,
-    ports::{Appended, Tasks, Then, Work},
+    ports::{Appended, Born, NewTask, Tasks, Then, Work},
 };
 use maniple_testkit::store_suite::{append, completed, new, task_in, tool_finished};
 use std::{
@@ -32,7 +32,7 @@ async fn main() {
     let seconds: u64 = arguments.next().map_or(5, |text| text.parse().expect("seconds"));
     let folder = arguments.next().map_or_else(tempfile::tempdir, tempfile::tempdir_in).unwrap();
     println!("fsync: {:?} (median of 200 appends of 4 KiB)", fsync(folder.path()));
-    for (commits, clients) in [(3, 1), (3, 64), (3, 256), (4, 64), (4, 256)] {
+    for (commits, clients) in [(2, 1), (2, 256), (3, 1), (3, 64), (3, 256), (4, 64), (4, 256)] {
         let path = folder.path().join(format!("{commits}-{clients}.db"));
         let store = Arc::new(sqlite::TaskStore::open(&path, sqlite::Options::default()).unwrap());
         let (tasks, took) = drive(store, commits, clients, Duration::from_secs(seconds)).await;
@@ -59,18 +59,26 @@ async fn drive(store: Arc<sqlite::TaskStore>, commits: u32, clients: u64, length
     (done.load(Ordering::Relaxed), began.elapsed())
 }
 
-/// One client: creates a task of a session of its own, claims whichever is next, records a fact, ends it.
+/// One client: creates a task of a session of its own, claims whichever is next unless it was born claimed, records a fact, ends it.
 async fn live(store: Arc<sqlite::TaskStore>, commits: u32, client: u64, done: Arc<AtomicU64>, stop: Arc<AtomicBool>) {
     let agent = [AgentName::parse("search").unwrap()];
-    let mut number = 0;
+    let mut number = 0u64;
     while !stop.load(Ordering::Relaxed) {
         number += 1;
         let name = format!("018f-{client:04}-{number:012}");
-        store.create(new(task_in(&name, &name))).await.unwrap();
-        let claimed = store.claim(&agent, 1).await.unwrap().pop().expect("as many tasks as claims");
+        let new = new(task_in(&name, &name));
+        let claim = if commits == 2 {
+            let born =
+                Born { token: number.into(), is_again: false, agents: agent.clone().into(), settled_at: 0, events: vec![], also: vec![] };
+            let created = store.create(NewTask { born: Some(born), ..new }).await.unwrap();
+            created.claim.expect("nobody is before it").0
+        } else {
+            store.create(new).await.unwrap();
+            store.claim(&agent, 1).await.unwrap().pop().expect("as many tasks as claims").claim
+        };
         let facts = match commits {
-            3 => vec![append(&claimed.claim, 1, vec![tool_finished(0)], completed("done"))],
-            _ => vec![append(&claimed.claim, 1, vec![tool_finished(0)], Then::Keep), append(&claimed.claim, 2, vec![], completed("done"))],
+            2 | 3 => vec![append(&claim, 1, vec![tool_finished(0)], completed("done"))],
+            _ => vec![append(&claim, 1, vec![tool_finished(0)], Then::Keep), append(&claim, 2, vec![], completed("done"))],
         };
         for facts in facts {
             let appended = store.append(facts).await.unwrap();
