@@ -24,6 +24,7 @@ mod keys;
 mod limits;
 mod named;
 mod page;
+mod pulse;
 mod reader;
 mod retry;
 mod sessions;
@@ -46,11 +47,7 @@ pub use tools::{Definition, Reason};
 
 use crate::{Agents, Starter};
 use maniple_core::ports::{Bus, Tasks, ToolRegistry};
-use std::{sync::Arc, time::Duration};
-
-/// How long a waiting reader trusts the bus before it looks into the journal; the pause doubles up to four times this
-/// while nothing happens.
-const POLL: Duration = Duration::from_secs(1);
+use std::sync::Arc;
 
 /// What a desk works with.
 #[derive(Clone)]
@@ -85,28 +82,6 @@ impl Desk {
     /// What every request passes first.
     pub fn gate(&self) -> &Gate {
         &self.gate
-    }
-}
-
-/// When to look into the journal though the bus said nothing: soon at first, then less often.
-struct Pulse {
-    pause: Duration,
-    at: tokio::time::Instant,
-}
-
-impl Pulse {
-    fn new() -> Self {
-        Self { pause: POLL, at: tokio::time::Instant::now() + POLL }
-    }
-    /// Something came by the bus: it works.
-    fn heard(&mut self) {
-        self.pause = POLL;
-        self.at = tokio::time::Instant::now() + self.pause;
-    }
-    /// Nothing came, and the journal was read.
-    fn looked(&mut self) {
-        self.pause = (self.pause * 2).min(POLL * 4);
-        self.at = tokio::time::Instant::now() + self.pause;
     }
 }
 

@@ -14,8 +14,10 @@
 //! | take in what is not proven, call for another tenant or principal, tell that a person agreed | `admin` too |
 //!
 //! Beside the scope, a principal sees its own tenant only, where everything else is not there, and may use its own agents
-//! only. The methods of [`super::Desk`] ask for all three. A door asks for the scope once more, before it reads a body.
+//! only. The methods of [`super::Desk`] ask for all three. A door asks for scope and agent once more, before it reads a body or
+//! says what is wrong with a query: who may not is told that and nothing else.
 
+use super::Addressee;
 use maniple_core::{Principal, Result, Scope};
 
 /// Something that can be asked of a desk.
@@ -57,6 +59,15 @@ impl Act {
             Self::LookAtTools => who.may_either(Scope::Read, Scope::Tools),
             Self::UseTools => who.may(Scope::Tools),
             Self::Vouch => who.may(Scope::Admin),
+        }
+    }
+
+    /// `Denied` unless the principal has a scope for it, and may use the agent that is meant, if one is.
+    pub fn about(self, who: &Principal, agent: &Addressee) -> Result<()> {
+        self.by(who)?;
+        match agent {
+            Addressee::At(agent) | Addressee::Named(agent) => who.may_use(agent),
+            Addressee::Unsaid => Ok(()),
         }
     }
 }

@@ -9,7 +9,7 @@
 //! The bus may lose, repeat and reorder: only the numbers count. Deltas pass by as they come,
 //! unless an event has replaced them or a higher attempt has voided them.
 
-use super::{Act, Desk, Pulse, Seat, Sought};
+use super::{Act, Desk, Seat, Sought, pulse::Pulse};
 use futures::{Stream, StreamExt, stream::BoxStream};
 use maniple_core::{
     Principal, Result, TaskKey,

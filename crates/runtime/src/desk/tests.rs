@@ -24,7 +24,7 @@ use maniple_core::{
 };
 use maniple_testkit::catalogue::{Fake, seen};
 use serde_json::json;
-use std::sync::Mutex;
+use std::{sync::Mutex, time::Duration};
 
 /// A node in small: a desk, its store and a worker played by the test.
 struct Node {

@@ -1,6 +1,6 @@
 //! Waiting for a task: to run one is to submit it, and this.
 
-use super::{Act, Desk, Pulse, Sought, named::no_task};
+use super::{Act, Desk, Sought, named::no_task, pulse::Pulse};
 use futures::{StreamExt, stream::BoxStream};
 use maniple_core::{Kind, Principal, Result, TaskKey, event::EventKind, ports::Live, task::AgentResult};
 

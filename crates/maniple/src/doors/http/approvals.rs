@@ -30,9 +30,12 @@ pub(super) struct Query {
 
 pub(super) async fn list(State(door): State<Arc<Door>>, Who(who): Who, Asked(query): Asked<Query>) -> Result<Response, Refusal> {
     Act::LookAtApprovals.by(&who)?;
+    let limit = page::limit(query.limit.as_deref())?;
+    let of = query.agent.as_deref().map(AgentName::parse).transpose()?.map_or(Addressee::Unsaid, Addressee::Named);
+    Act::LookAtApprovals.about(&who, &of)?;
     let query = ApprovalQuery {
-        limit: page::limit(query.limit.as_deref())?,
-        of: query.agent.as_deref().map(AgentName::parse).transpose()?.map_or(Addressee::Unsaid, Addressee::Named),
+        limit,
+        of,
         state: query.state.as_deref().map(approvals::state).transpose()?,
         task: query.task_id.as_deref().map(TaskId::parse).transpose()?,
         after: query.cursor.as_deref().map(approvals::cursor).transpose()?,

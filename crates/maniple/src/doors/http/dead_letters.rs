@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 pub(super) async fn list(State(door): State<Arc<Door>>, Who(who): Who, Asked(query): Asked<ListQuery>) -> Result<Response, Refusal> {
     Act::Look.by(&who)?;
-    let query = query.read(&Place::default())?;
+    let query = query.read(&who, &Place::default())?;
     Ok(page(door.desk.dead_letters(&who, query).await?))
 }
 

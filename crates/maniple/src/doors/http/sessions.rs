@@ -33,7 +33,9 @@ pub(super) async fn messages(
 ) -> Result<Response, Refusal> {
     Act::Look.by(&who)?;
     let limit = page::limit(query.limit.as_deref())?;
-    let (with, id) = (place.addressee(query.agent.as_deref())?, SessionId::parse(&place.id)?);
+    let with = place.addressee(query.agent.as_deref())?;
+    Act::Look.about(&who, &with)?;
+    let id = SessionId::parse(&place.id)?;
     let bad_cursor = || Malformed("cursor is not one of ours, or its task is gone: begin without one".into());
     let before = query.cursor.as_deref().map(|id| TaskId::parse(id).map_err(|_| bad_cursor())).transpose()?;
     let found = door.desk.conversation(&who, &with, id, before.as_ref(), limit).await;

@@ -11,7 +11,7 @@ use super::{
 use axum::{body::Body, extract::State, response::Response};
 use http::{HeaderMap, StatusCode};
 use maniple_api::page::{self, Cursor, TaskPage};
-use maniple_core::{Error, SessionId, ports::KeyWas, task::TaskStatus};
+use maniple_core::{Error, Principal, SessionId, ports::KeyWas, task::TaskStatus};
 use maniple_runtime::desk::{self, Act, Cancelled, Page, TaskQuery};
 use serde::Deserialize;
 use std::sync::Arc;
@@ -34,11 +34,13 @@ pub(super) struct ListQuery {
 
 impl ListQuery {
     /// What is asked for at this place.
-    pub(super) fn read(&self, place: &Place) -> Result<TaskQuery, Refusal> {
+    pub(super) fn read(&self, who: &Principal, place: &Place) -> Result<TaskQuery, Refusal> {
         let limit = page::limit(self.limit.as_deref())?;
         let before = self.cursor.as_deref().map(Cursor::decode).transpose()?.map(|cursor| (cursor.created_at, cursor.id));
+        let of = place.addressee(self.agent.as_deref())?;
+        Act::Look.about(who, &of)?;
         Ok(TaskQuery {
-            of: place.addressee(self.agent.as_deref())?,
+            of,
             status: self.status.as_deref().map(status).transpose()?,
             session_id: self.session_id.as_deref().map(SessionId::parse).transpose()?,
             before,
@@ -63,7 +65,7 @@ pub(super) async fn list(
     Asked(query): Asked<ListQuery>,
 ) -> Result<Response, Refusal> {
     Act::Look.by(&who)?;
-    let query = query.read(&place)?;
+    let query = query.read(&who, &place)?;
     Ok(page(door.desk.list(&who, query).await?))
 }
 

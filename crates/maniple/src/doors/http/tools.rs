@@ -14,7 +14,8 @@ use axum::{
 };
 use http::{StatusCode, request::Parts};
 use maniple_api::Problem;
-use maniple_core::{AgentName, Error, Result};
+use maniple_core::{AgentName, Error, Principal, Result};
+use maniple_runtime::desk::{Act, Addressee};
 use std::sync::Arc;
 
 /// The routes.
@@ -54,9 +55,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
     }
 }
 
-/// The agent of a request.
-fn agent(name: &str) -> Result<AgentName> {
-    AgentName::parse(name).map_err(|error| Error { field: Some("agent".into()), ..error })
+/// The agent of a request, for those who may.
+fn agent(act: Act, who: &Principal, name: &str) -> Result<AgentName> {
+    let agent = AgentName::parse(name).map_err(|error| Error { field: Some("agent".into()), ..error })?;
+    act.about(who, &Addressee::Named(agent.clone()))?;
+    Ok(agent)
 }
 
 /// 204.

@@ -125,6 +125,9 @@ async fn a_token_does_what_its_scopes_and_agents_allow() {
     as_(&house, "bob", posting("/run", &json!({"prompt": "p", "agent": "search"}))).await.problem(403);
     as_(&house, "bob", get("/tasks/t")).await.problem(403);
     as_(&house, "bob", get("/tasks?agent=search")).await.problem(403);
+    for query in ["/tasks?agent=search&status=odd", "/approvals?agent=search&state=odd", "/sessions/s/messages?agent=search&cursor=a%20b"] {
+        assert_eq!(as_(&house, "bob", get(query)).await.problem(403)["field"], "agent", "{query}: who may not is told that first");
+    }
     assert_eq!(as_(&house, "bob", get("/tasks")).await.json()["tasks"], json!([]));
     assert_eq!(as_(&house, "bob", posting("/run", &json!({"prompt": "p"}))).await.json()["agent"], "write", "the only one it may use");
     assert_eq!(as_(&house, "bob", get("/agents")).await.json()["agents"].as_array().unwrap().len(), 1);

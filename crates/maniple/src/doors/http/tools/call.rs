@@ -17,7 +17,7 @@ use maniple_api::{
     Problem,
     tools::{AdmitAnswer, CallAnswer, CallOfRun, CallRequest, ProbeAnswer},
 };
-use maniple_core::{Error, Result, Tenant};
+use maniple_core::{Error, Principal, Result, Tenant};
 use maniple_runtime::desk::{Act, Called, Direct, IdempotencyKey, NoResult, OfRun, ToolCall};
 use semver::VersionReq;
 use std::{sync::Arc, time::Duration};
@@ -43,15 +43,15 @@ pub(super) async fn invoke(
             return Err(Error::invalid(told).at("Idempotency-Key").into());
         }
         (Some(CallOfRun { key, send, again: true }), None) => {
-            let call = meant(&named, request, &headers)?;
+            let call = meant(&who, &named, request, &headers)?;
             desk.came_of(&who, &call, &OfRun { key, send }).await?.ok_or_else(Problem::call_not_known)?
         }
         (Some(CallOfRun { key, send, again: false }), None) => {
-            desk.call_for_run(&who, meant(&named, request, &headers)?, OfRun { key, send }).await?
+            desk.call_for_run(&who, meant(&who, &named, request, &headers)?, OfRun { key, send }).await?
         }
         (None, key) => {
             let direct = Direct { principal: request.principal.take(), key };
-            desk.call(&who, meant(&named, request, &headers)?, direct).await?
+            desk.call(&who, meant(&who, &named, request, &headers)?, direct).await?
         }
     };
     let Called { result, version, replayed } = called;
@@ -73,7 +73,7 @@ pub(super) async fn admit(
     let Some(run) = request.run.take().map(of_run) else {
         return Err(Error::invalid("run is missing: only a run's call takes its place before it is made").at("run").into());
     };
-    let (admission, was) = door.desk.admit(&who, meant(&named, request, &headers)?, run, key).await?;
+    let (admission, was) = door.desk.admit(&who, meant(&who, &named, request, &headers)?, run, key).await?;
     Ok(answer::replayed(answer::json(StatusCode::OK, &AdmitAnswer::from(admission)), was.is_replay()))
 }
 
@@ -90,10 +90,10 @@ pub(super) async fn probe(
     let mut request = CallRequest::read(&door.read_json(&headers, body).await?)?;
     let desk = &door.desk;
     let (probed, was) = match (request.run.take().map(of_run), request.key.take()) {
-        (Some(run), None) => desk.probe_for_run(&who, meant(&named, request, &headers)?, run, key).await?,
+        (Some(run), None) => desk.probe_for_run(&who, meant(&who, &named, request, &headers)?, run, key).await?,
         (None, Some(of_call)) => {
             let direct = Direct { principal: request.principal.take(), key: Some(IdempotencyKey::parse(&of_call)?) };
-            desk.probe(&who, meant(&named, request, &headers)?, direct, key).await?
+            desk.probe(&who, meant(&who, &named, request, &headers)?, direct, key).await?
         }
         (None, None) => {
             return Err(Error::invalid("key is missing: send the Idempotency-Key of the call that is meant").at("key").into());
@@ -108,12 +108,13 @@ fn of_run(CallOfRun { key, send, .. }: CallOfRun) -> OfRun {
 }
 
 /// The call of a request.
-fn meant(named: &Named, request: CallRequest, headers: &HeaderMap) -> Result<ToolCall> {
+fn meant(who: &Principal, named: &Named, request: CallRequest, headers: &HeaderMap) -> Result<ToolCall> {
+    let agent = agent(Act::UseTools, who, &request.agent)?;
     let range = request.version.as_deref().unwrap_or("*");
     let no_range = |e| Error::invalid(format!("version `{range}` is no range such as ^1.2: {e}")).at("version");
     Ok(ToolCall {
         tool: named.tool.clone(),
-        agent: agent(&request.agent)?,
+        agent,
         range: VersionReq::parse(range).map_err(no_range)?,
         arguments: request.arguments,
         contract: request.contract,

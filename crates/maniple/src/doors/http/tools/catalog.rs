@@ -33,7 +33,7 @@ pub(super) async fn list(State(door): State<Arc<Door>>, Who(who): Who, Asked(que
     Act::LookAtTools.by(&who)?;
     let limit = page::limit(query.limit.as_deref())?;
     if let Some(named) = query.agent {
-        let offers = door.desk.granted_to(&who, &agent(&named)?).await?;
+        let offers = door.desk.granted_to(&who, &agent(Act::LookAtTools, &who, &named)?).await?;
         let tools = offers.iter().map(GrantedTool::from).collect();
         return Ok(answer::json(StatusCode::OK, &GrantedPage { tools, next_cursor: None }));
     }

@@ -20,7 +20,7 @@ pub(super) async fn resolve(State(door): State<Arc<Door>>, Who(who): Who, header
     Act::UseTools.by(&who)?;
     let key = idempotency::key(&headers)?;
     let request = ResolveRequest::read(&door.read_json(&headers, body).await?)?;
-    let (desk, agent) = (&door.desk, agent(&request.agent)?);
+    let (desk, agent) = (&door.desk, agent(Act::UseTools, &who, &request.agent)?);
     let (offers, was) = match (request.tools, request.pick) {
         (Some(wishes), _) => {
             let wishes = wishes.iter().map(|wish| ToolWish::parse(wish)).collect::<Result<Vec<_>>>()?;
