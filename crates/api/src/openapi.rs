@@ -10,7 +10,7 @@ pub use table::{Operation, TABLE};
 use crate::{approvals, event::TaskEvent, page, probe, problem, request::TaskRequest, tools};
 use maniple_core::{task::AgentResult, tool::Registered};
 use serde_json::{Map, Value, json};
-use table::{Answer, Param, Parameter};
+use table::{Param, Parameter, Response};
 use utoipa::ToSchema;
 
 /// The whole document.
@@ -116,7 +116,7 @@ fn problem_answer(status: u16) -> Value {
     answer
 }
 
-impl Answer {
+impl Response {
     fn json(&self) -> Value {
         let mut content = Map::new();
         for (media, schema) in self.content {

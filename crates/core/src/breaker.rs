@@ -10,13 +10,13 @@ use std::time::Duration;
 
 /// When it opens and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Settings {
+pub struct BreakerSettings {
     /// Failures in a row that open it. Default 5.
     pub threshold: u32,
     /// How long it stays open before one call may try. Default 10 s.
     pub cool_down: Duration,
 }
-impl Default for Settings {
+impl Default for BreakerSettings {
     fn default() -> Self {
         Self { threshold: 5, cool_down: Duration::from_secs(10) }
     }
@@ -36,7 +36,7 @@ pub enum State {
 /// A circuit breaker. `now` is any monotonic clock.
 #[derive(Debug, Clone, Default)]
 pub struct Breaker {
-    settings: Settings,
+    settings: BreakerSettings,
     failures: u32,
     opened_at: Option<Duration>,
     trying_since: Option<Duration>,
@@ -44,7 +44,7 @@ pub struct Breaker {
 
 impl Breaker {
     /// A closed one.
-    pub fn new(settings: Settings) -> Self {
+    pub fn new(settings: BreakerSettings) -> Self {
         Self { settings, ..Self::default() }
     }
     /// Its state.

@@ -309,9 +309,6 @@ pub fn shown(result: &Value) -> String {
         return text;
     }
     const NOTE_BYTES: usize = 64;
-    let mut end = SHOWN_RESULT_BYTES - NOTE_BYTES;
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
+    let end = text.floor_char_boundary(SHOWN_RESULT_BYTES - NOTE_BYTES);
     format!("{}\n(cut: the first {end} of {} bytes)", &text[..end], text.len())
 }

@@ -148,7 +148,7 @@ impl Transports {
         timeout: Duration,
         keeps: usize,
         who: &Authorization,
-    ) -> Result<crate::transport::answer::Answer, String> {
+    ) -> Result<crate::transport::answer::HttpAnswer, String> {
         let url = Url::parse(url).map_err(|error| format!("`{url}` is no URL: {error}"))?;
         let trusted = trusted.then(|| url.origin());
         let request = Request { method: Method::GET, url, headers, body: None, trusted, timeout, keeps };

@@ -1,7 +1,7 @@
 //! What this process knows of its models: whose breaker is open, and how many retries each may still cost.
 
 use maniple_core::{
-    breaker::{self, Breaker, State},
+    breaker::{Breaker, BreakerSettings, State},
     model::{FaultKind, ModelName},
     retry::Budget,
 };
@@ -15,7 +15,7 @@ use tokio::time::Instant;
 /// A breaker and a retry budget for each model. Forgotten when the process ends: they are opinions, not facts.
 pub struct ModelHealth {
     origin: Instant,
-    settings: breaker::Settings,
+    settings: BreakerSettings,
     known: Mutex<HashMap<ModelName, Known>>,
 }
 
@@ -28,7 +28,7 @@ struct Known {
 
 impl ModelHealth {
     /// All breakers closed.
-    pub fn new(settings: breaker::Settings) -> Self {
+    pub fn new(settings: BreakerSettings) -> Self {
         Self { origin: Instant::now(), settings, known: Mutex::default() }
     }
 
@@ -101,6 +101,6 @@ impl ModelHealth {
 
 impl Default for ModelHealth {
     fn default() -> Self {
-        Self::new(breaker::Settings::default())
+        Self::new(BreakerSettings::default())
     }
 }

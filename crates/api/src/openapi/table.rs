@@ -19,12 +19,12 @@ pub struct Operation {
     pub(super) description: &'static str,
     pub(super) parameters: &'static [Parameter],
     pub(super) body: Option<&'static str>,
-    pub(super) answers: &'static [Answer],
+    pub(super) answers: &'static [Response],
     pub(super) refusals: &'static [u16],
 }
 
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct Response {
     pub status: u16,
     pub description: &'static str,
     /// Media type and schema; an empty schema is text.
@@ -133,11 +133,11 @@ const SSE: &str = "text/event-stream";
 const LOCATION: &[(&str, &str)] =
     &[("Location", "Where the task can be asked for."), ("Idempotency-Replayed", "`true` when the key was known.")];
 
-const fn answer(status: u16, description: &'static str, content: &'static [(&'static str, &'static str)]) -> Answer {
-    Answer { status, description, content, headers: &[] }
+const fn answer(status: u16, description: &'static str, content: &'static [(&'static str, &'static str)]) -> Response {
+    Response { status, description, content, headers: &[] }
 }
-const fn located(status: u16, description: &'static str) -> Answer {
-    Answer { status, description, content: &[(JSON, "AgentResult")], headers: LOCATION }
+const fn located(status: u16, description: &'static str) -> Response {
+    Response { status, description, content: &[(JSON, "AgentResult")], headers: LOCATION }
 }
 
 /// Every operation.
@@ -147,7 +147,7 @@ pub const TABLE: &[Operation] = &[
         summary: "Ask and wait",
         description: "Answers when the task has ended, whatever its status. Past the agent's `sync_run` (50 s), or when the run parks, it answers 202 and the task goes on. A dropped connection cancels nothing. With `Accept: text/event-stream` it answers with the task's events instead.",
         parameters: &[KEY, TRACE], body: Some("TaskRequest"),
-        answers: &[Answer { status: 200, description: "It ended; or its events.", content: &[(JSON, "AgentResult"), (SSE, "TaskEvent")], headers: LOCATION }, located(202, "It goes on.")],
+        answers: &[Response { status: 200, description: "It ended; or its events.", content: &[(JSON, "AgentResult"), (SSE, "TaskEvent")], headers: LOCATION }, located(202, "It goes on.")],
         refusals: &[404, 409] },
     Operation { method: "post", path: "/tasks", name: "submit", tag: "tasks", under_agent: true, scope: Some("run"),
         summary: "Ask and do not wait", description: "202 is sent when the task is durable.",

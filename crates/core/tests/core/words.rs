@@ -3,7 +3,7 @@
 use crate::bench::{ACCEPTED, task, tool};
 use maniple_core::{
     AgentName, SessionId, TaskId, Tenant, Time,
-    breaker::{Breaker, Settings, State},
+    breaker::{Breaker, BreakerSettings, State},
     canonical, estimate,
     message::{Message, ToolCall},
     task::{Ceilings, Header, Progress, Task, TaskLimits, TaskStatus},
@@ -153,14 +153,14 @@ fn tokens_are_a_quarter_of_ascii_and_every_other_character() {
 const SECOND: Duration = Duration::from_secs(1);
 
 fn opened() -> Breaker {
-    let mut breaker = Breaker::new(Settings { threshold: 3, cool_down: 10 * SECOND });
+    let mut breaker = Breaker::new(BreakerSettings { threshold: 3, cool_down: 10 * SECOND });
     (0..3).for_each(|_| breaker.failed(SECOND));
     breaker
 }
 
 #[test]
 fn a_breaker_opens_at_its_threshold_of_failures_in_a_row() {
-    let mut breaker = Breaker::new(Settings { threshold: 3, cool_down: 10 * SECOND });
+    let mut breaker = Breaker::new(BreakerSettings { threshold: 3, cool_down: 10 * SECOND });
     breaker.failed(SECOND);
     breaker.failed(SECOND);
     breaker.succeeded();

@@ -1,7 +1,7 @@
 //! One that serves a version of a tool: its lease, its health, its breaker, how many calls it has in hand.
 
 use maniple_core::{
-    breaker::{self, Breaker},
+    breaker::{self, Breaker, BreakerSettings},
     canonical,
     tool::{Instance as View, Source, ToolDefinition, ToolState},
 };
@@ -83,7 +83,7 @@ impl Instance {
                 failures: 0,
                 sick: None,
                 polled_next: now,
-                breaker: Breaker::new(breaker::Settings::default()),
+                breaker: Breaker::new(BreakerSettings::default()),
             }),
         }
     }

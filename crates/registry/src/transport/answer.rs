@@ -16,7 +16,7 @@ const DEPTH_MAX: usize = 64;
 const NOTE: &str = "the answer was too long to keep; `text` is its beginning";
 
 /// A whole answer; of its body no more than is kept.
-pub(crate) struct Answer {
+pub(crate) struct HttpAnswer {
     pub(crate) status: u16,
     pub(crate) url: Url,
     pub(crate) content_type: String,
@@ -26,7 +26,7 @@ pub(crate) struct Answer {
     cut: bool,
 }
 
-impl Answer {
+impl HttpAnswer {
     /// Reads a body to its end, or as far as it is kept. An error means that it broke off before.
     pub(super) async fn read(mut response: Response, url: Url, keeps: usize) -> Result<Self, reqwest::Error> {
         let header = |name: HeaderName| response.headers().get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());

@@ -13,7 +13,7 @@
 //! `is_connect` is true of look-up, connecting, TLS and their time-out, all before the first byte: *not sent*.
 //! Any other error is *unknown*.
 
-use super::answer::Answer;
+use super::answer::HttpAnswer;
 use crate::{
     credentials::Authorization,
     egress::{Egress, Refused},
@@ -139,7 +139,7 @@ impl Client {
 
     /// Sends once and reads the answer. Redirects of a GET or HEAD are followed, each its own check: back to
     /// the operator's origin freely, elsewhere by the egress rules, never from https to http.
-    pub(crate) async fn exchange(&self, request: Request) -> Result<Answer, Lost> {
+    pub(crate) async fn exchange(&self, request: Request) -> Result<HttpAnswer, Lost> {
         self.exchange_as(request, &Authorization::default()).await
     }
 
@@ -150,7 +150,7 @@ impl Client {
 
     /// The same as somebody. The authorization stays at the origin of the request's URL: a redirect that leads elsewhere
     /// goes without it, and so does one that leads back from there, which somebody else chose.
-    pub(crate) async fn exchange_as(&self, mut request: Request, who: &Authorization) -> Result<Answer, Lost> {
+    pub(crate) async fn exchange_as(&self, mut request: Request, who: &Authorization) -> Result<HttpAnswer, Lost> {
         let home = request.url.origin();
         let mut sent_as = Some(who);
         for hop in 0..=REDIRECTS_MAX {
@@ -199,8 +199,8 @@ impl Client {
     }
 }
 
-async fn read((response, url): (reqwest::Response, Url), keeps: usize) -> Result<Answer, Lost> {
-    Answer::read(response, url, keeps).await.map_err(|error| Lost::Unknown(format!("the answer broke off: {}", told(error))))
+async fn read((response, url): (reqwest::Response, Url), keeps: usize) -> Result<HttpAnswer, Lost> {
+    HttpAnswer::read(response, url, keeps).await.map_err(|error| Lost::Unknown(format!("the answer broke off: {}", told(error))))
 }
 
 /// Where a redirect leads, or why it is not followed.

@@ -3,7 +3,7 @@
 mod request;
 
 use super::{
-    answer::Answer,
+    answer::HttpAnswer,
     client::{Client, Lost, Request},
 };
 use crate::credentials::Authorization;
@@ -88,6 +88,6 @@ fn headers(call: &Invocation, has_body: bool) -> Result<HeaderMap, String> {
 }
 
 /// What a complete answer means.
-fn invoked(answer: &Answer) -> Invoked {
+fn invoked(answer: &HttpAnswer) -> Invoked {
     if answer.is_success() { Invoked::Ok(answer.result()) } else { Invoked::Failed(answer.failure()) }
 }

@@ -27,7 +27,7 @@ pub(super) const WAIT_IN_PLACE: Duration = Duration::from_secs(15);
 /// Deltas of a task come at most this often.
 const DELTA_EVERY: Duration = Duration::from_millis(50);
 
-enum Answer {
+enum Attempted {
     Reply(ModelReply),
     Fault(Fault),
     Interrupted(Flow),
@@ -66,12 +66,12 @@ impl Driver {
             self.parts.health.called(&model);
         }
         match self.send(&ask, &request).await? {
-            Answer::Reply(reply) => self.replied(&ask, model, reply),
-            Answer::Fault(fault) => {
+            Attempted::Reply(reply) => self.replied(&ask, model, reply),
+            Attempted::Fault(fault) => {
                 self.parts.health.failed(&model, fault.kind);
                 self.failed(&ask, &model, fault).await
             }
-            Answer::Interrupted(flow) => Ok(flow),
+            Attempted::Interrupted(flow) => Ok(flow),
         }
     }
 
@@ -88,10 +88,10 @@ impl Driver {
         Ok(request(&self.run, &prepared, turns, ask, self.settings.call_times(), self.interrupts.left()))
     }
 
-    async fn send(&mut self, ask: &Ask, request: &ModelRequest) -> Result<Answer> {
+    async fn send(&mut self, ask: &Ask, request: &ModelRequest) -> Result<Attempted> {
         let model = match self.parts.models.model(&request.model) {
             Ok(model) => model,
-            Err(error) => return Ok(Answer::Fault(Fault::new(FaultKind::Invalid, error.to_string()))),
+            Err(error) => return Ok(Attempted::Fault(Fault::new(FaultKind::Invalid, error.to_string()))),
         };
         let mut deltas = Deltas::new(ask, self.key.clone(), self.parts.bus.clone());
         let mut text = |piece: &str| deltas.text(piece);
@@ -104,7 +104,7 @@ impl Driver {
                 answer = (&mut call).instrument(span.clone()) => break answer,
                 interrupt = self.interrupts.next() => {
                     if let Some(flow) = self.interrupted(interrupt).await? {
-                        return Ok(Answer::Interrupted(flow));
+                        return Ok(Attempted::Interrupted(flow));
                     }
                 }
             }
@@ -115,11 +115,11 @@ impl Driver {
         Ok(match answer {
             Ok(reply) => {
                 spans::answered(&span, &reply.usage);
-                Answer::Reply(reply)
+                Attempted::Reply(reply)
             }
             Err(fault) => {
                 span.record("error.type", tracing::field::debug(fault.kind));
-                Answer::Fault(fault)
+                Attempted::Fault(fault)
             }
         })
     }
@@ -249,8 +249,7 @@ pub(super) fn started(ask: &Ask, request: &ModelRequest) -> Event {
 }
 
 fn cut(message: &str) -> String {
-    let end = (0..=COMPLAINT_MAX.min(message.len())).rev().find(|end| message.is_char_boundary(*end)).unwrap_or(0);
-    message[..end].to_owned()
+    message[..message.floor_char_boundary(COMPLAINT_MAX)].to_owned()
 }
 
 /// Passes text on: the first piece at once, then at most twenty times a second.

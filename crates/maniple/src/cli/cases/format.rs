@@ -50,7 +50,7 @@ pub struct Case {
     pub model: Vec<Line>,
     /// What tools answer, call by call. A tool without answers is called for real, if it needs no network.
     #[serde(default)]
-    pub tools: BTreeMap<String, Vec<Answer>>,
+    pub tools: BTreeMap<String, Vec<ToolAnswer>>,
     /// What must come of it.
     #[serde(default)]
     pub expect: Expect,
@@ -75,7 +75,7 @@ pub struct Calls(pub Vec<(String, Value)>);
 /// What a tool answers: any value, or `{fails: why}`, or `{lost: why}` for an outcome that nobody learns.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(from = "Value")]
-pub enum Answer {
+pub enum ToolAnswer {
     /// It worked.
     Is(Value),
     /// It says that it failed.
@@ -187,7 +187,7 @@ fn documents(text: &str) -> Vec<(usize, &str)> {
     documents
 }
 
-impl From<Value> for Answer {
+impl From<Value> for ToolAnswer {
     fn from(value: Value) -> Self {
         let Value::Object(members) = &value else { return Self::Is(value) };
         match members.iter().next() {
@@ -262,8 +262,8 @@ mod tests {
     fn a_tool_answers_fails_or_is_lost() {
         let answers = "prompt: a\nmodel: [say: b]\ntools: { t: [{ fails: down }, { lost: cut }, { fails: 1, why: 2 }, 7] }";
         let answers = parsed(answers).expect("a case")[0].tools["t"].clone();
-        let is = Answer::Is(json!({ "fails": 1, "why": 2 }));
-        assert_eq!(answers, [Answer::Fails(json!("down")), Answer::Lost("cut".into()), is, Answer::Is(json!(7))]);
+        let is = ToolAnswer::Is(json!({ "fails": 1, "why": 2 }));
+        assert_eq!(answers, [ToolAnswer::Fails(json!("down")), ToolAnswer::Lost("cut".into()), is, ToolAnswer::Is(json!(7))]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! Nothing leaves this machine: a tool that would need the network and has no answers in the case is not called.
 
-use super::format::{Answer, Case};
+use super::format::{Case, ToolAnswer};
 use async_trait::async_trait;
 use futures::StreamExt;
 use maniple_api::TaskRequest;
@@ -188,7 +188,7 @@ impl Models for OneModel {
 /// Tools that answer what the case says.
 struct Fakes {
     real: Arc<dyn Tools>,
-    answers: Mutex<BTreeMap<String, VecDeque<Answer>>>,
+    answers: Mutex<BTreeMap<String, VecDeque<ToolAnswer>>>,
     complaints: Mutex<Vec<String>>,
 }
 
@@ -198,7 +198,7 @@ impl Fakes {
         Self { real, answers: Mutex::new(answers), complaints: Mutex::default() }
     }
     /// The next answer for a tool; `None` for one that the case does not speak of.
-    fn answer(&self, tool: &str) -> Option<Option<Answer>> {
+    fn answer(&self, tool: &str) -> Option<Option<ToolAnswer>> {
         self.answers.lock().unwrap_or_else(PoisonError::into_inner).get_mut(tool).map(VecDeque::pop_front)
     }
     fn complain(&self, complaint: String) -> Invoked {
@@ -231,9 +231,9 @@ impl Tools for Fakes {
         let RunCall(call) = run_call;
         let name = &call.tool.name;
         match self.answer(name) {
-            Some(Some(Answer::Is(result))) => Invoked::Ok(result),
-            Some(Some(Answer::Fails(why))) => Invoked::Failed(why),
-            Some(Some(Answer::Lost(why))) => Invoked::Unknown(why),
+            Some(Some(ToolAnswer::Is(result))) => Invoked::Ok(result),
+            Some(Some(ToolAnswer::Fails(why))) => Invoked::Failed(why),
+            Some(Some(ToolAnswer::Lost(why))) => Invoked::Unknown(why),
             Some(None) => self.complain(format!("tool `{name}` was called more often than the case has answers for it")),
             None if OFFLINE.contains(&call.tool.endpoint.as_str()) => self.real.invoke(run_call).await,
             None => self.complain(format!("tool `{name}` would leave this machine: give it answers under `tools`")),

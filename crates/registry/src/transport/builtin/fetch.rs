@@ -57,7 +57,7 @@ fn request(call: &Invocation) -> Result<Request, String> {
 }
 
 /// JSON as `json`, anything else as `text`, HTML reduced to what a reader sees.
-fn page(answer: &answer::Answer) -> Value {
+fn page(answer: &answer::HttpAnswer) -> Value {
     let mut page = json!({ "url": answer.url.as_str(), "status": answer.status, "content_type": answer.media_type() });
     if matches!(answer.media_type(), "text/html" | "application/xhtml+xml") {
         let text = html::to_text(&answer.text());
