@@ -1,6 +1,6 @@
 //! Requests for a person, as they are shown and decided.
 
-use crate::json::Malformed;
+use crate::{page, strict};
 use maniple_core::{
     Error, Result, Time,
     ports::{self, ApprovalState},
@@ -108,17 +108,9 @@ impl From<ports::Approval> for Approval {
 impl ApprovalPage {
     /// These requests, and newer ones than `next` on the next page.
     pub fn of(approvals: Vec<ports::Approval>, next: Option<(Time, String)>) -> Self {
-        let next_cursor = next.map(|(requested_at, id)| format!("{}.{id}", requested_at.0));
+        let next_cursor = next.map(|(requested_at, id)| page::cursor(requested_at, id));
         Self { approvals: approvals.into_iter().map(Into::into).collect(), next_cursor }
     }
-}
-
-/// Reads a `next_cursor` back; what we did not write is malformed.
-pub fn cursor(text: &str) -> Result<(Time, String), Malformed> {
-    let wrong = || Malformed("cursor is not one of ours: pass `next_cursor` on as it was, or leave it out".into());
-    let (millis, id) = text.split_once('.').ok_or_else(wrong)?;
-    let millis = crate::page::number(millis).and_then(|n| i64::try_from(n).ok()).ok_or_else(wrong)?;
-    Ok((Time(millis), id.to_owned()))
 }
 
 /// `state` of a query.
@@ -129,10 +121,7 @@ pub fn state(text: &str) -> Result<ApprovalState> {
 impl Decision {
     /// Reads a body. `Invalid` names the field.
     pub fn read(body: &Value) -> Result<Self> {
-        let members = body.as_object().ok_or_else(|| Error::invalid("the body must be a JSON object with `decision`"))?;
-        if let Some(name) = members.keys().find(|name| !matches!(name.as_str(), "decision" | "reason")) {
-            return Err(Error::invalid(format!("there is no field `{name}`: a decision has decision and reason")).at(name.clone()));
-        }
+        let members = strict::members(body, &["decision", "reason"])?;
         let decision = match members.get("decision").and_then(Value::as_str) {
             Some("approve") => Choice::Approve,
             Some("deny") => Choice::Deny,

@@ -14,6 +14,7 @@ pub mod page;
 pub mod probe;
 pub mod problem;
 pub mod request;
+mod strict;
 pub mod tool_pages;
 pub mod tools;
 

@@ -3,6 +3,7 @@
 use crate::json::Malformed;
 use maniple_core::{Error, Result, TaskId, Time, agent::AgentDefinition, ports::Turn, task::AgentResult};
 use serde::{Deserialize, Serialize};
+use std::fmt::Display;
 
 /// How many a page holds when nobody says.
 pub const DEFAULT_LIMIT: usize = 50;
@@ -23,28 +24,21 @@ pub fn number(text: &str) -> Option<u64> {
     text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 
-/// Where the next page of a task list begins: strictly older than this. Readers pass it on as it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cursor {
-    /// When the last task of the page was accepted.
-    pub created_at: Time,
-    /// Its id.
-    pub id: TaskId,
+/// Where the next page of a list by time begins, as text that needs no escaping in a URL. Readers pass it on as it is.
+pub fn cursor(at: Time, id: impl Display) -> String {
+    format!("{}.{id}", at.0)
 }
 
-impl Cursor {
-    /// As text that needs no escaping in a URL.
-    pub fn encode(&self) -> String {
-        format!("{}.{}", self.created_at.0, self.id)
-    }
-    /// Reads one back; what we did not write is malformed.
-    pub fn decode(text: &str) -> Result<Self, Malformed> {
-        let wrong = || Malformed("cursor is not one of ours: pass `next_cursor` on as it was, or leave it out".into());
-        let (millis, id) = text.split_once('.').ok_or_else(wrong)?;
-        let millis = number(millis).and_then(|n| i64::try_from(n).ok()).ok_or_else(wrong)?;
-        let id = TaskId::parse(id).map_err(|_| wrong())?;
-        Ok(Self { created_at: Time(millis), id })
-    }
+/// Reads a [`cursor`] back, its id by `id`; what we did not write is malformed.
+pub fn read_cursor<I>(text: &str, id: impl FnOnce(&str) -> Option<I>) -> Result<(Time, I), Malformed> {
+    let (millis, named) = text.split_once('.').ok_or_else(not_ours)?;
+    let millis = number(millis).and_then(|n| i64::try_from(n).ok()).ok_or_else(not_ours)?;
+    Ok((Time(millis), id(named).ok_or_else(not_ours)?))
+}
+
+/// What is said of a cursor that we did not write.
+pub fn not_ours() -> Malformed {
+    Malformed("cursor is not one of ours: pass `next_cursor` on as it was, or leave it out".into())
 }
 
 /// A page of tasks, newest first.
@@ -59,7 +53,7 @@ pub struct TaskPage {
 impl TaskPage {
     /// These tasks, and older ones than `next` on the next page.
     pub fn of(tasks: Vec<AgentResult>, next: Option<(Time, TaskId)>) -> Self {
-        Self { tasks, next_cursor: next.map(|(created_at, id)| Cursor { created_at, id }.encode()) }
+        Self { tasks, next_cursor: next.map(|(created_at, id)| cursor(created_at, id)) }
     }
 }
 
@@ -167,14 +161,16 @@ mod tests {
 
     #[test]
     fn a_cursor_comes_back_as_it_went_and_needs_no_escaping() {
-        let cursor = Cursor { created_at: Time(1_763_844_000_123), id: TaskId::parse("a.b_c:d-1").unwrap() };
-        assert_eq!(Cursor::decode(&cursor.encode()).unwrap(), cursor);
+        let place = (Time(1_763_844_000_123), TaskId::parse("a.b_c:d-1").unwrap());
+        let text = cursor(place.0, &place.1);
+        assert_eq!(text, "1763844000123.a.b_c:d-1");
+        assert_eq!(read_cursor(&text, |id| TaskId::parse(id).ok()).unwrap(), place);
     }
 
     #[test]
     fn a_cursor_we_did_not_write_is_malformed() {
         for text in ["", ".", "1.", ".a", "abc", "-1.a", "+1.a", "1.a b", "99999999999999999999.a", "1.é"] {
-            assert!(Cursor::decode(text).is_err(), "{text}");
+            assert!(read_cursor(text, |id| TaskId::parse(id).ok()).is_err(), "{text}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! `AgentTask` as it is sent: every field strict, nothing ignored. Bounds are [`request::TaskRequest::accept`]'s.
 
-use crate::json::excerpt;
+use crate::strict;
 use maniple_core::{AgentName, Error, Result, SessionId, TaskId, request};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
@@ -85,17 +85,14 @@ fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Res
 impl TaskRequest {
     /// Reads the types; the bounds are checked when it is accepted. Names the field at fault.
     pub fn read(body: &Value) -> Result<Self> {
-        let Value::Object(members) = body else {
-            return Err(Error::invalid("the body must be a JSON object with at least `prompt`"));
-        };
-        members.keys().try_for_each(|name| known(name))?;
+        if let Some(name) = NOT_ENFORCED.into_iter().find(|name| body.get(name).is_some()) {
+            return Err(Error::invalid(format!("{name} is not enforced by this version: leave it out")).at(name));
+        }
+        let members = strict::members(body, &FIELDS)?;
         if !members.contains_key("prompt") {
             return Err(Error::invalid("prompt is missing: say what is asked").at("prompt"));
         }
-        serde_path_to_error::deserialize(body).map_err(|e| {
-            let path = e.path().to_string();
-            Error::invalid(format!("{path}: {}", e.into_inner())).at(path)
-        })
+        strict::typed(body)
     }
 
     /// What this asks of an agent, typed. The bounds of numbers are checked when it is accepted.
@@ -117,22 +114,6 @@ impl TaskRequest {
             ..request::TaskRequest::new(agent.clone(), self.prompt)
         })
     }
-}
-
-fn known(name: &str) -> Result<()> {
-    if FIELDS.contains(&name) {
-        return Ok(());
-    }
-    if NOT_ENFORCED.contains(&name) {
-        return Err(Error::invalid(format!("{name} is not enforced by this version: leave it out")).at(name));
-    }
-    let shown = excerpt(name);
-    let nearest = FIELDS.iter().map(|field| (strsim::damerau_levenshtein(field, &shown), field)).min();
-    let message = match nearest {
-        Some((distance, field)) if distance <= 3 => format!("there is no field `{shown}`: did you mean `{field}`?"),
-        _ => format!("there is no field `{shown}`: there are {}", FIELDS.join(", ")),
-    };
-    Err(Error::invalid(message).at(shown))
 }
 
 #[cfg(test)]

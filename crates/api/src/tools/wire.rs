@@ -1,6 +1,6 @@
 //! What is sent and answered at `/tools`. Bodies are read strictly: an unknown field is refused and named.
 
-use crate::json::excerpt;
+use crate::strict;
 use maniple_core::{
     Error, Result,
     ports::{Admission, Probed},
@@ -270,23 +270,9 @@ pub(super) fn in_ms(wait: Duration) -> u64 {
 }
 
 fn strictly<T: DeserializeOwned>(body: &Value, fields: &[&str]) -> Result<T> {
-    let Value::Object(members) = body else {
-        return Err(Error::invalid(format!("the body must be a JSON object of {}", fields.join(", "))));
-    };
-    if let Some(name) = members.keys().find(|name| !fields.contains(&name.as_str())) {
-        let shown = excerpt(name);
-        let nearest = fields.iter().map(|field| (strsim::damerau_levenshtein(field, &shown), field)).min();
-        let message = match nearest {
-            Some((distance, field)) if distance <= 3 => format!("there is no field `{shown}`: did you mean `{field}`?"),
-            _ => format!("there is no field `{shown}`: there are {}", fields.join(", ")),
-        };
-        return Err(Error::invalid(message).at(shown));
-    }
+    let members = strict::members(body, fields)?;
     if let Some((name, _)) = members.iter().find(|(_, value)| value.is_null()) {
         return Err(Error::invalid(format!("{name}: null is no value: leave it out")).at(name.clone()));
     }
-    serde_path_to_error::deserialize(body).map_err(|e| {
-        let path = e.path().to_string();
-        Error::invalid(format!("{path}: {}", e.into_inner())).at(path)
-    })
+    strict::typed(body)
 }

@@ -38,7 +38,7 @@ pub(super) async fn list(State(door): State<Arc<Door>>, Who(who): Who, Asked(que
         of,
         state: query.state.as_deref().map(approvals::state).transpose()?,
         task: query.task_id.as_deref().map(TaskId::parse).transpose()?,
-        after: query.cursor.as_deref().map(approvals::cursor).transpose()?,
+        after: query.cursor.as_deref().map(|text| page::read_cursor(text, |id| Some(id.to_owned()))).transpose()?,
     };
     let Page { items, next } = door.desk.approvals(&who, query).await?;
     Ok(answer::json(StatusCode::OK, &ApprovalPage::of(items, next)))

@@ -1,12 +1,13 @@
 //! Reads a body: its media type, its size, its JSON, each inside its bound.
 
-use super::{Door, answer::Refusal};
+use super::{Door, answer::Refusal, idempotency};
 use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use maniple_api::{Problem, json};
 use maniple_core::Error;
+use maniple_runtime::desk::IdempotencyKey;
 use serde_json::Value;
 use std::time::Duration;
 
@@ -21,16 +22,17 @@ impl Door {
         self.parse(&bytes)
     }
 
-    /// Fails unless the body is empty or an empty object: for calls that take nothing.
-    pub(super) async fn read_nothing(&self, headers: &HeaderMap, body: Body) -> Result<(), Refusal> {
+    /// The key of a call that takes nothing else: fails unless the body is empty or an empty object.
+    pub(super) async fn read_key(&self, headers: &HeaderMap, body: Body) -> Result<Option<IdempotencyKey>, Refusal> {
+        let key = idempotency::key(headers)?;
         let bytes = self.read(headers, body).await?;
         if bytes.is_empty() {
-            return Ok(());
+            return Ok(key);
         }
         check_media_type(headers)?;
         match self.parse(&bytes)? {
             Value::Object(members) => match members.keys().next() {
-                None => Ok(()),
+                None => Ok(key),
                 Some(name) => Err(Error::invalid(format!("there is no field `{name}`: this call takes none")).at(name.clone()).into()),
             },
             _ => Err(Error::invalid("this call takes no body, or an empty JSON object").into()),

@@ -4,7 +4,6 @@ use super::{
     Door,
     answer::{self, Refusal},
     auth::Who,
-    idempotency,
     place::{Asked, Place},
     run::trace,
     tasks::{ListQuery, page},
@@ -29,8 +28,7 @@ pub(super) async fn requeue(
     body: Body,
 ) -> Result<Response, Refusal> {
     Act::Submit.by(&who)?;
-    let key = idempotency::key(&headers)?;
-    door.read_nothing(&headers, body).await?;
+    let key = door.read_key(&headers, body).await?;
     let created = door.desk.requeue(&who, &place.task()?, key, trace(&headers)).await?;
     Ok(answer::replayed(answer::accepted(&created.result), created.replayed))
 }
@@ -44,8 +42,7 @@ pub(super) async fn drop(
     body: Body,
 ) -> Result<Response, Refusal> {
     Act::Erase.by(&who)?;
-    let key = idempotency::key(&headers)?;
-    door.read_nothing(&headers, body).await?;
+    let key = door.read_key(&headers, body).await?;
     let (result, was) = door.desk.drop_dead_letter(&who, &place.task()?, key).await?;
     Ok(answer::replayed(answer::json(StatusCode::OK, &result), was.is_replay()))
 }

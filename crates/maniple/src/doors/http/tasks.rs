@@ -4,14 +4,13 @@ use super::{
     Door,
     answer::{self, Refusal},
     auth::Who,
-    idempotency,
     place::{Asked, Place},
     run::trace,
 };
 use axum::{body::Body, extract::State, response::Response};
 use http::{HeaderMap, StatusCode};
-use maniple_api::page::{self, Cursor, TaskPage};
-use maniple_core::{Error, Principal, SessionId, ports::KeyWas, task::TaskStatus};
+use maniple_api::page::{self, TaskPage};
+use maniple_core::{Error, Principal, SessionId, TaskId, ports::KeyWas, task::TaskStatus};
 use maniple_runtime::desk::{self, Act, Cancelled, Page, TaskQuery};
 use serde::Deserialize;
 use std::sync::Arc;
@@ -36,7 +35,7 @@ impl ListQuery {
     /// What is asked for at this place.
     pub(super) fn read(&self, who: &Principal, place: &Place) -> Result<TaskQuery, Refusal> {
         let limit = page::limit(self.limit.as_deref())?;
-        let before = self.cursor.as_deref().map(Cursor::decode).transpose()?.map(|cursor| (cursor.created_at, cursor.id));
+        let before = self.cursor.as_deref().map(|text| page::read_cursor(text, |id| TaskId::parse(id).ok())).transpose()?;
         let of = place.addressee(self.agent.as_deref())?;
         Act::Look.about(who, &of)?;
         Ok(TaskQuery {
@@ -83,8 +82,7 @@ pub(super) async fn cancel(
     body: Body,
 ) -> Result<Response, Refusal> {
     Act::Cancel.by(&who)?;
-    let key = idempotency::key(&headers)?;
-    door.read_nothing(&headers, body).await?;
+    let key = door.read_key(&headers, body).await?;
     Ok(cancelled(door.desk.cancel(&who, &place.task()?, key).await?))
 }
 
@@ -105,8 +103,7 @@ pub(super) async fn retry(
     body: Body,
 ) -> Result<Response, Refusal> {
     Act::Submit.by(&who)?;
-    let key = idempotency::key(&headers)?;
-    door.read_nothing(&headers, body).await?;
+    let key = door.read_key(&headers, body).await?;
     let created = door.desk.retry(&who, &place.task()?, key, trace(&headers)).await?;
     Ok(answer::replayed(answer::accepted(&created.result), created.replayed))
 }

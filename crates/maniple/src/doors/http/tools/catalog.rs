@@ -12,7 +12,7 @@ use super::{
 use axum::{extract::State, response::Response};
 use http::StatusCode;
 use maniple_api::{
-    Malformed, page,
+    page,
     tools::{GrantedPage, GrantedTool, ToolPage, VersionPage},
 };
 use maniple_core::{Error, Result};
@@ -39,14 +39,10 @@ pub(super) async fn list(State(door): State<Arc<Door>>, Who(who): Who, Asked(que
     }
     let is_name = |text: &str| (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
     if query.cursor.as_deref().is_some_and(|cursor| !is_name(cursor)) {
-        return Err(bad_cursor().into());
+        return Err(page::not_ours().into());
     }
     let Page { items, next } = door.desk.tools(&who, query.cursor.as_deref(), limit).await?;
     Ok(answer::json(StatusCode::OK, &ToolPage { tools: items, next_cursor: next }))
-}
-
-fn bad_cursor() -> Malformed {
-    Malformed("cursor is not one of ours: pass `next_cursor` on as it was, or leave it out".into())
 }
 
 #[derive(Deserialize)]
@@ -87,7 +83,7 @@ pub(super) async fn versions(
 ) -> Result<Response, Refusal> {
     Act::LookAtTools.by(&who)?;
     let limit = page::limit(query.limit.as_deref())?;
-    let below = query.cursor.as_deref().map(Version::parse).transpose().map_err(|_| bad_cursor())?;
+    let below = query.cursor.as_deref().map(Version::parse).transpose().map_err(|_| page::not_ours())?;
     let Page { items, next } = door.desk.tool_versions(&who, &named.tool, below.as_ref(), limit).await?;
     Ok(answer::json(StatusCode::OK, &VersionPage { versions: items, next_cursor: next.map(|version| version.to_string()) }))
 }
