@@ -14,7 +14,7 @@
 use maniple_backends::sqlite;
 use maniple_core::{
     AgentName,
-    ports::{Appended, Born, NewTask, Tasks, Then, Work},
+    ports::{Appended, Born, NewTask, Room, Tasks, Then, Work},
 };
 use maniple_testkit::store_suite::{append, completed, new, task_in, tool_finished};
 use std::{
@@ -68,13 +68,20 @@ async fn live(store: Arc<sqlite::TaskStore>, commits: u32, client: u64, done: Ar
         let name = format!("018f-{client:04}-{number:012}");
         let new = new(task_in(&name, &name));
         let claim = if commits == 2 {
-            let born =
-                Born { token: number.into(), is_again: false, agents: agent.clone().into(), settled_at: 0, events: vec![], also: vec![] };
+            let born = Born {
+                token: number.into(),
+                is_again: false,
+                agents: agent.clone().into(),
+                full: vec![],
+                settled_at: 0,
+                events: vec![],
+                also: vec![],
+            };
             let created = store.create(NewTask { born: Some(born), ..new }).await.unwrap();
             created.claim.expect("nobody is before it").0
         } else {
             store.create(new).await.unwrap();
-            store.claim(&agent, 1).await.unwrap().pop().expect("as many tasks as claims").claim
+            store.claim(&agent, &Room::of(1)).await.unwrap().pop().expect("as many tasks as claims").claim
         };
         let facts = match commits {
             2 | 3 => vec![append(&claim, 1, vec![tool_finished(0)], completed("done"))],

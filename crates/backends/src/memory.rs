@@ -24,7 +24,7 @@ use maniple_core::{
     event::StoredEvent,
     ports::{
         self, Append, Appended, Approval, Claim, Claimed, Conversation, Created, Decided, Decision, Idempotency, KeyWas, ListApprovals,
-        ListTasks, NewTask, Renewal, Signalled, Swept, Turn, Waiting,
+        ListTasks, NewTask, Renewal, Room, Signalled, Swept, Turn, Waiting,
     },
     signal::Signal,
     task::AgentResult,
@@ -129,9 +129,9 @@ impl ports::Tasks for TaskStore {
 
 #[async_trait]
 impl ports::Work for TaskStore {
-    async fn claim(&self, agents: &[AgentName], limit: usize) -> Result<Vec<Claimed>> {
+    async fn claim(&self, agents: &[AgentName], room: &Room) -> Result<Vec<Claimed>> {
         let (mut table, now) = self.locked();
-        Ok(table.claim(agents, limit, now))
+        Ok(table.claim(agents, room, now))
     }
     async fn renew(&self, claims: &[Claim]) -> Result<Vec<Renewal>> {
         let (mut table, now) = self.locked();

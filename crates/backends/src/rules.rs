@@ -226,23 +226,23 @@ pub(crate) fn check_signal_id(id: &str) -> Result<()> {
 
 /// Whose turn it is: the next name after the one served last, around and around.
 ///
-/// Turns are kept apart for each set of agents and each priority, so that being served
-/// in one queue never costs a tenant its turn in another.
+/// Turns are kept apart for each set of agents, so that being served by one worker never costs a tenant its
+/// turn at another. Priorities order a tenant's own tasks: they never come before another tenant's turn.
 #[derive(Debug, Default)]
-pub(crate) struct Turns(HashMap<(Vec<AgentName>, u8), Tenant>);
+pub(crate) struct Turns(HashMap<Vec<AgentName>, Tenant>);
 
 /// How many queues are remembered; beyond, all begin anew, which is fair too.
 const TURNS_MAX: usize = 1_024;
 
 impl Turns {
-    pub(crate) fn last(&self, agents: &[AgentName], priority: u8) -> Option<&Tenant> {
-        self.0.get(&(agents.to_vec(), priority))
+    pub(crate) fn last(&self, agents: &[AgentName]) -> Option<&Tenant> {
+        self.0.get(agents)
     }
-    pub(crate) fn served(&mut self, agents: &[AgentName], priority: u8, tenant: Tenant) {
+    pub(crate) fn served(&mut self, agents: &[AgentName], tenant: Tenant) {
         if self.0.len() >= TURNS_MAX {
             self.0.clear();
         }
-        self.0.insert((agents.to_vec(), priority), tenant);
+        self.0.insert(agents.to_vec(), tenant);
     }
 }
 

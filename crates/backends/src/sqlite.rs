@@ -44,7 +44,7 @@ use maniple_core::{
     event::StoredEvent,
     ports::{
         self, Append, Appended, Approval, Claim, Claimed, Conversation, Created, Decided, Decision, Idempotency, KeyWas, ListApprovals,
-        ListTasks, NewTask, Renewal, Signalled, Swept, Turn, Waiting,
+        ListTasks, NewTask, Renewal, Room, Signalled, Swept, Turn, Waiting,
     },
     signal::Signal,
     task::AgentResult,
@@ -273,9 +273,9 @@ impl ports::Tasks for TaskStore {
 
 #[async_trait]
 impl ports::Work for TaskStore {
-    async fn claim(&self, agents: &[AgentName], limit: usize) -> Result<Vec<Claimed>> {
-        let agents = rules::agents_of(agents);
-        let handed_out = self.write(move |tx| claim::claim(tx, &agents, limit)).await?;
+    async fn claim(&self, agents: &[AgentName], room: &Room) -> Result<Vec<Claimed>> {
+        let (agents, room) = (rules::agents_of(agents), room.clone());
+        let handed_out = self.write(move |tx| claim::claim(tx, &agents, &room)).await?;
         if handed_out.iter().all(|out| !out.journal_missing) {
             return Ok(handed_out.into_iter().map(|out| out.claimed).collect());
         }

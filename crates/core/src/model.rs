@@ -90,6 +90,8 @@ pub struct CallTimes {
     pub first_byte: Duration,
     /// Between two chunks.
     pub between_chunks: Duration,
+    /// The fewest bytes in a minute after the first one; 0 for any number.
+    pub bytes_a_minute: u32,
     /// In all; never more than what is left of the task's deadline.
     pub whole: Duration,
 }

@@ -28,7 +28,7 @@ pub use models::{Model, Models, OnText, Price};
 pub use tasks::{Born, Conversation, Created, Idempotency, KeyWas, ListTasks, NewTask, Signalled, Tasks, Turn};
 pub use tools::*;
 pub use upkeep::{Swept, Upkeep, Waiting};
-pub use work::{Also, Append, Appended, Claim, Claimed, OutboxRow, Recorded, Refused, Renewal, Then, Work};
+pub use work::{Also, Append, Appended, Claim, Claimed, OutboxRow, Recorded, Refused, Renewal, Room, Then, Work};
 
 /// A store of tasks as a whole: for whoever opens one, and for tests.
 ///

@@ -20,7 +20,7 @@ pub fn request(prompt: &str) -> ModelRequest {
         tool_choice: ToolChoice::Auto,
         max_output_tokens: 500,
         output_schema: None,
-        times: CallTimes { first_byte: HALF_A_MINUTE, between_chunks: HALF_A_MINUTE, whole: 20 * HALF_A_MINUTE },
+        times: CallTimes { first_byte: HALF_A_MINUTE, between_chunks: HALF_A_MINUTE, bytes_a_minute: 10, whole: 20 * HALF_A_MINUTE },
     }
 }
 

@@ -1,20 +1,22 @@
-//! Reads the body of an answer: bounded in size, in time between chunks, and whole or not at all.
+//! Reads the body of an answer: bounded in size, in time between chunks, in how slowly it may come, and whole or not at all.
 
 use crate::{anthropic, fault, openai, sse};
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use maniple_core::{
     message::ModelReply,
-    model::{Fault, FaultKind, ModelRequest},
+    model::{CallTimes, Fault, FaultKind, ModelRequest},
     ports::OnText,
 };
 use std::{fmt::Display, time::Duration};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 /// The most an answer may weigh, framing included.
 pub const MAX_ANSWER_BYTES: usize = 16 << 20;
 /// How long a connection may take to end after its last event, so that it can be used again.
 const TAIL: Duration = Duration::from_millis(20);
+/// Over which the pace of an answer is measured.
+const PACE: Duration = Duration::from_secs(60);
 
 /// What the events of a stream are put together with, by API.
 pub enum Events {
@@ -47,8 +49,8 @@ pub async fn events<E: Display>(
     text: &mut OnText<'_>,
 ) -> Result<ModelReply, Fault> {
     let mut body = Box::pin(body);
-    let (mut parser, mut read) = (sse::Parser::default(), 0);
-    while let Some(chunk) = next(&mut body, request.times.between_chunks, &mut read).await? {
+    let (mut parser, mut pace) = (sse::Parser::default(), Pace::of(request.times));
+    while let Some(chunk) = pace.next(&mut body).await? {
         let mut rest = &chunk[..];
         while !rest.is_empty() {
             let event = parser.feed(&mut rest).map_err(|broken| match broken {
@@ -67,10 +69,10 @@ pub async fn events<E: Display>(
 }
 
 /// A whole body.
-pub async fn whole<E: Display>(body: impl Stream<Item = Result<Bytes, E>>, between: Duration) -> Result<Vec<u8>, Fault> {
+pub async fn whole<E: Display>(body: impl Stream<Item = Result<Bytes, E>>, times: CallTimes) -> Result<Vec<u8>, Fault> {
     let mut body = Box::pin(body);
-    let (mut bytes, mut read) = (Vec::new(), 0);
-    while let Some(chunk) = next(&mut body, between, &mut read).await? {
+    let (mut bytes, mut pace) = (Vec::new(), Pace::of(times));
+    while let Some(chunk) = pace.next(&mut body).await? {
         bytes.extend_from_slice(&chunk);
     }
     Ok(bytes)
@@ -90,22 +92,42 @@ pub async fn error_text<E>(body: impl Stream<Item = Result<Bytes, E>>, between: 
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-async fn next<E: Display>(
-    body: &mut (impl Stream<Item = Result<Bytes, E>> + Unpin),
-    between: Duration,
-    read: &mut usize,
-) -> Result<Option<Bytes>, Fault> {
-    let chunk = match timeout(between, body.next()).await {
-        Err(_) => return Err(Fault::new(FaultKind::TimedOut, format!("no further byte of the answer for {between:?}"))),
-        Ok(None) => return Ok(None),
-        Ok(Some(Err(e))) => return Err(fault::cut_after(format!("the answer broke off: {e}"))),
-        Ok(Some(Ok(chunk))) => chunk,
-    };
-    *read += chunk.len();
-    if *read > MAX_ANSWER_BYTES {
-        return Err(fault::cut_after(format!("the answer has more than {MAX_ANSWER_BYTES} bytes")));
+/// How much of an answer has come, and how fast.
+struct Pace {
+    times: CallTimes,
+    read: usize,
+    began: Instant,
+    in_this_minute: usize,
+}
+
+impl Pace {
+    fn of(times: CallTimes) -> Self {
+        Self { times, read: 0, began: Instant::now(), in_this_minute: 0 }
     }
-    Ok(Some(chunk))
+
+    async fn next<E: Display>(&mut self, body: &mut (impl Stream<Item = Result<Bytes, E>> + Unpin)) -> Result<Option<Bytes>, Fault> {
+        let between = self.times.between_chunks;
+        let chunk = match timeout(between, body.next()).await {
+            Err(_) => return Err(Fault::new(FaultKind::TimedOut, format!("no further byte of the answer for {between:?}"))),
+            Ok(None) => return Ok(None),
+            Ok(Some(Err(e))) => return Err(fault::cut_after(format!("the answer broke off: {e}"))),
+            Ok(Some(Ok(chunk))) => chunk,
+        };
+        self.read += chunk.len();
+        if self.read > MAX_ANSWER_BYTES {
+            return Err(fault::cut_after(format!("the answer has more than {MAX_ANSWER_BYTES} bytes")));
+        }
+        self.in_this_minute += chunk.len();
+        if self.began.elapsed() >= PACE {
+            let (came, fewest) = (self.in_this_minute, self.times.bytes_a_minute);
+            if came < fewest as usize {
+                let told = format!("the answer came at {came} bytes a minute, and the least is {fewest} (worker.bytes_a_minute)");
+                return Err(Fault::new(FaultKind::TimedOut, told));
+            }
+            (self.began, self.in_this_minute) = (Instant::now(), 0);
+        }
+        Ok(Some(chunk))
+    }
 }
 
 #[cfg(test)]
@@ -113,7 +135,6 @@ mod tests {
     use super::*;
     use crate::fixture::{openai, request};
     use futures::stream;
-    use tokio::time::Instant;
 
     /// A body that says `:` every `seconds`, for ever.
     fn drip(seconds: u64) -> impl Stream<Item = Result<Bytes, String>> {
@@ -128,8 +149,19 @@ mod tests {
         let (request, begun) = (request("hi"), Instant::now());
         let fault = events(drip(31), openai(), &request, &mut |_| {}).await.expect_err("late");
         assert_eq!((fault.kind, begun.elapsed()), (FaultKind::TimedOut, Duration::from_secs(30)));
-        let lasting = tokio::time::timeout(Duration::from_secs(3600), events(drip(29), openai(), &request, &mut |_| {})).await;
+        let lasting = tokio::time::timeout(Duration::from_secs(3600), events(drip(10), openai(), &request, &mut |_| {})).await;
         assert!(lasting.is_err(), "a server that shows life is waited for, until the whole call ends");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_drips_is_a_time_out_after_a_minute() {
+        let (request, begun) = (request("hi"), Instant::now());
+        let fault = events(drip(20), openai(), &request, &mut |_| {}).await.expect_err("too slow");
+        assert_eq!((fault.kind, begun.elapsed()), (FaultKind::TimedOut, Duration::from_secs(60)));
+        assert_eq!(fault.message, "the answer came at 6 bytes a minute, and the least is 10 (worker.bytes_a_minute)");
+        let any = CallTimes { bytes_a_minute: 0, ..request.times };
+        let lasting = tokio::time::timeout(Duration::from_secs(3600), whole(drip(20), any)).await;
+        assert!(lasting.is_err(), "unless any pace will do");
     }
 
     #[tokio::test(start_paused = true)]

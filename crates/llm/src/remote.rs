@@ -4,7 +4,7 @@
 //! |---|---|
 //! | no connection (name, refused, TLS) | overloaded |
 //! | connected, broke before the status line | cut before |
-//! | no status line in `first_byte`, no chunk in `between_chunks`, no end in `whole` | timed out |
+//! | no status line in `first_byte`, no chunk in `between_chunks`, fewer than `bytes_a_minute`, no end in `whole` | timed out |
 //! | a status that is no 2xx | [`fault::of_status`] |
 //! | broke, garbage or unterminated after a 200 | cut after |
 
@@ -74,7 +74,7 @@ impl Remote {
         // Some servers ignore `stream` and answer plainly.
         let is_plain = response.headers().get(header::CONTENT_TYPE).is_some_and(|t| t.as_bytes().starts_with(b"application/json"));
         if is_plain || !self.provider.dialect.stream {
-            let body = read::whole(body(response), request.times.between_chunks).await?;
+            let body = read::whole(body(response), request.times).await?;
             let reply = match self.provider.api {
                 RemoteApi::OpenAi => openai::reply::read(&body, request),
                 RemoteApi::Anthropic => anthropic::reply::read(&body, request),

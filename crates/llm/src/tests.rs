@@ -37,5 +37,5 @@ async fn call(providers: &Providers, request: &ModelRequest) -> (Result<ModelRep
 /// Times that a test can wait for.
 fn short() -> CallTimes {
     let long = Duration::from_secs(20);
-    CallTimes { first_byte: long, between_chunks: long, whole: long }
+    CallTimes { first_byte: long, between_chunks: long, bytes_a_minute: 0, whole: long }
 }

@@ -93,6 +93,12 @@ impl Config {
         Credentials::of(&self.credentials)
     }
 
+    /// Whether its tokens are several tenants'.
+    pub fn has_several_tenants(&self) -> bool {
+        let mut tenants = self.auth.iter().flat_map(|auth| &auth.tokens).map(|token| &token.tenant);
+        tenants.next().is_some_and(|first| tenants.any(|other| other != first))
+    }
+
     /// What the parts ask of their sections.
     fn check_sections(&self) -> maniple_core::Result<()> {
         self.sections().into_iter().try_for_each(|(at, section)| section.within_bounds(&at))?;

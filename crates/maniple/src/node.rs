@@ -87,7 +87,12 @@ impl Node {
         }
         let (stop_work, stop_door) = (parts.stop_work.clone(), CancellationToken::new());
         let (tasks, bus) = (parts.store.tasks.clone(), parts.store.bus.clone());
-        let terms = desk::Terms { limits: config.limits.desk, tasks: parts.limits, sync_run: config.worker.sync_run.duration() };
+        let terms = desk::Terms {
+            limits: config.limits.desk,
+            tasks: parts.limits,
+            sync_run: config.worker.sync_run.duration(),
+            several_tenants: config.has_several_tenants(),
+        };
         let desk = Desk::new(DeskParts { tasks, bus, agents: agents.clone(), registry: parts.registry(), starter }, terms);
         let (upkeep, probes) = (parts.store.upkeep.clone(), Arc::new(Probes(probes)));
         let door = http::Door {

@@ -76,7 +76,7 @@ pub struct Desk {
 impl Desk {
     /// A desk with nobody at it.
     pub fn new(parts: DeskParts, terms: Terms) -> Self {
-        Self { parts, gate: Arc::new(Gate::new(&terms.limits)), sends: calls::Sends::default(), terms }
+        Self { parts, gate: Arc::new(Gate::new(&terms.limits, terms.several_tenants)), sends: calls::Sends::default(), terms }
     }
 
     /// What every request passes first.

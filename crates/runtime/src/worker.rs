@@ -23,7 +23,8 @@ use tokio_util::sync::CancellationToken;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct WorkerSettings {
-    /// Tasks driven at once, 1 to 100,000. Default 1,024.
+    /// Tasks driven at once, 1 to 100,000. Where several tenants are known none has more than four fifths of them, and one place
+    /// stays for the others. Default 1,024.
     pub max_running: usize,
     /// Tool calls of one step in flight at once, 1 to 16: more do not run. Default 8.
     pub calls_parallel: usize,
@@ -37,6 +38,9 @@ pub struct WorkerSettings {
     pub first_byte: Period,
     /// How long between two chunks of a model's answer. Default 30 s.
     pub between_chunks: Period,
+    /// The fewest bytes of a model's answer in a minute, framing and comments included, 0 to 1,000,000; one that brings fewer is
+    /// asked again. 0 for any number. Default 10.
+    pub bytes_a_minute: u32,
     /// The longest Retry-After that is waited for. Default 10 min.
     pub retry_after_max: Period,
     /// How long a stopping worker waits for `at_most_once` calls in flight. Default 30 s.
@@ -46,6 +50,10 @@ pub struct WorkerSettings {
     /// How often leases are renewed. No key of the file: it is a third of the lease that the store gives, 10 s for all there are.
     #[serde(skip)]
     pub renew_every: Duration,
+    /// Whether several tenants are known to have work: then none has more than four fifths of the places. No key of the
+    /// file: the tenants of its tokens say it. Otherwise it is so once a second one has come.
+    #[serde(skip)]
+    pub several_tenants: bool,
 }
 
 impl Default for WorkerSettings {
@@ -58,10 +66,12 @@ impl Default for WorkerSettings {
             call_max: Period::minutes(10),
             first_byte: Period::seconds(30),
             between_chunks: Period::seconds(30),
+            bytes_a_minute: 10,
             retry_after_max: Period::minutes(10),
             drain: Period::seconds(30),
             approval_expires: Period::days(1),
             renew_every: Duration::from_secs(10) / 3,
+            several_tenants: false,
         }
     }
 }
@@ -70,7 +80,7 @@ impl WorkerSettings {
     /// The bounds of one model call, where its agent has none of its own.
     pub(crate) fn call_times(&self) -> CallTimes {
         let [first_byte, between_chunks, whole] = [self.first_byte, self.between_chunks, self.call_max].map(Period::duration);
-        CallTimes { first_byte, between_chunks, whole }
+        CallTimes { first_byte, between_chunks, bytes_a_minute: self.bytes_a_minute, whole }
     }
 }
 
@@ -80,6 +90,7 @@ impl Section for WorkerSettings {
             Bound::of("max_running", self.max_running, 1..=100_000),
             Bound::of("calls_parallel", self.calls_parallel, 1..=16),
             Bound::of("poll", self.poll, Period::ms(10)..=Period::hours(1)),
+            Bound::of("bytes_a_minute", self.bytes_a_minute, 0..=1_000_000),
             Bound::of("first_byte", self.first_byte, Period::ms(1)..=Period::days(1)),
             Bound::of("approval_expires", self.approval_expires, Period::seconds(1)..=Period::days(30)),
         ]
@@ -127,6 +138,7 @@ impl Worker {
                 biased;
                 () = self.hinted(&mut hints) => {}
                 () = self.crew.has_room(), if room == 0 => {}
+                () = self.crew.has_room_for_another() => {}
                 () = tokio::time::sleep(poll) => {}
                 () = self.stop.cancelled() => {}
             }
@@ -149,7 +161,7 @@ impl Worker {
         let Some(mut places) = self.crew.places(room) else { return 0 };
         let agents: Vec<AgentName> = self.crew.parts.agents.all().keys().cloned().collect();
         let claimed_at = Instant::now();
-        match self.crew.parts.work.claim(&agents, room).await {
+        match self.crew.parts.work.claim(&agents, &self.crew.room_of(room)).await {
             Ok(claimed) => {
                 let number = claimed.len();
                 for task in claimed {

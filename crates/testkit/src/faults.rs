@@ -13,8 +13,8 @@ use maniple_core::{
     model::{Fault as ModelFault, FaultKind, ModelName, ModelRequest},
     ports::{
         Admission, Append, Appended, Approval, Claim, Claimed, Conversation, Created, Decided, Decision, Idempotency, Invoked, KeyWas,
-        LedgerKey, ListApprovals, ListTasks, Model, Models, NewTask, OnText, Opened, Opening, Outcome, Price, Probed, Renewal, RunCall,
-        Signalled, Swept, TaskStore, Tasks, ToolStore, Tools, Turn, Upkeep, Waiting, Work,
+        LedgerKey, ListApprovals, ListTasks, Model, Models, NewTask, OnText, Opened, Opening, Outcome, Price, Probed, Renewal, Room,
+        RunCall, Signalled, Swept, TaskStore, Tasks, ToolStore, Tools, Turn, Upkeep, Waiting, Work,
     },
     signal::Signal,
     task::AgentResult,
@@ -194,9 +194,9 @@ impl Tasks for Store {
 
 #[async_trait]
 impl Work for Store {
-    async fn claim(&self, agents: &[AgentName], limit: usize) -> Result<Vec<Claimed>> {
+    async fn claim(&self, agents: &[AgentName], room: &Room) -> Result<Vec<Claimed>> {
         let claiming = async {
-            let claimed = self.inner.claim(agents, limit).await?;
+            let claimed = self.inner.claim(agents, room).await?;
             claimed.iter().for_each(|claimed| self.witness.claimed(claimed));
             Ok(claimed)
         };

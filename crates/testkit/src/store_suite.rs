@@ -18,7 +18,7 @@ use futures::future::BoxFuture;
 use maniple_core::{
     AgentName, Kind, Result, SessionId, SessionKey, TaskId, TaskKey, Tenant, Time,
     event::{Event, Parked, StoredEvent, ToolFinished, ToolStatus},
-    ports::{Also, Append, Appended, Claim, Claimed, Created, NewTask, Signalled, TaskStore, Then},
+    ports::{Also, Append, Appended, Claim, Claimed, Created, NewTask, Room, Signalled, TaskStore, Then},
     request::{Content, TaskRequest},
     run::Awaited,
     signal::{Signal, SignalKind},
@@ -245,7 +245,7 @@ impl World {
     }
     /// Ids of what a claim of `search` hands out.
     async fn claim(&self, limit: usize) -> Vec<Claimed> {
-        self.store.claim(&[agent("search")], limit).await.expect("answers")
+        self.store.claim(&[agent("search")], &Room::of(limit)).await.expect("answers")
     }
     async fn claim_ids(&self, limit: usize) -> Vec<String> {
         self.claim(limit).await.iter().map(|claimed| claimed.claim.key.id.to_string()).collect()

@@ -29,8 +29,8 @@ pub(crate) enum InSession {
 pub(crate) struct Cradle {
     /// The place of its session's last task; 0 without any.
     pub(crate) last_place: u64,
-    /// Whether a task that this worker could claim, of the same or a higher priority, is ready.
-    pub(crate) others_are_ready: bool,
+    /// Whether a task is ready that this worker could claim and whose turn is before its own.
+    pub(crate) others_are_before: bool,
 }
 
 /// Whether a task that begins in that state is born claimed: nobody is before it, and what its worker has read of the
@@ -39,8 +39,8 @@ pub(crate) fn is_born<E>(new: &NewTask, state: State, cradle: impl FnOnce(&Born)
     let Some(born) = new.born.as_ref().filter(|_| state == State::Ready && new.taken_over.is_none() && new.requeues.is_none()) else {
         return Ok(false);
     };
-    let Cradle { last_place, others_are_ready } = cradle(born)?;
-    Ok(last_place == born.settled_at && !others_are_ready)
+    let Cradle { last_place, others_are_before } = cradle(born)?;
+    Ok(last_place == born.settled_at && !others_are_before)
 }
 
 /// The state it begins in, or why it is refused. `in_session` is asked only of a task that takes its place now.

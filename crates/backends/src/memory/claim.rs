@@ -5,35 +5,36 @@ use crate::rules::{self, Draft};
 use maniple_core::{
     AgentName, Result, Tenant, Time,
     event::StoredEvent,
-    ports::{Also, Append, Appended, Claim, Claimed, Recorded, Refused, Renewal, Then},
+    ports::{Also, Append, Appended, Claim, Claimed, Recorded, Refused, Renewal, Room, Then},
     run::Awaited,
     signal::SignalKind,
 };
-use std::{cmp::Reverse, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 impl Table {
-    pub(super) fn claim(&mut self, agents: &[AgentName], limit: usize, now: Time) -> Vec<Claimed> {
+    pub(super) fn claim(&mut self, agents: &[AgentName], room: &Room, now: Time) -> Vec<Claimed> {
         let agents = rules::agents_of(agents);
-        let mut claimed = Vec::new();
-        while claimed.len() < limit.min(rules::CLAIM_MAX) {
-            let Some((priority, tenant, number)) = self.next(&agents) else { break };
-            self.turns.served(&agents, priority, tenant);
+        let (mut claimed, mut handed_out) = (Vec::new(), BTreeMap::<Tenant, usize>::new());
+        while claimed.len() < room.places.min(rules::CLAIM_MAX) {
+            let fits = |tenant: &Tenant| handed_out.get(tenant).copied().unwrap_or(0) < room.left_of(tenant);
+            let Some((tenant, number)) = self.next(&agents, fits) else { break };
+            *handed_out.entry(tenant.clone()).or_default() += 1;
+            self.turns.served(&agents, tenant);
             claimed.push(self.hand_out(number, now));
         }
         claimed
     }
 
-    /// Highest priority, then the tenant whose turn it is, then the lowest place.
-    fn next(&self, agents: &[AgentName]) -> Option<(u8, Tenant, u64)> {
+    /// The tenant whose turn it is, then its highest priority, then the lowest place.
+    fn next(&self, agents: &[AgentName], fits: impl Fn(&Tenant) -> bool) -> Option<(Tenant, u64)> {
         let queues = || agents.iter().filter_map(|agent| self.ready.get(agent));
-        let top = queues().filter_map(|priorities| priorities.keys().next()).min()?;
-        let Reverse(priority) = *top;
-        let tenants = || queues().filter_map(|priorities| priorities.get(top));
-        let last = self.turns.last(agents, priority);
-        let after = tenants().flat_map(|tenants| tenants.keys()).filter(|tenant| last.is_none_or(|last| *tenant > last)).min();
-        let tenant = after.or_else(|| tenants().flat_map(|tenants| tenants.keys()).min())?;
-        let (_, number) = tenants().filter_map(|tenants| tenants.get(tenant)?.first_key_value()).min()?;
-        Some((priority, tenant.clone(), *number))
+        let tenants = || queues().flat_map(|tenants| tenants.keys()).filter(|tenant| fits(tenant));
+        let last = self.turns.last(agents);
+        let tenant = tenants().filter(|tenant| last.is_none_or(|last| *tenant > last)).min().or_else(|| tenants().min())?;
+        let firsts = queues().filter_map(|tenants| tenants.get(tenant)?.first_key_value());
+        let (_, number) =
+            firsts.filter_map(|(priority, places)| Some(((*priority, places.keys().next()?), places.values().next()?))).min()?;
+        Some((tenant.clone(), *number))
     }
 
     pub(super) fn hand_out(&mut self, number: u64, now: Time) -> Claimed {

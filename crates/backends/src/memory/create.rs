@@ -3,12 +3,12 @@
 use super::table::{Row, State, Table};
 use crate::rules::{self, Draft};
 use maniple_core::{
-    Result, TaskId, TaskKey, Time,
+    Result, TaskId, TaskKey, Tenant, Time,
     event::StoredEvent,
     ports::{Also, Born, Claim, Created, NewTask},
     task::{Header, Progress, Task},
 };
-use std::{cmp::Reverse, sync::Arc};
+use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
 
 impl Table {
     pub(super) fn create(&mut self, new: NewTask, now: Time) -> Result<Created> {
@@ -35,7 +35,10 @@ impl Table {
             self.change(number, |row| row.dead = false);
         }
         self.keep_key(&key.tenant, new.idempotency.clone(), key.id.as_str(), now);
-        let born = new.born.clone().filter(|born| new.taken_over.is_none() && self.could_be_born(&new.task, born, last_place));
+        let born = new
+            .born
+            .clone()
+            .filter(|born| new.taken_over.is_none() && new.requeues.is_none() && self.could_be_born(&new.task, born, last_place));
         let number = self.insert(new, now);
         let mut events = self.record_all(number, 0, &accepted, now);
         let takes_place = self.rows[&number].not_before.is_none_or(|moment| moment <= now);
@@ -63,8 +66,12 @@ impl Table {
 
     /// Whether nothing stands against it but what its session says: it knows all turns, and nobody else is to be served first.
     fn could_be_born(&self, task: &Task, born: &Born, last_place: Option<u64>) -> bool {
-        let ready = born.agents.iter().filter_map(|agent| self.ready.get(agent)).flat_map(|priorities| priorities.keys());
-        last_place.unwrap_or_default() == born.settled_at && ready.into_iter().all(|Reverse(priority)| *priority < task.priority)
+        let mut ready = born.agents.iter().filter_map(|agent| self.ready.get(agent)).flatten();
+        let is_before = |(tenant, priorities): (&Tenant, &BTreeMap<Reverse<u8>, _>)| {
+            let its_own = || priorities.keys().next().is_some_and(|Reverse(top)| *top >= task.priority);
+            !born.full.contains(tenant) && (*tenant != task.tenant || its_own())
+        };
+        last_place.unwrap_or_default() == born.settled_at && !ready.any(is_before)
     }
 
     fn replay(&self, new: &NewTask, now: Time) -> Result<Option<Created>> {

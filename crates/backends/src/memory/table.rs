@@ -110,7 +110,8 @@ impl Row {
 }
 
 type ByPlace = BTreeMap<u64, u64>;
-type ByTenant = BTreeMap<Tenant, ByPlace>;
+/// Of each tenant its priorities, the highest first.
+type ByTenant = BTreeMap<Tenant, BTreeMap<Reverse<u8>, ByPlace>>;
 
 /// What a session holds.
 #[derive(Default)]
@@ -138,7 +139,7 @@ pub(super) struct Table {
     pub(super) by_key: HashMap<TaskKey, u64>,
     pub(super) by_age: BTreeSet<(Time, TaskId, u64)>,
     pub(super) sessions: HashMap<SessionKey, Session>,
-    pub(super) ready: HashMap<AgentName, BTreeMap<Reverse<u8>, ByTenant>>,
+    pub(super) ready: HashMap<AgentName, ByTenant>,
     pub(super) running: BTreeSet<u64>,
     pub(super) due: BTreeSet<(Time, u64)>,
     pub(super) unfinished: u64,
@@ -187,8 +188,9 @@ impl Table {
         }
         match (row.state, row.place) {
             (State::Ready, Some(place)) => {
-                let tenants = self.ready.entry(row.session.agent.clone()).or_default().entry(Reverse(row.priority)).or_default();
-                tenants.entry(row.key.tenant.clone()).or_default().insert(place, number);
+                let tenants = self.ready.entry(row.session.agent.clone()).or_default();
+                let priorities = tenants.entry(row.key.tenant.clone()).or_default();
+                priorities.entry(Reverse(row.priority)).or_default().insert(place, number);
             }
             (State::Running, _) => drop(self.running.insert(number)),
             _ => {}
@@ -220,17 +222,17 @@ impl Table {
     fn unready(&mut self, number: u64) {
         let row = &self.rows[&number];
         let (agent, priority, tenant) = (&row.session.agent, Reverse(row.priority), &row.key.tenant);
-        let (Some(priorities), Some(place)) = (self.ready.get_mut(agent), row.place) else { return };
-        let Some(tenants) = priorities.get_mut(&priority) else { return };
-        let Some(places) = tenants.get_mut(tenant) else { return };
+        let (Some(tenants), Some(place)) = (self.ready.get_mut(agent), row.place) else { return };
+        let Some(priorities) = tenants.get_mut(tenant) else { return };
+        let Some(places) = priorities.get_mut(&priority) else { return };
         places.remove(&place);
         if places.is_empty() {
-            tenants.remove(tenant);
-        }
-        if tenants.is_empty() {
             priorities.remove(&priority);
         }
         if priorities.is_empty() {
+            tenants.remove(tenant);
+        }
+        if tenants.is_empty() {
             self.ready.remove(agent);
         }
     }

@@ -4,11 +4,11 @@ use super::{failure::Refusal, row, signal, writer::Tx};
 use crate::{life::Row, rules};
 use maniple_core::{
     AgentName, Result, Tenant, Time,
-    ports::{Claim, Claimed, Renewal},
+    ports::{Born, Claim, Claimed, Renewal, Room},
     signal::SignalKind,
 };
 use rusqlite::OptionalExtension;
-use std::collections::VecDeque;
+use std::{cmp::Reverse, collections::VecDeque};
 
 /// A journal longer than this is read by a reader after the commit, not by the writer.
 const SHORT: i64 = 16;
@@ -20,54 +20,51 @@ pub(super) struct HandedOut {
     pub(super) journal_missing: bool,
 }
 
-pub(super) fn claim(tx: &mut Tx, agents: &[AgentName], limit: usize) -> Result<Vec<HandedOut>, Refusal> {
-    let limit = limit.min(rules::CLAIM_MAX);
-    let mut handed_out = Vec::new();
-    let mut below = i64::MAX;
-    while handed_out.len() < limit {
-        let Some(priority) = top(tx, agents, below)? else { break };
-        for (tenant, number) in in_turn(tx, agents, priority, limit - handed_out.len())? {
-            handed_out.push(hand_out(tx, number)?);
-            tx.turns.served(agents, priority as u8, tenant);
-        }
-        below = priority;
+pub(super) fn claim(tx: &mut Tx, agents: &[AgentName], room: &Room) -> Result<Vec<HandedOut>, Refusal> {
+    let picked = in_turn(tx, agents, &Room { places: room.places.min(rules::CLAIM_MAX), ..room.clone() })?;
+    let mut handed_out = Vec::with_capacity(picked.len());
+    for (tenant, number) in picked {
+        handed_out.push(hand_out(tx, number)?);
+        tx.turns.served(agents, tenant);
     }
     Ok(handed_out)
 }
 
-/// Whether a worker of these agents could claim a task of that priority or a higher one.
-pub(super) fn is_any_ready(tx: &Tx, agents: &[AgentName], priority: u8) -> rusqlite::Result<bool> {
+/// Whether a worker of these agents could claim a task whose turn is before that of a new one of this tenant and priority.
+pub(super) fn is_any_before(tx: &Tx, born: &Born, tenant: &Tenant, priority: u8) -> rusqlite::Result<bool> {
     // Mostly nobody waits at all.
     if !tx.db.prepare_cached("SELECT 1 FROM tasks INDEXED BY tasks_ready WHERE state = 2 LIMIT 1")?.exists([])? {
         return Ok(false);
     }
-    let mut ready = tx.db.prepare_cached("SELECT 1 FROM tasks WHERE state = 2 AND agent = ?1 AND priority >= ?2 LIMIT 1")?;
-    for agent in agents {
-        if ready.exists((agent.as_str(), priority))? {
-            return Ok(true);
+    let is_full = |name: &str| born.full.iter().any(|full| full.as_str() == name);
+    let mut its_own =
+        tx.db.prepare_cached("SELECT 1 FROM tasks WHERE state = 2 AND agent = ?1 AND tenant = ?2 AND priority >= ?3 LIMIT 1")?;
+    let mut after = String::new();
+    while let Some(found) = next_tenant(tx, &born.agents, &after, END)? {
+        if !is_full(&found) {
+            if found != tenant.as_str() {
+                return Ok(true);
+            }
+            for agent in born.agents.iter() {
+                if its_own.exists((agent.as_str(), tenant.as_str(), priority))? {
+                    return Ok(true);
+                }
+            }
         }
+        after = found;
     }
     Ok(false)
 }
 
-/// The highest priority of a ready task, below one that is done with.
-fn top(tx: &Tx, agents: &[AgentName], below: i64) -> rusqlite::Result<Option<i64>> {
-    let mut top = None;
-    for agent in agents {
-        let mut select = tx.db.prepare_cached("SELECT max(priority) FROM tasks WHERE state = 2 AND agent = ?1 AND priority < ?2")?;
-        top = top.max(select.query_row((agent.as_str(), below), |row| row.get(0))?);
-    }
-    Ok(top)
-}
-
-/// The next tasks of one priority: tenants in turn, of each the lowest place first.
-fn in_turn(tx: &Tx, agents: &[AgentName], priority: i64, limit: usize) -> Result<Vec<(Tenant, i64)>, Refusal> {
+/// The next tasks: tenants in turn, of each the highest priority first, then the lowest place.
+fn in_turn(tx: &Tx, agents: &[AgentName], room: &Room) -> Result<Vec<(Tenant, i64)>, Refusal> {
     let mut queues = VecDeque::new();
-    for tenant in tenants(tx, agents, priority, limit)? {
-        queues.push_back((Tenant::parse(&tenant)?, queue(tx, agents, priority, &tenant, limit)?));
+    for tenant in tenants(tx, agents, room)? {
+        let queue = queue(tx, agents, &tenant, room.left_of(&tenant))?;
+        queues.push_back((tenant, queue));
     }
     let mut picked = Vec::new();
-    while picked.len() < limit {
+    while picked.len() < room.places {
         let Some((tenant, mut places)) = queues.pop_front() else { break };
         if let Some(number) = places.pop_front() {
             picked.push((tenant.clone(), number));
@@ -80,48 +77,52 @@ fn in_turn(tx: &Tx, agents: &[AgentName], priority: i64, limit: usize) -> Result
 /// Beyond every tenant's name.
 const END: &str = "~";
 
-/// The tenants that have ready tasks of that priority, once around from the one served last.
-fn tenants(tx: &Tx, agents: &[AgentName], priority: i64, limit: usize) -> rusqlite::Result<Vec<String>> {
-    let last = tx.turns.last(agents, priority as u8).map_or("", Tenant::as_str);
-    let mut found: Vec<String> = Vec::new();
+/// The tenants that have ready tasks and room for one, once around from the one served last.
+fn tenants(tx: &Tx, agents: &[AgentName], room: &Room) -> Result<Vec<Tenant>, Refusal> {
+    let last = tx.turns.last(agents).map_or("", Tenant::as_str);
+    let mut found = Vec::new();
     for (from, to) in [(last, END), ("", last)] {
         let mut after = from.to_owned();
-        while found.len() < limit {
-            let Some(tenant) = next_tenant(tx, agents, priority, &after, to)? else { break };
-            found.push(tenant.clone());
-            after = tenant;
+        while found.len() < room.places {
+            let Some(name) = next_tenant(tx, agents, &after, to)? else { break };
+            let tenant = Tenant::parse(&name)?;
+            if room.left_of(&tenant) > 0 {
+                found.push(tenant);
+            }
+            after = name;
         }
     }
     Ok(found)
 }
 
-/// The first tenant after `after`, up to and with `to`, that has a ready task of that priority.
-fn next_tenant(tx: &Tx, agents: &[AgentName], priority: i64, after: &str, to: &str) -> rusqlite::Result<Option<String>> {
+/// The first tenant after `after`, up to and with `to`, that has a ready task.
+fn next_tenant(tx: &Tx, agents: &[AgentName], after: &str, to: &str) -> rusqlite::Result<Option<String>> {
     let mut first: Option<String> = None;
     for agent in agents {
         let mut select = tx.db.prepare_cached(
-            "SELECT tenant FROM tasks WHERE state = 2 AND agent = ?1 AND priority = ?2 AND tenant > ?3 AND tenant <= ?4 ORDER BY tenant LIMIT 1",
+            "SELECT tenant FROM tasks WHERE state = 2 AND agent = ?1 AND tenant > ?2 AND tenant <= ?3 ORDER BY tenant LIMIT 1",
         )?;
-        let found: Option<String> = select.query_row((agent.as_str(), priority, after, to), |row| row.get(0)).optional()?;
+        let found: Option<String> = select.query_row((agent.as_str(), after, to), |row| row.get(0)).optional()?;
         first = first.into_iter().chain(found).min();
     }
     Ok(first)
 }
 
-/// A tenant's ready tasks of that priority, lowest place first.
-fn queue(tx: &Tx, agents: &[AgentName], priority: i64, tenant: &str, limit: usize) -> rusqlite::Result<VecDeque<i64>> {
-    let mut places: Vec<(i64, i64)> = Vec::new();
+/// A tenant's ready tasks, the highest priority first, then the lowest place.
+fn queue(tx: &Tx, agents: &[AgentName], tenant: &Tenant, limit: usize) -> rusqlite::Result<VecDeque<i64>> {
+    let mut places: Vec<(Reverse<i64>, i64, i64)> = Vec::new();
     for agent in agents {
         let mut select = tx.db.prepare_cached(
-            "SELECT place, row FROM tasks WHERE state = 2 AND agent = ?1 AND priority = ?2 AND tenant = ?3 ORDER BY place LIMIT ?4",
+            "SELECT priority, place, row FROM tasks WHERE state = 2 AND agent = ?1 AND tenant = ?2 ORDER BY priority DESC, place LIMIT ?3",
         )?;
-        let found = select.query_map((agent.as_str(), priority, tenant, limit as i64), |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let found = select
+            .query_map((agent.as_str(), tenant.as_str(), limit as i64), |row| Ok((Reverse(row.get(0)?), row.get(1)?, row.get(2)?)))?;
         for place in found {
             places.push(place?);
         }
     }
     places.sort_unstable();
-    Ok(places.into_iter().take(limit).map(|(_, row)| row).collect())
+    Ok(places.into_iter().take(limit).map(|(_, _, row)| row).collect())
 }
 
 fn hand_out(tx: &mut Tx, number: i64) -> Result<HandedOut, Refusal> {

@@ -138,7 +138,7 @@ impl Submission {
 
     fn cradle(&self, tx: &Tx, born: &Born) -> Result<Cradle, Refusal> {
         let last_place = if self.new.session_is_new() { 0 } else { last_place(tx.db, &self.session)? };
-        Ok(Cradle { last_place, others_are_ready: claim::is_any_ready(tx, &born.agents, self.new.task.priority)? })
+        Ok(Cradle { last_place, others_are_before: claim::is_any_before(tx, born, &self.new.task.tenant, self.new.task.priority)? })
     }
 
     fn insert(&self, tx: &mut Tx, state: State, is_born: bool) -> Result<(Row, Vec<Arc<StoredEvent>>), Refusal> {

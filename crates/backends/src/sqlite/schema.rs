@@ -10,7 +10,7 @@ use maniple_core::{Error, Result, event::EVENT_VERSION};
 use rusqlite::Connection;
 
 /// One step a version; never edited once released, only added to.
-const MIGRATIONS: &[&str] = &[FIRST, TOOLS, APPROVALS, KEYS, LEDGER];
+const MIGRATIONS: &[&str] = &[FIRST, TOOLS, APPROVALS, KEYS, LEDGER, TURNS];
 
 const FIRST: &str = "
 CREATE TABLE store (                     -- one row
@@ -155,6 +155,12 @@ ALTER TABLE tool_calls ADD COLUMN until INTEGER;  -- how long it is the holder's
 ALTER TABLE tool_calls ADD COLUMN sends INTEGER NOT NULL DEFAULT 1; -- how often somebody was told to send it
 CREATE UNIQUE INDEX tool_calls_name ON tool_calls (tenant, tool, key, principal);
 DROP INDEX tool_calls_key;
+";
+
+// Tenants take turns before priorities count.
+const TURNS: &str = "
+DROP INDEX tasks_ready;
+CREATE INDEX tasks_ready ON tasks (agent, tenant, priority DESC, place, ready_at) WHERE state = 2;
 ";
 
 // The numbers in the SQL above and below are these.

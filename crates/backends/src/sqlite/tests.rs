@@ -5,7 +5,7 @@ use crate::rules;
 use futures::FutureExt;
 use maniple_core::{
     Kind,
-    ports::{Tasks as _, Then, Work as _},
+    ports::{Room, Tasks as _, Then, Work as _},
     run::Awaited,
     signal::SignalKind,
     task::{ErrorCode, TaskStatus},
@@ -72,10 +72,10 @@ async fn accept(store: &TaskStore, name: &str, session: &str) {
     store.create(new(task_in(name, session))).await.expect("accepted");
 }
 async fn claim(store: &TaskStore) -> Claimed {
-    store.claim(&[agent("search")], 1).await.expect("answers").pop().expect("ready")
+    store.claim(&[agent("search")], &Room::of(1)).await.expect("answers").pop().expect("ready")
 }
 async fn names_ready(store: &TaskStore) -> Vec<String> {
-    let claimed = store.claim(&[agent("search")], 100).await.expect("answers");
+    let claimed = store.claim(&[agent("search")], &Room::of(100)).await.expect("answers");
     claimed.iter().map(|claimed| claimed.claim.key.id.to_string()).collect()
 }
 fn said(appended: Appended) -> usize {

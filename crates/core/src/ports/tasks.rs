@@ -89,7 +89,7 @@ pub struct NewTask {
 /// A wish that a task be accepted, claimed and begun in one transaction.
 ///
 /// It is, if the task is new and takes its place now, nobody stands before it in its session, whose turns were read to
-/// their end, and no ready task of the same or a higher priority waits for the same worker. Otherwise it is accepted as
+/// their end, and nobody waits for the same worker whose turn is before its own. Otherwise it is accepted as
 /// if this had not been wished.
 #[derive(Debug, Clone)]
 pub struct Born {
@@ -97,8 +97,11 @@ pub struct Born {
     pub token: u128,
     /// Whether it is made again: then even an id that was made for it may be there.
     pub is_again: bool,
-    /// The agents of the worker that wishes, whose ready tasks come first.
+    /// The agents of the worker that wishes. Their ready tasks come first: those of its own tenant that have its priority or a
+    /// higher one, and those of other tenants, which take turns with it.
     pub agents: Arc<[AgentName]>,
+    /// The tenants of which that worker takes no more: what they have ready is in nobody's way.
+    pub full: Vec<Tenant>,
     /// How far its session's turns were read: see [`Conversation::settled_at`].
     pub settled_at: u64,
     /// What is recorded under the claim, right after `task.accepted`: step and fact.

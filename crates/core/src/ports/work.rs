@@ -2,7 +2,7 @@
 
 use super::Turn;
 use crate::{
-    AgentName, Result, SessionKey, TaskId, TaskKey, Time,
+    AgentName, Result, SessionKey, TaskId, TaskKey, Tenant, Time,
     agent::Definitions,
     event::{Answer, Event, StoredEvent},
     run::Awaited,
@@ -11,14 +11,14 @@ use crate::{
 };
 use async_trait::async_trait;
 use serde_json::Value;
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// A store of tasks as a worker knows it.
 #[async_trait]
 pub trait Work: Send + Sync {
-    /// The next ready tasks of `agents`, at most `limit`: higher priority first, tenants in turn, then oldest
-    /// first; at most one a session. Each claim has a new epoch and a lease.
-    async fn claim(&self, agents: &[AgentName], limit: usize) -> Result<Vec<Claimed>>;
+    /// The next ready tasks of `agents`, as many as there is room for: tenants in turn, of each the highest priority first,
+    /// then the oldest; at most one a session. Each claim has a new epoch and a lease.
+    async fn claim(&self, agents: &[AgentName], room: &Room) -> Result<Vec<Claimed>>;
 
     /// Extends leases that still hold; one answer for each claim, in order.
     async fn renew(&self, claims: &[Claim]) -> Result<Vec<Renewal>>;
@@ -44,6 +44,28 @@ pub trait Work: Send + Sync {
 
     /// The store's time as this process knows it, without asking: for what is shown, never for what is decided.
     fn now(&self) -> Time;
+}
+
+/// How many more tasks a worker takes, in all and of one tenant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Room {
+    /// In all.
+    pub places: usize,
+    /// Of a tenant that is not named in [`Room::left`].
+    pub of_each: usize,
+    /// Of those that have some of their places taken.
+    pub left: BTreeMap<Tenant, usize>,
+}
+
+impl Room {
+    /// So many, of whichever tenants.
+    pub fn of(places: usize) -> Self {
+        Self { places, of_each: usize::MAX, left: BTreeMap::new() }
+    }
+    /// How many more of a tenant.
+    pub fn left_of(&self, tenant: &Tenant) -> usize {
+        self.left.get(tenant).copied().unwrap_or(self.of_each).min(self.places)
+    }
 }
 
 /// The exclusive, expiring right to append to a task.

@@ -1,6 +1,7 @@
 //! How much comes in at once, and how often a tenant may come: one count for all doors of a process.
 
 use super::Limits;
+use crate::shares::{Share, Shares};
 use maniple_core::{Error, Principal, Result, Tenant};
 use std::{
     collections::HashMap,
@@ -19,12 +20,21 @@ const WINDOW: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Seat {
     _permit: OwnedSemaphorePermit,
+    _share: Option<Share>,
+}
+
+/// A tenant's part of the requests, held until this is dropped.
+#[derive(Debug)]
+pub struct Presence {
+    _share: Share,
 }
 
 /// How many are inside, and how often each tenant has come.
 pub struct Gate {
     requests: Arc<Semaphore>,
+    of_requests: Arc<Shares>,
     streams: Arc<Semaphore>,
+    of_streams: Arc<Shares>,
     /// Tool calls go on although their callers leave, and give their places among the requests back.
     calls: Arc<Semaphore>,
     requests_per_minute: Option<u64>,
@@ -38,11 +48,15 @@ struct Window {
 }
 
 impl Gate {
-    pub(super) fn new(limits: &Limits) -> Self {
-        let places = |n: u64| Arc::new(Semaphore::new(usize::try_from(n).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS)));
+    pub(super) fn new(limits: &Limits, several_tenants: bool) -> Self {
+        let count = |n: u64| usize::try_from(n).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        let places = |n: u64| Arc::new(Semaphore::new(count(n)));
+        let shares = |n: u64| Shares::of(count(n), several_tenants);
         Self {
             requests: places(limits.in_flight_requests),
+            of_requests: shares(limits.in_flight_requests),
             streams: places(limits.event_streams),
+            of_streams: shares(limits.event_streams),
             calls: places(limits.in_flight_requests),
             requests_per_minute: limits.requests_per_minute,
             windows: Mutex::default(),
@@ -54,8 +68,14 @@ impl Gate {
         seat(&self.requests, "requests")
     }
 
-    /// Counts a request of the principal's tenant. `Exhausted` where it has made all of this minute.
-    pub fn count(&self, who: &Principal) -> Result<()> {
+    /// Lets a request of the principal's tenant in. `Exhausted` where it has made all of this minute, or has its share of all
+    /// requests in flight.
+    pub fn let_in(&self, who: &Principal) -> Result<Presence> {
+        self.count(who)?;
+        Ok(Presence { _share: share(&self.of_requests, &who.tenant, "requests")? })
+    }
+
+    fn count(&self, who: &Principal) -> Result<()> {
         let Some(most) = self.requests_per_minute else { return Ok(()) };
         let (tenant, now) = (&who.tenant, Instant::now());
         let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
@@ -74,22 +94,57 @@ impl Gate {
 
     /// A place for a tool call.
     pub(super) fn call(&self) -> Option<Seat> {
-        Some(Seat { _permit: self.calls.clone().try_acquire_owned().ok()? })
+        Some(Seat { _permit: self.calls.clone().try_acquire_owned().ok()?, _share: None })
     }
 
-    /// A place for an event stream.
-    pub(super) fn stream(&self) -> Result<Seat> {
-        seat(&self.streams, "event streams")
+    /// A place for an event stream of a tenant. `Exhausted` where it has its share of them.
+    pub(super) fn stream(&self, tenant: &Tenant) -> Result<Seat> {
+        let share = share(&self.of_streams, tenant, "event streams")?;
+        Ok(Seat { _share: Some(share), ..seat(&self.streams, "event streams")? })
     }
 }
 
 fn seat(places: &Arc<Semaphore>, what: &'static str) -> Result<Seat> {
     match places.clone().try_acquire_owned() {
-        Ok(permit) => Ok(Seat { _permit: permit }),
+        Ok(permit) => Ok(Seat { _permit: permit, _share: None }),
         Err(_) => {
-            // The name is older than the second door.
-            metrics::counter!("maniple_http_shed_total", "what" => what).increment(1);
+            shed(what);
             Err(Error::unavailable(format!("this node has all the {what} it takes at once: try again")).after(Duration::from_secs(1)))
         }
+    }
+}
+
+fn share(shares: &Arc<Shares>, tenant: &Tenant, what: &'static str) -> Result<Share> {
+    shares.take(tenant).ok_or_else(|| {
+        shed(what);
+        let message = format!("the tenant `{tenant}` has four fifths of all the {what} this node takes at once: the rest is for others");
+        Error::exhausted(message).after(Duration::from_secs(1))
+    })
+}
+
+fn shed(what: &'static str) {
+    // The name is older than the second door.
+    metrics::counter!("maniple_http_shed_total", "what" => what).increment(1);
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use maniple_core::Kind;
+
+    #[tokio::test]
+    async fn a_tenant_that_fills_the_node_leaves_a_fifth_of_requests_and_streams_to_others() {
+        let gate = Gate::new(&Limits { in_flight_requests: 10, event_streams: 10, ..Limits::default() }, true);
+        let of = |tenant: &str| Principal { tenant: Tenant::parse(tenant).unwrap(), ..Principal::local() };
+        let (acme, beta) = (of("acme"), of("beta"));
+        let streams: Vec<_> = (0..8).map(|_| gate.stream(&acme.tenant).unwrap()).collect();
+        let requests: Vec<_> = (0..8).map(|_| gate.let_in(&acme).unwrap()).collect();
+        for refused in [gate.stream(&acme.tenant).unwrap_err(), gate.let_in(&acme).unwrap_err()] {
+            assert_eq!((refused.kind, refused.retry_after), (Kind::Exhausted, Some(Duration::from_secs(1))), "{refused}");
+        }
+        assert!(gate.stream(&beta.tenant).is_ok() && gate.let_in(&beta).is_ok());
+        drop((streams, requests));
+        assert!(gate.stream(&acme.tenant).is_ok() && gate.let_in(&acme).is_ok());
     }
 }

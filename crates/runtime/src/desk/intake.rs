@@ -64,10 +64,10 @@ impl Desk {
     }
 
     /// Accepts a task and follows it from its first event; subscribed before it is accepted, so that no delta is missed.
-    /// `Unavailable`, and nothing is accepted, where there is no place for another stream.
+    /// `Unavailable`, or `Exhausted` for its tenant, and nothing is accepted, where there is no place for another stream.
     pub async fn submit_and_follow(&self, who: &Principal, submission: Submission) -> Result<(Created, Reader)> {
         let new = self.checked(who, submission)?;
-        let seat = self.gate.stream()?;
+        let seat = self.gate.stream(&who.tenant)?;
         let asked = new.task.key();
         let live = self.parts.bus.subscribe(&asked).await;
         let created = self.create(new).await?;

@@ -55,10 +55,12 @@ pub struct Terms {
     pub tasks: TaskLimits,
     /// How long those wait who ask an agent that does not say. Default 50 s.
     pub sync_run: Duration,
+    /// Whether several tenants are known to come: then none may have more than four fifths of anything.
+    pub several_tenants: bool,
 }
 
 impl Default for Terms {
     fn default() -> Self {
-        Self { limits: Limits::default(), tasks: TaskLimits::default(), sync_run: Duration::from_secs(50) }
+        Self { limits: Limits::default(), tasks: TaskLimits::default(), sync_run: Duration::from_secs(50), several_tenants: false }
     }
 }

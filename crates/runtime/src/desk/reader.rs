@@ -53,8 +53,8 @@ pub struct Reader {
 impl Desk {
     /// Follows a task's events after the number `after` (0: from the first).
     ///
-    /// `None` when the task has ended and nothing follows that number; `NotFound` for no such task, `Unavailable` where there is
-    /// no place for another stream.
+    /// `None` when the task has ended and nothing follows that number; `NotFound` for no such task, `Unavailable`, or
+    /// `Exhausted` for its tenant, where there is no place for another stream.
     pub async fn events(&self, who: &Principal, sought: &Sought, after: u64) -> Result<Option<Reader>> {
         Act::Look.by(who)?;
         self.following(who, sought, after).await
@@ -68,7 +68,7 @@ impl Desk {
 
     async fn following(&self, who: &Principal, sought: &Sought, after: u64) -> Result<Option<Reader>> {
         let (key, _) = self.task(who, sought).await?;
-        let seat = self.gate.stream()?;
+        let seat = self.gate.stream(&key.tenant)?;
         let mut reader = self.reader(&key, self.parts.bus.subscribe(&key).await, after, seat);
         let now = self.now(&key).await?;
         if now.status.is_final() {

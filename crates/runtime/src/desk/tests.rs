@@ -15,7 +15,7 @@ use maniple_core::{
     agent::{AgentDefinition, AgentLimits},
     event::{Event, ModelStarted, Parked, Resumed, StoredEvent, TakenOver},
     model::ModelName,
-    ports::{Append, Appended, Claimed, Delta, Hint, KeyWas, Live, Recorded, Then, Upkeep as _, Work as _},
+    ports::{Append, Appended, Claimed, Delta, Hint, KeyWas, Live, Recorded, Room, Then, Upkeep as _, Work as _},
     principal::Scopes,
     request::TaskRequest,
     run::Awaited,
@@ -104,7 +104,7 @@ fn asked(attempt: u32) -> Event {
 
 impl Node {
     async fn claim(&self) -> Claimed {
-        self.store.claim(&[agent()], 1).await.unwrap().pop().expect("a task is ready")
+        self.store.claim(&[agent()], &Room::of(1)).await.unwrap().pop().expect("a task is ready")
     }
     /// Records as a worker does, and tells the bus.
     async fn record(&self, claimed: &Claimed, after: u64, events: Vec<(u32, Event)>, then: Then) -> u64 {

@@ -7,7 +7,7 @@ use crate::{
     lease::Lease,
 };
 use maniple_core::{
-    AgentName, Time,
+    AgentName, Tenant, Time,
     breaker::State,
     event::Event,
     model::ModelRequest,
@@ -58,11 +58,12 @@ impl Unborn {
     }
 
     /// The wish to be born with that, under a name of its own.
-    pub(crate) fn wish(&self, agents: Arc<[AgentName]>, settled_at: u64) -> Born {
+    pub(crate) fn wish(&self, agents: Arc<[AgentName]>, full: Vec<Tenant>, settled_at: u64) -> Born {
         Born {
             token: fastrand::u128(..),
             is_again: false,
             agents,
+            full,
             settled_at,
             events: vec![(0, Event::Started(self.beginning.started.clone())), (self.ask.step, self.model_started.clone())],
             also: vec![Also::Definitions(self.beginning.definitions.clone())],

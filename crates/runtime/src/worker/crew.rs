@@ -5,12 +5,13 @@ use crate::{
     Parts,
     driver::{Drain, Driver},
     lease::{Held, Leases},
+    shares::{Share, Shares},
     spans,
 };
 use futures::FutureExt;
 use maniple_core::{
-    Result,
-    ports::{Claim, Claimed},
+    Result, Tenant,
+    ports::{Claim, Claimed, Room},
 };
 use std::{future::Future, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use tokio::{
@@ -28,6 +29,7 @@ pub(crate) struct Crew {
     pub(crate) settings: WorkerSettings,
     pub(crate) leases: Arc<Leases>,
     places: Arc<Semaphore>,
+    shares: Arc<Shares>,
     driven: TaskTracker,
     drain: Drain,
     /// The worker is no more: nobody drives on.
@@ -37,6 +39,7 @@ pub(crate) struct Crew {
 /// A place among those who are driven, with the worker's promise to wait for it when it leaves.
 pub(crate) struct Place {
     _permit: OwnedSemaphorePermit,
+    _share: Share,
     _waited_for: tokio_util::task::task_tracker::TaskTrackerToken,
 }
 
@@ -47,6 +50,7 @@ impl Crew {
             parts: Arc::new(parts),
             settings,
             places: Arc::new(Semaphore::new(settings.max_running.min(Semaphore::MAX_PERMITS))),
+            shares: Shares::of(settings.max_running, settings.several_tenants),
             driven: TaskTracker::new(),
             drain: Drain { begun: stop, ..Drain::default() },
             gone: CancellationToken::new(),
@@ -66,25 +70,39 @@ impl Crew {
         // It is never closed, and the place is only looked at.
         let _ = self.places.acquire().await;
     }
+    /// Resolves when there is room for a tenant that had none.
+    pub(super) async fn has_room_for_another(&self) {
+        self.shares.freed().await;
+    }
+    /// What may be claimed for so many places.
+    pub(super) fn room_of(&self, places: usize) -> Room {
+        self.shares.room(places)
+    }
+    /// The tenants that have all the places they may.
+    pub(super) fn full(&self) -> Vec<Tenant> {
+        self.shares.full()
+    }
     /// So many places, if there are and any are asked for.
     pub(super) fn places(&self, count: usize) -> Option<OwnedSemaphorePermit> {
         let count = u32::try_from(count).ok().filter(|count| *count > 0)?;
         self.places.clone().try_acquire_many_owned(count).ok()
     }
     /// A place for a task that would start at once: while under half of all are taken, so that those who wait are not
-    /// pushed aside, and not once the worker is leaving.
-    pub(super) fn place(&self) -> Option<Place> {
+    /// pushed aside, and not once the worker is leaving. It is within its tenant's share, which is more than half.
+    pub(super) fn place(&self, tenant: &Tenant) -> Option<Place> {
         let waited_for = self.driven.token();
         if self.drain.begun.is_cancelled() || self.room() * 2 <= self.settings.max_running {
             return None;
         }
-        Some(Place { _permit: self.places(1)?, _waited_for: waited_for })
+        let permit = self.places(1)?;
+        Some(Place { _share: self.shares.enter(tenant), _permit: permit, _waited_for: waited_for })
     }
 
     /// Drives a claimed task on, in its place.
     pub(super) fn drive(self: &Arc<Self>, claimed: Claimed, claimed_at: Instant, permit: OwnedSemaphorePermit) {
         let crew = self.clone();
-        let place = Place { _permit: permit, _waited_for: self.driven.token() };
+        let share = self.shares.enter(&claimed.claim.key.tenant);
+        let place = Place { _permit: permit, _share: share, _waited_for: self.driven.token() };
         self.spawn(place, async move {
             let held = crew.leases.hold(claimed.claim.clone(), claimed.lease, claimed_at);
             let driver = Driver::claimed(crew.parts.clone(), crew.settings, &claimed, held.lease.clone(), claimed_at, crew.drain.clone());

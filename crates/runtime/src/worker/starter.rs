@@ -47,12 +47,13 @@ impl Starter {
     /// Accepts a task, born claimed where nothing stands against it, and drives it. Dropping the future stops neither.
     pub async fn start(&self, new: NewTask) -> Started {
         let is_plain = new.taken_over.is_none() && new.requeues.is_none() && new.task.not_before.is_none();
-        let Some(place) = self.crew.place().filter(|_| is_plain) else { return Started::NotNow(new) };
+        let Some(place) = self.crew.place(&new.task.tenant).filter(|_| is_plain) else { return Started::NotNow(new) };
         let Some((unborn, settled_at)) = self.unborn(&new).await else { return Started::NotNow(new) };
 
         let (crew, tasks) = (self.crew.clone(), self.tasks.clone());
         let agents: Arc<[AgentName]> = crew.parts.agents.all().keys().cloned().collect();
-        let new = Box::new(NewTask { born: Some(unborn.wish(agents, settled_at)), ..new });
+        let wish = unborn.wish(agents, self.crew.full(), settled_at);
+        let new = Box::new(NewTask { born: Some(wish), ..new });
         let (reply, answer) = oneshot::channel();
         self.crew.spawn(place, async move {
             let claimed_at = Instant::now();

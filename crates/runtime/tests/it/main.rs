@@ -8,6 +8,7 @@ mod births;
 mod doubts;
 mod durable;
 mod failpoints;
+mod fairness;
 mod models;
 mod rates;
 mod signals;

@@ -27,6 +27,8 @@ pub(super) fn cases() -> Vec<Case> {
         case(priority_does_not_reorder_a_session),
         case(tenants_take_turns),
         case(tenants_take_turns_across_claims),
+        case(a_tenants_priorities_order_its_own_tasks_only),
+        case(a_tenant_is_handed_no_more_than_there_is_room_for),
         case(a_claim_hands_out_tasks_of_its_agents_only),
         case(a_task_with_not_before_takes_its_place_when_it_is_due),
         case(a_due_task_waits_behind_those_that_came_before_it),
@@ -204,12 +206,32 @@ async fn tenants_take_turns_across_claims(w: World) {
     assert_eq!(order, ["a1", "b1", "c1", "a2", "b2"]);
 }
 
+async fn a_tenants_priorities_order_its_own_tasks_only(w: World) {
+    for (tenant, name, priority) in [("a", "a9", 9), ("a", "a8", 8), ("a", "a7", 7), ("b", "b0", 0), ("b", "b1", 1), ("c", "c5", 5)] {
+        w.accept(Task { tenant: Tenant::parse(tenant).expect("legal"), priority, ..task(name) }).await;
+    }
+    assert_eq!(w.claim_ids(2).await, ["a9", "b1"], "however high the others' are");
+    assert_eq!(w.claim_ids(10).await, ["c5", "a8", "b0", "a7"]);
+}
+
+async fn a_tenant_is_handed_no_more_than_there_is_room_for(w: World) {
+    of_tenants(&w, &[("a", "a1"), ("a", "a2"), ("a", "a3"), ("b", "b1"), ("b", "b2"), ("c", "c1"), ("c", "c2")]).await;
+    let tenant = |name| Tenant::parse(name).expect("legal");
+    let room = Room { places: 10, of_each: 2, left: [(tenant("b"), 1), (tenant("c"), 0)].into() };
+    let claimed = w.store.claim(&[agent("search")], &room).await.expect("answers");
+    assert_eq!(claimed.iter().map(|claimed| claimed.claim.key.id.as_str()).collect::<Vec<_>>(), ["a1", "b1", "a2"]);
+    let room = Room { places: 1, left: [(tenant("a"), 0), (tenant("b"), 0)].into(), ..room };
+    let claimed = w.store.claim(&[agent("search")], &room).await.expect("answers");
+    assert_eq!(claimed[0].claim.key.id.as_str(), "c1", "those that are full are passed over");
+    assert_eq!(w.claim_ids(10).await, ["a3", "b2", "c2"], "and keep their turns");
+}
+
 async fn a_claim_hands_out_tasks_of_its_agents_only(w: World) {
     w.accept(task("mine")).await;
     w.accept(Task { agent: agent("writer"), ..task("theirs") }).await;
     w.accept(Task { agent: agent("clerk"), ..task("nobodys") }).await;
-    assert!(w.store.claim(&[], 10).await.expect("answers").is_empty());
-    let claimed = w.store.claim(&[agent("writer"), agent("search"), agent("search")], 10).await.expect("answers");
+    assert!(w.store.claim(&[], &Room::of(10)).await.expect("answers").is_empty());
+    let claimed = w.store.claim(&[agent("writer"), agent("search"), agent("search")], &Room::of(10)).await.expect("answers");
     let names: Vec<&str> = claimed.iter().map(|claimed| claimed.claim.key.id.as_str()).collect();
     assert_eq!(names, ["mine", "theirs"]);
 }

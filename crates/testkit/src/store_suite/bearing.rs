@@ -16,6 +16,7 @@ pub(super) fn cases() -> Vec<Case> {
         case(a_birth_is_no_birth_where_somebody_is_before_it_in_its_session),
         case(a_birth_is_no_birth_where_its_worker_has_not_read_the_last_turn),
         case(a_birth_is_no_birth_while_a_ready_task_of_its_priority_or_higher_waits),
+        case(a_birth_is_no_birth_while_another_tenant_waits_for_its_turn),
         case(what_is_scheduled_or_refused_is_not_born),
         case(a_born_claim_expires_and_is_released_like_any_other),
         case(the_definitions_of_a_born_task_are_kept),
@@ -24,7 +25,7 @@ pub(super) fn cases() -> Vec<Case> {
 
 fn born(token: u128, settled_at: u64) -> Born {
     let agents = [agent("search"), agent("writer")].into();
-    Born { token, is_again: false, agents, settled_at, events: vec![(0, resumed()), (1, resumed())], also: Vec::new() }
+    Born { token, is_again: false, agents, full: Vec::new(), settled_at, events: vec![(0, resumed()), (1, resumed())], also: Vec::new() }
 }
 fn wish(task: Task, token: u128) -> NewTask {
     NewTask { born: Some(born(token, 0)), ..new(task) }
@@ -104,8 +105,19 @@ async fn a_birth_is_no_birth_while_a_ready_task_of_its_priority_or_higher_waits(
     assert_eq!(w.bear(wish(Task { priority: 4, ..task("b") }, 8)).await.claim, None);
     assert!(w.bear(wish(Task { priority: 6, ..task("c") }, 9)).await.claim.is_some(), "it goes before them");
     w.accept(Task { agent: agent("elsewhere"), priority: 9, ..task("others") }).await;
-    w.store.claim(&[agent("search"), agent("writer")], 10).await.expect("answers");
+    w.store.claim(&[agent("search"), agent("writer")], &Room::of(10)).await.expect("answers");
     assert!(w.bear(wish(task("d"), 10)).await.claim.is_some(), "what this worker cannot claim is not in its way");
+}
+
+async fn a_birth_is_no_birth_while_another_tenant_waits_for_its_turn(w: World) {
+    let beta = Tenant::parse("beta").expect("legal");
+    w.accept(Task { tenant: beta.clone(), priority: 0, ..task("theirs") }).await;
+    assert_eq!(w.bear(wish(Task { priority: 9, ..task("a") }, 7)).await.claim, None, "its priority is its own tenant's affair");
+    w.claim(1).await;
+    w.accept(Task { tenant: beta.clone(), ..task("more") }).await;
+    w.claim(1).await;
+    let of_full = |token| NewTask { born: Some(Born { full: vec![beta.clone()], ..born(token, 0) }), ..new(task("b")) };
+    assert!(w.bear(of_full(8)).await.claim.is_some(), "what its worker takes no more of is in nobody's way");
 }
 
 async fn what_is_scheduled_or_refused_is_not_born(w: World) {

@@ -258,7 +258,7 @@ async fn requests_are_listed_oldest_first_by_tenant_agent_task_and_state(w: Worl
     w.clock.advance(seconds(1));
     w.asks("b", "b:1:0").await;
     w.accept(Task { tenant: Tenant::parse("acme").expect("legal"), agent: agent("writer"), ..task("c") }).await;
-    let theirs = w.store.claim(&[agent("writer")], 1).await.expect("answers").pop().expect("ready").claim;
+    let theirs = w.store.claim(&[agent("writer")], &Room::of(1)).await.expect("answers").pop().expect("ready").claim;
     recorded(w.append(append(&theirs, 1, vec![requested("c:1:0", until)], Then::Keep)).await);
     let ask = ListApprovals::default;
     assert_eq!(w.listed(ask()).await, ["a:1:0", "a:1:1", "b:1:0"]);

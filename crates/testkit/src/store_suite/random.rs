@@ -7,7 +7,7 @@ use super::{
 use fastrand::Rng;
 use maniple_core::{
     event::Answer,
-    ports::{ApprovalState, Born, Decision, Idempotency, ListApprovals, ListTasks},
+    ports::{ApprovalState, Born, Decision, Idempotency, ListApprovals, ListTasks, Room},
     task::{ErrorCode, TaskStatus},
 };
 use std::{collections::HashMap, fmt::Debug};
@@ -48,9 +48,9 @@ pub async fn compare(seed: u64, steps: u32, clock: &ManualClock, one: &mut dyn L
 
 #[derive(Debug)]
 enum Call {
-    /// With whether it would be born claimed.
-    Create(Box<NewTask>, bool),
-    Claim(Vec<AgentName>, usize),
+    /// With whether it would be born claimed, and of whom its worker then takes no more.
+    Create(Box<NewTask>, Option<Vec<Tenant>>),
+    Claim(Vec<AgentName>, Room),
     Renew(Vec<Claim>),
     Append(Box<Append>),
     Release(Claim),
@@ -89,8 +89,8 @@ impl Known {
     fn roll(&mut self, dice: &mut Rng, clock: &ManualClock) -> Call {
         let some = self.any_key(dice);
         match dice.u32(0..100) {
-            0..20 => Call::Create(Box::new(self.new_task(dice, clock)), dice.bool()),
-            20..34 => Call::Claim(pick_agents(dice), dice.usize(0..5)),
+            0..20 => Call::Create(Box::new(self.new_task(dice, clock)), dice.bool().then(|| any_room(dice).left.into_keys().collect())),
+            20..34 => Call::Claim(pick_agents(dice), any_room(dice)),
             34..38 => Call::Renew((0..dice.usize(0..4)).filter_map(|_| self.any_claim(dice)).map(|(claim, _)| claim).collect()),
             38..60 => self.append(dice, clock).map_or(Call::Sweep, |append| Call::Append(Box::new(append))),
             60..63 => self.any_claim(dice).map_or(Call::Sweep, |(claim, _)| Call::Release(claim)),
@@ -175,15 +175,15 @@ impl Known {
     /// Makes the call and says what came of it; learns from it too.
     async fn make(&mut self, store: &dyn TaskStore, call: &Call) -> String {
         match call {
-            Call::Create(new, would_be_born) => {
+            Call::Create(new, full) => {
                 let mut new = (**new).clone();
-                if *would_be_born {
+                if let Some(full) = full.clone() {
                     // Each store counts places in its own way.
                     let settled_at = store.conversation(&new.task.session(), None, 1, 1).await.expect("answers").settled_at;
                     let agents = [agent("search"), agent("writer")].into();
                     let (token, events) = (fastrand::u128(..), vec![(1, resumed())]);
-                    new.born =
-                        Some(Born { token, is_again: false, agents, settled_at: settled_at.unwrap_or(u64::MAX), events, also: Vec::new() });
+                    let settled_at = settled_at.unwrap_or(u64::MAX);
+                    new.born = Some(Born { token, is_again: false, agents, full, settled_at, events, also: Vec::new() });
                 }
                 let created = store.create(new.clone()).await;
                 if let Ok(Created { claim: Some((claim, _)), .. }) = &created {
@@ -197,8 +197,8 @@ impl Known {
                     (created.result, created.fresh, created.replayed, frames, created.claim)
                 }))
             }
-            Call::Claim(agents, limit) => {
-                let claimed = store.claim(agents, *limit).await.expect("answers");
+            Call::Claim(agents, room) => {
+                let claimed = store.claim(agents, room).await.expect("answers");
                 for claimed in &claimed {
                     self.learn(&claimed.claim, claimed.journal.len() as u64);
                 }
@@ -266,7 +266,7 @@ impl Known {
     /// What must hold whatever happened: journals without gaps, final states that stay, one head a session.
     async fn check(&mut self, store: &dyn TaskStore) -> Result<(), String> {
         let mut running = HashMap::new();
-        for tenant in ["a", "b"] {
+        for tenant in TENANTS {
             let query = ListTasks { tenant: Tenant::parse(tenant).expect("legal"), limit: 1_000, ..ListTasks::default() };
             for result in store.list(&query).await.expect("answers") {
                 let key = TaskKey { tenant: query.tenant.clone(), id: result.task_id.clone() };
@@ -307,8 +307,14 @@ fn frames(events: &[Arc<StoredEvent>], id: &TaskId) -> Vec<String> {
 fn pick_agents(dice: &mut Rng) -> Vec<AgentName> {
     ["search", "writer"].into_iter().filter(|_| dice.u32(0..4) > 0).map(agent).collect()
 }
+const TENANTS: [&str; 3] = ["a", "b", "c"];
+
 fn any_tenant(dice: &mut Rng) -> Tenant {
-    Tenant::parse(["a", "b"][dice.usize(0..2)]).expect("legal")
+    Tenant::parse(TENANTS[dice.usize(0..TENANTS.len())]).expect("legal")
+}
+fn any_room(dice: &mut Rng) -> Room {
+    let left = (0..dice.usize(0..3)).map(|_| (any_tenant(dice), dice.usize(0..3))).collect();
+    Room { places: dice.usize(0..5), of_each: dice.usize(1..5), left }
 }
 fn any_session(dice: &mut Rng) -> SessionKey {
     let name = agent(["search", "writer"][dice.usize(0..2)]);

@@ -9,13 +9,13 @@ use axum::{
 use maniple_core::Error;
 use std::sync::Arc;
 
-/// In this order: is there room, who is it, do they come too often.
+/// In this order: is there room, who is it, do they come too often or too many at once.
 pub(super) async fn admit(State(door): State<Arc<Door>>, mut request: Request, next: Next) -> Result<Response, Refusal> {
     // Shedding is ordinary under overload: it is counted, not logged.
     let quiet = |error: Error| Refusal::from(maniple_api::Problem::from(&error));
     let _seat = door.desk.gate().enter().map_err(quiet)?;
     let principal = door.auth.principal(request.headers()).map_err(Refusal)?;
-    door.desk.gate().count(&principal).map_err(quiet)?;
+    let _presence = door.desk.gate().let_in(&principal).map_err(quiet)?;
     request.extensions_mut().insert(principal);
     Ok(next.run(request).await)
 }

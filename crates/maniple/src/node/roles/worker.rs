@@ -11,7 +11,7 @@ use maniple_runtime::{Worker, WorkerSettings, jobs};
 
 /// The worker, and what time brings. The worker is waited for first: it hands its claims over.
 pub(super) fn build(config: &Config, parts: &Parts) -> Role {
-    let settings = WorkerSettings { renew_every: LEASE / 3, ..config.worker };
+    let settings = WorkerSettings { renew_every: LEASE / 3, several_tenants: config.has_several_tenants(), ..config.worker };
     let worker = Worker::new(parts.runtime.clone(), settings, parts.stop_work.clone());
     let starter = Some(worker.starter(parts.store.tasks.clone()));
     let (sweeps, forgets, bus, retention) =

@@ -4,7 +4,7 @@ use super::*;
 use maniple_core::{
     Tenant,
     event::{ApprovalRequested, Event, Question},
-    ports::{Also, Append, Then},
+    ports::{Also, Append, Room, Then},
     task::Progress,
 };
 
@@ -18,7 +18,7 @@ async fn asking(auth: Auth, token: Option<&str>) -> House {
     let task = json!({ "id": "a:b", "prompt": "pay" }).to_string();
     let accepted = house.router.clone().oneshot(request.body(Body::from(task)).unwrap()).await.unwrap();
     assert_eq!(accepted.status(), StatusCode::ACCEPTED);
-    let claimed = house.store.claim(&[AgentName::parse("search").unwrap()], 1).await.unwrap().remove(0);
+    let claimed = house.store.claim(&[AgentName::parse("search").unwrap()], &Room::of(1)).await.unwrap().remove(0);
     let request = |index: u32| {
         let expires_at = claimed.now.plus(Duration::from_secs(60));
         Event::ApprovalRequested(ApprovalRequested {

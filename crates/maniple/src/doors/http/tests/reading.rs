@@ -2,7 +2,7 @@
 
 use super::*;
 use futures::StreamExt;
-use maniple_core::ports::{Claimed, Delta, Live};
+use maniple_core::ports::{Claimed, Delta, Live, Room};
 
 #[tokio::test(start_paused = true)]
 async fn a_run_can_be_asked_for_as_a_stream() {
@@ -59,7 +59,7 @@ async fn events_resume_after_any_number_the_header_wins_and_rubbish_is_400() {
 /// Two claims of a run played by hand, so that a stream stays open.
 async fn begin(house: &House, prompt: &str) -> (String, Claimed) {
     let id = house.post("/tasks", json!({"prompt": prompt})).await.json()["task_id"].as_str().unwrap().to_owned();
-    let claimed = house.store.claim(&[AgentName::parse("search").unwrap()], 1).await.unwrap().pop().unwrap();
+    let claimed = house.store.claim(&[AgentName::parse("search").unwrap()], &Room::of(1)).await.unwrap().pop().unwrap();
     (id, claimed)
 }
 
@@ -195,7 +195,7 @@ async fn a_dead_letter_is_listed_requeued_and_dropped() {
         ids.push(house.post("/tasks", json!({"prompt": "p"})).await.json()["task_id"].as_str().unwrap().to_owned());
     }
     for _ in 0..3 {
-        house.store.claim(&[AgentName::parse("search").unwrap()], 2).await.unwrap();
+        house.store.claim(&[AgentName::parse("search").unwrap()], &Room::of(2)).await.unwrap();
         tokio::time::sleep(Duration::from_secs(11)).await;
         house.store.sweep().await.unwrap();
     }

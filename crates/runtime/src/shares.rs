@@ -1,0 +1,174 @@
+//! How much of what there is one tenant may hold, so that the next one always finds a place.
+//!
+//! A tenant that is alone may hold everything. Where several are known, each holds at most four fifths, and one place at the least
+//! stays for the others. There are several where the settings name them, or once a second one has come.
+
+use maniple_core::{Tenant, ports::Room};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use tokio::sync::Notify;
+
+/// Who holds how many of so many places.
+#[derive(Debug)]
+pub(crate) struct Shares {
+    whole: usize,
+    held: Mutex<Holders>,
+    freed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Holders {
+    /// Whoever holds any. It is as long as that many tenants hold something at once.
+    by_tenant: HashMap<Tenant, usize>,
+    /// The first that came, until another one does.
+    first: Option<Tenant>,
+    are_several: bool,
+}
+
+/// One place of a tenant, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Share {
+    of: Arc<Shares>,
+    tenant: Tenant,
+}
+
+impl Shares {
+    /// Of so many places, for several tenants if the settings say so.
+    pub(crate) fn of(whole: usize, are_several: bool) -> Arc<Self> {
+        let held = Mutex::new(Holders { are_several, ..Holders::default() });
+        Arc::new(Self { whole, held, freed: Notify::new() })
+    }
+
+    /// A place, if it is within the tenant's share.
+    pub(crate) fn take(self: &Arc<Self>, tenant: &Tenant) -> Option<Share> {
+        let mut held = self.lock();
+        held.meet(tenant);
+        if held.of(tenant) >= self.most(&held) {
+            return None;
+        }
+        Some(self.given(&mut held, tenant))
+    }
+
+    /// A place that is known to be within the tenant's share.
+    pub(crate) fn enter(self: &Arc<Self>, tenant: &Tenant) -> Share {
+        let mut held = self.lock();
+        held.meet(tenant);
+        self.given(&mut held, tenant)
+    }
+
+    /// So many more, and of whom how many.
+    pub(crate) fn room(&self, places: usize) -> Room {
+        let held = self.lock();
+        let most = self.most(&held);
+        let left = held.by_tenant.iter().map(|(tenant, held)| (tenant.clone(), most.saturating_sub(*held))).collect();
+        Room { places, of_each: most, left }
+    }
+
+    /// The tenants that hold all they may.
+    pub(crate) fn full(&self) -> Vec<Tenant> {
+        let held = self.lock();
+        let most = self.most(&held);
+        held.by_tenant.iter().filter(|(_, held)| **held >= most).map(|(tenant, _)| tenant.clone()).collect()
+    }
+
+    /// Resolves when a tenant that held all it might has given one back.
+    pub(crate) async fn freed(&self) {
+        self.freed.notified().await;
+    }
+
+    fn most(&self, held: &Holders) -> usize {
+        if !held.are_several {
+            return self.whole;
+        }
+        (self.whole / 5 * 4 + self.whole % 5 * 4 / 5).min(self.whole.saturating_sub(1)).max(1)
+    }
+
+    fn given(self: &Arc<Self>, held: &mut Holders, tenant: &Tenant) -> Share {
+        *held.by_tenant.entry(tenant.clone()).or_default() += 1;
+        Share { of: self.clone(), tenant: tenant.clone() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Holders> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Holders {
+    fn of(&self, tenant: &Tenant) -> usize {
+        self.by_tenant.get(tenant).copied().unwrap_or(0)
+    }
+    fn meet(&mut self, tenant: &Tenant) {
+        match &self.first {
+            None => self.first = Some(tenant.clone()),
+            Some(first) => self.are_several |= first != tenant,
+        }
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut held = self.of.lock();
+        let most = self.of.most(&held);
+        let Some(count) = held.by_tenant.get_mut(&self.tenant) else { return };
+        let was_full = *count >= most;
+        *count -= 1;
+        if *count == 0 {
+            held.by_tenant.remove(&self.tenant);
+        }
+        drop(held);
+        if was_full {
+            self.of.freed.notify_one();
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn tenant(name: &str) -> Tenant {
+        Tenant::parse(name).unwrap()
+    }
+    fn taken(shares: &Arc<Shares>, name: &str) -> Vec<Share> {
+        std::iter::from_fn(|| shares.take(&tenant(name))).take(1_000).collect()
+    }
+
+    #[test]
+    fn of_several_tenants_none_holds_more_than_four_fifths_and_one_place_stays() {
+        for (whole, most) in [(1, 1), (2, 1), (3, 2), (4, 3), (5, 4), (9, 7), (10, 8), (100, 80)] {
+            let shares = Shares::of(whole, true);
+            assert_eq!(taken(&shares, "acme").len(), most, "of {whole}");
+        }
+    }
+
+    #[test]
+    fn a_tenant_that_is_alone_holds_everything_until_another_comes() {
+        let shares = Shares::of(10, false);
+        let all = taken(&shares, "acme");
+        assert_eq!(all.len(), 10);
+        let theirs = shares.take(&tenant("beta"));
+        assert!(theirs.is_some(), "how many places there are, others count");
+        assert_eq!(shares.full(), [tenant("acme")]);
+        drop(all);
+        assert_eq!(taken(&shares, "acme").len(), 8);
+    }
+
+    #[test]
+    fn there_is_room_for_what_a_tenant_has_left_of_its_share() {
+        let shares = Shares::of(5, true);
+        let held: Vec<_> = (0..3).map(|_| shares.enter(&tenant("acme"))).collect();
+        let room = shares.room(2);
+        assert_eq!((room.left_of(&tenant("acme")), room.left_of(&tenant("beta")), held.len()), (1, 2, 3));
+    }
+
+    #[tokio::test]
+    async fn a_place_of_a_full_tenant_that_is_given_back_is_heard_of() {
+        let shares = Shares::of(5, true);
+        let mut held = taken(&shares, "acme");
+        held.pop();
+        tokio::time::timeout(std::time::Duration::from_secs(5), shares.freed()).await.expect("heard");
+    }
+}
