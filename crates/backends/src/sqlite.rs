@@ -52,6 +52,10 @@ use maniple_core::{
 use readers::Readers;
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
 use std::{
+    ffi::OsString,
+    fs::OpenOptions,
+    io,
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
     thread::{self, JoinHandle},
@@ -121,6 +125,7 @@ impl TaskStore {
     pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Self> {
         let path = path.as_ref().to_owned();
         let lock = lock::Lock::take(&path)?;
+        keep_private(&path)?;
         let db = connect(&path, &options)?;
         schema::migrate(&db)?;
         sync_folder(&path);
@@ -166,6 +171,29 @@ impl Drop for TaskStore {
             }
         }
     }
+}
+
+/// Conversations are in it: nobody but the node's own user reads the file, or what SQLite keeps beside it, which takes its mode over.
+fn keep_private(path: &Path) -> Result<()> {
+    let beside = |suffix: &str| PathBuf::from([path.as_os_str(), suffix.as_ref()].into_iter().collect::<OsString>());
+    let private = |path: &Path, creates: bool| -> io::Result<()> {
+        let file = match OpenOptions::new().write(true).create(creates).mode(0o600).open(path) {
+            Err(error) if !creates && error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            file => file?,
+        };
+        let mut permissions = file.metadata()?.permissions();
+        if permissions.mode() & 0o077 != 0 {
+            permissions.set_mode(permissions.mode() & 0o700);
+            file.set_permissions(permissions)?;
+        }
+        Ok(())
+    };
+    private(path, true).and_then(|()| ["-wal", "-shm"].into_iter().try_for_each(|suffix| private(&beside(suffix), false))).map_err(
+        |error| {
+            Error::unavailable(format!("cannot make {} this user's alone: {error}; may this user write there?", path.display()))
+                .because(error)
+        },
+    )
 }
 
 fn connect(path: &Path, options: &Options) -> Result<Connection> {

@@ -96,6 +96,8 @@ impl TaskRequest {
     pub fn accept(self, acceptance: Acceptance<'_>) -> Result<Task> {
         let Acceptance { agent_limits, limits, tenant, principal, trace, fresh_id, fresh_session } = acceptance;
         let limits = within(limits, agent_limits);
+        addressable("id", self.id.as_ref().map(TaskId::as_str))?;
+        addressable("session_id", self.session_id.as_ref().map(SessionId::as_str))?;
         let task = Task {
             id: self.id.unwrap_or(fresh_id),
             agent: self.agent,
@@ -195,6 +197,14 @@ pub fn not_before(text: &str) -> Result<Time> {
     Time::parse(text).ok_or_else(|| Error::invalid("not_before must be an RFC 3339 time such as 2026-01-31T12:00:00Z").at("not_before"))
 }
 
+/// Refuses the two names that no path can hold: whoever resolves one takes them for directions.
+fn addressable(field: &'static str, name: Option<&str>) -> Result<()> {
+    match name {
+        Some(name @ ("." | "..")) => Err(Error::invalid(format!("{field} `{name}` cannot stand in a path: choose another")).at(field)),
+        Some(_) | None => Ok(()),
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -207,6 +217,9 @@ mod tests {
         TaskRequest::new(agent("search"), prompt.into())
     }
     fn accepted(request: &TaskRequest) -> Task {
+        accept(request).unwrap()
+    }
+    fn accept(request: &TaskRequest) -> Result<Task> {
         let acceptance = Acceptance {
             agent_limits: &AgentLimits::default(),
             limits: TaskLimits::default(),
@@ -216,10 +229,23 @@ mod tests {
             fresh_id: TaskId::parse("fresh").unwrap(),
             fresh_session: SessionId::parse("made").unwrap(),
         };
-        request.clone().accept(acceptance).unwrap()
+        request.clone().accept(acceptance)
     }
     fn is(request: &TaskRequest, of: &TaskRequest) -> bool {
         Content::Asked(Box::new(request.clone())).is_of(&accepted(of))
+    }
+
+    #[test]
+    fn a_name_that_a_path_would_take_for_directions_is_refused() {
+        for name in [".", ".."] {
+            let by_id = TaskRequest { id: Some(TaskId::parse(name).unwrap()), ..asked("x") };
+            let by_session = TaskRequest { session_id: Some(SessionId::parse(name).unwrap()), ..asked("x") };
+            for (field, request) in [("id", by_id), ("session_id", by_session)] {
+                let refused = accept(&request).unwrap_err();
+                assert_eq!((refused.kind, refused.field.as_deref()), (crate::Kind::Invalid, Some(field)), "{name}");
+            }
+        }
+        assert!(accept(&TaskRequest { id: Some(TaskId::parse("...").unwrap()), ..asked("x") }).is_ok());
     }
 
     #[test]

@@ -102,8 +102,13 @@ impl Node {
         };
         let working = jobs.into_iter().map(|job| (job.name, tokio::spawn((job.work)(stop_work.clone())))).collect();
         let door = tokio::spawn(http::serve(listener, door, stop_door.clone()));
-        if config.insecure && config.auth.is_none() && !listen.ip().is_loopback() {
-            tracing::warn!(%address, "--insecure: everyone who reaches this address may do everything");
+        if config.insecure && config.auth.is_none() {
+            match listen.ip().is_loopback() {
+                false => tracing::warn!(%address, "--insecure: everyone who reaches this address may do everything"),
+                true => {
+                    tracing::warn!(%address, "--insecure: by whatever name this node is asked it answers, so a web page that moves its own name to this address may do everything")
+                }
+            }
         }
         tracing::info!(%address, agents = agents.all().len(), store = %config.store, "ready");
         let (drain, store, default_model) = (config.worker.drain.duration(), parts.store, parts.default_model.to_string());

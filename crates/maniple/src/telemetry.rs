@@ -1,10 +1,12 @@
 //! Logs, spans and metrics of the process: what is written where, decided once at the start.
 
+mod lines;
 mod settings;
 
 pub use settings::{LogFormat, TelemetrySettings};
 
 use anyhow::Context as _;
+use lines::OneLine;
 use maniple_core::trace::TraceContext;
 use maniple_runtime::spans::Tracing;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -45,10 +47,11 @@ pub fn install(settings: &TelemetrySettings, quiet: bool) -> anyhow::Result<Inst
     let level = if quiet { "warn" } else { settings.level.as_str() };
     let filter = EnvFilter::try_from_default_env().or_else(|_| EnvFilter::try_new(format!("{QUIETER},{level}")));
     let filter = filter.context("telemetry.level is no log filter")?;
+    let coloured = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
     let logs = match settings.log {
         LogFormat::Human => tracing_subscriber::fmt::layer()
-            .with_writer(std::io::stderr)
-            .with_ansi(anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never)
+            .with_writer(move || OneLine::of(std::io::stderr(), coloured))
+            .with_ansi(coloured)
             .with_target(false)
             .compact()
             .boxed(),

@@ -71,6 +71,30 @@ impl File {
 async fn accept(store: &TaskStore, name: &str, session: &str) {
     store.create(new(task_in(name, session))).await.expect("accepted");
 }
+#[tokio::test]
+async fn the_file_and_what_lies_beside_it_are_their_users_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.db");
+    let modes = || -> Vec<(String, u32)> {
+        let all = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap());
+        let files = all.filter(|entry| !entry.file_name().to_string_lossy().ends_with(".lock"));
+        files
+            .map(|entry| (entry.file_name().to_string_lossy().into_owned(), entry.metadata().unwrap().permissions().mode() & 0o777))
+            .collect()
+    };
+    // One that an older build made for everybody to read.
+    std::fs::write(&path, "").unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    for reopened in [false, true] {
+        let store = TaskStore::open(&path, Options::default()).unwrap();
+        store.create(new(task("a"))).await.unwrap();
+        let modes = modes();
+        assert_eq!(modes.len(), 3, "{modes:?}");
+        assert!(modes.iter().all(|(_, mode)| *mode == 0o600), "reopened: {reopened}: {modes:?}");
+    }
+}
+
 async fn claim(store: &TaskStore) -> Claimed {
     store.claim(&[agent("search")], &Room::of(1)).await.expect("answers").pop().expect("ready")
 }

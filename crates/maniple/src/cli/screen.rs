@@ -32,12 +32,12 @@ pub fn piece(text: &str) {
 
 /// One JSON document on standard output.
 pub fn json(value: &impl Serialize) -> io::Result<()> {
-    answer(serde_json::to_string_pretty(value).map_err(io::Error::other)?)
+    answer(escaped(&serde_json::to_string_pretty(value).map_err(io::Error::other)?))
 }
 
 /// One JSON value as one line of standard output.
 pub fn json_line(value: &impl Serialize) -> io::Result<()> {
-    answer(serde_json::to_string(value).map_err(io::Error::other)?)
+    answer(escaped(&serde_json::to_string(value).map_err(io::Error::other)?))
 }
 
 /// What went wrong and what to try, on standard error; with `--json` as one object.
@@ -47,7 +47,7 @@ pub fn trouble(trouble: &Trouble, as_json: bool) {
     }
     let text = if as_json {
         let error = serde_json::json!({ "error": { "code": trouble.exit as u8, "message": trouble.what, "try": trouble.next } });
-        error.to_string()
+        escaped(&error.to_string())
     } else {
         let next = trouble.next.iter().map(|next| format!("\n  {} {next}", "try:".bold())).collect::<String>();
         format!("{} {}{next}", "error:".red().bold(), clean(&trouble.what))
@@ -96,8 +96,25 @@ fn laid_out(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>, width:
 /// Text from outside, without what could steer a terminal or turn the direction in which it is read: of control characters
 /// only line ends and tabs stay.
 pub fn clean(text: &str) -> String {
-    let turns = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{61c}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    text.chars().filter(|&c| (!c.is_control() && !turns(c)) || matches!(c, '\n' | '\t')).collect()
+    text.chars().filter(|&c| !steers(c) || matches!(c, '\n' | '\t')).collect()
+}
+
+/// JSON in which what could steer a terminal stands as escapes: the same document. Such characters stand in its strings only.
+fn escaped(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for c in json.chars() {
+        match c {
+            '\n' => text.push(c), // between members
+            c if steers(c) => text.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => text.push(c),
+        }
+    }
+    text
+}
+
+/// Whether a character is a control character, or turns the direction in which text is read.
+pub fn steers(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{61c}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Text from outside on one line, at most `max` characters.
@@ -134,6 +151,16 @@ mod tests {
     fn a_model_cannot_steer_the_terminal() {
         assert_eq!(clean("a\x1b[2Jb\u{9b}31m\tc\nd\r\x07\u{202e}e"), "a[2Jb31m\tc\nde");
         assert_eq!(one_line("  a\n\n b\x1b[0m ", 80), "a b[0m");
+    }
+
+    #[test]
+    fn json_on_a_terminal_is_the_same_document_and_steers_nothing() {
+        let said = serde_json::json!({ "a\u{9b}31m": ["\u{202e}b\u{85}", "c\x1b[2J\n"] });
+        for text in [serde_json::to_string(&said).unwrap(), serde_json::to_string_pretty(&said).unwrap()] {
+            let shown = escaped(&text);
+            assert!(shown.chars().all(|c| !steers(c) || c == '\n'), "{shown}");
+            assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), said);
+        }
     }
 
     #[test]

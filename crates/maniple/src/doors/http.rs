@@ -88,6 +88,7 @@ pub fn router(door: Door) -> Router {
         .fallback(answer::nothing_here)
         .method_not_allowed_fallback(answer::not_offered)
         .layer(CatchPanicLayer::custom(answer::panicked))
+        .layer(middleware::from_fn(visitor::named))
         .layer(middleware::from_fn(wire::observe))
         .with_state(door)
 }

@@ -99,8 +99,8 @@ impl Gate {
 
     /// A place for an event stream of a tenant. `Exhausted` where it has its share of them.
     pub(super) fn stream(&self, tenant: &Tenant) -> Result<Seat> {
-        let share = share(&self.of_streams, tenant, "event streams")?;
-        Ok(Seat { _share: Some(share), ..seat(&self.streams, "event streams")? })
+        let seat = seat(&self.streams, "event streams")?;
+        Ok(Seat { _share: Some(share(&self.of_streams, tenant, "event streams")?), ..seat })
     }
 }
 

@@ -52,7 +52,7 @@ impl Call {
                 screen::remark(format!("{} {} answered", answer.tool, answer.version).dimmed());
                 match &answer.result {
                     Value::String(text) => screen::answer(screen::clean(text))?,
-                    other => screen::answer(format!("{other:#}"))?,
+                    other => screen::answer(screen::clean(&format!("{other:#}")))?,
                 }
             }
             Err(outcome) => {

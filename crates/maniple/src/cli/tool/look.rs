@@ -189,7 +189,7 @@ async fn before(client: &Client, name: &str, version: &Version) -> Result<ToolDe
 /// All tools as one Markdown document.
 pub(super) async fn docs(client: &Client, output: Option<&Path>, as_json: bool) -> Result<Exit, Trouble> {
     let tools = everything(client).await?;
-    let page = tool_pages::markdown(&tools);
+    let page = screen::clean(&tool_pages::markdown(&tools));
     match output {
         Some(file) => {
             std::fs::write(file, page).map_err(|error| Trouble::usage(format!("{} cannot be written: {error}", file.display())))?

@@ -4,8 +4,26 @@
 //! by a request whose answer it cannot read. Where a token must be shown, such a page has none; where none is, these two
 //! headers are all there is to tell. Programs send no `Origin`.
 
+use super::answer::Refusal;
+use axum::{extract::Request, middleware::Next, response::Response};
 use http::{HeaderMap, header, uri::Authority};
+use maniple_api::Problem;
 use maniple_core::{Error, Result};
+
+/// Refuses a request whose `Host` names nothing: it can be compared with nothing.
+pub(super) async fn named(request: Request, next: Next) -> Result<Response, Refusal> {
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let is_name = |host: &http::HeaderValue| {
+        let authority = host.to_str().ok().and_then(|host| host.parse::<Authority>().ok());
+        authority.is_some_and(|authority| !authority.host().is_empty() && !authority.as_str().contains('@'))
+    };
+    match (hosts.next(), hosts.next()) {
+        (None, _) => {}
+        (Some(host), None) if is_name(host) => {}
+        (Some(_), _) => return Err(Problem::malformed("Host must be one name or address, with a port or without").at("Host").into()),
+    }
+    Ok(next.run(request).await)
+}
 
 /// Fails for a name of the node that is not this machine's own: a page could have had it moved to this address.
 pub(super) fn asks_this_machine(headers: &HeaderMap) -> Result<()> {

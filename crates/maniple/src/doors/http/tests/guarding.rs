@@ -90,6 +90,23 @@ async fn without_tokens_a_page_from_elsewhere_does_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_request_to_a_host_that_names_nothing_is_malformed() {
+    let house = locked();
+    for host in ["", " ", ":8080", "a b", "[::1", "node.test:http:80", "me@127.0.0.1", "\u{e9}"] {
+        for path in ["/health", "/tasks", "/docs"] {
+            let mut request = get(path);
+            request.headers_mut().insert("host", http::HeaderValue::from_bytes(host.as_bytes()).unwrap());
+            assert_eq!(house.ask(request).await.problem(400)["field"], "Host", "{path} of `{host}`");
+        }
+    }
+    let mut twice = get("/health");
+    for host in ["127.0.0.1", "localhost"] {
+        twice.headers_mut().append("host", host.parse().unwrap());
+    }
+    house.ask(twice).await.problem(400);
+}
+
+#[tokio::test(start_paused = true)]
 async fn another_tenants_ids_are_404_and_its_lists_are_empty() {
     let house = locked();
     let made = as_(&house, "ann", posting("/agents/search/run", &json!({"prompt": "fail", "id": "t", "session_id": "s"}))).await;
