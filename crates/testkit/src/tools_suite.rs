@@ -4,12 +4,12 @@
 //! tools_suite::run(|| async { Fixture { registry, pin, keep } }).await
 //! ```
 //! The registry's agent `shopper` was granted [`GRANTS`]; loopback may be reached; health is asked every few milliseconds, and one
-//! failure is enough; whoever asks is an admin.
+//! failure is enough; whoever asks is `local`, who may everything.
 
 use crate::ledger::{Ledger, Mode, Server};
 use futures::future::BoxFuture;
 use maniple_core::{
-    AgentName, Kind, Tenant,
+    AgentName, Kind, Principal, Tenant,
     ports::{
         Admission, DirectCall, DirectOutcome, Invocation, Invoked, Probed, RefusalKind, Registrant, Registration, RunCall, ToolRegistry,
     },
@@ -99,7 +99,7 @@ fn range(text: &str) -> VersionReq {
     VersionReq::parse(text).expect("legal")
 }
 fn admin() -> Registrant {
-    Registrant { name: "local".into(), admin: true }
+    Principal::local().registrant()
 }
 
 impl World {

@@ -7,7 +7,7 @@ pub use call::{Admission, DirectCall, DirectOutcome, Invocation, Invoked, Probed
 pub use ledger::{LedgerKey, Opened, Opening, Outcome};
 
 use crate::{
-    AgentName, Result,
+    AgentName, Result, Tenant,
     tool::{Offer, Published, Registered, Source, ToolVersion, ToolWish},
 };
 use async_trait::async_trait;
@@ -89,17 +89,21 @@ pub struct Registration {
     pub by: Registrant,
     /// [`Source::Registered`], which expires, or [`Source::Added`], which stays.
     pub source: Source,
-    /// Why an unproven version is taken in all the same; needs [`Registrant::admin`].
+    /// Why an unproven version is taken in all the same; needs [`Registrant::admin`] or [`Registrant::operator`].
     pub override_reason: Option<String>,
 }
 
 /// Who changes the catalogue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Registrant {
-    /// The principal.
+    /// The principal, with `{tenant}/` before it outside the default tenant.
     pub name: String,
-    /// Whether it may act for every owner.
+    /// Whose it is.
+    pub tenant: Tenant,
+    /// Whether it may act for every owner of its tenant.
     pub admin: bool,
+    /// Whether it may act on the node: what it brings serves every tenant.
+    pub operator: bool,
 }
 
 /// What a registry remembers: published versions, and the outcomes of calls by key.

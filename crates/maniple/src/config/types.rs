@@ -156,7 +156,7 @@ pub struct Token {
     /// The agents it may use; `*` for all, which is the default.
     #[serde(default = "all_agents")]
     pub agents: Vec<String>,
-    /// What it may do: `run`, `read`, `cancel`, `tools`, `approve`, `admin`. Default `run`, `read`, `cancel`.
+    /// What it may do: `run`, `read`, `cancel`, `tools`, `approve`, `admin`, `operator`. Default `run`, `read`, `cancel`.
     #[serde(default = "usual_scopes")]
     pub scopes: Vec<Scope>,
 }

@@ -165,7 +165,7 @@ impl Origin {
 
 impl Bringer {
     fn policy(&self, source: Source, kept: Kept) -> Policy<'_> {
-        let Registrant { name, admin } = &self.by;
+        let Registrant { name, admin, .. } = &self.by;
         Policy {
             source,
             owner: name,
@@ -184,9 +184,13 @@ impl Bringer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use maniple_core::Tenant;
 
+    fn ann(admin: bool) -> Registrant {
+        Registrant { name: "ann".into(), tenant: Tenant::default(), admin, operator: false }
+    }
     fn all() -> Vec<Origin> {
-        let bringer = |admin| Bringer { by: Registrant { name: "ann".into(), admin }, override_reason: Some("a reason".into()) };
+        let bringer = |admin| Bringer { by: ann(admin), override_reason: Some("a reason".into()) };
         let document = |has_base_url| Origin::Openapi { document: "shop".into(), has_base_url };
         let mut all = vec![Origin::Builtin, Origin::Mcp { server: "files".into() }, document(true), document(false)];
         all.extend([Files::Strict, Files::Lenient, Files::Looking].map(Origin::File));
@@ -220,7 +224,7 @@ mod tests {
 
     #[test]
     fn nobody_registers_what_only_a_project_can_say() {
-        let by = Registrant { name: "ann".into(), admin: true };
+        let by = ann(true);
         for source in [Source::Builtin, Source::File, Source::Mcp, Source::Openapi] {
             assert_eq!(Origin::of(by.clone(), source, None).expect_err("refused").field.as_deref(), Some("source"));
         }

@@ -101,7 +101,7 @@ impl Bench {
 }
 
 pub fn registration(definition: Value, by: &str) -> Registration {
-    let by = Registrant { name: by.into(), admin: by == "admin" };
+    let by = Registrant { name: by.into(), tenant: Tenant::default(), admin: by == "admin", operator: false };
     Registration { definition, by, source: Source::Registered, override_reason: None }
 }
 

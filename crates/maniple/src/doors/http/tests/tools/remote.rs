@@ -4,7 +4,8 @@ use super::*;
 use maniple_api::tools::RemoteTools;
 use maniple_backends::{RateLimiter, memory};
 use maniple_core::{
-    ports::{Invocation, Invoked, Registrant, Registration, RunCall, ToolRegistry, Tools},
+    Principal,
+    ports::{Invocation, Invoked, Registration, RunCall, ToolRegistry, Tools},
     settings::Period,
     tool::{ToolDefinition, ToolWish},
 };
@@ -84,7 +85,7 @@ async fn a_registry_behind_its_door_keeps_the_contract_of_every_registry() {
 pub async fn registered(at: &dyn ToolRegistry, server: &ledger::Server, effect: &str) -> ToolDefinition {
     let definition =
         json!({ "name": "t", "version": "1.0.0", "description": "Counts.", "endpoint": server.endpoint("t"), "effect": effect });
-    let by = Registrant { name: "local".into(), admin: true };
+    let by = Principal::local().registrant();
     let registration = Registration { definition, by, source: Source::Registered, override_reason: None };
     at.register(registration).await.unwrap().definition
 }
