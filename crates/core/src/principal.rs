@@ -45,6 +45,14 @@ impl Scopes {
         let admin = if scope == Scope::Operator { 0 } else { bit(Scope::Admin) };
         self.0 & (bit(scope) | admin) != 0
     }
+    /// These and this one.
+    pub fn with(self, scope: Scope) -> Self {
+        Self(self.0 | bit(scope))
+    }
+    /// These but for this one.
+    pub fn without(self, scope: Scope) -> Self {
+        Self(self.0 & !bit(scope))
+    }
 }
 
 fn bit(scope: Scope) -> u16 {

@@ -64,7 +64,7 @@ impl Gateway {
     /// Takes a place under the tool's rate for one send.
     pub(crate) async fn admit(&self, call: &Invocation) -> Admission {
         // The strictest of those that may get the call: it is not known yet which one will.
-        let entry = self.entry(&call.tool).filter(|entry| !entry.instances.is_empty());
+        let entry = self.entry(call).filter(|entry| !entry.instances.is_empty());
         let limit = match entry {
             Some(entry) => entry.instances.iter().filter_map(|instance| instance.definition.rate_limit).min(),
             None => call.tool.rate_limit,
@@ -80,7 +80,7 @@ impl Gateway {
 
     /// Calls for a run, once.
     pub(crate) async fn invoke(&self, RunCall(call): &RunCall) -> Invoked {
-        let entry = self.entry(&call.tool);
+        let entry = self.entry(call);
         // A file may have moved on, and a run ends on what it began with; nobody but an operator is trusted to have meant that.
         let outcome = match entry.as_deref() {
             Some(entry) if !call.trusted || !entry.instances.is_empty() => self.pass(Definition::Published(entry), call).await,
@@ -116,7 +116,7 @@ impl Gateway {
     /// only where all of them do.
     pub(crate) async fn probe(&self, call: &Invocation) -> Probed {
         let mut places = vec![(call.tool.clone(), call.trusted)];
-        for instance in self.entry(&call.tool).iter().flat_map(|entry| &entry.instances) {
+        for instance in self.entry(call).iter().flat_map(|entry| &entry.instances) {
             if !places
                 .iter()
                 .any(|(known, _)| (&known.endpoint, &known.probe_url) == (&instance.definition.endpoint, &instance.definition.probe_url))
@@ -143,7 +143,7 @@ impl Gateway {
     /// What a run's journal has seen to: the tool is known, the arguments fit, the agent was granted it.
     pub(crate) fn check(&self, call: &Invocation) -> Result<Arc<Entry>, Refusal> {
         let tool = &call.tool;
-        let entry = self.entry(tool).ok_or_else(|| self.unknown(tool))?;
+        let entry = self.entry(call).ok_or_else(|| self.unknown(tool))?;
         let validator = entry.validator().map_err(|why| refused(RefusalKind::NotFound, format!("tool `{}`: {why}", tool.name)))?;
         validator.check(&call.arguments).map_err(|complaint| {
             refused(RefusalKind::Arguments, format!("the arguments do not fit the parameters of `{}`: {complaint}", tool.name))
@@ -213,9 +213,14 @@ impl Gateway {
         sent.outcome
     }
 
-    /// The version with the very contract that the caller means.
-    fn entry(&self, tool: &ToolDefinition) -> Option<Arc<Entry>> {
-        self.catalog.find(&tool.name, &tool.version).filter(|entry| same_contract(&entry.published.definition, tool))
+    /// The version with the very contract that the caller means, as its tenant sees it. What an operator wrote is the node's.
+    fn entry(&self, call: &Invocation) -> Option<Arc<Entry>> {
+        let tool = &call.tool;
+        let found = match call.trusted {
+            true => self.catalog.find_at_node(&tool.name, &tool.version),
+            false => self.catalog.find(&call.tenant, &tool.name, &tool.version),
+        };
+        found.filter(|entry| same_contract(&entry.published.definition, tool))
     }
     fn unknown(&self, tool: &ToolDefinition) -> Refusal {
         refused(RefusalKind::NotFound, format!("there is no tool `{}` {} with that contract any more", tool.name, tool.version))

@@ -15,12 +15,12 @@ use crate::{
 use async_trait::async_trait;
 use maniple_contract::mend::{Mended, mend};
 use maniple_core::{
-    AgentName, Error, Result,
+    AgentName, Error, Result, Tenant,
     ports::{
         Admission, DirectCall, DirectOutcome, Invoked, Probed, RateLimiter, Refusal, RefusalKind, Registrant, Registration, RunCall,
         ToolRegistry, ToolStore, Tools,
     },
-    tool::{Offer, Published, Registered, Source, ToolState, ToolVersion, ToolWish},
+    tool::{Offer, Published, Realm, Registered, Source, ToolState, ToolVersion, ToolWish},
 };
 use publish::aside;
 use semver::{Version, VersionReq};
@@ -155,11 +155,11 @@ impl Registry {
 
 #[async_trait]
 impl Tools for Registry {
-    async fn resolve(&self, agent: &AgentName, wishes: &[ToolWish]) -> Result<Vec<Offer>> {
-        self.catalog.resolve(agent, wishes)
+    async fn resolve(&self, tenant: &Tenant, agent: &AgentName, wishes: &[ToolWish]) -> Result<Vec<Offer>> {
+        self.catalog.resolve(tenant, agent, wishes)
     }
-    fn offers_now(&self, agent: &AgentName, wishes: &[ToolWish]) -> Option<Vec<Offer>> {
-        self.catalog.resolve(agent, wishes).ok()
+    fn offers_now(&self, tenant: &Tenant, agent: &AgentName, wishes: &[ToolWish]) -> Option<Vec<Offer>> {
+        self.catalog.resolve(tenant, agent, wishes).ok()
     }
     async fn admit(&self, RunCall(call): &RunCall) -> Admission {
         self.gateway.admit(call).await
@@ -186,31 +186,31 @@ impl ToolRegistry for Registry {
         self.gateway.check(call).map(drop)
     }
 
-    async fn list(&self, after: Option<&str>, limit: usize) -> Result<Vec<ToolVersion>> {
-        Ok(self.catalog.list(after, limit))
+    async fn list(&self, tenant: &Tenant, after: Option<&str>, limit: usize) -> Result<Vec<ToolVersion>> {
+        Ok(self.catalog.list(tenant, after, limit))
     }
 
-    async fn versions(&self, name: &str) -> Result<Vec<ToolVersion>> {
-        self.catalog.versions(name)
+    async fn versions(&self, tenant: &Tenant, name: &str) -> Result<Vec<ToolVersion>> {
+        self.catalog.versions(tenant, name)
     }
 
-    async fn granted(&self, agent: &AgentName) -> Result<Vec<Offer>> {
+    async fn granted(&self, tenant: &Tenant, agent: &AgentName) -> Result<Vec<Offer>> {
         let wishes = self.grants.of(agent).ok_or_else(|| Error::not_found(format!("there is no agent `{agent}`")).at("agent"))?;
-        self.catalog.resolve(agent, &wishes)
+        self.catalog.resolve(tenant, agent, &wishes)
     }
 
-    async fn pick(&self, agent: &AgentName, name: &str, range: &VersionReq) -> Result<Offer, Refusal> {
+    async fn pick(&self, tenant: &Tenant, agent: &AgentName, name: &str, range: &VersionReq) -> Result<Offer, Refusal> {
         let told = |kind, why: String| refused(kind, why);
         let wishes = self.grants.of(agent).ok_or_else(|| told(RefusalKind::NotGranted, format!("there is no agent `{agent}`")))?;
         let granted = wishes.into_iter().find(|wish| wish.name == name);
         let wish = ToolWish { name: name.to_owned(), range: range.clone() };
-        let known = self.catalog.shelf().versions(name).map(drop);
+        let known = self.catalog.realms().seen_by(tenant).versions(name).map(drop);
         let Some(granted) = granted else {
             known.map_err(|why| told(RefusalKind::NotFound, why))?;
             let why = format!("agent `{agent}` was not granted `{name}`: list it under `tools` in the agent's file");
             return Err(told(RefusalKind::NotGranted, why));
         };
-        let both = self.catalog.pick_within(&wish, &granted.range);
+        let both = self.catalog.pick_within(tenant, &wish, &granted.range);
         both.map_err(|(state, why)| match state {
             ToolState::Quarantined => told(RefusalKind::Quarantined, why),
             ToolState::Healthy | ToolState::Unhealthy | ToolState::Gone => told(RefusalKind::NotFound, why),
@@ -253,24 +253,22 @@ impl ToolRegistry for Registry {
 
     async fn withdraw(&self, name: &str, instance: &str, principal: &Registrant) -> Result<()> {
         let _one_at_a_time = self.changing.lock().await;
-        let versions = self.catalog.versions(name)?;
+        let (realm, versions) = self.changeable(name, principal)?;
         let mut known = versions.iter().flat_map(|version| &version.instances).filter(|known| known.id == instance);
         let known = known.clone().find(|known| known.source == Source::Registered).or_else(|| known.next());
         let known = known.ok_or_else(|| Error::not_found(format!("tool `{name}` has no instance `{instance}`")))?;
-        Self::may_change(&versions, name, principal)?;
         match known.source {
             Source::Registered => {}
             Source::Added => return Err(Error::conflict(format!("`{name}` was added, not registered: remove its version"))),
             Source::Builtin | Source::File | Source::Mcp | Source::Openapi => return Err(written(name, known.source)),
         }
-        self.catalog.withdraw(name, instance);
+        self.catalog.withdraw(&realm, name, instance);
         Ok(())
     }
 
     async fn remove(&self, name: &str, version: Option<&Version>, principal: &Registrant) -> Result<u64> {
         let _one_at_a_time = self.changing.lock().await;
-        let versions = self.catalog.versions(name)?;
-        Self::may_change(&versions, name, principal)?;
+        let (realm, versions) = self.changeable(name, principal)?;
         let meant: Vec<&ToolVersion> = versions.iter().filter(|known| version.is_none_or(|v| known.definition.version == *v)).collect();
         let (Some(_), blocking) = (meant.first(), meant.iter().find(|known| is_served_by_operator(known))) else {
             let version = version.map(ToString::to_string).unwrap_or_default();
@@ -280,17 +278,27 @@ impl ToolRegistry for Registry {
             return Err(written(name, blocking.source));
         }
         if let Some(store) = &self.store {
-            store.unpublish(name, version).await?;
+            store.unpublish(&realm, name, version).await?;
         }
-        Ok(self.catalog.forget(name, version).len() as u64)
+        Ok(self.catalog.forget(&realm, name, version).len() as u64)
     }
 }
 
 impl Registry {
-    fn may_change(versions: &[ToolVersion], name: &str, principal: &Registrant) -> Result<()> {
+    /// The versions of a name that somebody may change, and whose they are: the registrant's own realm's. An operator may speak of
+    /// its tenant's own too, where the node has no such name. `NotFound` tells what its tenant sees.
+    fn changeable(&self, name: &str, principal: &Registrant) -> Result<(Realm, Vec<ToolVersion>)> {
+        let own = Realm::Of(principal.tenant.clone());
+        let realms = if principal.operator { vec![Realm::Node, own] } else { vec![own] };
+        let mut found = realms.into_iter().map(|realm| (self.catalog.versions_of(&realm, name), realm));
+        let Some((versions, realm)) = found.find(|(versions, _)| !versions.is_empty()) else {
+            // Seen, it is the node's; if not, it is not there.
+            self.catalog.versions(&principal.tenant, name)?;
+            return Err(Error::denied(format!("`{name}` is a tool of the node: that takes the scope `operator`")).at("name"));
+        };
         let owner = versions.first().map(|version| version.owner.as_str()).unwrap_or_default();
-        if principal.admin || owner == principal.name {
-            return Ok(());
+        if principal.is_over_all() || owner == principal.name {
+            return Ok((realm, versions));
         }
         Err(Error::denied(format!("the name `{name}` belongs to `{owner}`")).at("name"))
     }

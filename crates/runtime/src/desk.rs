@@ -32,7 +32,7 @@ mod tasks;
 mod tools;
 mod wait;
 
-pub use acts::Act;
+pub use acts::{Act, Whom};
 pub use approvals::{ApprovalQuery, Said};
 pub use calls::{Called, Direct, NoResult, OfRun, ToolCall};
 pub use gate::{Gate, Seat};

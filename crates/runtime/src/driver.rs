@@ -160,12 +160,12 @@ impl Driver {
             // It was removed between claim and now: whoever serves it takes over.
             return self.hand_over().await.map(Flow::Leave);
         };
-        let tools = match patiently(|| self.parts.tools.resolve(&agent.name, &agent.tools)).await {
+        let tools = match patiently(|| self.parts.tools.resolve(&self.key.tenant, &agent.name, &agent.tools)).await {
             Ok(tools) => tools,
             Err(error) if error.kind == Kind::Unavailable => return Err(error),
             Err(error) => return self.end(Ending::failed(ErrorCode::Internal, format!("the agent cannot start: {error}"))).await,
         };
-        let beginning = match self.parts.agents.begin(agent, tools) {
+        let beginning = match self.parts.agents.begin(&self.key.tenant, agent, tools) {
             Ok(beginning) => beginning,
             Err(error) => return self.end(Ending::failed(ErrorCode::Internal, format!("the agent cannot start: {error}"))).await,
         };

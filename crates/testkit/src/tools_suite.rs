@@ -6,6 +6,8 @@
 //! The registry's agent `shopper` was granted [`GRANTS`]; loopback may be reached; health is asked every few milliseconds, and one
 //! failure is enough; whoever asks is `local`, who may everything.
 
+mod tenants;
+
 use crate::ledger::{Ledger, Mode, Server};
 use futures::future::BoxFuture;
 use maniple_core::{
@@ -64,6 +66,10 @@ fn cases() -> Vec<Case> {
         case(a_call_in_doubt_is_settled_by_its_tool),
         case(a_persons_consent_is_asked_for_where_no_journal_holds_it),
         case(the_record_of_a_runs_call_is_the_runs_journal),
+        case(tenants::two_tenants_have_a_tool_of_one_name_and_neither_hears_of_the_others),
+        case(tenants::nobody_changes_what_is_another_tenants_or_the_nodes),
+        case(tenants::what_an_operator_brings_serves_everybody_and_its_name_is_the_nodes_from_then_on),
+        case(tenants::no_answer_crosses_tenants),
     ]
 }
 
@@ -144,11 +150,11 @@ impl World {
     }
     async fn resolved(&self, wish: &str) -> Vec<String> {
         let wishes = [ToolWish::parse(wish).expect("a wish")];
-        let offers = self.registry().resolve(&shopper(), &wishes).await.expect("it is known");
+        let offers = self.registry().resolve(&Tenant::default(), &shopper(), &wishes).await.expect("it is known");
         offers.iter().map(|offer| format!("{} {}", offer.definition.name, offer.definition.version)).collect()
     }
     async fn state(&self) -> ToolState {
-        self.registry().versions("t").await.expect("it is known")[0].state
+        self.registry().versions(&Tenant::default(), "t").await.expect("it is known")[0].state
     }
     /// Waits until the only version of `t` is so.
     async fn until(&self, state: ToolState) {
@@ -177,16 +183,18 @@ async fn an_agent_gets_the_highest_version_in_its_range(world: World) {
     assert_eq!(world.resolved("t@=1.1.0").await, ["t 1.1.0"]);
     assert_eq!(world.resolved("t").await, ["t 2.0.0"]);
     let wishes = ["t@^7", "nothing"].map(|wish| ToolWish::parse(wish).expect("a wish"));
-    let missing = world.registry().resolve(&shopper(), &wishes).await.expect_err("neither is there");
+    let missing = world.registry().resolve(&Tenant::default(), &shopper(), &wishes).await.expect_err("neither is there");
     assert!(missing.kind == Kind::Invalid && missing.message.contains("2.0.0") && missing.message.contains("nothing"), "{missing:?}");
 
-    let granted = world.registry().granted(&shopper()).await.expect("the agent is known");
+    let granted = world.registry().granted(&Tenant::default(), &shopper()).await.expect("the agent is known");
     let granted: Vec<String> = granted.iter().map(|offer| format!("{} {}", offer.definition.name, offer.definition.version)).collect();
     assert_eq!(granted, ["t 1.2.0", "clock 1.0.0"], "within the grant, in its order");
     let stranger = AgentName::parse("stranger").expect("legal");
-    assert_eq!(world.registry().granted(&stranger).await.expect_err("nobody").kind, Kind::NotFound);
+    assert_eq!(world.registry().granted(&Tenant::default(), &stranger).await.expect_err("nobody").kind, Kind::NotFound);
 
-    let pick = async |name: &str, of: &str| world.registry().pick(&shopper(), name, &range(of)).await.map_err(|refusal| refusal.kind);
+    let pick = async |name: &str, of: &str| {
+        world.registry().pick(&Tenant::default(), &shopper(), name, &range(of)).await.map_err(|refusal| refusal.kind)
+    };
     assert_eq!(pick("t", "*").await.expect("granted").definition.version, version("1.2.0"), "not 2.0.0, which is not granted");
     assert_eq!(pick("t", "=1.0.0").await.expect("granted").definition.version, version("1.0.0"));
     assert_eq!(pick("calculator", "*").await, Err(RefusalKind::NotGranted));
@@ -201,18 +209,18 @@ async fn the_catalogue_tells_what_there_is_and_forgets_what_it_is_told_to(world:
     let names = |tools: Vec<maniple_core::tool::ToolVersion>| -> Vec<String> {
         tools.iter().map(|tool| format!("{} {}", tool.definition.name, tool.definition.version)).collect()
     };
-    let all = names(world.registry().list(None, 500).await.expect("a list"));
+    let all = names(world.registry().list(&Tenant::default(), None, 500).await.expect("a list"));
     assert_eq!(all, ["calculator 1.0.0", "clock 1.0.0", "http_fetch 1.0.0", "t 1.1.0", "t 1.0.0"]);
-    assert_eq!(names(world.registry().list(Some("clock"), 1).await.expect("a list")), ["http_fetch 1.0.0"]);
-    assert_eq!(names(world.registry().versions("t").await.expect("it is known")), ["t 1.1.0", "t 1.0.0"]);
-    assert_eq!(world.registry().versions("nothing").await.expect_err("it is not there").kind, Kind::NotFound);
+    assert_eq!(names(world.registry().list(&Tenant::default(), Some("clock"), 1).await.expect("a list")), ["http_fetch 1.0.0"]);
+    assert_eq!(names(world.registry().versions(&Tenant::default(), "t").await.expect("it is known")), ["t 1.1.0", "t 1.0.0"]);
+    assert_eq!(world.registry().versions(&Tenant::default(), "nothing").await.expect_err("it is not there").kind, Kind::NotFound);
 
     world.registry().withdraw("t", &one.instance, &admin()).await.expect("it is there");
-    let left = world.registry().versions("t").await.expect("it stays known");
+    let left = world.registry().versions(&Tenant::default(), "t").await.expect("it stays known");
     assert_eq!((left[1].state, left[1].instances.len()), (ToolState::Gone, 0));
     assert_eq!(world.registry().withdraw("t", &one.instance, &admin()).await.expect_err("it is out").kind, Kind::NotFound);
     assert_eq!(world.registry().remove("t", Some(&version("1.0.0")), &admin()).await.expect("it is there"), 1);
-    assert_eq!(names(world.registry().versions("t").await.expect("one is left")), ["t 1.1.0"]);
+    assert_eq!(names(world.registry().versions(&Tenant::default(), "t").await.expect("one is left")), ["t 1.1.0"]);
     assert_eq!(world.registry().remove("t", Some(&version("9.0.0")), &admin()).await.expect_err("it never was").kind, Kind::NotFound);
 }
 
@@ -234,7 +242,10 @@ async fn what_is_not_well_is_not_offered_until_it_is(world: World) {
     world.ledger.set("health", Mode::Fail(503));
     world.until(ToolState::Unhealthy).await;
     assert_eq!(world.resolved("t").await, [""; 0]);
-    assert_eq!(world.registry().pick(&shopper(), "t", &range("*")).await.expect_err("it is sick").kind, RefusalKind::NotFound);
+    assert_eq!(
+        world.registry().pick(&Tenant::default(), &shopper(), "t", &range("*")).await.expect_err("it is sick").kind,
+        RefusalKind::NotFound
+    );
     world.ledger.set("health", Mode::Ok(json!("well")));
     world.until(ToolState::Healthy).await;
     assert_eq!(world.resolved("t").await, ["t 1.0.0"]);

@@ -1,6 +1,6 @@
 //! Who is let onto the shelf: the rules of one definition, the owner of its name, and the versions before it.
 
-use super::{Changed, Instance, Kept, Policy, Shelf, shelf};
+use super::{Changed, Instance, Kept, Policy, Realms, Shelf, shelf};
 use maniple_contract::{compat, line};
 use maniple_core::{
     Error, Time,
@@ -93,8 +93,9 @@ impl Judged {
 }
 
 /// Every definition of a batch that may go onto the shelf, and every one that may not.
-pub(super) fn judge(shelf: &Shelf, policy: Policy<'_>, incoming: Vec<Incoming>) -> Judged {
-    // A name that an operator writes is an operator's: what others registered under it does not count.
+pub(super) fn judge(realms: &Realms, policy: &Policy<'_>, incoming: Vec<Incoming>) -> Judged {
+    let shelf = realms.of(&policy.realm);
+    // A name that the project writes is the project's: what was registered under it does not count.
     let names = incoming.iter().map(|one| one.definition.name.as_str());
     let taken: BTreeSet<&str> = names.filter(|name| shelf.is_taken_by(policy.owner, name)).collect();
     let shelf = &shelf.without(&taken);
@@ -104,7 +105,7 @@ pub(super) fn judge(shelf: &Shelf, policy: Policy<'_>, incoming: Vec<Incoming>) 
         let key = |at: &usize| (&incoming[*at].definition.name, &incoming[*at].definition.version);
         key(a).cmp(&key(b))
     });
-    let mut batch = Batch { shelf, policy, accepted: BTreeMap::new() };
+    let mut batch = Batch { realms, shelf, policy, accepted: BTreeMap::new() };
     let mut verdicts: Vec<Option<Result<Accepted, (String, Error)>>> = incoming.iter().map(|_| None).collect();
     for at in order {
         let one = &incoming[at];
@@ -127,19 +128,23 @@ pub(super) fn judge(shelf: &Shelf, policy: Policy<'_>, incoming: Vec<Incoming>) 
     judged
 }
 
-/// The shelf with what this batch has added to it so far.
+/// The shelf of a realm with what this batch has added to it so far.
 struct Batch<'a> {
+    realms: &'a Realms,
     shelf: &'a Shelf,
-    policy: Policy<'a>,
+    policy: &'a Policy<'a>,
     accepted: BTreeMap<String, Vec<Accepted>>,
 }
 
 impl Batch<'_> {
     fn admit(&self, one: &Incoming) -> Result<Accepted, Error> {
-        let (tool, policy) = (&one.definition, &self.policy);
+        let (tool, policy) = (&one.definition, self.policy);
         super::check(tool)?;
         if tool.endpoint.starts_with("mcp:") && policy.source != Source::Mcp {
             return Err(Error::invalid("endpoint mcp: is made by the section `mcp` of maniple.yaml, not written").at("endpoint"));
+        }
+        if !policy.realm.is_node() && self.realms.is_nodes(&tool.name) {
+            return Err(Error::denied("the name is that of a tool of the node, which serves every tenant: choose another").at("name"));
         }
         let contract = tool.contract_hash();
         let owner = self.owner(&tool.name).unwrap_or(policy.owner).to_owned();
@@ -181,6 +186,7 @@ impl Batch<'_> {
             definition: tool.clone(),
             contract,
             owner,
+            realm: policy.realm.clone(),
             source: policy.source,
             at: Time::default(),
             previous,
@@ -251,7 +257,7 @@ impl Batch<'_> {
         if !version.pre.is_empty() {
             return None;
         }
-        let shelf = self.shelf.versions(name).ok().into_iter().flat_map(|versions| versions.values()).map(|entry| &entry.published);
+        let shelf = self.shelf.get(name).into_iter().flat_map(|versions| versions.values()).map(|entry| &entry.published);
         let batch = self.accepted.get(name).into_iter().flatten().map(|accepted| &accepted.published);
         let below = shelf.chain(batch).filter(|known| known.definition.version < *version && known.definition.version.pre.is_empty());
         below.max_by(|a, b| a.definition.version.cmp(&b.definition.version))

@@ -1,10 +1,11 @@
-//! The shelf: every name, version and instance at one moment.
+//! A shelf: every name, version and instance of one realm at one moment.
 
 use super::{OPERATOR, admission::Accepted, instance::Instance};
 use crate::lock::Pins;
 use maniple_core::{
+    Tenant,
     schema::Validator,
-    tool::{Effect, Offer, Published, Source, ToolState, ToolWish},
+    tool::{Effect, Offer, Published, Source, ToolState},
 };
 use semver::Version;
 use serde_json::Value;
@@ -69,8 +70,11 @@ impl Entry {
     }
     /// Whether calls may go to this instance.
     pub(crate) fn usable(&self, instance: &Instance, pins: &Pins) -> Result<(), (ToolState, String)> {
-        let definition = &self.published.definition;
-        if let Some(why) = pins.against(&definition.name, &definition.version, &self.published.contract, &instance.definition.endpoint) {
+        let Published { definition, contract, realm, .. } = &self.published;
+        // The file is the project's: of the tools that tenants bring, it speaks of those of its own tenant only.
+        if realm.tenant().is_none_or(Tenant::is_default)
+            && let Some(why) = pins.against(&definition.name, &definition.version, contract, &instance.definition.endpoint)
+        {
             return Err((ToolState::Quarantined, why));
         }
         match instance.health() {
@@ -94,13 +98,24 @@ pub(crate) fn complaint(returns: Result<&Validator, &String>, result: &Value) ->
 }
 
 impl Shelf {
+    /// With nothing on it.
+    pub(super) const fn empty() -> Self {
+        Self(BTreeMap::new())
+    }
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+    /// The versions of a name.
+    pub(crate) fn get(&self, name: &str) -> Option<&Arc<Versions>> {
+        self.0.get(name)
+    }
     pub(crate) fn find(&self, name: &str, version: &Version) -> Option<&Arc<Entry>> {
         self.0.get(name)?.get(version)
     }
     pub(crate) fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
         self.0.values().flat_map(|versions| versions.values())
     }
-    pub(crate) fn names_after<'a>(&'a self, after: Option<&'a str>) -> impl Iterator<Item = (&'a String, &'a Arc<Versions>)> {
+    pub(crate) fn names_after<'a>(&'a self, after: Option<&str>) -> impl Iterator<Item = (&'a String, &'a Arc<Versions>)> {
         self.0.iter().filter(move |(name, _)| after.is_none_or(|after| name.as_str() > after))
     }
     /// The principal that a name belongs to.
@@ -193,29 +208,6 @@ impl Shelf {
             self.0.remove(name);
         }
         gone
-    }
-
-    /// The versions in a wish's range, highest first, or what there is instead.
-    pub(super) fn meet(&self, wish: &ToolWish) -> Result<Vec<&Arc<Entry>>, String> {
-        let versions = self.versions(&wish.name)?;
-        let fitting: Vec<_> = versions.iter().rev().filter(|(version, _)| wish.range.matches(version)).map(|(_, entry)| entry).collect();
-        if !fitting.is_empty() {
-            return Ok(fitting);
-        }
-        let verb = if versions.len() == 1 { "is" } else { "are" };
-        Err(format!("tool `{}` has no version in `{}`; there {verb} {}", wish.name, wish.range, listed(versions.keys())))
-    }
-
-    pub(crate) fn versions(&self, name: &str) -> Result<&Arc<Versions>, String> {
-        self.0.get(name).ok_or_else(|| {
-            let near = self.0.keys().map(|known| (strsim::jaro_winkler(known, name), known)).max_by(|a, b| a.0.total_cmp(&b.0));
-            match near {
-                Some((likeness, near)) if likeness > 0.7 => {
-                    format!("there is no tool `{name}`; did you mean `{near}` ({})?", listed(self.0[near].keys()))
-                }
-                _ => format!("there is no tool `{name}`; there are {}", listed(self.0.keys())),
-            }
-        })
     }
 
     /// The entry of what is taken in, made or made new.

@@ -7,7 +7,7 @@ fn tool(name: &str, version: &str) -> ToolDefinition {
 }
 fn resolved(catalog: &Catalog, wishes: &[&str]) -> Result<Vec<String>, String> {
     let wishes: Vec<_> = wishes.iter().map(|w| ToolWish::parse(w).expect("a wish")).collect();
-    let tools = catalog.resolve(&AgentName::parse("a").expect("a name"), &wishes).map_err(|e| e.to_string())?;
+    let tools = catalog.resolve(&Tenant::default(), &AgentName::parse("a").expect("a name"), &wishes).map_err(|e| e.to_string())?;
     Ok(tools.iter().map(|t| format!("{} {}", t.definition.name, t.definition.version)).collect())
 }
 fn refused(endpoint: &str, parameters: Value) -> String {
@@ -74,7 +74,7 @@ fn a_version_that_is_published_keeps_its_contract_and_may_have_many_instances() 
 
     take(&catalog, vec![other.clone()], Files::Looking).expect("looked at");
     assert_eq!(resolved(&catalog, &["t"]), Ok(vec![]));
-    let seen = catalog.versions("t").expect("known");
+    let seen = catalog.versions(&Tenant::default(), "t").expect("known");
     assert_eq!((seen[0].state, seen[0].definition.description.as_str()), (ToolState::Quarantined, "another"));
 
     take(&catalog, vec![other], Files::Lenient).expect("somebody writes it");
@@ -82,7 +82,7 @@ fn a_version_that_is_published_keeps_its_contract_and_may_have_many_instances() 
 
     let two = vec![at("http://a.test/", tool("u", "1.0.0")), at("http://b.test/", tool("u", "1.0.0"))];
     take(&catalog, two, Files::Strict).expect("one version at two places");
-    assert_eq!(catalog.versions("u").expect("known")[0].instances.len(), 2);
+    assert_eq!(catalog.versions(&Tenant::default(), "u").expect("known")[0].instances.len(), 2);
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn a_minor_version_that_breaks_callers_is_refused_with_the_breaks_and_a_major_on
     let catalog = Catalog::new(vec![with("2.0.0", narrower), with("1.0.0", before), with("1.1.0", wider)]).expect("they may");
     assert_eq!(resolved(&catalog, &["search@^1"]), Ok(vec!["search 1.1.0".into()]));
     assert_eq!(resolved(&catalog, &["search"]), Ok(vec!["search 2.0.0".into()]), "two majors live side by side");
-    let versions = catalog.versions("search").expect("known");
+    let versions = catalog.versions(&Tenant::default(), "search").expect("known");
     assert_eq!(versions[1].verdict, Some(maniple_core::tool::Verdict::Compatible));
     assert_eq!(versions[0].verdict, Some(maniple_core::tool::Verdict::Breaking));
     assert!(!versions[0].changes.is_empty());
@@ -109,12 +109,12 @@ fn a_minor_version_that_breaks_callers_is_refused_with_the_breaks_and_a_major_on
 #[test]
 fn what_changed_under_a_pin_is_quarantined_and_says_so() {
     let catalog = Catalog::new(vec![at("http://good.test/", tool("t", "1.0.0"))]).expect("a good one");
-    catalog.pin(Pins::of(&catalog.list(None, 100)));
+    catalog.pin(Pins::of(&catalog.list(&Tenant::default(), None, 100)));
     assert_eq!(resolved(&catalog, &["t", "clock"]).map(|found| found.len()), Ok(2));
 
     take(&catalog, vec![at("http://evil.test/", tool("t", "1.0.0")), tool("t", "1.0.1")], Files::Strict).expect("it moved");
     assert_eq!(resolved(&catalog, &["t"]), Ok(vec![]));
-    let seen = catalog.versions("t").expect("known");
+    let seen = catalog.versions(&Tenant::default(), "t").expect("known");
     assert_eq!((seen[0].state, seen[1].state), (ToolState::Quarantined, ToolState::Quarantined));
     assert!(seen[0].reason.as_deref().is_some_and(|why| why.contains("pins 1.0.0, not 1.0.1")), "{seen:?}");
     assert!(seen[1].reason.as_deref().is_some_and(|why| why.contains("evil.test")), "{seen:?}");

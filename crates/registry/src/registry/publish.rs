@@ -7,7 +7,10 @@ use crate::{
     lock,
 };
 use futures::future::try_join_all;
-use maniple_core::{Error, Result, tool::ToolDefinition};
+use maniple_core::{
+    Error, Result,
+    tool::{Realm, ToolDefinition},
+};
 
 impl Registry {
     /// Takes the definitions of the project's files in the place of those before, all or none; every problem is told.
@@ -81,7 +84,7 @@ impl Registry {
         self.take_names(&accepted).await?;
         let Some(store) = &self.store else { return Ok(accepted) };
         for replaced in accepted.iter().filter(|one| one.news == News::OtherContract) {
-            store.unpublish(&replaced.definition.name, Some(&replaced.definition.version)).await?;
+            store.unpublish(&origin.realm(), &replaced.definition.name, Some(&replaced.definition.version)).await?;
         }
         let news: Vec<&mut Accepted> = accepted.iter_mut().filter(|one| one.news != News::None).collect();
         try_join_all(news.into_iter().map(|one| async move {
@@ -92,15 +95,18 @@ impl Registry {
         Ok(accepted)
     }
 
-    /// What others registered under a name that an operator takes is forgotten.
+    /// What was registered at the node under a name that the project takes is forgotten.
     async fn take_names(&self, accepted: &[Accepted]) -> Result<()> {
-        for one in accepted.iter().filter(|one| one.published.owner == OPERATOR) {
+        for one in accepted.iter().filter(|one| one.published.owner == OPERATOR && one.published.realm.is_node()) {
             let name = &one.definition.name;
-            let Some(owner) = self.catalog.shelf().owner(name).filter(|owner| *owner != OPERATOR).map(str::to_owned) else { continue };
+            let Some(owner) = self.catalog.realms().of(&Realm::Node).owner(name).filter(|owner| *owner != OPERATOR).map(str::to_owned)
+            else {
+                continue;
+            };
             if let Some(store) = &self.store {
-                store.unpublish(name, None).await?;
+                store.unpublish(&Realm::Node, name, None).await?;
             }
-            self.catalog.forget(name, None);
+            self.catalog.forget(&Realm::Node, name, None);
             tracing::warn!(tool = %name, owner, "its name was registered; the project's own tool takes it, and what was registered is forgotten");
         }
         Ok(())

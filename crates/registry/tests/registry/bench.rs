@@ -95,13 +95,14 @@ impl Bench {
     }
     pub async fn offered(&self, wish: &str) -> Vec<String> {
         let agent = AgentName::parse("a").unwrap();
-        let offers = self.registry.resolve(&agent, &wishes(&[wish])).await.unwrap();
+        let offers = self.registry.resolve(&Tenant::default(), &agent, &wishes(&[wish])).await.unwrap();
         offers.iter().map(|offer| format!("{} {}", offer.definition.name, offer.definition.version)).collect()
     }
 }
 
+/// `admin` is one of its tenant, `ops` an operator.
 pub fn registration(definition: Value, by: &str) -> Registration {
-    let by = Registrant { name: by.into(), tenant: Tenant::default(), admin: by == "admin", operator: false };
+    let by = Registrant { name: by.into(), tenant: Tenant::default(), admin: by == "admin", operator: by == "ops" };
     Registration { definition, by, source: Source::Registered, override_reason: None }
 }
 

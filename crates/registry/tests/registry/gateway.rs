@@ -62,7 +62,8 @@ async fn what_may_not_go_is_refused_before_a_byte_is_sent() {
 #[tokio::test]
 async fn a_key_has_one_outcome_and_one_meaning() {
     let (bench, server) = (Bench::new(&["t"]).await, Counting::start().await);
-    let tool = bench.register(definition(&server.url, with_parameter())).await.definition;
+    let everybodys = || registration(definition(&server.url, with_parameter()), "ops");
+    let tool = bench.registry.register(everybodys()).await.unwrap().definition;
     server.set_slow(50);
     let calls = join_all((0..50).map(|_| bench.call(&tool, json!({ "to": "b" }), "k"))).await;
     assert!(calls.iter().all(|outcome| *outcome == Invoked::Ok(json!({ "n": 1, "path": "/" }))), "{calls:?}");
@@ -77,7 +78,7 @@ async fn a_key_has_one_outcome_and_one_meaning() {
 
     // Another process over the same store answers from the record too.
     let later = Bench::over(bench.store.clone(), &["t"], GatewaySettings::default()).await;
-    let tool = later.register(definition(&server.url, with_parameter())).await.definition;
+    let tool = later.registry.register(everybodys()).await.unwrap().definition;
     assert_eq!(ok(later.call(&tool, json!({ "to": "b" }), "k").await)["n"], 1);
     assert_eq!(server.calls(), 2);
 }
@@ -168,8 +169,11 @@ async fn one_version_is_balanced_over_its_instances_and_an_unhealthy_one_gets_no
             tokio::time::sleep(Duration::from_millis(300)).await;
         }
     });
-    until("both serve", async || bench.registry.versions("t").await.is_ok_and(|versions| versions[0].instances.len() == 2)).await;
-    let tool = bench.registry.versions("t").await.unwrap().remove(0).definition;
+    until("both serve", async || {
+        bench.registry.versions(&Tenant::default(), "t").await.is_ok_and(|versions| versions[0].instances.len() == 2)
+    })
+    .await;
+    let tool = bench.registry.versions(&Tenant::default(), "t").await.unwrap().remove(0).definition;
     for n in 0..20 {
         ok(bench.call(&tool, json!({}), &format!("k{n}")).await);
     }
@@ -177,7 +181,7 @@ async fn one_version_is_balanced_over_its_instances_and_an_unhealthy_one_gets_no
 
     a.set_well(false);
     until("one is unhealthy", async || {
-        bench.registry.versions("t").await.unwrap()[0].instances.iter().any(|i| i.state == ToolState::Unhealthy)
+        bench.registry.versions(&Tenant::default(), "t").await.unwrap()[0].instances.iter().any(|i| i.state == ToolState::Unhealthy)
     })
     .await;
     for n in 20..30 {
@@ -201,8 +205,8 @@ async fn who_is_silent_leaves_and_its_version_stays_known() {
     let registered = bench.register(definition(&server.url, json!({}))).await;
     assert_eq!((registered.new_version, registered.lease_ms), (true, Some(1_500)));
     assert!(!bench.register(definition(&server.url, json!({}))).await.new_version, "renewed");
-    until("it left", async || bench.registry.versions("t").await.unwrap()[0].instances.is_empty()).await;
-    let known = bench.registry.versions("t").await.unwrap().remove(0);
+    until("it left", async || bench.registry.versions(&Tenant::default(), "t").await.unwrap()[0].instances.is_empty()).await;
+    let known = bench.registry.versions(&Tenant::default(), "t").await.unwrap().remove(0);
     assert_eq!((known.state, known.owner.as_str()), (ToolState::Gone, "ann"));
     let changed = definition(&server.url, json!({ "description": "another" }));
     let told = bench.registry.register(registration(changed, "ann")).await.unwrap_err().to_string();
@@ -218,11 +222,11 @@ async fn a_name_belongs_to_whoever_registered_it_first() {
     assert_eq!((denied.kind, denied.message.contains("belongs to `ann`")), (maniple_core::Kind::Denied, true));
     assert!(bench.registry.withdraw("t", &registered.instance, &next("bob").by).await.is_err());
     bench.registry.register(next("admin")).await.unwrap();
-    assert_eq!(bench.registry.versions("t").await.unwrap()[0].owner, "ann");
+    assert_eq!(bench.registry.versions(&Tenant::default(), "t").await.unwrap()[0].owner, "ann");
     bench.registry.withdraw("t", &registered.instance, &next("ann").by).await.unwrap();
     assert_eq!(bench.registry.remove("t", None, &next("ann").by).await.unwrap(), 2);
     bench.registry.register(next("bob")).await.unwrap();
-    assert_eq!(bench.registry.versions("t").await.unwrap()[0].owner, "bob");
+    assert_eq!(bench.registry.versions(&Tenant::default(), "t").await.unwrap()[0].owner, "bob");
 }
 
 #[tokio::test]
@@ -304,7 +308,7 @@ async fn what_was_added_is_served_wherever_it_was_added_after_a_restart_too() {
         assert!(!bench.registry.register(added).await.unwrap().new_version, "the version is known");
     }
     let later = Bench::over(bench.store.clone(), &["t"], GatewaySettings::default()).await;
-    let known = &later.registry.versions("t").await.unwrap()[0];
+    let known = &later.registry.versions(&Tenant::default(), "t").await.unwrap()[0];
     let mut endpoints: Vec<&str> = known.instances.iter().map(|instance| instance.endpoint.as_str()).collect();
     endpoints.sort_unstable();
     let mut expected = [one.url.as_str(), &other.url];
@@ -316,7 +320,7 @@ async fn what_was_added_is_served_wherever_it_was_added_after_a_restart_too() {
     assert_eq!((one.calls(), other.calls()), (2, 2));
     assert_eq!(later.registry.remove("t", None, &registration(json!({}), "ann").by).await.unwrap(), 1);
     let last = Bench::over(bench.store.clone(), &["t"], GatewaySettings::default()).await;
-    assert!(last.registry.versions("t").await.is_err(), "it was removed");
+    assert!(last.registry.versions(&Tenant::default(), "t").await.is_err(), "it was removed");
 }
 
 #[tokio::test]
@@ -325,7 +329,7 @@ async fn a_call_did_not_happen_only_where_every_instance_says_so() {
     for server in [&one, &other] {
         bench.register(definition(&server.url, json!({ "probe_url": format!("{}/probe", server.url) }))).await;
     }
-    let tool = bench.registry.versions("t").await.unwrap()[0].definition.clone();
+    let tool = bench.registry.versions(&Tenant::default(), "t").await.unwrap()[0].definition.clone();
     let call = RunCall(invocation(&tool, json!({}), "k"));
     one.set_status(StatusCode::NOT_FOUND);
     assert!(matches!(bench.registry.probe(&call).await, Probed::Happened(_)), "the other one knows of it");
@@ -381,9 +385,9 @@ async fn a_file_takes_a_name_that_somebody_registered_and_nothing_of_theirs_is_c
     let file: ToolDefinition = serde_json::from_value(definition(&ours.url, json!({}))).unwrap();
     let broken = ToolDefinition { name: "u".into(), endpoint: "nowhere".into(), ..file.clone() };
     bench.registry.take_files(vec![file.clone(), broken], maniple_registry::Files::Strict).await.unwrap_err();
-    assert_eq!(bench.registry.versions("t").await.unwrap().len(), 2, "all or nothing");
+    assert_eq!(bench.registry.versions(&Tenant::default(), "t").await.unwrap().len(), 2, "all or nothing");
     bench.registry.take_files(vec![file.clone()], maniple_registry::Files::Strict).await.unwrap();
-    let versions = bench.registry.versions("t").await.unwrap();
+    let versions = bench.registry.versions(&Tenant::default(), "t").await.unwrap();
     assert_eq!((versions.len(), versions[0].owner.as_str(), versions[0].instances.len()), (1, "operator", 1));
     let again = registration(definition(&theirs.url, json!({ "version": "1.9.0", "description": "theirs" })), "ann");
     assert_eq!(bench.registry.register(again).await.unwrap_err().kind, maniple_core::Kind::Denied);
@@ -398,7 +402,7 @@ async fn an_import_that_leads_elsewhere_under_its_version_is_not_used_until_it_l
         let tool: ToolDefinition = serde_json::from_value(definition(&server.url, json!({}))).unwrap();
         let origin = Origin::Openapi { document: "shop".into(), has_base_url: false };
         assert!(bench.registry.take(&origin, vec![tool.into()]).await.unwrap().is_empty());
-        bench.registry.versions("t").await.unwrap()[0].clone()
+        bench.registry.versions(&Tenant::default(), "t").await.unwrap()[0].clone()
     };
     assert_eq!(take(&good).await.state, ToolState::Healthy);
     for _ in 0..2 {
@@ -440,7 +444,7 @@ async fn an_agent_gets_what_it_was_granted_and_no_more() {
     bench.register(definition(&server.url, json!({ "name": "u" }))).await;
     let pick = async |agent: &str, name: &str, range: &str| {
         let agent = maniple_core::AgentName::parse(agent).unwrap();
-        let picked = bench.registry.pick(&agent, name, &VersionReq::parse(range).unwrap()).await;
+        let picked = bench.registry.pick(&Tenant::default(), &agent, name, &VersionReq::parse(range).unwrap()).await;
         picked.map(|offer| offer.definition.version.to_string()).map_err(|refusal| refusal.kind)
     };
     assert_eq!(pick("a", "t", "*").await, Ok("1.0.0".into()));
@@ -479,7 +483,7 @@ async fn a_registration_takes_no_place_of_a_files_instance() {
     let file: ToolDefinition = serde_json::from_value(definition(&server.url, json!({}))).unwrap();
     bench.registry.take_files(vec![file], maniple_registry::Files::Strict).await.unwrap();
     let with_tag = definition(&server.url, json!({ "tags": ["mine"] }));
-    bench.registry.register(registration(with_tag, "admin")).await.unwrap();
-    until("the registration left", async || bench.registry.versions("t").await.unwrap()[0].instances.len() == 1).await;
+    bench.registry.register(registration(with_tag, "ops")).await.unwrap();
+    until("the registration left", async || bench.registry.versions(&Tenant::default(), "t").await.unwrap()[0].instances.len() == 1).await;
     assert_eq!(bench.offered("t").await, ["t 1.0.0"]);
 }

@@ -218,8 +218,8 @@ impl Fakes {
 
 #[async_trait]
 impl Tools for Fakes {
-    async fn resolve(&self, agent: &AgentName, wishes: &[ToolWish]) -> Result<Vec<Offer>> {
-        self.real.resolve(agent, wishes).await
+    async fn resolve(&self, tenant: &Tenant, agent: &AgentName, wishes: &[ToolWish]) -> Result<Vec<Offer>> {
+        self.real.resolve(tenant, agent, wishes).await
     }
     async fn admit(&self, _call: &RunCall) -> Admission {
         Admission::Now

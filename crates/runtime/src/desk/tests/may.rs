@@ -10,7 +10,14 @@ use maniple_core::{
 };
 use maniple_testkit::catalogue;
 
-const SCOPES: [Scope; 6] = [Scope::Run, Scope::Read, Scope::Cancel, Scope::Tools, Scope::Approve, Scope::Admin];
+const SCOPES: [Scope; 7] = [Scope::Run, Scope::Read, Scope::Cancel, Scope::Tools, Scope::Approve, Scope::Admin, Scope::Operator];
+/// What takes a scope beside that for tools: which. `admin` has none of it.
+const BESIDE: [(&str, Scope); 4] = [
+    ("call for another tenant", Scope::Operator),
+    ("call_for_run", Scope::Operator),
+    ("admit", Scope::Operator),
+    ("probe_for_run", Scope::Operator),
+];
 
 /// What somebody gets who has every right elsewhere.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -27,7 +34,7 @@ use Gets::{Denied, NotFound, So};
 /// What is asked about what `acme` has: how, with which scopes beside `admin`, what the admin of another tenant gets, and what
 /// one of `acme` gets who may use the agent `write` only. The task `t` is a dead letter of `search`, the task `asks` one that
 /// asks a person.
-const TABLE: [(&str, &[Scope], Gets, Gets); 37] = [
+const TABLE: [(&str, &[Scope], Gets, Gets); 34] = [
     ("submit", &[Scope::Run], So(1), Denied),
     ("submit_and_wait", &[Scope::Run], So(1), Denied),
     ("submit_and_follow", &[Scope::Run], So(1), Denied),
@@ -62,9 +69,6 @@ const TABLE: [(&str, &[Scope], Gets, Gets); 37] = [
     ("withdraw", &[Scope::Tools], So(1), So(1)),
     ("remove", &[Scope::Tools], So(2), So(2)),
     ("call", &[Scope::Tools], So(1), Denied),
-    ("call for another tenant", &[], So(1), Denied),
-    ("call_for_run", &[Scope::Tools], So(1), Denied),
-    ("admit", &[Scope::Tools], So(1), Denied),
 ];
 
 async fn ask(desk: &Desk, how: &str, who: &Principal) -> Result<usize> {
@@ -123,6 +127,7 @@ async fn ask_of_tools(desk: &Desk, how: &str, who: &Principal) -> Result<usize> 
         "call" => desk.call(who, calling::pay(), Direct::default()).await.map(|_| 1).map_err(refused),
         "call for another tenant" => desk.call(who, far, Direct::default()).await.map(|_| 1).map_err(|none| unfielded(refused(none))),
         "call_for_run" => desk.call_for_run(who, calling::pay(), run()).await.map(|_| 1).map_err(refused),
+        "probe_for_run" => desk.probe_for_run(who, calling::pay(), run(), None).await.map(|_| 1).map_err(refused),
         "admit" => desk.admit(who, calling::pay(), run(), None).await.map(|_| 1).map_err(refused),
         other => panic!("nobody can ask for {other}"),
     }
@@ -137,7 +142,7 @@ fn refused(none: NoResult) -> Error {
 
 /// What names the tenant as the fault says that a scope is missing.
 fn unfielded(error: Error) -> Error {
-    Error { field: error.field.filter(|field| field != "tenant"), ..error }
+    Error { field: error.field.filter(|field| field != "tenant" && field != "run"), ..error }
 }
 
 fn admin(tenant: &str, agents: Option<&str>) -> Principal {
@@ -177,7 +182,7 @@ async fn world() -> Node {
 }
 
 #[tokio::test(start_paused = true)]
-async fn everything_has_its_scopes_and_admin_has_them_all() {
+async fn everything_in_a_tenant_has_its_scopes_and_admin_has_them_all() {
     for (how, scopes, ..) in TABLE {
         for scope in SCOPES {
             let node = world().await;
@@ -190,6 +195,49 @@ async fn everything_has_its_scopes_and_admin_has_them_all() {
             }
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_goes_beyond_a_tenant_takes_operator_and_no_admin_has_it() {
+    for (how, beside) in BESIDE {
+        for scope in SCOPES {
+            let node = world().await;
+            let who = Principal { scopes: only(Scope::Tools).with(scope), ..admin("acme", None) };
+            match ask(&node.desk, how, &who).await {
+                Ok(_) => assert_eq!(scope, beside, "{how}"),
+                Err(error) => {
+                    assert!(scope != beside && error.kind == Kind::Denied && error.message.contains("operator"), "{how}: {error}")
+                }
+            }
+            let alone = Principal { scopes: only(scope), ..who };
+            assert!(scope == Scope::Tools || ask(&node.desk, how, &alone).await.is_err(), "{how} with {scope} alone");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_an_operator_speaks_for_others_and_hands_on_no_more_than_it_is_told() {
+    let tenant = |name: &str| Some(Tenant::parse(name).unwrap());
+    let (acme, principal) = (admin("acme", None), Some("bob".to_owned()));
+    for (whom, field) in [
+        (Whom { tenant: tenant("evil"), ..Whom::default() }, "tenant"),
+        (Whom { principal: principal.clone(), ..Whom::default() }, "principal"),
+        (Whom { tenant: tenant("acme"), scope: Some(Scope::Operator), ..Whom::default() }, "principal"),
+    ] {
+        let denied = whom.meant_by(&acme).unwrap_err();
+        assert_eq!((denied.kind, denied.field.as_deref()), (Kind::Denied, Some(field)));
+    }
+    let own = Whom { tenant: tenant("acme"), ..Whom::default() };
+    assert_eq!(own.meant_by(&acme).unwrap(), acme, "one speaks for oneself");
+    let node = Principal { scopes: only(Scope::Tools).with(Scope::Operator), ..admin("default", None) };
+    let meant = |principal: &Option<String>, scope| {
+        let whom = Whom { tenant: tenant("acme"), principal: principal.clone(), scope };
+        whom.meant_by(&node).unwrap().registrant()
+    };
+    let (bob, ann) = (meant(&principal, None), meant(&None, None));
+    assert_eq!((bob.name.as_str(), bob.admin, bob.operator), ("acme/bob", false, false));
+    assert_eq!((ann.name.as_str(), ann.admin, ann.operator), ("acme/ann", true, false), "it may everything in that tenant");
+    assert!(meant(&principal, Some(Scope::Operator)).operator);
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,7 +4,7 @@ use super::*;
 use maniple_api::tools::RemoteTools;
 use maniple_backends::{RateLimiter, memory};
 use maniple_core::{
-    Principal,
+    Principal, Tenant,
     ports::{Invocation, Invoked, Registration, RunCall, ToolRegistry, Tools},
     settings::Period,
     tool::{ToolDefinition, ToolWish},
@@ -98,7 +98,7 @@ pub fn invocation(tool: &ToolDefinition, key: &str) -> Invocation {
         key: key.into(),
         send: format!("{key}#1.1"),
         agent: AgentName::parse("shopper").unwrap(),
-        tenant: maniple_core::Tenant::default(),
+        tenant: Tenant::default(),
         trace: None,
         timeout: Duration::from_secs(2),
     }
@@ -111,7 +111,7 @@ async fn a_registry_that_is_not_there_was_sent_nothing() {
     let outcome = remote.invoke(&RunCall(invocation(&definition("t", "1.0.0"), "k"))).await;
     assert!(matches!(&outcome, Invoked::NotSent(why) if why.contains("does not answer")), "{outcome:?}");
     let wish = [ToolWish::parse("t").unwrap()];
-    let away = remote.resolve(&AgentName::parse("shopper").unwrap(), &wish).await.unwrap_err();
+    let away = remote.resolve(&Tenant::default(), &AgentName::parse("shopper").unwrap(), &wish).await.unwrap_err();
     assert_eq!(away.kind, maniple_core::Kind::Unavailable, "it may pass");
     assert!(remote.ping().await.is_err());
 }
