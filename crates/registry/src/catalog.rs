@@ -10,6 +10,7 @@
 mod admission;
 mod instance;
 mod origin;
+mod quota;
 mod realms;
 mod shelf;
 mod view;
@@ -23,6 +24,7 @@ pub(crate) use realms::Realms;
 pub(crate) use shelf::{Entry, Shelf, complaint};
 
 use crate::{
+    GatewaySettings,
     lock::Pins,
     transport::{builtin, http},
 };
@@ -89,6 +91,11 @@ impl Catalog {
         judged
     }
 
+    /// `Exhausted` where who brings this would have brought more than it, or its realm, may.
+    pub(crate) fn check_quota(&self, origin: &Origin, one: &Accepted, settings: &GatewaySettings) -> Result<()> {
+        let (realms, realm) = (self.realms(), origin.realm());
+        quota::check(realms.of(&realm), &realm, one, &one.instance(&origin.collection()), settings)
+    }
     /// Replaces the collection of an origin by these.
     pub(crate) fn put(&self, origin: &Origin, accepted: Vec<Accepted>) {
         self.say_whose_names_go(origin, &accepted);

@@ -233,6 +233,7 @@ impl ToolRegistry for Registry {
         let (catalog, planned) = (self.catalog.clone(), origin.clone());
         let judged = aside(move || catalog.plan(&planned, vec![incoming])).await?;
         let accepted = judged.all().map_err(|mut errors| errors.remove(0))?;
+        accepted.iter().try_for_each(|one| self.catalog.check_quota(&origin, one, &self.settings))?;
         let accepted = self.publish(&origin, accepted).await?.remove(0);
         let (published, new_version): (Published, bool) =
             (accepted.published.clone(), !matches!(accepted.news, News::None | News::Endpoint));

@@ -1,5 +1,6 @@
 //! Drives the built binary from outside. One test binary, because each links for seconds.
 
+mod catalogue;
 mod cli;
 mod docs;
 mod house;

@@ -37,6 +37,21 @@ impl Served {
         self.client.post(format!("{}{path}", self.address))
     }
 
+    /// Kills it, and serves the same folder anew.
+    pub fn killed_and_served_again(mut self) -> Self {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        self.child = spawn(self._folder.path(), &["serve"]);
+        self.address = address(self._folder.path(), &mut self.child);
+        self
+    }
+    /// How much memory it has in use, in MiB.
+    pub fn resident_mib(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it lives");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line of it");
+        line.split_whitespace().next().and_then(|kib| kib.parse::<usize>().ok()).expect("a number") >> 10
+    }
+
     /// Asks it to stop, and returns what it logged.
     pub fn stop(mut self) -> String {
         let told = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().expect("kill runs");

@@ -26,6 +26,8 @@ pub(crate) struct Instance {
     pub(crate) collection: Arc<str>,
     /// Why it may not be used although it is there.
     pub(crate) quarantine: Option<String>,
+    /// It weighs so much.
+    pub(super) bytes: usize,
     born: Instant,
     in_hand: AtomicU32,
     state: Mutex<State>,
@@ -71,6 +73,7 @@ impl Instance {
         let now = Instant::now();
         Self {
             id: id(&definition),
+            bytes: super::quota::weight_of_instance(&definition),
             definition,
             source,
             trusted,

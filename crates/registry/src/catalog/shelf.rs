@@ -1,6 +1,6 @@
 //! A shelf: every name, version and instance of one realm at one moment.
 
-use super::{OPERATOR, admission::Accepted, instance::Instance};
+use super::{OPERATOR, admission::Accepted, instance::Instance, quota};
 use crate::lock::Pins;
 use maniple_core::{
     Tenant,
@@ -31,6 +31,8 @@ pub(crate) struct Entry {
     pub(crate) notes: Vec<String>,
     pub(crate) proposed: Option<Effect>,
     pub(crate) instances: Vec<Arc<Instance>>,
+    /// What is published of it weighs so much.
+    pub(super) bytes: usize,
     compiled: Arc<Compiled>,
 }
 
@@ -43,7 +45,9 @@ struct Compiled {
 
 impl Entry {
     fn new(published: Published) -> Self {
-        Self { published, original_name: None, notes: Vec::new(), proposed: None, instances: Vec::new(), compiled: Arc::default() }
+        let bytes = quota::weight(&published);
+        let instances = Vec::new();
+        Self { published, original_name: None, notes: Vec::new(), proposed: None, instances, bytes, compiled: Arc::default() }
     }
 
     /// The validator of its arguments.
@@ -219,7 +223,10 @@ impl Shelf {
         if entry.published.contract != accepted.published.contract {
             *entry = Entry { instances: std::mem::take(&mut entry.instances), ..Entry::new(accepted.published) };
         } else {
-            entry.published.added = accepted.published.added;
+            if entry.published.added != accepted.published.added {
+                entry.published.added = accepted.published.added;
+                entry.bytes = quota::weight(&entry.published);
+            }
         }
         (entry.original_name, entry.notes, entry.proposed) = (accepted.original_name, accepted.notes, accepted.proposed);
         entry
