@@ -23,8 +23,11 @@ pub type ByName = BTreeMap<AgentName, Arc<AgentDefinition>>;
 pub struct Agents {
     current: Arc<RwLock<Arc<ByName>>>,
     prepared: Arc<Mutex<HashMap<String, Arc<Prepared>>>>,
-    beginnings: Arc<Mutex<HashMap<(Tenant, AgentName), Arc<Beginning>>>>,
+    beginnings: Arc<Mutex<Beginnings>>,
 }
+
+/// What runs begin with, by whose they are and by their agent.
+type Beginnings = HashMap<(Tenant, AgentName), Arc<Beginning>>;
 
 /// Definitions with everything compiled that a run needs of them.
 pub struct Prepared {
