@@ -119,6 +119,8 @@ pub enum ErrorCode {
     OutputInvalid,
     /// The same call with the same result six times in a row.
     RepeatedCalls,
+    /// What its agent may use cannot be had now: a registry elsewhere refuses to say.
+    ToolsUnavailable,
     /// No model of the agent could be reached.
     ModelUnavailable,
     /// The model will not answer this.

@@ -29,7 +29,10 @@ use maniple_core::{
     tool::{Offer, Published, Source, ToolDefinition, ToolState, ToolVersion, ToolWish},
 };
 use semver::{Version, VersionReq};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, PoisonError, RwLock},
+};
 
 /// The principal that owns what an operator wrote.
 pub const OPERATOR: &str = "operator";
@@ -115,17 +118,15 @@ impl Catalog {
         self.pins.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// For each wish the highest version in its range that can be called now, in the order of the wishes; a tool that is
-    /// unhealthy, gone or quarantined is not offered. `Invalid` tells of every wish that nothing was ever known for, and what there is instead.
+    /// For each wish the highest version in its range that can be called now, in the order of the wishes. A tool that is
+    /// unhealthy, gone, quarantined or not known any more is not offered. `Invalid` for a tool that is wished for twice.
     pub fn resolve(&self, agent: &AgentName, wishes: &[ToolWish]) -> Result<Vec<Offer>> {
         let (shelf, pins) = (self.shelf(), self.pins());
         let mut found: Vec<Offer> = Vec::with_capacity(wishes.len());
-        let mut missing = Vec::new();
-        let mut seen = std::collections::BTreeSet::new();
+        let mut seen = BTreeSet::new();
         for wish in wishes {
             if !seen.insert(&wish.name) {
-                missing.push(format!("tool `{}` is listed twice", wish.name));
-                continue;
+                return Err(Error::invalid(format!("agent `{agent}`: {}", listed_twice(wish))).at("tools"));
             }
             match shelf.meet(wish) {
                 Ok(entries) => match entries.iter().find_map(|entry| entry.offer(&pins)) {
@@ -135,10 +136,22 @@ impl Catalog {
                         tracing::debug!(%agent, tool = %wish.name, why, "not offered");
                     }
                 },
-                Err(why) => missing.push(why),
+                // It was taken out, or has not come yet. Whoever wrote a name wrong is told by `check_wishes`.
+                Err(why) => tracing::debug!(%agent, tool = %wish.name, why, "not offered: nothing is known of it"),
             }
         }
-        if missing.is_empty() { Ok(found) } else { Err(Error::invalid(format!("agent `{agent}`: {}", missing.join("; "))).at("tools")) }
+        Ok(found)
+    }
+
+    /// `Invalid` names every wish that nothing is known for, with what there is instead, and every tool that is wished for twice.
+    pub fn check_wishes(&self, agent: &AgentName, wishes: &[ToolWish]) -> Result<()> {
+        let shelf = self.shelf();
+        let mut seen = BTreeSet::new();
+        let mut wrong = Vec::new();
+        for wish in wishes {
+            wrong.extend(if seen.insert(&wish.name) { shelf.meet(wish).err() } else { Some(listed_twice(wish)) });
+        }
+        if wrong.is_empty() { Ok(()) } else { Err(Error::invalid(format!("agent `{agent}`: {}", wrong.join("; "))).at("tools")) }
     }
 
     /// A version that is known.
@@ -190,6 +203,10 @@ impl Catalog {
         let mut current = self.shelf.write().unwrap_or_else(PoisonError::into_inner);
         change(Arc::make_mut(&mut current))
     }
+}
+
+fn listed_twice(wish: &ToolWish) -> String {
+    format!("tool `{}` is listed twice", wish.name)
 }
 
 /// Why one that comes again may not be used: it leads elsewhere than what was looked at, under the same version. As it was

@@ -163,7 +163,9 @@ impl Driver {
         let tools = match patiently(|| self.parts.tools.resolve(&agent.name, &agent.tools)).await {
             Ok(tools) => tools,
             Err(error) if error.kind == Kind::Unavailable => return Err(error),
-            Err(error) => return self.end(Ending::failed(ErrorCode::Internal, format!("the agent cannot start: {error}"))).await,
+            Err(error) => {
+                return self.end(Ending::failed(ErrorCode::ToolsUnavailable, format!("the agent's tools cannot be had: {error}"))).await;
+            }
         };
         let beginning = match self.parts.agents.begin(agent, tools) {
             Ok(beginning) => beginning,

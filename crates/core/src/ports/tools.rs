@@ -21,7 +21,8 @@ use std::time::Duration;
 #[async_trait]
 pub trait Tools: Send + Sync {
     /// For each wish the highest version in its range that is healthy and not quarantined, in the order of the
-    /// wishes. `Invalid` names every wish that cannot be met and what there is; `Unavailable` where that may pass.
+    /// wishes. One that nothing can be had for now, or that nothing is known for any more, is left out. `Unavailable` where
+    /// nobody can say now, `Invalid` for a tool that is wished for twice.
     async fn resolve(&self, agent: &AgentName, wishes: &[ToolWish]) -> Result<Vec<Offer>>;
 
     /// The same where it is answered from memory and without fault; `None` where somebody must be asked, or told why not.

@@ -79,7 +79,8 @@ pub fn project(dir: &Path) -> Result<Checked, Vec<Problem>> {
         let (elsewhere, here): (Vec<ToolWish>, Vec<ToolWish>) =
             agent.tools.iter().cloned().partition(|wish| is_imported(&config, &wish.name) && catalog.versions(&wish.name).is_err());
         unseen.extend(elsewhere.into_iter().map(|wish| wish.name));
-        problems.extend(catalog.resolve(&agent.name, &here).err().map(|error| of_agent(&config, agent.name.as_str(), &error.to_string())));
+        problems
+            .extend(catalog.check_wishes(&agent.name, &here).err().map(|error| of_agent(&config, agent.name.as_str(), &error.to_string())));
     }
     if problems.is_empty() { Ok(Checked { project, catalog, limits, unseen }) } else { Err(problems) }
 }

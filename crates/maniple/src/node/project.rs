@@ -96,8 +96,8 @@ impl Watched {
 /// An agent may wait for a tool that is registered later; but mostly it is a slip.
 pub(super) fn warn_of_missing_tools(agents: &Agents, registry: &Registry) {
     for agent in agents.all().values() {
-        if let Err(error) = registry.catalog().resolve(&agent.name, &agent.tools) {
-            tracing::warn!(agent = %agent.name, %error, "the agent's tasks will fail");
+        if let Err(error) = registry.catalog().check_wishes(&agent.name, &agent.tools) {
+            tracing::warn!(agent = %agent.name, %error, "the agent's tasks go without");
         }
     }
 }

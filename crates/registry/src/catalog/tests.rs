@@ -1,4 +1,5 @@
 use super::*;
+use maniple_core::ports::Registrant;
 use serde_json::{Value, json};
 
 fn tool(name: &str, version: &str) -> ToolDefinition {
@@ -28,12 +29,29 @@ fn a_wish_gets_the_highest_version_in_its_range() {
 #[test]
 fn what_is_missing_is_named_with_what_there_is() {
     let catalog = Catalog::new(vec![tool("web_search", "1.0.0"), tool("web_search", "1.1.0")]).expect("good ones");
-    let message = resolved(&catalog, &["web_serach", "clock@^7", "zzz", "clock"]).expect_err("missing");
+    let wishes = ["web_serach", "clock@^7", "zzz", "clock"].map(|wish| ToolWish::parse(wish).expect("a wish"));
+    let message = catalog.check_wishes(&AgentName::parse("a").expect("a name"), &wishes).expect_err("missing").to_string();
     assert_eq!(
         message,
         "agent `a`: there is no tool `web_serach`; did you mean `web_search` (1.0.0, 1.1.0)?; tool `clock` has no version in `^7`; \
          there is 1.0.0; there is no tool `zzz`; there are calculator, clock, http_fetch, web_search; tool `clock` is listed twice"
     );
+}
+
+#[test]
+fn a_tool_that_was_taken_out_is_gone_and_the_agents_that_list_it_go_on_without_it() {
+    let catalog = Catalog::default();
+    let by = Registrant { name: "ann".into(), admin: false };
+    let origin = Origin::of(by, Source::Added, None).expect("it may be added");
+    for version in ["1.0.0", "2.0.0"] {
+        let accepted = catalog.plan(&origin, vec![tool("t", version).into()]).all().expect("a good one").remove(0);
+        catalog.join(&origin, accepted, None);
+    }
+    assert_eq!(resolved(&catalog, &["t@^1", "clock"]), Ok(vec!["t 1.0.0".into(), "clock 1.0.0".into()]));
+    catalog.forget("t", Some(&Version::new(1, 0, 0)));
+    assert_eq!(resolved(&catalog, &["t@^1", "clock"]), Ok(vec!["clock 1.0.0".into()]), "nothing is left in its range");
+    catalog.forget("t", None);
+    assert_eq!(resolved(&catalog, &["t", "clock"]), Ok(vec!["clock 1.0.0".into()]), "nothing is left of its name");
 }
 
 fn take(catalog: &Catalog, definitions: Vec<ToolDefinition>, files: Files) -> Result<(), Vec<String>> {
