@@ -91,11 +91,11 @@ impl Catalog {
 
     /// Replaces the collection of an origin by these.
     pub(crate) fn put(&self, origin: &Origin, accepted: Vec<Accepted>) {
-        self.change(|shelf| shelf.put(&origin.collection(), accepted));
+        self.change(|shelf| shelf.put(&origin.collection(), &origin.user(), accepted));
     }
     /// Takes one in, or renews its lease if it is the same as before.
     pub(crate) fn join(&self, origin: &Origin, accepted: Accepted, lease: Option<std::time::Duration>) -> Arc<Instance> {
-        self.change(|shelf| shelf.join(&origin.collection(), accepted, lease))
+        self.change(|shelf| shelf.join(&origin.collection(), origin.user(), accepted, lease))
     }
     /// Takes an instance out; its version stays known.
     pub(crate) fn withdraw(&self, name: &str, instance: &str) -> Option<Arc<Instance>> {

@@ -14,6 +14,7 @@ mod way;
 use crate::{
     Grants, Transports,
     catalog::{Catalog, Entry, complaint},
+    credentials::User,
     transport::answer::FAILURE_BYTES,
 };
 use cache::Cache;
@@ -115,18 +116,21 @@ impl Gateway {
     /// Asks whether a call in doubt happened: every instance that it may have gone to. It did where one says so, and did not
     /// only where all of them do.
     pub(crate) async fn probe(&self, call: &Invocation) -> Probed {
-        let mut places = vec![(call.tool.clone(), call.trusted)];
-        for instance in self.entry(&call.tool).iter().flat_map(|entry| &entry.instances) {
-            if !places
-                .iter()
-                .any(|(known, _)| (&known.endpoint, &known.probe_url) == (&instance.definition.endpoint, &instance.definition.probe_url))
-            {
-                places.push((instance.definition.clone(), instance.trusted));
+        let mut places: Vec<(Arc<ToolDefinition>, bool, User)> = Vec::new();
+        let entry = self.entry(&call.tool);
+        let instances = entry.iter().flat_map(|entry| &entry.instances);
+        let instances = instances.map(|instance| (instance.definition.clone(), instance.trusted, instance.user.clone()));
+        // Where it began, if nobody is there any more.
+        let began = if call.trusted { User::Operator } else { User::Tenant(call.tenant.clone()) };
+        for place in instances.chain([(call.tool.clone(), call.trusted, began)]) {
+            let there = |known: &ToolDefinition| (&known.endpoint, &known.probe_url) == (&place.0.endpoint, &place.0.probe_url);
+            if !places.iter().any(|(known, ..)| there(known)) {
+                places.push(place);
             }
         }
-        let asked = stream::iter(places).map(|(tool, trusted)| async move {
+        let asked = stream::iter(places).map(|(tool, trusted, user)| async move {
             let Some(url) = tool.probe_url.clone() else { return Probed::Unknown };
-            self.transports.probe(&url, &Invocation { tool, trusted, ..call.clone() }).await
+            self.transports.probe(&url, &Invocation { tool, trusted, ..call.clone() }, &user).await
         });
         let mut all_deny = true;
         let mut answers = asked.buffer_unordered(PROBES_AT_ONCE);
@@ -193,13 +197,13 @@ impl Gateway {
     async fn send(&self, target: way::Target, call: &Invocation) -> Invoked {
         let began = tokio::time::Instant::now();
         let mut call = Invocation { tool: target.definition, trusted: target.trusted, ..call.clone() };
-        let mut sent = self.transports.call(&call).await;
+        let mut sent = self.transports.call(&call, &target.user).await;
         if sent.token_thrown_away && call.tool.effect() != Effect::AtMostOnce {
             call.timeout = call.timeout.saturating_sub(began.elapsed());
             call.send.push_str(":with a new token");
             // It arrives at the tool like any other send, so it is counted like one.
             if self.admit(&call).await == Admission::Now {
-                sent = self.transports.call(&call).await;
+                sent = self.transports.call(&call, &target.user).await;
             }
         }
         if let Some(hand) = target.hand {

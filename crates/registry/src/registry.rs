@@ -221,9 +221,9 @@ impl ToolRegistry for Registry {
         let Registration { definition, by, source, override_reason } = registration;
         let Mended { definition, original_name, notes } = aside(move || mend(definition)).await??;
         let notes: Vec<String> = notes.iter().map(ToString::to_string).collect();
-        self.credentials.check(&definition)?;
-        self.check_reach(&definition)?;
         let origin = Origin::of(by, source, override_reason)?;
+        self.credentials.check(&definition, &origin.user())?;
+        self.check_reach(&definition)?;
         let incoming = Incoming { original_name, notes: notes.clone(), ..Incoming::from(definition) };
         let _one_at_a_time = self.changing.lock().await;
         let (_, instances) = self.catalog.size();

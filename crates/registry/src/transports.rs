@@ -1,7 +1,7 @@
 //! Every way to a tool, by the scheme of its endpoint; and the questions asked beside a call: health, and what became of a doubt.
 
 use crate::{
-    credentials::{Authorization, Credentials, Unauthorized},
+    credentials::{Authorization, Credentials, Unauthorized, User},
     egress::Egress,
     mcp,
     transport::{
@@ -51,8 +51,8 @@ impl Transports {
         }
     }
 
-    /// One attempt.
-    pub(crate) async fn call(&self, call: &Invocation) -> Sent {
+    /// One attempt by a definition of this user's.
+    pub(crate) async fn call(&self, call: &Invocation, user: &User) -> Sent {
         let outcome = match call.tool.endpoint.split_once(':') {
             Some(("builtin", name)) => self.builtin.call(name, call).await,
             Some(("mcp", rest)) => {
@@ -63,7 +63,7 @@ impl Transports {
                 }
             }
             _ => match &call.tool.credential {
-                Some(credential) => return self.call_as(credential, call).await,
+                Some(credential) => return self.call_as(credential, user, call).await,
                 None => self.http.call(call).await,
             },
         };
@@ -78,7 +78,7 @@ impl Transports {
         self.mcp.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
-    async fn call_as(&self, credential: &str, call: &Invocation) -> Sent {
+    async fn call_as(&self, credential: &str, user: &User, call: &Invocation) -> Sent {
         let unsent = |outcome| Sent { outcome, token_thrown_away: false };
         let url = match Url::parse(&call.tool.endpoint) {
             Ok(url) => url,
@@ -86,7 +86,7 @@ impl Transports {
         };
         let began = tokio::time::Instant::now();
         // Within the call's own time, so that a slow token server leaves it unsent, never in doubt.
-        let who = match tokio::time::timeout(call.timeout, self.credentials.authorize(credential, &url)).await {
+        let who = match tokio::time::timeout(call.timeout, self.credentials.authorize(credential, user, &url)).await {
             Ok(Ok(who)) => who,
             Ok(Err(why)) => return unsent(why.into()),
             Err(_) => return unsent(Invoked::NotSent(format!("credential `{credential}`: no token in {} ms", call.timeout.as_millis()))),
@@ -118,13 +118,14 @@ impl Transports {
         if answer.is_success() { Ok(()) } else { Err(format!("its health_url answers {}", answer.status)) }
     }
 
-    /// Whether a call happened, by the tool's own word. Asked with the tool's credential where that may be sent there.
-    pub(crate) async fn probe(&self, url: &str, call: &Invocation) -> Probed {
+    /// Whether a call happened, by the tool's own word. Asked with the tool's credential where that is for this user and may be sent
+    /// there.
+    pub(crate) async fn probe(&self, url: &str, call: &Invocation, user: &User) -> Probed {
         let Ok(mut asked) = Url::parse(url) else { return Probed::Unknown };
         asked.query_pairs_mut().append_pair("key", &call.key);
         let asking = async {
             let who = match &call.tool.credential {
-                Some(credential) => match self.credentials.authorize(credential, &asked).await {
+                Some(credential) => match self.credentials.authorize(credential, user, &asked).await {
                     Ok(who) => who,
                     Err(Unauthorized::Forbidden(_)) => Authorization::default(),
                     Err(Unauthorized::NoToken(why)) => return Err(why),

@@ -1,6 +1,7 @@
 //! Who is let onto the shelf: the rules of one definition, the owner of its name, and the versions before it.
 
 use super::{Changed, Instance, Kept, Policy, Shelf, shelf};
+use crate::credentials::User;
 use maniple_contract::{compat, line};
 use maniple_core::{
     Error, Time,
@@ -59,8 +60,8 @@ pub(crate) enum News {
 }
 
 impl Accepted {
-    pub(crate) fn instance(&self, collection: &str) -> Instance {
-        let instance = Instance::new(self.definition.clone(), self.source, self.trusted, collection.into());
+    pub(crate) fn instance(&self, collection: &str, user: User) -> Instance {
+        let instance = Instance::new(self.definition.clone(), self.source, self.trusted, user, collection.into());
         match &self.quarantine {
             Some(why) => instance.quarantined(why.clone()),
             None => instance,

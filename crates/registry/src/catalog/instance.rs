@@ -1,5 +1,6 @@
 //! One that serves a version of a tool: its lease, its health, its breaker, how many calls it has in hand.
 
+use crate::credentials::User;
 use maniple_core::{
     breaker::{self, Breaker, BreakerSettings},
     canonical,
@@ -22,6 +23,8 @@ pub(crate) struct Instance {
     pub(crate) source: Source,
     /// Whether an operator wrote its URLs.
     pub(crate) trusted: bool,
+    /// Whose definition it is, as credentials ask.
+    pub(crate) user: User,
     /// The collection it belongs to: the project's files, an import, those that registered themselves.
     pub(crate) collection: Arc<str>,
     /// Why it may not be used although it is there.
@@ -67,13 +70,14 @@ impl Drop for InHand {
 }
 
 impl Instance {
-    pub(crate) fn new(definition: Arc<ToolDefinition>, source: Source, trusted: bool, collection: Arc<str>) -> Self {
+    pub(crate) fn new(definition: Arc<ToolDefinition>, source: Source, trusted: bool, user: User, collection: Arc<str>) -> Self {
         let now = Instant::now();
         Self {
             id: id(&definition),
             definition,
             source,
             trusted,
+            user,
             collection,
             quarantine: None,
             born: now,

@@ -1,6 +1,7 @@
 //! Who brings a definition, and what that allows: all that admission needs to know of where it comes from.
 
 use super::{FILES, OPERATOR, REGISTERED};
+use crate::credentials::User;
 use maniple_core::{Error, Result, ports::Registrant, tool::Source};
 
 /// Who brings a definition, and how.
@@ -130,6 +131,15 @@ impl Origin {
             Self::Mcp { server } => format!("mcp:{server}"),
             Self::Openapi { document, .. } => format!("openapi:{document}"),
             Self::Registered(_) | Self::Added(_) => REGISTERED.into(),
+        }
+    }
+
+    /// Whose definitions it brings, as credentials ask.
+    pub(crate) fn user(&self) -> User {
+        match self {
+            Self::Builtin | Self::File(_) | Self::Mcp { .. } | Self::Openapi { .. } => User::Operator,
+            Self::Registered(bringer) | Self::Added(bringer) if bringer.by.operator => User::Operator,
+            Self::Registered(bringer) | Self::Added(bringer) => User::Tenant(bringer.by.tenant.clone()),
         }
     }
 

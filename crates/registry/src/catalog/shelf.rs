@@ -1,7 +1,7 @@
 //! The shelf: every name, version and instance at one moment.
 
 use super::{OPERATOR, admission::Accepted, instance::Instance};
-use crate::lock::Pins;
+use crate::{credentials::User, lock::Pins};
 use maniple_core::{
     schema::Validator,
     tool::{Effect, Offer, Published, Source, ToolState, ToolWish},
@@ -127,37 +127,41 @@ impl Shelf {
         let versions = Arc::make_mut(self.0.entry(name).or_default());
         versions.entry(version).or_insert_with(|| {
             let mut entry = Entry::new(published);
+            let user = User::of_owner(&entry.published.owner);
             for definition in &entry.published.added {
                 let definition = Arc::new(definition.clone());
-                entry.instances.push(Arc::new(Instance::new(definition, Source::Added, false, super::REGISTERED.into())));
+                entry.instances.push(Arc::new(Instance::new(definition, Source::Added, false, user.clone(), super::REGISTERED.into())));
             }
             Arc::new(entry)
         });
     }
 
     /// The collection is these from now on. One that stays keeps its health, its breaker and the calls it has in hand.
-    pub(super) fn put(&mut self, collection: &str, accepted: Vec<Accepted>) {
+    pub(super) fn put(&mut self, collection: &str, user: &User, accepted: Vec<Accepted>) {
         let before = self.take_out(|instance| &*instance.collection == collection);
         for one in accepted {
-            let fresh = one.instance(collection);
+            let fresh = one.instance(collection, user.clone());
             let known = before.iter().find(|known| {
                 known.id == fresh.id
                     && known.definition == fresh.definition
                     && known.quarantine == fresh.quarantine
                     && known.trusted == fresh.trusted
+                    && known.user == fresh.user
             });
             let instance = known.cloned().unwrap_or_else(|| Arc::new(fresh));
             self.entry(one).instances.push(instance);
         }
     }
 
-    pub(super) fn join(&mut self, collection: &str, accepted: Accepted, lease: Option<Duration>) -> Arc<Instance> {
-        let fresh = accepted.instance(collection);
+    pub(super) fn join(&mut self, collection: &str, user: User, accepted: Accepted, lease: Option<Duration>) -> Arc<Instance> {
+        let fresh = accepted.instance(collection, user);
         let id = fresh.id.clone();
         let entry = self.entry(accepted);
         // One that was added and one that registered itself stand side by side: only the latter leaves.
         let ours = |known: &Instance| known.id == id && &*known.collection == collection && known.source == fresh.source;
-        if let Some(known) = entry.instances.iter().find(|known| ours(known) && known.definition == fresh.definition) {
+        if let Some(known) =
+            entry.instances.iter().find(|known| ours(known) && known.definition == fresh.definition && known.user == fresh.user)
+        {
             known.renew();
             return known.clone();
         }

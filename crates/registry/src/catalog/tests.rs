@@ -1,5 +1,5 @@
 use super::*;
-use maniple_core::ports::Registrant;
+use maniple_core::{Tenant, ports::Registrant};
 use serde_json::{Value, json};
 
 fn tool(name: &str, version: &str) -> ToolDefinition {
@@ -41,7 +41,7 @@ fn what_is_missing_is_named_with_what_there_is() {
 #[test]
 fn a_tool_that_was_taken_out_is_gone_and_the_agents_that_list_it_go_on_without_it() {
     let catalog = Catalog::default();
-    let by = Registrant { name: "ann".into(), admin: false };
+    let by = Registrant { name: "ann".into(), tenant: Tenant::default(), admin: false, operator: false };
     let origin = Origin::of(by, Source::Added, None).expect("it may be added");
     for version in ["1.0.0", "2.0.0"] {
         let accepted = catalog.plan(&origin, vec![tool("t", version).into()]).all().expect("a good one").remove(0);

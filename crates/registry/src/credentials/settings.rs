@@ -1,8 +1,12 @@
 //! The section `credentials`: what proves to tools who calls them, as an operator writes it.
 
-use super::{AuthStyle, Credential, CredentialKind, Oauth2, Place};
+use super::{
+    AuthStyle, Credential, CredentialKind, Oauth2, Place,
+    users::{User, operator_only},
+};
 use maniple_core::{Error, Result, settings::Secret};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// A credential as an operator writes it; its name is the key that it stands under.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -12,6 +16,10 @@ pub struct CredentialSettings {
     pub kind: Kind,
     /// Where it may be sent: `host`, `host:port` or `*.example.com`; 1 to 64.
     pub hosts: Vec<String>,
+    /// Whose tools may use it: `operator`, which is files, imports and what the scope `operator` brings, and `tenant:NAME`, what
+    /// that tenant's principals register. Default `operator` alone.
+    #[serde(default = "operator_only", rename = "for")]
+    pub users: BTreeSet<User>,
     /// The key, or the secret of the client. Usually `${env:NAME}` or `${file:PATH}`.
     pub secret: Secret,
     /// Of an `api_key`: the header it is sent in. This or `query`.
@@ -90,6 +98,6 @@ impl CredentialSettings {
                 auth_style: self.auth_style.unwrap_or_default(),
             }),
         };
-        Ok(Credential { kind, hosts: self.hosts.clone() })
+        Ok(Credential { kind, hosts: self.hosts.clone(), users: self.users.clone() })
     }
 }

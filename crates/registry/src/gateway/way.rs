@@ -4,7 +4,10 @@
 //! that one that waits for its place does not hold a breaker's only trial.
 
 use super::{Gateway, refused};
-use crate::catalog::{Entry, InHand, Instance};
+use crate::{
+    catalog::{Entry, InHand, Instance},
+    credentials::User,
+};
 use maniple_core::{
     ports::{Invocation, Invoked, RefusalKind},
     tool::{ToolDefinition, ToolState},
@@ -44,6 +47,8 @@ pub(super) enum Way {
 pub(super) struct Target {
     pub(super) definition: Arc<ToolDefinition>,
     pub(super) trusted: bool,
+    /// Whose definition it is.
+    pub(super) user: User,
     /// The instance's count of it; none for a run that ends on a definition that is no more.
     pub(super) hand: Option<InHand>,
 }
@@ -98,12 +103,16 @@ impl Gateway {
 /// The first instance of the way whose breaker still lets the call through.
 pub(super) fn take(way: Way, call: &Invocation) -> Result<Target, Invoked> {
     let Way::To(instances) = way else {
-        return Ok(Target { definition: call.tool.clone(), trusted: true, hand: None });
+        // Nobody but an operator wrote it.
+        return Ok(Target { definition: call.tool.clone(), trusted: true, user: User::Operator, hand: None });
     };
     let mut open = None;
     for instance in instances {
         match instance.take() {
-            Ok(hand) => return Ok(Target { definition: instance.definition.clone(), trusted: instance.trusted, hand: Some(hand) }),
+            Ok(hand) => {
+                let (definition, user) = (instance.definition.clone(), instance.user.clone());
+                return Ok(Target { definition, trusted: instance.trusted, user, hand: Some(hand) });
+            }
             Err(wait) => open = open.min(Some(wait)).or(Some(wait)),
         }
     }

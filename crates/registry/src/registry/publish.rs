@@ -20,7 +20,7 @@ impl Registry {
     /// Takes what a project's origin brings in the place of what it brought before, and returns what may not be taken in: a name and
     /// the reason each. That is left out, or keeps the others out too, as [`Origin`] says.
     pub async fn take(&self, origin: &Origin, incoming: Vec<Incoming>) -> Result<Vec<(String, Error)>> {
-        let (incoming, unauthorised) = self.authorised(incoming);
+        let (incoming, unauthorised) = self.authorised(origin, incoming);
         let _one_at_a_time = self.changing.lock().await;
         let (catalog, planned) = (self.catalog.clone(), origin.clone());
         let Judged { accepted, mut refused } = aside(move || catalog.plan(&planned, incoming)).await?;
@@ -34,10 +34,10 @@ impl Registry {
     }
 
     /// Those that may use the credential they name, and those that may not.
-    fn authorised(&self, incoming: Vec<Incoming>) -> (Vec<Incoming>, Vec<(String, Error)>) {
+    fn authorised(&self, origin: &Origin, incoming: Vec<Incoming>) -> (Vec<Incoming>, Vec<(String, Error)>) {
         let (mut may, mut may_not) = (Vec::with_capacity(incoming.len()), Vec::new());
         for one in incoming {
-            match self.credentials.check(&one.definition) {
+            match self.credentials.check(&one.definition, &origin.user()) {
                 Ok(()) => may.push(one),
                 Err(error) => {
                     let message = format!("tool `{}`: {}", one.definition.name, error.message);

@@ -5,16 +5,16 @@ use axum::http::StatusCode;
 use futures::future::join_all;
 use maniple_backends::memory;
 use maniple_core::{
-    Tenant,
+    Kind, Tenant,
     ports::{
         Admission, DirectCall, Invocation, Invoked, LedgerKey, Opened, Opening, Outcome, Probed, Refusal, RefusalKind, Registration,
-        RunCall, ToolRegistry, Tools,
+        RunCall, ToolRegistry, ToolStore, Tools,
     },
     tool::{Effect, Source, ToolDefinition, ToolState},
 };
 use maniple_registry::{
     GatewaySettings, Origin,
-    credentials::{AuthStyle, Credential, CredentialKind, Credentials, Oauth2},
+    credentials::{AuthStyle, Credential, CredentialKind, Credentials, Oauth2, Place, User},
 };
 use semver::VersionReq;
 use serde_json::{Value, json};
@@ -269,7 +269,7 @@ async fn a_resend_with_a_new_token_is_counted_under_the_rate() {
         audience: None,
         auth_style: AuthStyle::Header,
     };
-    let credential = Credential { kind: CredentialKind::Oauth2(oauth2), hosts: vec![host] };
+    let credential = Credential { kind: CredentialKind::Oauth2(oauth2), hosts: vec![host], users: [User::Operator].into() };
     let credentials = Credentials::new([("c".to_owned(), credential)].into()).unwrap();
     let bench = Bench::with(Arc::new(memory::TaskStore::new()), &["t"], GatewaySettings::default(), credentials).await;
     let fields = json!({ "effect": "pure", "rate_limit": 4, "auth_type": "oauth2", "credential": "c" });
@@ -285,6 +285,44 @@ async fn a_resend_with_a_new_token_is_counted_under_the_rate() {
     assert_eq!(server.calls(), 4, "the last of four; its resend has no place");
     assert!(matches!(bench.call(&file, json!({}), "k3").await, Invoked::Wait(..)));
     assert_eq!(server.calls(), 4);
+}
+
+/// A key for that server, for these tools.
+fn key_for(server: &Counting, users: &[User]) -> Credentials {
+    let kind = CredentialKind::ApiKey { place: Place::Header("x-key".into()), prefix: String::new(), secret: "s3cret".to_owned().into() };
+    let hosts = vec![server.url.trim_start_matches("http://").to_owned()];
+    Credentials::new([("shop".to_owned(), Credential { kind, hosts, users: users.iter().cloned().collect() })].into()).unwrap()
+}
+
+#[tokio::test]
+async fn who_registers_a_tool_cannot_have_a_credential_sent_that_is_not_for_them() {
+    let server = Counting::start().await;
+    let named = definition(&format!("{}/anywhere", server.url), json!({ "auth_type": "api_key", "credential": "shop" }));
+    let over = async |users: &[User], store: &Arc<dyn ToolStore>| {
+        Bench::with(store.clone(), &["t"], GatewaySettings::default(), key_for(&server, users)).await
+    };
+    let added = || Registration { source: Source::Added, ..registration(named.clone(), "ann") };
+    let empty = || Arc::new(memory::TaskStore::new()) as Arc<dyn ToolStore>;
+
+    let closed = over(&[User::Operator], &empty()).await;
+    for registration in [added(), registration(named.clone(), "ann"), registration(named.clone(), "admin")] {
+        let refused = closed.registry.register(registration).await.unwrap_err();
+        assert_eq!((refused.kind, refused.field.as_deref()), (Kind::Invalid, Some("credential")));
+        assert!(!refused.message.contains("127.0.0.1"), "its hosts are the operator's affair: {refused}");
+    }
+    let file: ToolDefinition = serde_json::from_value(named.clone()).unwrap();
+    closed.registry.take_files(vec![file.clone()], maniple_registry::Files::Strict).await.unwrap();
+    ok(closed.call(&file, json!({}), "k").await);
+    assert_eq!(server.calls(), 1, "the operator's own tool goes with it");
+
+    // Where it was for them once, what they added then is not sent with it now.
+    let store = empty();
+    let open = over(&[User::Tenant(Tenant::default())], &store).await;
+    let tool = open.registry.register(added()).await.unwrap().definition;
+    ok(open.call(&tool, json!({}), "k").await);
+    let later = over(&[User::Operator], &store).await;
+    assert_eq!(refusal(later.call(&tool, json!({}), "k2").await).kind, RefusalKind::Forbidden);
+    assert_eq!(server.calls(), 2);
 }
 
 /// It is so much later, all at once.
