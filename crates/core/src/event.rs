@@ -20,7 +20,7 @@ use crate::{
     message::{FinishReason, ToolCall, Usage},
     model::FaultKind,
     task::{AgentResult, Task, TaskStatus, WaitingFor},
-    tool::Effect,
+    tool::{Effect, Way},
 };
 use semver::Version;
 use serde::{Deserialize, Serialize};
@@ -205,6 +205,9 @@ pub struct ToolStarted {
     pub key: String,
     /// What may be done if nobody learns the outcome.
     pub effect: Effect,
+    /// Of a call that a person agreed to: the way they agreed to. It is sent no other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub way: Option<Way>,
 }
 /// See [`Event::ToolFinished`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -257,6 +260,9 @@ pub struct ApprovalRequested {
     pub version: Version,
     /// The hash of that version's contract.
     pub contract: String,
+    /// Where it would go, and as whom. Absent from what was asked before this was recorded, and where it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub way: Option<Way>,
     /// Checked arguments.
     pub arguments: Value,
     /// The hash of the arguments in canonical form.

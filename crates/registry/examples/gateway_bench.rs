@@ -71,6 +71,7 @@ async fn main() {
                     send: format!("t{turn}k{n}"),
                     agent: AgentName::parse(&format!("a{}", n % 1_000)).unwrap(),
                     tenant: Tenant::default(),
+                    agreed: None,
                     trace: None,
                     timeout: Duration::from_secs(10),
                 });

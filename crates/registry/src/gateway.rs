@@ -81,6 +81,10 @@ impl Gateway {
 
     /// Calls for a run, once.
     pub(crate) async fn invoke(&self, RunCall(call): &RunCall) -> Invoked {
+        if call.tool.requires_approval && call.agreed.is_none() {
+            let told = format!("a person agrees to each call of `{}`, and nobody says to which way", call.tool.name);
+            return counted(Invoked::Refused(refused(RefusalKind::NeedsApproval, told)));
+        }
         let entry = self.entry(&call.tool);
         // A file may have moved on, and a run ends on what it began with; nobody but an operator is trusted to have meant that.
         let outcome = match entry.as_deref() {

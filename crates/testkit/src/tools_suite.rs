@@ -13,7 +13,7 @@ use maniple_core::{
     ports::{
         Admission, DirectCall, DirectOutcome, Invocation, Invoked, Probed, RefusalKind, Registrant, Registration, RunCall, ToolRegistry,
     },
-    tool::{Registered, STORED_RESULT_BYTES, Source, ToolDefinition, ToolState, ToolWish},
+    tool::{Registered, STORED_RESULT_BYTES, Source, ToolDefinition, ToolState, ToolWish, Way},
 };
 use semver::{Version, VersionReq};
 use serde_json::{Value, json};
@@ -63,6 +63,7 @@ fn cases() -> Vec<Case> {
         case(a_result_is_bounded),
         case(a_call_in_doubt_is_settled_by_its_tool),
         case(a_persons_consent_is_asked_for_where_no_journal_holds_it),
+        case(a_call_that_a_person_agreed_to_goes_the_way_they_saw_and_no_other),
         case(the_record_of_a_runs_call_is_the_runs_journal),
     ]
 }
@@ -127,6 +128,7 @@ impl World {
             send: format!("{key}:1"),
             agent: shopper(),
             tenant: Tenant::default(),
+            agreed: None,
             trace: None,
             timeout: Duration::from_millis(tool.timeout_ms),
         }
@@ -385,8 +387,28 @@ async fn a_persons_consent_is_asked_for_where_no_journal_holds_it(world: World) 
     let tool = world.registered(json!({ "requires_approval": true })).await.definition;
     assert_eq!(refused(&world.call(&tool, "a", json!({})).await), RefusalKind::NeedsApproval);
     assert_eq!(world.ledger.count("t"), 0);
-    assert!(matches!(world.invoke(&tool, "a", json!({})).await, Invoked::Ok(_)));
+    assert_eq!(refused(&world.invoke(&tool, "a", json!({})).await), RefusalKind::NeedsApproval, "nobody says to what they agreed");
+    let call = RunCall(Invocation { agreed: Some(Way::of(&tool)), ..world.invocation(&tool, "b", json!({})) });
+    assert!(matches!(world.registry().invoke(&call).await, Invoked::Ok(_)));
     assert_eq!(world.ledger.count("t"), 1);
+}
+
+async fn a_call_that_a_person_agreed_to_goes_the_way_they_saw_and_no_other(world: World) {
+    let shown = world.registered(json!({ "requires_approval": true })).await;
+    let tool = shown.definition.clone();
+    let call = |key: &str| RunCall(Invocation { agreed: Some(Way::of(&tool)), ..world.invocation(&tool, key, json!({})) });
+    // Between the question and the answer the very version comes to be served elsewhere too, and then only there.
+    let elsewhere = world.registered(json!({ "requires_approval": true, "endpoint": format!("{}?to=another", tool.endpoint) })).await;
+    assert_eq!(shown.contract, elsewhere.contract);
+    for n in 0..4 {
+        assert!(matches!(world.registry().invoke(&call(&format!("a{n}"))).await, Invoked::Ok(_)), "it goes where it is still served");
+    }
+    world.registry().withdraw("t", &shown.instance, &admin()).await.expect("it leaves");
+    assert_eq!(refused(&world.registry().invoke(&call("b")).await), RefusalKind::NeedsApproval);
+    assert_eq!(world.ledger.count("t"), 4);
+    let anew =
+        RunCall(Invocation { agreed: Some(Way::of(&elsewhere.definition)), ..world.invocation(&elsewhere.definition, "c", json!({})) });
+    assert!(matches!(world.registry().invoke(&anew).await, Invoked::Ok(_)), "who agrees to the new way is taken by their word");
 }
 
 async fn the_record_of_a_runs_call_is_the_runs_journal(world: World) {

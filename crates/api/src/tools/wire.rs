@@ -4,7 +4,7 @@ use crate::strict;
 use maniple_core::{
     Error, Result,
     ports::{Admission, Probed},
-    tool::{Offer, ToolVersion},
+    tool::{Offer, ToolVersion, Way},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
@@ -121,6 +121,10 @@ pub struct CallOfRun {
     /// Names this very send: another attempt under the same key has another.
     #[schema(min_length = 1, max_length = 255)]
     pub send: String,
+    /// Of a call that a person agreed to: the way they agreed to. It is sent no other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub agreed: Option<Way>,
     /// It was asked for before, and its answer was lost. Nothing is sent: a process that knows of the send answers, every other one
     /// says that it does not.
     #[serde(default, skip_serializing_if = "is_false")]

@@ -10,7 +10,7 @@ use crate::{
     canonical,
     event::{ApprovalDecided, Event, ToolFinished, ToolStarted, ToolStatus},
     message::FinishReason,
-    tool::{Effect, ToolDefinition},
+    tool::{Effect, ToolDefinition, Way},
 };
 use serde_json::Value;
 use std::{
@@ -176,6 +176,7 @@ impl Run {
             arguments,
             key: format!("{whose}{}:{}:{index}", task.id, step.number),
             effect: tool.effect(),
+            way: tool.requires_approval.then(|| Way::of(tool)),
         }
     }
 

@@ -150,6 +150,7 @@ fn invocation(fields: Value, arguments: Value) -> Invocation {
         key: "k".into(),
         agent: AgentName::parse("a").unwrap(),
         tenant: Tenant::default(),
+        agreed: None,
         trace: None,
         timeout: seconds(10),
         tool: Arc::new(tool),

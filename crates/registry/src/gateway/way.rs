@@ -10,7 +10,7 @@ use crate::{
 };
 use maniple_core::{
     ports::{Invocation, Invoked, RefusalKind},
-    tool::{ToolDefinition, ToolState},
+    tool::{self, ToolDefinition, ToolState},
 };
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -61,6 +61,9 @@ impl Gateway {
             Definition::Published(entry) => entry,
             Definition::OfTheRun => {
                 let tool = &call.tool;
+                if !leads_as_agreed(tool, call) {
+                    return Err(led_elsewhere(call));
+                }
                 return match pins.against(&tool.name, &tool.version, &tool.contract_hash(), &tool.endpoint) {
                     None => Ok(Way::AsItBegan),
                     Some(why) => {
@@ -69,8 +72,12 @@ impl Gateway {
                 };
             }
         };
+        let agreed = |instance: &&Arc<Instance>| leads_as_agreed(&instance.definition, call);
+        if !entry.instances.is_empty() && !entry.instances.iter().any(|instance| agreed(&instance)) {
+            return Err(led_elsewhere(call));
+        }
         let (mut usable, mut worst) = (Vec::new(), (ToolState::Gone, "nobody serves it now".to_owned()));
-        for instance in &entry.instances {
+        for instance in entry.instances.iter().filter(agreed) {
             match entry.usable(instance, &pins) {
                 Ok(()) => usable.push(instance.clone()),
                 Err(why) => worst = why,
@@ -117,6 +124,19 @@ pub(super) fn take(way: Way, call: &Invocation) -> Result<Target, Invoked> {
         }
     }
     Err(broken(&call.tool.name, open))
+}
+
+/// Whether a call of that definition goes the way that a person agreed to, if one did.
+fn leads_as_agreed(definition: &ToolDefinition, call: &Invocation) -> bool {
+    call.agreed.as_ref().is_none_or(|agreed| *agreed == tool::Way::of(definition))
+}
+
+fn led_elsewhere(call: &Invocation) -> Invoked {
+    let told = format!(
+        "`{}` leads elsewhere now than a person agreed to, or goes as somebody else, so it was not called. A new task asks anew",
+        call.tool.name
+    );
+    Invoked::Refused(refused(RefusalKind::NeedsApproval, told))
 }
 
 fn broken(tool: &str, wait: Option<Duration>) -> Invoked {

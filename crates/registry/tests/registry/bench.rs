@@ -120,6 +120,7 @@ pub fn invocation(tool: &ToolDefinition, arguments: Value, key: &str) -> Invocat
         send: key.into(),
         agent: AgentName::parse("a").unwrap(),
         tenant: Tenant::default(),
+        agreed: None,
         trace: None,
         timeout: Duration::from_secs(5),
     }

@@ -15,6 +15,7 @@ use super::{Act, Desk, IdempotencyKey};
 use maniple_core::{
     AgentName, Error, Principal, Result, Tenant,
     ports::{Admission, DirectCall, DirectOutcome, Idempotency, Invoked, KeyWas, Probed, Refusal},
+    tool::Way,
     trace::TraceContext,
 };
 use semver::{Version, VersionReq};
@@ -60,6 +61,8 @@ pub struct OfRun {
     pub key: String,
     /// Names this very send.
     pub send: String,
+    /// The way that a person agreed to, if one did.
+    pub agreed: Option<Way>,
 }
 
 /// A call that gave a result.

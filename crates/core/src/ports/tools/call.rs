@@ -9,7 +9,11 @@
 //! | its definition is no more | it ends on it all the same, where an operator wrote it | refused |
 
 use super::LedgerKey;
-use crate::{AgentName, Tenant, tool::ToolDefinition, trace::TraceContext};
+use crate::{
+    AgentName, Tenant,
+    tool::{ToolDefinition, Way},
+    trace::TraceContext,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::{mem, sync::Arc, time::Duration};
@@ -31,6 +35,8 @@ pub struct Invocation {
     pub agent: AgentName,
     /// On whose behalf.
     pub tenant: Tenant,
+    /// Of a call that a person agreed to: the way they agreed to. It is sent no other.
+    pub agreed: Option<Way>,
     /// The trace it belongs to.
     pub trace: Option<TraceContext>,
     /// The least of the tool's own time-out and what is left of the deadline.
@@ -188,6 +194,7 @@ mod tests {
             send: "s".into(),
             agent: AgentName::parse("a").unwrap(),
             tenant: Tenant::parse(tenant).unwrap(),
+            agreed: None,
             trace: None,
             timeout: Duration::from_secs(1),
         };

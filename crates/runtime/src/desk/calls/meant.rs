@@ -33,11 +33,12 @@ impl Desk {
             let told = "run.key must be a run's: TASK:STEP:INDEX, with TENANT/ before it outside the default tenant";
             return Err(Error::invalid(told).at("run.key").into());
         }
-        let call = self.invocation(who, call, run.key, run.send).await?;
+        let mut call = self.invocation(who, call, run.key, run.send).await?;
         if call.tool.requires_approval {
             // That a person agreed is in the run's journal alone: it takes more than the right to call tools to say so.
             Act::Vouch.by(who).map_err(|denied| denied.at("run"))?;
         }
+        call.agreed = run.agreed;
         Ok(RunCall(call))
     }
 
@@ -68,6 +69,7 @@ impl Desk {
             send,
             agent,
             tenant,
+            agreed: None,
             trace: Some(traced(trace)),
         })
     }

@@ -21,7 +21,7 @@ pub fn pay() -> ToolCall {
 }
 
 fn of_run(key: &str, send: &str) -> OfRun {
-    OfRun { key: key.into(), send: send.into() }
+    OfRun { key: key.into(), send: send.into(), agreed: None }
 }
 
 fn went(none: NoResult) -> Invoked {

@@ -106,7 +106,7 @@ async fn ask_of_tools(desk: &Desk, how: &str, who: &Principal) -> Result<usize> 
         unproven_because: why.map(|why| Reason::parse(why).unwrap()),
     };
     // A run's key is its tenant's.
-    let run = || OfRun { key: format!("{}/t:1:0", who.tenant), send: "s".into() };
+    let run = || OfRun { key: format!("{}/t:1:0", who.tenant), send: "s".into(), agreed: None };
     let far = ToolCall { tenant: Some(Tenant::parse("far").unwrap()), ..calling::pay() };
     match how {
         "tools" => desk.tools(who, None, 50).await.map(|page| page.items.len()),
@@ -159,6 +159,7 @@ async fn world() -> Node {
         tool: "pay".into(),
         version: "1.0.0".parse().unwrap(),
         contract: "c0".into(),
+        way: None,
         arguments: json!({}),
         arguments_hash: "h0".into(),
         expires_at: claimed.now.plus(Duration::from_secs(60)),

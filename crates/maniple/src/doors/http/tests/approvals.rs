@@ -6,6 +6,7 @@ use maniple_core::{
     event::{ApprovalRequested, Event, Question},
     ports::{Also, Append, Then},
     task::Progress,
+    tool::Way,
 };
 
 /// A node nobody works at, whose task asks for two calls; its router and a caller for it.
@@ -28,6 +29,12 @@ async fn asking(auth: Auth, token: Option<&str>) -> House {
             tool: "pay".into(),
             version: "1.0.0".parse().unwrap(),
             contract: "c0".into(),
+            way: Some(Way {
+                host: "https://pay.test".into(),
+                path: "/charge".into(),
+                credential: Some("till".into()),
+                places: Default::default(),
+            }),
             arguments: json!({ "amount": index }),
             arguments_hash: "h0".into(),
             expires_at,
@@ -72,6 +79,7 @@ async fn what_a_run_asks_is_listed_shown_and_decided_once() {
     let (_, _, shown) = ask(&house, "GET", "/approvals/a%3Ab%3A1%3A0", None, &[]).await;
     let expected = json!({
         "id": "a:b:1:0", "task_id": "a:b", "agent": "search", "step": 1, "question": "may_call", "tool": "pay", "version": "1.0.0",
+        "way": { "host": "https://pay.test", "path": "/charge", "credential": "till" },
         "contract": "c0", "arguments": { "amount": 0 }, "requested_at": shown["requested_at"], "expires_at": shown["expires_at"],
         "state": "open", "decision": null,
     });

@@ -99,6 +99,7 @@ pub fn invocation(tool: &ToolDefinition, key: &str) -> Invocation {
         send: format!("{key}#1.1"),
         agent: AgentName::parse("shopper").unwrap(),
         tenant: maniple_core::Tenant::default(),
+        agreed: None,
         trace: None,
         timeout: Duration::from_secs(2),
     }
