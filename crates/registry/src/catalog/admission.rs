@@ -44,6 +44,8 @@ pub(crate) struct Accepted {
     pub(crate) original_name: Option<String>,
     pub(crate) notes: Vec<String>,
     pub(crate) proposed: Option<Effect>,
+    /// What less care is asked for than by the contract whose place it takes.
+    pub(crate) loosened: Vec<String>,
 }
 
 /// What is new in a definition that may go onto the shelf.
@@ -158,7 +160,9 @@ impl Batch<'_> {
             original_name: one.original_name.clone(),
             notes: one.notes.clone(),
             proposed: one.proposed,
+            loosened: Vec::new(),
         };
+        let mut loosened = Vec::new();
         let mut news = News::Version;
         if let Some(known) = self.known(&tool.name, &tool.version) {
             if self.is_twice(one) {
@@ -171,7 +175,10 @@ impl Batch<'_> {
             }
             let other = other_contract(known, tool);
             match policy.changed {
-                Changed::Taken if known.source != Source::Builtin => news = News::OtherContract,
+                Changed::Taken if known.source != Source::Builtin => {
+                    news = News::OtherContract;
+                    loosened = compat::loosened(&known.definition, tool).into_iter().map(|(_, text)| text).collect();
+                }
                 Changed::Quarantined => return Ok(accepted(known.clone(), News::None, Some(other.message.into_owned()))),
                 Changed::Refused | Changed::Taken => return Err(other),
             }
@@ -190,7 +197,7 @@ impl Batch<'_> {
             overridden: overridden.map(|reason| format!("{}: {reason}", policy.owner)),
             added: if policy.kept == Kept::Place { vec![tool.clone()] } else { Vec::new() },
         };
-        Ok(accepted(published, news, None))
+        Ok(Accepted { loosened, ..accepted(published, news, None) })
     }
 
     /// Fails for a name that is legal only since it was mended, where that is the name of another tool which registered itself.
@@ -211,6 +218,7 @@ impl Batch<'_> {
     /// What the version before it of the same line says; `Conflict` where callers would break.
     fn compared(&self, one: &Incoming) -> Result<Compared, Error> {
         let tool = &one.definition;
+        self.takes_no_less_care_than_above(tool)?;
         let Some(before) = self.before(&tool.name, &tool.version) else { return Ok(Compared::default()) };
         let report = compat::compare(&before.definition, tool);
         let changes: Vec<String> = report.changes.iter().map(ToString::to_string).collect();
@@ -223,7 +231,9 @@ impl Batch<'_> {
             Verdict::Compatible => {}
             Verdict::Breaking => {
                 let next = line::after(&before.definition.version);
-                return Err(Error::conflict(format!("{}\nthis breaks its callers: make it {next}, which may", told())).at("version"));
+                return Err(
+                    Error::conflict(format!("{}\nthis breaks those who rely on it: make it {next}, which may", told())).at("version")
+                );
             }
             Verdict::Unproven if self.policy.override_reason.is_some() => {}
             Verdict::Unproven => {
@@ -232,6 +242,19 @@ impl Batch<'_> {
             }
         }
         Ok(Compared { previous, verdict: Some(report.verdict), changes })
+    }
+
+    /// Callers of a line get its highest version that is well: one below that takes less care would be called in its stead.
+    fn takes_no_less_care_than_above(&self, tool: &ToolDefinition) -> Result<(), Error> {
+        let in_line = |known: &&Published| {
+            let (above, version) = (&known.definition.version, &tool.version);
+            above > version && above.pre.is_empty() && version.pre.is_empty() && line::is_same(above, version)
+        };
+        let above = self.releases(&tool.name).filter(in_line).min_by(|a, b| a.definition.version.cmp(&b.definition.version));
+        let Some(above) = above else { return Ok(()) };
+        let Some((_, told)) = compat::loosened(&above.definition, tool).into_iter().next() else { return Ok(()) };
+        let (version, above) = (&tool.version, &above.definition.version);
+        Err(Error::conflict(format!("{version} beside {above}: {told}\nwithin one line every version takes the same care")).at("version"))
     }
 
     fn owner(&self, name: &str) -> Option<&str> {
@@ -252,10 +275,13 @@ impl Batch<'_> {
         if !version.pre.is_empty() {
             return None;
         }
-        let shelf = self.shelf.versions(name).ok().into_iter().flat_map(|versions| versions.values()).map(|entry| &entry.published);
-        let batch = self.accepted.get(name).into_iter().flatten().map(|accepted| &accepted.published);
-        let below = shelf.chain(batch).filter(|known| known.definition.version < *version && known.definition.version.pre.is_empty());
+        let below = self.releases(name).filter(|known| known.definition.version < *version && known.definition.version.pre.is_empty());
         below.max_by(|a, b| a.definition.version.cmp(&b.definition.version))
+    }
+    /// All versions of a name, those of the batch included.
+    fn releases(&self, name: &str) -> impl Iterator<Item = &Published> {
+        let shelf = self.shelf.versions(name).ok().into_iter().flat_map(|versions| versions.values()).map(|entry| &entry.published);
+        shelf.chain(self.accepted.get(name).into_iter().flatten().map(|accepted| &accepted.published))
     }
 }
 

@@ -1,5 +1,5 @@
 use super::*;
-use maniple_core::{Tenant, ports::Registrant};
+use maniple_core::{Tenant, ports::Registrant, tool::Effect};
 use serde_json::{Value, json};
 
 fn tool(name: &str, version: &str) -> ToolDefinition {
@@ -122,6 +122,48 @@ fn a_minor_version_that_breaks_callers_is_refused_with_the_breaks_and_a_major_on
     assert_eq!(versions[1].verdict, Some(maniple_core::tool::Verdict::Compatible));
     assert_eq!(versions[0].verdict, Some(maniple_core::tool::Verdict::Breaking));
     assert!(!versions[0].changes.is_empty());
+}
+
+#[test]
+fn who_ever_brings_it_only_a_major_version_takes_less_care() {
+    let careful = |version: &str| ToolDefinition { requires_approval: true, ..tool("pay", version) };
+    let unasked = |version: &str| tool("pay", version);
+    let repeatable = |version: &str| ToolDefinition { effect: Some(Effect::Idempotent), ..careful(version) };
+    let by = Registrant { name: "ann".into(), tenant: Tenant::default(), admin: true, operator: true };
+    let because = || Some("we looked".to_owned());
+    let origins = [
+        Origin::File(Files::Strict),
+        Origin::File(Files::Lenient),
+        Origin::Mcp { server: "m".into() },
+        Origin::Openapi { document: "d".into(), has_base_url: true },
+        Origin::of(by.clone(), Source::Registered, because()).expect("it may"),
+        Origin::of(by, Source::Added, because()).expect("it may"),
+    ];
+    for origin in origins {
+        let catalog = Catalog::default();
+        let bring = |definition: ToolDefinition| {
+            let accepted = catalog.plan(&origin, vec![Incoming::from(definition)]).all().map_err(|errors| errors[0].to_string())?;
+            let loosened = accepted[0].loosened.clone();
+            accepted.into_iter().for_each(|one| drop(catalog.join(&origin, one, None)));
+            Ok::<_, String>(loosened)
+        };
+        bring(careful("1.1.0")).expect("the first");
+        for (definition, told) in [
+            (unasked("1.2.0"), "approval no longer required"),
+            (unasked("1.1.1"), "make it 2.0.0"),
+            (repeatable("1.2.0"), "effect loosened"),
+            (unasked("1.0.0"), "within one line every version takes the same care"),
+        ] {
+            let refused = bring(definition).expect_err(told);
+            assert!(refused.contains(told), "{origin:?}: {refused}");
+        }
+        bring(unasked("2.0.0")).expect("a major one may");
+        bring(careful("1.2.0")).expect("it takes the same care");
+        if origin == Origin::File(Files::Lenient) {
+            bring(careful("3.0.0")).expect("a major one may");
+            assert_eq!(bring(unasked("3.0.0")).expect("somebody writes it").len(), 1, "and is told");
+        }
+    }
 }
 
 #[test]

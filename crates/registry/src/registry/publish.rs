@@ -112,6 +112,9 @@ fn say_what_changed(one: &Accepted) {
     let (tool, version) = (&one.definition.name, &one.definition.version);
     if one.news == News::OtherContract {
         tracing::warn!(%tool, %version, "its contract changed under its version; that is for writing it: `maniple serve` asks for a new version");
+        for loosened in &one.loosened {
+            tracing::warn!(%tool, %version, "{loosened}: `maniple serve` asks for a new major version");
+        }
     }
     if let Some(why) = &one.quarantine {
         tracing::warn!(%tool, %version, why, "quarantined: it is not used");
