@@ -3,8 +3,8 @@
 //! | act | scope |
 //! |---|---|
 //! | submit, retry, requeue | `run` |
-//! | wait for what was asked for | `read` or `run` |
-//! | look at tasks, events, conversations, agents | `read` |
+//! | look at a task and its events, and wait for it | `read`; `run` for what the principal asked for itself |
+//! | list tasks, look at conversations and agents | `read` |
 //! | cancel | `cancel` |
 //! | take out of the dead letters, erase a conversation | `admin` |
 //! | look at what runs ask of people | `read` or `approve` |
@@ -14,7 +14,7 @@
 //! | take in what is not proven, call for another tenant or principal, tell that a person agreed | `admin` too |
 //!
 //! Beside the scope, a principal sees its own tenant only, where everything else is not there, and may use its own agents
-//! only. The methods of [`super::Desk`] ask for all three. A door asks for scope and agent once more, before it reads a body or
+//! only: the tasks of others are not there. The methods of [`super::Desk`] ask for all three. A door asks for scope and agent once more, before it reads a body or
 //! says what is wrong with a query: who may not is told that and nothing else.
 
 use super::Addressee;
@@ -25,8 +25,8 @@ use maniple_core::{Principal, Result, Scope};
 pub enum Act {
     /// Make a task, also of a failed one.
     Submit,
-    /// Learn how what was asked for goes.
-    Await,
+    /// Learn how a task goes: any with `read`, with `run` the principal's own.
+    Follow,
     /// See what there is.
     Look,
     /// Stop a task.
@@ -50,7 +50,7 @@ impl Act {
     pub fn by(self, who: &Principal) -> Result<()> {
         match self {
             Self::Submit => who.may(Scope::Run),
-            Self::Await => who.may_either(Scope::Read, Scope::Run),
+            Self::Follow => who.may_either(Scope::Read, Scope::Run),
             Self::Look => who.may(Scope::Read),
             Self::Cancel => who.may(Scope::Cancel),
             Self::Erase => who.may(Scope::Admin),

@@ -8,7 +8,7 @@
 use super::{Act, Desk, IdempotencyKey, Reader};
 use crate::worker::Started;
 use maniple_core::{
-    AgentName, Principal, Result, SessionId, TaskId, TaskKey,
+    AgentName, Error, Principal, Result, SessionId, TaskId, TaskKey,
     ports::{Created, Hint, Live, NewTask},
     request::{Acceptance, Content, TaskRequest},
     task::AgentResult,
@@ -32,10 +32,10 @@ impl Desk {
     /// Accepts a task. It is durable when this returns.
     ///
     /// `Denied` without the scope or the agent, `NotFound` for an agent that is not served here, `Invalid` for what is out of
-    /// bounds; the other errors are those of [`maniple_core::ports::Tasks::create`].
+    /// bounds, `Denied` too where the id or the key is that of a task which the principal may not see; the other errors are those of [`maniple_core::ports::Tasks::create`].
     pub async fn submit(&self, who: &Principal, submission: Submission) -> Result<Created> {
         let new = self.checked(who, submission)?;
-        self.create(new).await
+        self.create(who, new).await
     }
 
     /// Accepts a task and waits until it ends, parks, or `patience` is over; whichever it was, it goes on.
@@ -50,7 +50,7 @@ impl Desk {
         let new = self.checked(who, submission)?;
         let asked = new.task.key();
         let live = self.parts.bus.subscribe(&asked).await;
-        let created = self.create(new).await?;
+        let created = self.create(who, new).await?;
         let key = TaskKey { tenant: asked.tenant.clone(), id: created.result.task_id.clone() };
         if created.fresh {
             let result = self.settled(&key, live, created.result.clone(), patience).await?;
@@ -70,7 +70,7 @@ impl Desk {
         let seat = self.gate.stream()?;
         let asked = new.task.key();
         let live = self.parts.bus.subscribe(&asked).await;
-        let created = self.create(new).await?;
+        let created = self.create(who, new).await?;
         let key = TaskKey { tenant: asked.tenant.clone(), id: created.result.task_id.clone() };
         let live = if key == asked { live } else { self.parts.bus.subscribe(&key).await };
         let reader = match created.fresh {
@@ -118,9 +118,13 @@ impl Desk {
         })
     }
 
-    pub(super) async fn create(&self, new: NewTask) -> Result<Created> {
+    pub(super) async fn create(&self, who: &Principal, new: NewTask) -> Result<Created> {
         let tenant = new.task.tenant.clone();
         let created = self.accept(new).await?;
+        if !created.fresh && !self.sees(who, &TaskKey { tenant: tenant.clone(), id: created.result.task_id.clone() }).await? {
+            let told = "another principal asked the same under this id or key: choose another, or use a token with the scope `read`";
+            return Err(Error::denied(told));
+        }
         // Of a task that was born claimed, its worker has told.
         if created.fresh && created.claim.is_none() {
             let key = TaskKey { tenant, id: created.result.task_id.clone() };

@@ -53,21 +53,11 @@ pub struct Reader {
 impl Desk {
     /// Follows a task's events after the number `after` (0: from the first).
     ///
-    /// `None` when the task has ended and nothing follows that number; `NotFound` for no such task, `Unavailable` where there is
-    /// no place for another stream.
+    /// `None` when the task has ended and nothing follows that number; `NotFound` for no such task, and for one that the principal
+    /// may not see; `Unavailable` where there is no place for another stream.
     pub async fn events(&self, who: &Principal, sought: &Sought, after: u64) -> Result<Option<Reader>> {
-        Act::Look.by(who)?;
-        self.following(who, sought, after).await
-    }
-
-    /// The same for those who have asked for the task, or may ask.
-    pub async fn follow(&self, who: &Principal, sought: &Sought, after: u64) -> Result<Option<Reader>> {
-        Act::Await.by(who)?;
-        self.following(who, sought, after).await
-    }
-
-    async fn following(&self, who: &Principal, sought: &Sought, after: u64) -> Result<Option<Reader>> {
-        let (key, _) = self.task(who, sought).await?;
+        Act::Follow.by(who)?;
+        let (key, _) = self.seen(who, sought).await?;
         let seat = self.gate.stream()?;
         let mut reader = self.reader(&key, self.parts.bus.subscribe(&key).await, after, seat);
         let now = self.now(&key).await?;

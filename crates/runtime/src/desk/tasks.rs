@@ -37,17 +37,21 @@ pub enum Cancelled {
     Final(AgentResult),
 }
 
-impl Desk {
-    /// A task as it is now. `NotFound` for none, and for one of another tenant.
-    pub async fn get(&self, who: &Principal, sought: &Sought) -> Result<AgentResult> {
-        Act::Look.by(who)?;
-        Ok(self.task(who, sought).await?.1)
+impl Cancelled {
+    fn without_output(self) -> Self {
+        let without = |result| AgentResult { output: None, structured: None, error_detail: None, ..result };
+        match self {
+            Self::Asked(result) => Self::Asked(without(result)),
+            Self::Final(result) => Self::Final(without(result)),
+        }
     }
+}
 
-    /// The same for those who have asked for it, or may ask.
-    pub async fn progress(&self, who: &Principal, sought: &Sought) -> Result<AgentResult> {
-        Act::Await.by(who)?;
-        Ok(self.task(who, sought).await?.1)
+impl Desk {
+    /// A task as it is now. `NotFound` for none, and for one that the principal may not see: see [`Act::Follow`].
+    pub async fn get(&self, who: &Principal, sought: &Sought) -> Result<AgentResult> {
+        Act::Follow.by(who)?;
+        Ok(self.seen(who, sought).await?.1)
     }
 
     /// Tasks. `NotFound` for the place of an agent that is not served and has left none.
@@ -72,10 +76,12 @@ impl Desk {
         Ok(Page::of(tasks, limit, |task| (task.created_at, task.task_id.clone())))
     }
 
-    /// Asks a task to stop. What is recorded first, the cancel or the end, wins.
+    /// Asks a task to stop. What is recorded first, the cancel or the end, wins. Who may not see the task is told its state and not
+    /// its output.
     pub async fn cancel(&self, who: &Principal, sought: &Sought, key: Option<IdempotencyKey>) -> Result<(Cancelled, KeyWas)> {
         Act::Cancel.by(who)?;
         let (task, _) = self.task(who, sought).await?;
+        let sees = self.sees(who, &task).await?;
         let idempotency = key.map(|key| key.of_act(format!("/tasks/{}/cancel", task.id)));
         // One id for all of them: a task is cancelled once, however often and by whomever it is asked.
         let signal = Signal { id: "cancel".into(), kind: SignalKind::Cancel, data: json!({ "by": who.name }), at: Default::default() };
@@ -96,7 +102,7 @@ impl Desk {
             }
             Signalled::Final(result) => Cancelled::Final(result),
         };
-        Ok((cancelled, was))
+        Ok((if sees { cancelled } else { cancelled.without_output() }, was))
     }
 
     /// Takes a task out of the dead letters; its record stays. `NotFound` where it is not there.

@@ -46,7 +46,7 @@ pub(super) async fn events(
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Refusal> {
-    Act::Look.by(&who)?;
+    Act::Follow.by(&who)?;
     let after = resume_after(&headers, query.after.as_deref())?;
     let reader = door.desk.events(&who, &place.task()?, after).await?;
     if wants_upgrade(&headers) {

@@ -27,28 +27,26 @@ use Gets::{Denied, NotFound, So};
 /// What is asked about what `acme` has: how, with which scopes beside `admin`, what the admin of another tenant gets, and what
 /// one of `acme` gets who may use the agent `write` only. The task `t` is a dead letter of `search`, the task `asks` one that
 /// asks a person.
-const TABLE: [(&str, &[Scope], Gets, Gets); 37] = [
+const TABLE: [(&str, &[Scope], Gets, Gets); 35] = [
     ("submit", &[Scope::Run], So(1), Denied),
     ("submit_and_wait", &[Scope::Run], So(1), Denied),
     ("submit_and_follow", &[Scope::Run], So(1), Denied),
-    ("retry", &[Scope::Run], NotFound, Denied),
-    ("requeue", &[Scope::Run], NotFound, Denied),
-    ("get", &[Scope::Read], NotFound, Denied),
-    ("progress", &[Scope::Read, Scope::Run], NotFound, Denied),
-    ("wait", &[Scope::Read, Scope::Run], NotFound, Denied),
-    ("events", &[Scope::Read], NotFound, Denied),
-    ("follow", &[Scope::Read, Scope::Run], NotFound, Denied),
+    ("retry", &[Scope::Run], NotFound, NotFound),
+    ("requeue", &[Scope::Run], NotFound, NotFound),
+    ("get", &[Scope::Read, Scope::Run], NotFound, NotFound),
+    ("wait", &[Scope::Read, Scope::Run], NotFound, NotFound),
+    ("events", &[Scope::Read, Scope::Run], NotFound, NotFound),
     ("list", &[Scope::Read], So(0), So(0)),
     ("list of search", &[Scope::Read], So(0), Denied),
     ("dead_letters", &[Scope::Read], So(0), So(0)),
-    ("cancel", &[Scope::Cancel], NotFound, Denied),
-    ("drop_dead_letter", &[], NotFound, Denied),
+    ("cancel", &[Scope::Cancel], NotFound, NotFound),
+    ("drop_dead_letter", &[], NotFound, NotFound),
     ("conversation", &[Scope::Read], So(0), Denied),
     ("erase", &[], So(0), Denied),
     ("approvals", &[Scope::Read, Scope::Approve], So(0), So(0)),
     ("approvals of search", &[Scope::Read, Scope::Approve], So(0), Denied),
-    ("approval", &[Scope::Read, Scope::Approve], NotFound, Denied),
-    ("decide", &[Scope::Approve], NotFound, Denied),
+    ("approval", &[Scope::Read, Scope::Approve], NotFound, NotFound),
+    ("decide", &[Scope::Approve], NotFound, NotFound),
     ("agents", &[Scope::Read], So(2), So(1)),
     ("tools", &[Scope::Read, Scope::Tools], So(2), So(2)),
     ("tool", &[Scope::Read, Scope::Tools], So(1), So(1)),
@@ -78,10 +76,8 @@ async fn ask(desk: &Desk, how: &str, who: &Principal) -> Result<usize> {
         "retry" => desk.retry(who, &t, None, None).await.map(|_| 1),
         "requeue" => desk.requeue(who, &t, None, None).await.map(|_| 1),
         "get" => desk.get(who, &t).await.map(|_| 1),
-        "progress" => desk.progress(who, &t).await.map(|_| 1),
         "wait" => desk.wait(who, &t, now(())).await.map(|_| 1),
         "events" => desk.events(who, &t, 0).await.map(|_| 1),
-        "follow" => desk.follow(who, &t, 0).await.map(|_| 1),
         "list" => desk.list(who, all()).await.map(|page| page.items.len()),
         "list of search" => desk.list(who, TaskQuery { of: search, ..all() }).await.map(|page| page.items.len()),
         "dead_letters" => desk.dead_letters(who, all()).await.map(|page| page.items.len()),
@@ -194,7 +190,7 @@ async fn everything_has_its_scopes_and_admin_has_them_all() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_another_tenants_is_not_there_and_what_is_another_agents_is_denied() {
+async fn what_is_another_tenants_or_another_agents_is_not_there_and_another_agent_is_denied() {
     for (how, _, foreign_tenant, foreign_agent) in TABLE {
         for (who, expected) in [(admin("evil", None), foreign_tenant), (admin("acme", Some("write")), foreign_agent)] {
             let node = world().await;
@@ -235,6 +231,8 @@ async fn a_request_goes_to_the_agent_it_is_addressed_to_or_names_or_to_the_only_
         (&any, Addressee::At(of("search")), "search"),
         (&any, Addressee::At(of("gone")), "NotFound"),
         (&writer, Addressee::At(of("search")), "Denied"),
+        (&writer, Addressee::At(of("gone")), "Denied"),
+        (&writer, Addressee::Named(of("gone")), "Denied"),
         (&any, Addressee::Named(of("search")), "search"),
         (&any, Addressee::Named(of("gone")), "Invalid"),
         (&writer, Addressee::Named(of("search")), "Denied"),
@@ -260,4 +258,38 @@ async fn an_agents_place_has_its_own_tasks_only() {
     let of = |name: &str| TaskQuery { of: Addressee::At(AgentName::parse(name).unwrap()), ..all() };
     assert_eq!(node.desk.list(&ann, of("write")).await.unwrap().items.len(), 0);
     assert_eq!(node.desk.list(&ann, of("gone")).await.unwrap_err().kind, Kind::NotFound);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_may_only_run_sees_what_they_asked_for_and_nothing_of_what_others_did() {
+    let node = world().await;
+    let with =
+        |name: &str, scopes: &[Scope]| Principal { name: name.into(), scopes: scopes.iter().copied().collect(), ..admin("acme", None) };
+    let (ann, bob) = (with("ann", &[Scope::Run]), with("bob", &[Scope::Run, Scope::Cancel]));
+    for how in ["get", "wait", "events", "retry", "requeue"] {
+        assert_eq!(ask(&node.desk, how, &ann).await.map_err(|error| error.kind), Ok(1), "{how} of one's own");
+    }
+    let node = world().await;
+    for how in ["get", "wait", "events", "retry", "requeue"] {
+        let hidden = ask(&node.desk, how, &bob).await.unwrap_err();
+        assert_eq!((hidden.kind, &*hidden.message), (Kind::NotFound, "there is no task `t`"), "{how}: as of a task that is not there");
+    }
+    let again = node.desk.submit(&bob, submission("t")).await.unwrap_err();
+    assert_eq!(again.kind, Kind::Denied, "who guesses what was asked under an id is not told what came of it: {again}");
+    assert_eq!(node.desk.list(&bob, all()).await.unwrap_err().kind, Kind::Denied);
+    assert!(node.desk.get(&with("eve", &[Scope::Read]), &sought("t")).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_may_only_cancel_learns_that_it_ended_and_not_with_what() {
+    let node = node();
+    node.desk.submit(&me(), submission("t")).await.unwrap();
+    node.end(&node.claim().await, 1).await;
+    let output = async |who: &Principal| match node.desk.cancel(who, &sought("t"), None).await.unwrap().0 {
+        Cancelled::Final(result) => (result.status, result.output),
+        Cancelled::Asked(result) => panic!("{result:?}"),
+    };
+    let stopper = Principal { name: "bob".into(), scopes: only(Scope::Cancel), ..me() };
+    assert_eq!(output(&stopper).await, (TaskStatus::Completed, None));
+    assert_eq!(output(&me()).await, (TaskStatus::Completed, Some("done".into())));
 }

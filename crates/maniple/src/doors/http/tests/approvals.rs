@@ -152,7 +152,7 @@ async fn who_may_look_and_who_may_decide() {
     for (who, looks, decides, listed) in [
         ("asker", 403, 403, None),
         ("reader", 200, 403, Some(2)),
-        ("else", 403, 403, Some(0)),
+        ("else", 404, 404, Some(0)),
         ("far", 404, 404, Some(0)),
         ("boss", 200, 200, Some(2)),
     ] {

@@ -123,7 +123,7 @@ async fn a_token_does_what_its_scopes_and_agents_allow() {
 
     assert_eq!(as_(&house, "bob", posting("/agents/search/run", &json!({"prompt": "p"}))).await.problem(403)["field"], "agent");
     as_(&house, "bob", posting("/run", &json!({"prompt": "p", "agent": "search"}))).await.problem(403);
-    as_(&house, "bob", get("/tasks/t")).await.problem(403);
+    as_(&house, "bob", get("/tasks/t")).await.problem(404);
     as_(&house, "bob", get("/tasks?agent=search")).await.problem(403);
     for query in ["/tasks?agent=search&status=odd", "/approvals?agent=search&state=odd", "/sessions/s/messages?agent=search&cursor=a%20b"] {
         assert_eq!(as_(&house, "bob", get(query)).await.problem(403)["field"], "agent", "{query}: who may not is told that first");
