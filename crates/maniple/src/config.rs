@@ -98,6 +98,7 @@ impl Config {
         self.sections().into_iter().try_for_each(|(at, section)| section.within_bounds(&at))?;
         self.mcp.iter().try_for_each(|(name, server)| server.check(name))?;
         self.openapi.iter().try_for_each(|(name, import)| import.check(name))?;
+        self.metrics.check()?;
         self.credentials().map(drop)
     }
 

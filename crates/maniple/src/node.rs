@@ -90,11 +90,20 @@ impl Node {
         let terms = desk::Terms { limits: config.limits.desk, tasks: parts.limits, sync_run: config.worker.sync_run.duration() };
         let desk = Desk::new(DeskParts { tasks, bus, agents: agents.clone(), registry: parts.registry(), starter }, terms);
         let (upkeep, probes) = (parts.store.upkeep.clone(), Arc::new(Probes(probes)));
-        let door = http::Door {
-            leaving: stop_work.clone(),
-            serves: routes,
-            ..http::Door::new(&config, agents.clone(), desk, upkeep, parts.metrics.clone(), probes)?
+        let door = |desk, serves| {
+            let door = http::Door::new(&config, agents.clone(), desk, upkeep.clone(), parts.metrics.clone(), probes.clone())?;
+            anyhow::Ok(http::Door { leaving: stop_work.clone(), serves, ..door })
         };
+        if let Some(address) = config.metrics.check()? {
+            let listener = TcpListener::bind(address)
+                .await
+                .with_context(|| format!("{address} cannot be listened on: choose another `metrics.listen`"))?;
+            // Whoever reaches this address may see the node, and nothing but that.
+            let auth = http::Auth::of(None, !address.ip().is_loopback())?;
+            let door = http::Door { auth, ..door(desk.clone(), http::Serves::Itself)? };
+            jobs.push(Job::new("metrics door", move |stop| http::serve(listener, door, stop)));
+        }
+        let door = door(desk, routes)?;
         let working = jobs.into_iter().map(|job| (job.name, tokio::spawn((job.work)(stop_work.clone())))).collect();
         let door = tokio::spawn(http::serve(listener, door, stop_door.clone()));
         if config.insecure && config.auth.is_none() && !listen.ip().is_loopback() {

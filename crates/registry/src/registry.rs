@@ -292,7 +292,7 @@ impl Registry {
         if principal.admin || owner == principal.name {
             return Ok(());
         }
-        Err(Error::denied(format!("the name `{name}` belongs to `{owner}`")).at("name"))
+        Err(Error::denied(format!("the name `{name}` belongs to another principal")).at("name"))
     }
 }
 

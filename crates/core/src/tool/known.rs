@@ -86,13 +86,14 @@ impl ToolState {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ToolVersion {
-    /// The definition; endpoint, limits and tags are those of its first instance.
+    /// The definition; endpoint, limits and tags are those of its first instance. To those who do not run the tool no endpoint, no
+    /// other URL and no credential is shown: the endpoint is empty.
     pub definition: ToolDefinition,
     /// The hash of its contract.
     pub contract: String,
     /// The effect class in force, said or by the method.
     pub effect: Effect,
-    /// The principal that the name belongs to.
+    /// The principal that the name belongs to; of a tenant's tool empty for those who do not run it.
     pub owner: String,
     /// Where it came from.
     pub source: Source,
@@ -128,13 +129,20 @@ pub struct ToolVersion {
     pub proposed_effect: Option<Effect>,
 }
 
+impl ToolVersion {
+    /// Whether it is the node's own, which serves every tenant.
+    pub fn is_nodes(&self) -> bool {
+        self.owner == "operator"
+    }
+}
+
 /// One that serves a version.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Instance {
     /// Its name in the registry: made of the version and the endpoint.
     pub id: String,
-    /// Where calls go.
+    /// Where calls go; empty for those who do not run the tool.
     pub endpoint: String,
     /// How it is.
     pub state: ToolState,

@@ -2,7 +2,7 @@
 //! defaults and their bounds stand.
 
 use super::Limits;
-use crate::{node::ReadinessSettings, telemetry::TelemetrySettings};
+use crate::{doors::http::scrape::MetricsSettings, node::ReadinessSettings, telemetry::TelemetrySettings};
 use maniple_core::{
     Scope,
     settings::{Secret, Section},
@@ -64,6 +64,8 @@ pub struct Config {
     pub telemetry: TelemetrySettings,
     /// What `/ready` asks for.
     pub readiness: ReadinessSettings,
+    /// Who may collect the metrics.
+    pub metrics: MetricsSettings,
     /// The folder that paths are relative to.
     #[serde(skip)]
     pub folder: PathBuf,
@@ -95,6 +97,7 @@ impl Default for Config {
             retention: Retention::default(),
             telemetry: TelemetrySettings::default(),
             readiness: ReadinessSettings::default(),
+            metrics: MetricsSettings::default(),
             folder: PathBuf::from("."),
         }
     }

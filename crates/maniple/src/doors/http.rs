@@ -21,6 +21,7 @@ mod limits;
 mod mcp;
 mod place;
 mod run;
+pub mod scrape;
 pub mod server;
 mod sessions;
 mod tasks;

@@ -147,7 +147,7 @@ impl Batch<'_> {
         let contract = tool.contract_hash();
         let owner = self.owner(&tool.name).unwrap_or(policy.owner).to_owned();
         if owner != policy.owner && !policy.any_name {
-            return Err(Error::denied(format!("the name belongs to `{owner}`: choose another")).at("name"));
+            return Err(Error::denied("the name belongs to another principal: choose another").at("name"));
         }
         self.is_no_other_tool(one)?;
         let accepted = |published: Published, news: News, quarantine: Option<String>| Accepted {

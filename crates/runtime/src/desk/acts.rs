@@ -10,6 +10,7 @@
 //! | look at what runs ask of people | `read` or `approve` |
 //! | decide over it | `approve` |
 //! | look at tools | `read` or `tools` |
+//! | see a node's metrics, and what ails its parts | `operator` |
 //! | call tools, register and remove them | `tools` |
 //! | take in what is not proven, call for another tenant or principal, tell that a person agreed | `admin` too |
 //!
@@ -41,6 +42,8 @@ pub enum Act {
     LookAtTools,
     /// Call tools, register and remove them.
     UseTools,
+    /// See what a node is made of: its metrics, which are everybody's, and what ails its parts.
+    LookAtNode,
     /// Answer for what nobody can check here.
     Vouch,
 }
@@ -58,6 +61,7 @@ impl Act {
             Self::Decide => who.may(Scope::Approve),
             Self::LookAtTools => who.may_either(Scope::Read, Scope::Tools),
             Self::UseTools => who.may(Scope::Tools),
+            Self::LookAtNode => who.may(Scope::Operator),
             Self::Vouch => who.may(Scope::Admin),
         }
     }

@@ -4,7 +4,7 @@ use super::{Act, Desk, IdempotencyKey, NoResult, Page};
 use maniple_core::{
     AgentName, Error, Kind, Principal, Result,
     ports::{Idempotency, KeyWas, Registration},
-    tool::{Offer, Registered, Source, ToolState, ToolVersion, ToolWish},
+    tool::{Offer, Registered, Source, ToolDefinition, ToolState, ToolVersion, ToolWish},
 };
 use semver::Version;
 use serde_json::{Value, json};
@@ -53,7 +53,7 @@ impl Desk {
         if next.is_some() {
             tools.retain(|tool| tool.definition.name != names[limit]);
         }
-        Ok(Page { items: tools, next })
+        Ok(Page { items: tools.into_iter().map(|tool| shown_to(who, tool)).collect(), next })
     }
 
     /// One version: the one that is meant, or the highest that can be called, or the highest.
@@ -64,7 +64,7 @@ impl Desk {
             Some(version) => versions.iter().position(|known| known.definition.version == *version),
             None => versions.iter().position(|known| known.state == ToolState::Healthy).or((!versions.is_empty()).then_some(0)),
         };
-        at.map(|at| versions.swap_remove(at)).ok_or_else(|| no_version(name, version, &versions))
+        at.map(|at| shown_to(who, versions.swap_remove(at))).ok_or_else(|| no_version(name, version, &versions))
     }
 
     /// The versions of a tool below `below`, highest first.
@@ -78,6 +78,7 @@ impl Desk {
         Act::LookAtTools.by(who)?;
         let all = self.parts.registry.versions(name).await?;
         let rest = all.into_iter().filter(|known| below.is_none_or(|below| known.definition.version < *below));
+        let rest = rest.map(|known| shown_to(who, known));
         Ok(Page::of(rest.take(limit + 1).collect(), limit, |last| last.definition.version.clone()))
     }
 
@@ -112,6 +113,7 @@ impl Desk {
     pub async fn resolve_all(&self, who: &Principal, agent: &AgentName, key: Option<IdempotencyKey>) -> Result<(Vec<Offer>, KeyWas)> {
         let key = self.question(who, agent, key, json!({ "agent": agent })).await?;
         let offers = self.parts.registry.granted(agent).await?;
+        let offers = offers.into_iter().map(|offer| offered_to(who, offer)).collect();
         Ok((offers, self.remember(who, key, agent.as_str()).await?))
     }
 
@@ -128,6 +130,7 @@ impl Desk {
             return Err(Error::invalid(format!("tools may name at most {WISHES_MAX}")).at("tools"));
         }
         let offers = self.parts.registry.resolve(agent, wishes).await?;
+        let offers = offers.into_iter().map(|offer| offered_to(who, offer)).collect();
         Ok((offers, self.remember(who, key, agent.as_str()).await?))
     }
 
@@ -141,7 +144,7 @@ impl Desk {
     ) -> Result<(Offer, KeyWas), NoResult> {
         let key = self.question(who, agent, key, json!({ "agent": agent, "pick": wish })).await?;
         let offer = self.parts.registry.pick(agent, &wish.name, &wish.range).await?;
-        Ok((offer, self.remember(who, key, agent.as_str()).await?))
+        Ok((offered_to(who, offer), self.remember(who, key, agent.as_str()).await?))
     }
 
     async fn question(&self, who: &Principal, agent: &AgentName, key: Option<IdempotencyKey>, said: Value) -> Result<Option<Idempotency>> {
@@ -177,6 +180,41 @@ impl Desk {
         Act::UseTools.by(who)?;
         self.parts.registry.remove(name, version, &who.registrant()).await
     }
+}
+
+/// What a principal sees of a version. Where it is served, as whom it is called and what ails it there is for those who run it: of
+/// the node's own for operators, of a tenant's for those of it who may register tools.
+fn shown_to(who: &Principal, mut version: ToolVersion) -> ToolVersion {
+    let runs_it = match version.is_nodes() {
+        true => Act::LookAtNode.by(who),
+        false => Act::LookAtNode.by(who).or_else(|_| Act::UseTools.by(who)),
+    };
+    if runs_it.is_ok() {
+        return version;
+    }
+    hide_the_way(&mut version.definition);
+    if !version.is_nodes() {
+        version.owner.clear();
+    }
+    (version.reason, version.overridden) = (None, None);
+    for instance in &mut version.instances {
+        instance.endpoint.clear();
+        instance.reason = None;
+    }
+    version
+}
+
+/// What a principal is offered: a runtime, which acts on the node, all of it, and others what they may call.
+fn offered_to(who: &Principal, mut offer: Offer) -> Offer {
+    if Act::LookAtNode.by(who).is_err() {
+        hide_the_way(&mut offer.definition);
+    }
+    offer
+}
+
+fn hide_the_way(definition: &mut ToolDefinition) {
+    definition.endpoint.clear();
+    (definition.health_url, definition.probe_url, definition.credential) = (None, None, None);
 }
 
 fn no_version(name: &str, wanted: Option<&Version>, versions: &[ToolVersion]) -> Error {

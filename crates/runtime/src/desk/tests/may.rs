@@ -6,7 +6,7 @@ use maniple_core::{
     Error,
     event::{ApprovalRequested, Question},
     ports::Also,
-    tool::{Source, ToolWish},
+    tool::{Instance, Source, ToolState, ToolWish},
 };
 use maniple_testkit::catalogue;
 
@@ -292,4 +292,47 @@ async fn who_may_only_cancel_learns_that_it_ended_and_not_with_what() {
     let stopper = Principal { name: "bob".into(), scopes: only(Scope::Cancel), ..me() };
     assert_eq!(output(&stopper).await, (TaskStatus::Completed, None));
     assert_eq!(output(&me()).await, (TaskStatus::Completed, Some("done".into())));
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_a_tool_is_called_and_as_whom_is_shown_to_those_who_run_it() {
+    for (owner, scopes, sees) in [
+        ("operator", &[Scope::Operator, Scope::Read][..], true),
+        ("operator", &[Scope::Admin], false),
+        ("operator", &[Scope::Tools], false),
+        ("operator", &[Scope::Read], false),
+        ("acme/ann", &[Scope::Admin], true),
+        ("acme/ann", &[Scope::Tools], true),
+        ("acme/ann", &[Scope::Read], false),
+    ] {
+        let node = node();
+        node.registry.change("pay@2.0.0", |known| {
+            known.owner = owner.into();
+            known.reason = Some("https://pay.test/health answers 503".into());
+            known.overridden = Some("ann: pay.test said so".into());
+            let tool = &mut known.definition;
+            tool.endpoint = "https://pay.test/charge".into();
+            (tool.health_url, tool.probe_url) = (Some("https://pay.test/health".into()), Some("https://pay.test/probe".into()));
+            tool.credential = Some("pay.test".into());
+            known.instances = vec![Instance {
+                id: "i1".into(),
+                endpoint: tool.endpoint.clone(),
+                state: ToolState::Unhealthy,
+                reason: known.reason.clone(),
+                source: Source::File,
+                lease_ms: None,
+            }];
+        });
+        let who = Principal { scopes: scopes.iter().copied().collect(), ..admin("acme", None) };
+        let version = "2.0.0".parse().unwrap();
+        let shown = [
+            serde_json::to_string(&node.desk.tools(&who, None, 50).await.unwrap().items).unwrap(),
+            serde_json::to_string(&node.desk.tool(&who, "pay", Some(&version)).await.unwrap()).unwrap(),
+            serde_json::to_string(&node.desk.tool_versions(&who, "pay", None, 50).await.unwrap().items).unwrap(),
+        ];
+        for shown in shown {
+            assert_eq!(shown.contains("pay.test"), sees, "{owner} {scopes:?}: {shown}");
+            assert_eq!(shown.contains("acme/ann"), sees && owner != "operator", "{owner} {scopes:?}: {shown}");
+        }
+    }
 }
