@@ -166,9 +166,9 @@ impl ports::Work for TaskStore {
 
 #[async_trait]
 impl ports::Upkeep for TaskStore {
-    async fn sweep(&self) -> Result<Swept> {
+    async fn sweep_leases_by(&self, moment: Time) -> Result<Swept> {
         let (mut table, now) = self.locked();
-        table.sweep(now)
+        table.sweep(now, moment)
     }
     async fn forget(&self, keep: Duration, limit: usize) -> Result<u64> {
         let (mut table, now) = self.locked();

@@ -330,8 +330,8 @@ impl ports::Work for TaskStore {
 
 #[async_trait]
 impl ports::Upkeep for TaskStore {
-    async fn sweep(&self) -> Result<Swept> {
-        self.write(sweep::sweep).await
+    async fn sweep_leases_by(&self, moment: Time) -> Result<Swept> {
+        self.write(move |tx| sweep::sweep(tx, moment)).await
     }
 
     async fn forget(&self, keep: Duration, limit: usize) -> Result<u64> {

@@ -232,8 +232,8 @@ impl Work for Store {
 
 #[async_trait]
 impl Upkeep for Store {
-    async fn sweep(&self) -> Result<Swept> {
-        self.faults.around("sweep", self.inner.sweep()).await
+    async fn sweep_leases_by(&self, moment: Time) -> Result<Swept> {
+        self.faults.around("sweep", self.inner.sweep_leases_by(moment)).await
     }
     async fn forget(&self, keep: Duration, limit: usize) -> Result<u64> {
         self.faults.around("forget", self.inner.forget(keep, limit)).await

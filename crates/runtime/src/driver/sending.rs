@@ -89,7 +89,7 @@ async fn attempts(
             biased;
             // What is still on its way must not arrive after the next holder has had its answer. An `at_most_once`
             // call is nobody's to send again: it may go on.
-            () = lease.runs_out(), if started.effect != Effect::AtMostOnce => Invoked::Unknown("the claim ran out".to_owned()),
+            () = lease.runs_out(&parts.work), if started.effect != Effect::AtMostOnce => Invoked::Unknown("the claim ran out".to_owned()),
             invoked = invoking => {
                 invoked.unwrap_or_else(|_| Invoked::Unknown(format!("no answer in {} ms", invocation.timeout.as_millis())))
             }

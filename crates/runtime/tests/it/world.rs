@@ -94,7 +94,7 @@ impl World {
         let stop = CancellationToken::new();
         let worker = Worker::new(parts, self.settings, stop.clone());
         let starter = worker.starter(store.clone());
-        let sweeping = tokio::spawn(jobs::sweep(store, self.bus.clone(), stop.clone()));
+        let sweeping = tokio::spawn(jobs::sweep(store, self.bus.clone(), worker.holds(), stop.clone()));
         let working = tokio::spawn(worker.work());
         Running { faults, agents, health, starter, stop, working, sweeping }
     }

@@ -136,8 +136,8 @@ pub(super) fn build(plan: Plan) -> House {
     let mut starter = None;
     if plan.work {
         starter = Some(worker.starter(store.clone()));
+        tokio::spawn(jobs::sweep(store.clone(), bus.clone(), worker.holds(), stop.clone()));
         tokio::spawn(worker.work());
-        tokio::spawn(jobs::sweep(store.clone(), bus.clone(), stop.clone()));
     }
     let (closing, ready) = (CancellationToken::new(), Arc::new(AtomicBool::new(true)));
     let desk_parts = DeskParts { tasks: store.clone(), bus: bus.clone(), agents: agents.clone(), registry: plan.registry, starter };
