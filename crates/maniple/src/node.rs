@@ -88,7 +88,10 @@ impl Node {
         let (stop_work, stop_door) = (parts.stop_work.clone(), CancellationToken::new());
         let (tasks, bus) = (parts.store.tasks.clone(), parts.store.bus.clone());
         let terms = desk::Terms { limits: config.limits.desk, tasks: parts.limits, sync_run: config.worker.sync_run.duration() };
-        let desk = Desk::new(DeskParts { tasks, bus, agents: agents.clone(), registry: parts.registry(), starter }, terms);
+        let desk = Desk::new(
+            DeskParts { tasks, bus, agents: agents.clone(), registry: parts.registry(), aside: parts.aside.clone(), starter },
+            terms,
+        );
         let (upkeep, probes) = (parts.store.upkeep.clone(), Arc::new(Probes(probes)));
         let door = http::Door {
             leaving: stop_work.clone(),

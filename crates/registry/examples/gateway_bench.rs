@@ -43,6 +43,7 @@ async fn main() {
         grants: Arc::new(Everything),
         egress: Egress::new(&[]).unwrap(),
         credentials: Default::default(),
+        aside: Default::default(),
         settings: GatewaySettings::default(),
     };
     let registry = Arc::new(Registry::open(parts).await.unwrap());

@@ -18,7 +18,7 @@ pub(crate) use admission::{Accepted, Judged, News};
 pub(crate) use instance::{InHand, Instance};
 pub(crate) use origin::{Changed, Kept, Policy};
 pub use origin::{Files, Origin};
-pub(crate) use shelf::{Entry, Shelf, complaint};
+pub(crate) use shelf::{Entry, Shelf};
 
 use crate::{
     lock::Pins,

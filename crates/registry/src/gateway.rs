@@ -9,27 +9,29 @@
 
 mod cache;
 pub(crate) mod ledger;
+mod validators;
 mod way;
 
 use crate::{
-    Grants, Transports,
-    catalog::{Catalog, Entry, complaint},
+    GatewaySettings, Grants, Transports,
+    catalog::{Catalog, Entry},
     transport::answer::FAILURE_BYTES,
 };
 use cache::Cache;
 use futures::{StreamExt, stream};
 use ledger::{Ledger, Sending};
+use maniple_aside::Aside;
 use maniple_core::{
     AgentName,
     ports::{Admission, DirectCall, DirectOutcome, Invocation, Invoked, Probed, RateLimiter, Refusal, RefusalKind, RunCall},
-    schema::Validator,
     tool::{Effect, ToolDefinition, ToolState},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use std::{
     sync::{Arc, atomic::AtomicUsize},
     time::Duration,
 };
+use validators::{Part, Validators};
 use way::Definition;
 
 /// The window in which calls are counted.
@@ -46,6 +48,7 @@ pub(crate) struct Gateway {
     grants: Arc<dyn Grants>,
     ledger: Ledger,
     cache: Cache,
+    validators: Validators,
     turn: AtomicUsize,
 }
 
@@ -56,9 +59,11 @@ impl Gateway {
         limiter: Arc<dyn RateLimiter>,
         grants: Arc<dyn Grants>,
         ledger: Ledger,
-        cache_bytes: u64,
+        aside: Aside,
+        settings: &GatewaySettings,
     ) -> Self {
-        Self { catalog, transports, limiter, grants, ledger, cache: Cache::new(cache_bytes), turn: AtomicUsize::new(0) }
+        let (cache, validators) = (Cache::new(settings.cache_bytes), Validators::new(aside, settings.schemas_bytes));
+        Self { catalog, transports, limiter, grants, ledger, cache, validators, turn: AtomicUsize::new(0) }
     }
 
     /// Takes a place under the tool's rate for one send.
@@ -93,10 +98,11 @@ impl Gateway {
     /// Calls for whoever came through a door: recorded before it is sent, and answered from the record where it was made before.
     pub(crate) async fn call(self: &Arc<Self>, call: &DirectCall) -> DirectOutcome {
         let tool = &call.invocation().tool;
-        let entry = match self.check(call.invocation()) {
-            Ok(entry) if !tool.requires_approval => entry,
-            Ok(_) => return counted(Invoked::Refused(needs_consent(tool))).into(),
-            Err(refusal) => return counted(Invoked::Refused(refusal)).into(),
+        let entry = match self.check(call.invocation()).await {
+            Ok(Ok(entry)) if !tool.requires_approval => entry,
+            Ok(Ok(_)) => return counted(Invoked::Refused(needs_consent(tool))).into(),
+            Ok(Err(refusal)) => return counted(Invoked::Refused(refusal)).into(),
+            Err(busy) => return Invoked::Wait(busy.message.into_owned(), busy.retry_after.unwrap_or_default()).into(),
         };
         let (gateway, mut owned) = (self.clone(), call.invocation().clone());
         let send = move |Sending { is_again, key, timeout }| async move {
@@ -140,16 +146,21 @@ impl Gateway {
         if all_deny { Probed::DidNot } else { Probed::Unknown }
     }
 
-    /// What a run's journal has seen to: the tool is known, the arguments fit, the agent was granted it.
-    pub(crate) fn check(&self, call: &Invocation) -> Result<Arc<Entry>, Refusal> {
-        let tool = &call.tool;
-        let entry = self.entry(tool).ok_or_else(|| self.unknown(tool))?;
-        let validator = entry.validator().map_err(|why| refused(RefusalKind::NotFound, format!("tool `{}`: {why}", tool.name)))?;
-        validator.check(&call.arguments).map_err(|complaint| {
-            refused(RefusalKind::Arguments, format!("the arguments do not fit the parameters of `{}`: {complaint}", tool.name))
-        })?;
-        self.granted(&call.agent, tool)?;
-        Ok(entry)
+    /// What a run's journal has seen to: the tool is known, the arguments fit, the agent was granted it. An error where that
+    /// cannot be told now: see [`Aside::run`].
+    pub(crate) async fn check(&self, call: &Invocation) -> maniple_core::Result<Result<Arc<Entry>, Refusal>> {
+        let (tool, tenant) = (&call.tool, call.tenant.as_str());
+        let Some(entry) = self.entry(tool) else { return Ok(Err(self.unknown(tool))) };
+        if let Some(parameters) = self.validators.of(&entry, Part::Parameters, tenant).await? {
+            if let Err(why) = &*parameters {
+                return Ok(Err(refused(RefusalKind::NotFound, format!("tool `{}`: {why}", tool.name))));
+            }
+            if let Some(complaint) = self.validators.complaint(&parameters, &call.arguments, tenant).await? {
+                let told = format!("the arguments do not fit the parameters of `{}`: {complaint}", tool.name);
+                return Ok(Err(refused(RefusalKind::Arguments, told)));
+            }
+        }
+        Ok(self.granted(&call.agent, tool).map(|()| entry))
     }
 
     fn granted(&self, agent: &AgentName, tool: &ToolDefinition) -> Result<(), Refusal> {
@@ -180,13 +191,40 @@ impl Gateway {
             return Invoked::Wait(told, wait);
         }
         let outcome = match way::take(way, call) {
-            Ok(target) => promised(entry, &call.tool, self.send(target, call).await),
+            Ok(target) => self.promised(entry, call, self.send(target, call).await).await,
             Err(outcome) => return outcome,
         };
         if let (Invoked::Ok(result), Some(caching)) = (&outcome, caching) {
             self.cache.put(caching, result.clone()).await;
         }
         outcome
+    }
+
+    /// A result that breaks the tool's own `returns` is a failure that says the call was carried out, so that a model does not simply repeat it.
+    async fn promised(&self, entry: Option<&Entry>, call: &Invocation, outcome: Invoked) -> Invoked {
+        let Invoked::Ok(result) = outcome else { return outcome };
+        let complaint = match self.unfit(entry, call, &result).await {
+            Ok(None) => return Invoked::Ok(result),
+            Ok(Some(why)) => format!("its result does not fit what the tool promises: {why}"),
+            Err(busy) => format!("whether its result fits what the tool promises could not be looked at: {busy}"),
+        };
+        let note = format!("the call was carried out, but {complaint}");
+        let mut body = result.to_string();
+        body.truncate(body.floor_char_boundary(FAILURE_BYTES));
+        Invoked::Failed(json!({ "error": note, "body": body }))
+    }
+
+    async fn unfit(&self, entry: Option<&Entry>, call: &Invocation, result: &Value) -> maniple_core::Result<Option<String>> {
+        let tenant = call.tenant.as_str();
+        let returns = match (entry, &call.tool.returns) {
+            (Some(entry), _) => self.validators.of(entry, Part::Returns, tenant).await?,
+            (None, Some(schema)) => Some(self.validators.compile(schema, tenant).await?),
+            (None, None) => None,
+        };
+        match returns {
+            Some(returns) => self.validators.complaint(&returns, result, tenant).await,
+            None => Ok(None),
+        }
     }
 
     /// Sends once; once more where the token was refused, a new one can be had, and the call may be sent again.
@@ -220,20 +258,6 @@ impl Gateway {
     fn unknown(&self, tool: &ToolDefinition) -> Refusal {
         refused(RefusalKind::NotFound, format!("there is no tool `{}` {} with that contract any more", tool.name, tool.version))
     }
-}
-
-/// A result that breaks the tool's own `returns` is a failure that says the call was carried out, so that a model does not simply repeat it.
-fn promised(entry: Option<&Entry>, tool: &ToolDefinition, outcome: Invoked) -> Invoked {
-    let Invoked::Ok(result) = outcome else { return outcome };
-    let complaint = match entry {
-        Some(entry) => entry.complaint(&result),
-        None => tool.returns.as_ref().and_then(|schema| complaint(Validator::compile(schema).as_ref(), &result)),
-    };
-    let Some(why) = complaint else { return Invoked::Ok(result) };
-    let note = format!("the call was carried out, but its result does not fit what the tool promises: {why}");
-    let mut body = result.to_string();
-    body.truncate(body.floor_char_boundary(FAILURE_BYTES));
-    Invoked::Failed(json!({ "error": note, "body": body }))
 }
 
 /// Whether two definitions have one contract, without the cost of its hash.

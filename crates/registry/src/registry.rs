@@ -13,6 +13,7 @@ use crate::{
     mcp,
 };
 use async_trait::async_trait;
+use maniple_aside::Aside;
 use maniple_contract::mend::{Mended, mend};
 use maniple_core::{
     AgentName, Error, Result,
@@ -20,9 +21,9 @@ use maniple_core::{
         Admission, DirectCall, DirectOutcome, Invoked, Probed, RateLimiter, Refusal, RefusalKind, Registrant, Registration, RunCall,
         ToolRegistry, ToolStore, Tools,
     },
+    schema,
     tool::{Offer, Published, Registered, Source, ToolState, ToolVersion, ToolWish},
 };
-use publish::aside;
 use semver::{Version, VersionReq};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::Mutex;
@@ -40,6 +41,8 @@ pub struct Parts {
     pub egress: Egress,
     /// What calls are authorised with.
     pub credentials: Credentials,
+    /// Where what takes long to read is read.
+    pub aside: Aside,
     /// Its bounds.
     pub settings: GatewaySettings,
 }
@@ -52,6 +55,7 @@ pub struct Registry {
     store: Option<Arc<dyn ToolStore>>,
     grants: Arc<dyn Grants>,
     credentials: Arc<Credentials>,
+    aside: Aside,
     settings: GatewaySettings,
     /// One change at a time: compared, published, then put on the shelf.
     changing: Mutex<()>,
@@ -75,6 +79,7 @@ impl Registry {
             grants: Arc::new(Nobody),
             egress,
             credentials: Credentials::default(),
+            aside: Aside::default(),
             settings: GatewaySettings::default(),
         };
         Self::over(catalog, parts)
@@ -82,10 +87,11 @@ impl Registry {
 
     fn over(catalog: Arc<Catalog>, parts: Parts) -> Self {
         let credentials = Arc::new(parts.credentials);
-        let transports = Transports::new(parts.egress, credentials.clone());
+        let transports = Transports::new(parts.egress, credentials.clone(), parts.aside.clone());
         let (limiter, grants, store) = (parts.limiter, parts.grants, parts.store);
         let ledger = Ledger::new(store.clone(), parts.settings.call_lease);
-        let gateway = Gateway::new(catalog.clone(), transports.clone(), limiter, grants.clone(), ledger, parts.settings.cache_bytes);
+        let aside = parts.aside;
+        let gateway = Gateway::new(catalog.clone(), transports.clone(), limiter, grants.clone(), ledger, aside.clone(), &parts.settings);
         Self {
             catalog,
             gateway: Arc::new(gateway),
@@ -93,6 +99,7 @@ impl Registry {
             store,
             grants,
             credentials,
+            aside,
             settings: parts.settings,
             changing: Mutex::new(()),
         }
@@ -183,7 +190,10 @@ impl ToolRegistry for Registry {
     }
 
     async fn check(&self, RunCall(call): &RunCall) -> Result<(), Refusal> {
-        self.gateway.check(call).map(drop)
+        match self.gateway.check(call).await {
+            Ok(checked) => checked.map(drop),
+            Err(busy) => Err(refused(RefusalKind::Arguments, format!("the arguments could not be checked now: {busy}"))),
+        }
     }
 
     async fn list(&self, after: Option<&str>, limit: usize) -> Result<Vec<ToolVersion>> {
@@ -219,7 +229,8 @@ impl ToolRegistry for Registry {
 
     async fn register(&self, registration: Registration) -> Result<Registered> {
         let Registration { definition, by, source, override_reason } = registration;
-        let Mended { definition, original_name, notes } = aside(move || mend(definition)).await??;
+        let (large, whose) = (schema::is_heavy(&definition), by.name.clone());
+        let Mended { definition, original_name, notes } = self.aside.run(large, &whose, move || mend(definition)).await??;
         let notes: Vec<String> = notes.iter().map(ToString::to_string).collect();
         self.credentials.check(&definition)?;
         self.check_reach(&definition)?;
@@ -231,7 +242,8 @@ impl ToolRegistry for Registry {
             return Err(Error::exhausted(format!("the catalogue holds {instances} instances, and takes no more")));
         }
         let (catalog, planned) = (self.catalog.clone(), origin.clone());
-        let judged = aside(move || catalog.plan(&planned, vec![incoming])).await?;
+        let large = self.takes_long(std::slice::from_ref(&incoming));
+        let judged = self.aside.run(large, &whose, move || catalog.plan(&planned, vec![incoming])).await?;
         let accepted = judged.all().map_err(|mut errors| errors.remove(0))?;
         let accepted = self.publish(&origin, accepted).await?.remove(0);
         let (published, new_version): (Published, bool) =

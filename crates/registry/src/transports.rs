@@ -10,6 +10,7 @@ use crate::{
         http,
     },
 };
+use maniple_aside::Aside;
 use maniple_core::{
     ports::{Invocation, Invoked, Probed},
     tool::STORED_RESULT_BYTES,
@@ -40,11 +41,11 @@ pub(crate) struct Sent {
 }
 
 impl Transports {
-    pub(crate) fn new(egress: Egress, credentials: Arc<Credentials>) -> Self {
+    pub(crate) fn new(egress: Egress, credentials: Arc<Credentials>, aside: Aside) -> Self {
         let client = Arc::new(Client::new(egress));
         Self {
-            http: Arc::new(http::Transport::new(client.clone())),
-            builtin: Arc::new(builtin::Transport::new(client.clone())),
+            http: Arc::new(http::Transport::new(client.clone(), aside.clone())),
+            builtin: Arc::new(builtin::Transport::new(client.clone(), aside)),
             credentials,
             client,
             mcp: Arc::default(),

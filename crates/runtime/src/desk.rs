@@ -46,6 +46,7 @@ pub use tasks::{Cancelled, TaskPage, TaskQuery};
 pub use tools::{Definition, Reason};
 
 use crate::{Agents, Starter};
+use maniple_aside::Aside;
 use maniple_core::ports::{Bus, Tasks, ToolRegistry};
 use std::sync::Arc;
 
@@ -60,6 +61,8 @@ pub struct DeskParts {
     pub agents: Agents,
     /// The catalogue of tools, in this process or elsewhere.
     pub registry: Arc<dyn ToolRegistry>,
+    /// Where what takes long to read is read.
+    pub aside: Aside,
     /// A worker in this process, where tasks that can start at once do.
     pub starter: Option<Starter>,
 }

@@ -26,6 +26,7 @@ use maniple_core::{
     event::Event,
     ports::{self, Also, Append, Appended, Claimed, Hint, Live, Then, Turn},
     run::{Awaited, Next, Run},
+    schema,
     signal::{Signal, SignalKind},
     task::{Ending, ErrorCode},
 };
@@ -144,14 +145,31 @@ impl Driver {
     }
 
     async fn go_on(&mut self) -> Result<Flow> {
-        let contracts = self.prepared.as_ref().map(|prepared| &prepared.contracts);
-        match self.run.next(self.now(), contracts) {
+        match self.next().await {
             Next::Start => self.start().await,
             Next::Ask(ask) => self.ask(ask).await,
             Next::Call => self.call().await,
             Next::End(ending) => self.end(ending).await,
             Next::Nothing => Ok(Flow::Leave(Left::Ended)),
         }
+    }
+
+    /// What comes next; decided aside where an answer is to be judged by a schema that takes long to compile.
+    async fn next(&self) -> Next {
+        let now = self.now();
+        if let Some(prepared) =
+            self.prepared.as_ref().filter(|prepared| self.run.judges_by(&prepared.contracts).is_some_and(schema::is_heavy))
+        {
+            let (run, prepared, tenant) = (self.run.clone(), prepared.clone(), self.run.task().tenant.clone());
+            let judged = patiently(|| {
+                let (run, prepared) = (run.clone(), prepared.clone());
+                self.parts.aside.run(true, tenant.as_str(), move || run.next(now, Some(&prepared.contracts)))
+            });
+            if let Ok(next) = judged.await {
+                return next;
+            }
+        }
+        self.run.next(now, self.prepared.as_ref().map(|prepared| &prepared.contracts))
     }
 
     /// Takes the agent and its tools as they are now; the run will end on them.

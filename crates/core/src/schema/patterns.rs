@@ -80,6 +80,8 @@ fn of(hir: &Hir) -> u64 {
             of(&repetition.sub).saturating_add(1).saturating_mul(times.into())
         }
         HirKind::Capture(capture) => of(&capture.sub).saturating_add(2),
-        HirKind::Concat(parts) | HirKind::Alternation(parts) => parts.iter().map(|part| of(part).saturating_add(1)).fold(0, u64::saturating_add),
+        HirKind::Concat(parts) | HirKind::Alternation(parts) => {
+            parts.iter().map(|part| of(part).saturating_add(1)).fold(0, u64::saturating_add)
+        }
     }
 }

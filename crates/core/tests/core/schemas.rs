@@ -192,7 +192,8 @@ fn a_wide_value_against_many_alternatives_costs_neither_seconds_nor_gigabytes() 
     let constants = |count: usize| (0..count).map(|n| json!({ "const": n })).collect::<Vec<_>>();
     let wide = vec![json!(-1); 9_900];
     let named = |member: Value| wide.iter().enumerate().map(|(n, _)| (format!("p{n}"), member.clone())).collect::<serde_json::Map<_, _>>();
-    let objects = |count: usize| (0..count).map(|n| json!({ "properties": { "a": { "const": n } }, "required": ["a"] })).collect::<Vec<_>>();
+    let objects =
+        |count: usize| (0..count).map(|n| json!({ "properties": { "a": { "const": n } }, "required": ["a"] })).collect::<Vec<_>>();
     let long_enum = json!({ "enum": (0..9_000).collect::<Vec<_>>() });
     let cases = [
         (json!({ "items": { "anyOf": constants(990) } }), json!(wide)),
@@ -236,7 +237,8 @@ fn of_a_large_value_the_first_place_that_does_not_fit_is_named() {
 fn a_long_value_of_a_large_schema_is_no_trouble() {
     let fields: serde_json::Map<String, Value> =
         (0..300).map(|n| (format!("f{n}"), json!({ "type": ["string", "null"], "maxLength": 100 }))).collect();
-    let validator = Validator::compile(&json!({ "items": { "type": "object", "properties": fields, "additionalProperties": false } })).unwrap();
+    let validator =
+        Validator::compile(&json!({ "items": { "type": "object", "properties": fields, "additionalProperties": false } })).unwrap();
     let row: serde_json::Map<String, Value> = (0..300).map(|n| (format!("f{n}"), json!("a"))).collect();
     validator.check(&json!(vec![json!(row); 300])).expect("ninety thousand values, each of which meets one schema");
 }
@@ -244,7 +246,8 @@ fn a_long_value_of_a_large_schema_is_no_trouble() {
 #[test]
 fn patterns_are_bounded_in_sum() {
     let patterns = |count: usize, pattern: &str| {
-        let all: serde_json::Map<String, Value> = (0..count).map(|n| (format!("p{n}"), json!({ "pattern": format!("{n}{pattern}") }))).collect();
+        let all: serde_json::Map<String, Value> =
+            (0..count).map(|n| (format!("p{n}"), json!({ "pattern": format!("{n}{pattern}") }))).collect();
         json!({ "properties": all })
     };
     let (began, before) = (Instant::now(), fullest_mib());

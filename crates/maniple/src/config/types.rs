@@ -3,6 +3,7 @@
 
 use super::Limits;
 use crate::{node::ReadinessSettings, telemetry::TelemetrySettings};
+use maniple_aside::AsideSettings;
 use maniple_core::{
     Scope,
     settings::{Secret, Section},
@@ -47,6 +48,8 @@ pub struct Config {
     pub openapi: BTreeMap<String, openapi::ImportSettings>,
     /// What URLs that no operator wrote may reach besides the public internet.
     pub egress: EgressSettings,
+    /// How much of what takes long to read is read at once.
+    pub aside: AsideSettings,
     /// How tools are called.
     pub gateway: GatewaySettings,
     /// Who may. Absent: everyone who reaches the node, which then listens on loopback only.
@@ -87,6 +90,7 @@ impl Default for Config {
             mcp: BTreeMap::new(),
             openapi: BTreeMap::new(),
             egress: EgressSettings::default(),
+            aside: AsideSettings::default(),
             gateway: GatewaySettings::default(),
             auth: None,
             insecure: false,
@@ -106,6 +110,7 @@ impl Config {
         let mut sections: Vec<(String, &dyn Section)> = vec![
             ("limits".into(), &self.limits),
             ("worker".into(), &self.worker),
+            ("aside".into(), &self.aside),
             ("gateway".into(), &self.gateway),
             ("telemetry".into(), &self.telemetry),
         ];

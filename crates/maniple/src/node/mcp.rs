@@ -1,6 +1,7 @@
 //! The MCP servers of the settings: connected, and their tools taken over whenever they change.
 
 use crate::config::Config;
+use maniple_aside::Aside;
 use maniple_registry::{
     Incoming, Origin, Registry,
     mcp::{Listing, Server, ServerSettings, State},
@@ -12,11 +13,11 @@ use tokio_util::sync::CancellationToken;
 const SETTLED_MAX: Duration = Duration::from_secs(5);
 
 /// Connects to all servers and takes their tools over, as far as they answer soon.
-pub(super) async fn connect(config: &Config, registry: &Arc<Registry>) -> anyhow::Result<Vec<Arc<Server>>> {
+pub(super) async fn connect(config: &Config, registry: &Arc<Registry>, aside: &Aside) -> anyhow::Result<Vec<Arc<Server>>> {
     let mut servers = Vec::new();
     for (name, settings) in &config.mcp {
         let cwd = settings.cwd.as_ref().map_or_else(|| config.folder.clone(), |cwd| config.folder.join(cwd));
-        let server = Arc::new(Server::start(name, ServerSettings { cwd: Some(cwd), ..settings.clone() })?);
+        let server = Arc::new(Server::start_beside(aside.clone(), name, ServerSettings { cwd: Some(cwd), ..settings.clone() })?);
         registry.connect(server.clone());
         servers.push(server);
     }

@@ -2,16 +2,12 @@
 
 use super::{OPERATOR, admission::Accepted, instance::Instance};
 use crate::lock::Pins;
-use maniple_core::{
-    schema::Validator,
-    tool::{Effect, Offer, Published, Source, ToolState, ToolWish},
-};
+use maniple_core::tool::{Effect, Offer, Published, Source, ToolState, ToolWish};
 use semver::Version;
-use serde_json::Value;
 use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, OnceLock},
+    sync::Arc,
     time::Duration,
 };
 
@@ -30,30 +26,11 @@ pub(crate) struct Entry {
     pub(crate) notes: Vec<String>,
     pub(crate) proposed: Option<Effect>,
     pub(crate) instances: Vec<Arc<Instance>>,
-    compiled: Arc<Compiled>,
-}
-
-/// The schemas of a contract, each made ready when it is first asked for.
-#[derive(Default)]
-struct Compiled {
-    parameters: OnceLock<Result<Validator, String>>,
-    returns: OnceLock<Option<Result<Validator, String>>>,
 }
 
 impl Entry {
     fn new(published: Published) -> Self {
-        Self { published, original_name: None, notes: Vec::new(), proposed: None, instances: Vec::new(), compiled: Arc::default() }
-    }
-
-    /// The validator of its arguments.
-    pub(crate) fn validator(&self) -> Result<&Validator, &String> {
-        self.compiled.parameters.get_or_init(|| Validator::compile(&self.published.definition.parameters)).as_ref()
-    }
-    /// Why a result is not what its contract promises, if it is not.
-    pub(crate) fn complaint(&self, result: &Value) -> Option<String> {
-        let schema = self.published.definition.returns.as_ref();
-        let returns = self.compiled.returns.get_or_init(|| schema.map(Validator::compile)).as_ref()?;
-        complaint(returns.as_ref(), result)
+        Self { published, original_name: None, notes: Vec::new(), proposed: None, instances: Vec::new() }
     }
 
     /// How it is, and why if it cannot be called.
@@ -82,14 +59,6 @@ impl Entry {
     pub(crate) fn offer(&self, pins: &Pins) -> Option<Offer> {
         let usable = self.instances.iter().find(|instance| self.usable(instance, pins).is_ok())?;
         Some(Offer { definition: (*usable.definition).clone(), trusted: usable.trusted })
-    }
-}
-
-/// Why a result does not fit, if it does not.
-pub(crate) fn complaint(returns: Result<&Validator, &String>, result: &Value) -> Option<String> {
-    match returns {
-        Ok(returns) => returns.check(result).err(),
-        Err(why) => Some(format!("returns: {why}")), // a definition from before its bounds were what they are
     }
 }
 

@@ -133,7 +133,7 @@ async fn call(credentials: &Credentials, fields: Value, arguments: Value) -> Inv
     let call = invocation(fields, arguments);
     let who = credentials.authorize("c", &Url::parse(&call.tool.endpoint).unwrap()).await.unwrap();
     let egress = Egress::new(&["127.0.0.0/8".into()]).unwrap();
-    Transport::new(Arc::new(Client::new(egress))).call_as(&call, &who).await
+    Transport::new(Arc::new(Client::new(egress)), Default::default()).call_as(&call, &who).await
 }
 fn invocation(fields: Value, arguments: Value) -> Invocation {
     let mut definition = json!({ "name": "t", "version": "1.0.0", "description": "d", "method": "GET" });
@@ -156,7 +156,7 @@ fn invocation(fields: Value, arguments: Value) -> Invocation {
 async fn a_question_about_a_call_in_doubt_shows_the_key_where_the_call_would() {
     let (tool, elsewhere) = (Server::start("127.0.0.1", |_, _| "7").await, Server::start("127.0.0.1", |_, _| "7").await);
     let credentials = Arc::new(credentials(key_in(Place::Header("X-Api-Key".into()), "", &[tool.address.to_string()])));
-    let transports = crate::Transports::new(Egress::new(&[]).unwrap(), credentials);
+    let transports = crate::Transports::new(Egress::new(&[]).unwrap(), credentials, Default::default());
     for (server, shown) in [(&tool, true), (&elsewhere, false)] {
         let call = invocation(json!({ "endpoint": tool.url("/x"), "credential": "c", "probe_url": server.url("/probe") }), json!({}));
         assert_eq!(transports.probe(&server.url("/probe"), &call).await, Probed::Happened(json!("7")));

@@ -14,9 +14,11 @@ use super::{
     naming::{self, Names},
     settings::{ServerSettings, Times},
 };
+use maniple_aside::Aside;
 use maniple_core::{
     Result,
     ports::{Invocation, Invoked, Refusal, RefusalKind},
+    schema,
 };
 use std::{
     ops::ControlFlow,
@@ -30,6 +32,8 @@ use tokio_util::sync::CancellationToken;
 const STEADY: Duration = Duration::from_secs(60);
 /// A server that changes its tools all the time is listed no more often.
 const LISTED_AGAIN: Duration = Duration::from_secs(1);
+/// A listing of so many plain tools is read at once.
+const FEW_TOOLS: usize = 20;
 
 /// One MCP server: its tools, and calls of them.
 ///
@@ -74,13 +78,20 @@ pub enum State {
 impl Server {
     /// Begins to connect, in the background. `Invalid` where the settings break a rule.
     pub fn start(name: &str, settings: ServerSettings) -> Result<Self> {
+        Self::start_beside(Aside::default(), name, settings)
+    }
+
+    /// The same; what it lists is read aside with all else that takes long.
+    pub fn start_beside(aside: Aside, name: &str, settings: ServerSettings) -> Result<Self> {
         settings.check(name)?;
         let (name, settings): (Arc<str>, _) = (name.into(), Arc::new(settings));
         let (listing, listed) = watch::channel(Arc::new(Listing::default()));
         let (connection, connected) = watch::channel(None);
         let stop = CancellationToken::new();
         let names = Mutex::new(Names::default());
-        let supervisor = Supervisor { name: name.clone(), settings: settings.clone(), names, listing, connection, stop: stop.clone() };
+        let names = Arc::new(names);
+        let supervisor =
+            Supervisor { name: name.clone(), settings: settings.clone(), names, aside, listing, connection, stop: stop.clone() };
         tokio::spawn(supervisor.run());
         Ok(Self { name, settings, listing: listed, connection: connected, stop })
     }
@@ -148,7 +159,8 @@ impl Drop for Server {
 struct Supervisor {
     name: Arc<str>,
     settings: Arc<ServerSettings>,
-    names: Mutex<Names>,
+    names: Arc<Mutex<Names>>,
+    aside: Aside,
     listing: watch::Sender<Arc<Listing>>,
     connection: watch::Sender<Option<Arc<Connection>>>,
     stop: CancellationToken,
@@ -286,10 +298,13 @@ impl Supervisor {
 
     async fn list(&self, connection: &Connection) -> Result<(), String> {
         let listed = connection.list(self.settings.times.list).await?;
-        let batch = {
-            let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-            import::import(&self.name, &self.settings, &mut names, connection.server_version().as_deref(), listed)
+        let large = listed.iter().any(schema::is_heavy) || listed.len() > FEW_TOOLS;
+        let (name, settings, names, version) = (self.name.clone(), self.settings.clone(), self.names.clone(), connection.server_version());
+        let read = move || {
+            let mut names = names.lock().unwrap_or_else(PoisonError::into_inner);
+            import::import(&name, &settings, &mut names, version.as_deref(), listed)
         };
+        let batch = self.aside.run(large, &format!("mcp:{}", self.name), read).await.map_err(|error| error.to_string())?;
         let state = State::Connected { protocol: connection.protocol() };
         let news = Listing { tools: batch.tools, refused: batch.refused, state };
         self.listing.send_if_modified(|listing| {

@@ -7,7 +7,7 @@ use crate::{
     lock,
 };
 use futures::future::try_join_all;
-use maniple_core::{Error, Result, tool::ToolDefinition};
+use maniple_core::{Error, Result, schema, tool::ToolDefinition};
 
 impl Registry {
     /// Takes the definitions of the project's files in the place of those before, all or none; every problem is told.
@@ -23,7 +23,8 @@ impl Registry {
         let (incoming, unauthorised) = self.authorised(incoming);
         let _one_at_a_time = self.changing.lock().await;
         let (catalog, planned) = (self.catalog.clone(), origin.clone());
-        let Judged { accepted, mut refused } = aside(move || catalog.plan(&planned, incoming)).await?;
+        let (large, whose) = (self.takes_long(&incoming), origin.collection());
+        let Judged { accepted, mut refused } = self.aside.run(large, &whose, move || catalog.plan(&planned, incoming)).await?;
         refused.extend(unauthorised);
         if origin.policy().all_or_none && !refused.is_empty() {
             return Ok(refused);
@@ -31,6 +32,15 @@ impl Registry {
         let accepted = self.publish(origin, accepted).await?;
         self.catalog.put(origin, accepted);
         Ok(refused)
+    }
+
+    /// Whether reading these and comparing them with what is published may take long.
+    pub(super) fn takes_long(&self, incoming: &[Incoming]) -> bool {
+        const MANY: usize = 8;
+        let heavy = |tool: &ToolDefinition| schema::is_heavy(&tool.parameters) || tool.returns.as_ref().is_some_and(schema::is_heavy);
+        let shelf = self.catalog.shelf();
+        let known = |name: &str| shelf.versions(name).is_ok_and(|all| all.values().any(|entry| heavy(&entry.published.definition)));
+        incoming.len() > MANY || incoming.iter().any(|one| heavy(&one.definition) || known(&one.definition.name))
     }
 
     /// Those that may use the credential they name, and those that may not.
@@ -116,9 +126,4 @@ fn say_what_changed(one: &Accepted) {
     if let Some(why) = &one.quarantine {
         tracing::warn!(%tool, %version, why, "quarantined: it is not used");
     }
-}
-
-/// Does what may take long, as reading and comparing schemas that somebody wrote to hurt, away from the threads that serve.
-pub(super) async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| Error::internal("a definition could not be read to its end").because(error))
 }

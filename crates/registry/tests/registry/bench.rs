@@ -74,6 +74,7 @@ impl Bench {
             grants: Arc::new(Granted(wishes(granted))),
             egress: Egress::new(&["127.0.0.0/8".into()]).unwrap(),
             credentials,
+            aside: Default::default(),
             settings,
         };
         let registry = Arc::new(Registry::open(parts).await.unwrap());

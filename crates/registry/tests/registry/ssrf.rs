@@ -66,6 +66,7 @@ async fn registry(allow: &[&str], names: &[&[&'static str]]) -> Arc<Registry> {
         grants: Arc::new(Granted(vec![])),
         egress: Egress::with_lookup(&allow, names).unwrap(),
         credentials: Default::default(),
+        aside: Default::default(),
         settings: GatewaySettings { health_every: Period::ms(20), health_failures: 1, ..GatewaySettings::default() },
     };
     Arc::new(Registry::open(parts).await.unwrap())

@@ -45,8 +45,10 @@ pub(crate) struct Beginning {
     pub(crate) prepared: Arc<Prepared>,
 }
 
-/// How many compiled definitions are kept; beyond, all are dropped and compiled again as needed.
+/// How many compiled definitions are kept, and what their schemas may hold in bytes, estimated; beyond, all are dropped and
+/// compiled again as needed.
 const PREPARED_MAX: usize = 1_024;
+const PREPARED_BYTES: u64 = 128 << 20;
 
 impl Agents {
     /// These agents.
@@ -102,7 +104,8 @@ impl Agents {
         let prompt = Prompt::compile(&definitions.agent.prompt)?;
         let prepared = Arc::new(Prepared { contracts: Contracts::compile(definitions)?, prompt });
         let mut all = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.len() >= PREPARED_MAX {
+        let weight = |prepared: &Arc<Prepared>| prepared.contracts.weight();
+        if all.len() >= PREPARED_MAX || all.values().map(weight).sum::<u64>() + weight(&prepared) > PREPARED_BYTES {
             all.clear();
         }
         all.insert(hash, prepared.clone());

@@ -89,6 +89,7 @@ impl World {
             tools: Arc::new(Called { inner: Arc::new(self.tools.clone()), faults: faults.clone() }),
             agents: agents.clone(),
             health: health.clone(),
+            aside: Default::default(),
             tracing: spans::Tracing::default(),
         };
         let stop = CancellationToken::new();

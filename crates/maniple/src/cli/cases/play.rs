@@ -97,6 +97,7 @@ impl Stage {
             tools: fakes.clone(),
             agents: Agents::new(self.agents.iter().cloned()),
             health: Arc::new(ModelHealth::default()),
+            aside: Default::default(),
             tracing: Tracing::default(),
         };
         let mut live = bus.subscribe(&key).await;

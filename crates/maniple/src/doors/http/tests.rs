@@ -129,6 +129,7 @@ pub(super) fn build(plan: Plan) -> House {
         tools: Arc::new(Tools::new(Ledger::new(), vec![])),
         agents: agents.clone(),
         health: Arc::new(ModelHealth::default()),
+        aside: Default::default(),
         tracing: Tracing::default(),
     };
     let stop = CancellationToken::new();
@@ -140,7 +141,14 @@ pub(super) fn build(plan: Plan) -> House {
         tokio::spawn(worker.work());
     }
     let (closing, ready) = (CancellationToken::new(), Arc::new(AtomicBool::new(true)));
-    let desk_parts = DeskParts { tasks: store.clone(), bus: bus.clone(), agents: agents.clone(), registry: plan.registry, starter };
+    let desk_parts = DeskParts {
+        tasks: store.clone(),
+        bus: bus.clone(),
+        agents: agents.clone(),
+        registry: plan.registry,
+        aside: Default::default(),
+        starter,
+    };
     let door = Door {
         desk: Desk::new(desk_parts, desk::Terms { limits: plan.desk, ..Default::default() }),
         upkeep: store.clone(),

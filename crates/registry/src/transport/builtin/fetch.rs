@@ -5,6 +5,7 @@ use crate::transport::{
     answer,
     client::{Client, Lost, Request},
 };
+use maniple_aside::Aside;
 use maniple_core::{
     ports::{Invocation, Invoked},
     tool::STORED_RESULT_BYTES,
@@ -29,13 +30,20 @@ pub(super) fn definition() -> Value {
     })
 }
 
-pub(super) async fn call(client: &Client, call: &Invocation) -> Invoked {
+/// A page of so many bytes is read at once.
+const SMALL_PAGE: usize = 16 * 1024;
+
+pub(super) async fn call(client: &Client, aside: &Aside, call: &Invocation) -> Invoked {
     let request = match request(call) {
         Ok(request) => request,
         Err(why) => return Invoked::Failed(json!({ "error": why })),
     };
     match tokio::time::timeout(call.timeout, client.exchange(request)).await {
-        Ok(Ok(answer)) if answer.is_success() => Invoked::Ok(page(&answer)),
+        Ok(Ok(answer)) if answer.is_success() => {
+            let large = answer.bytes() > SMALL_PAGE;
+            let read = aside.run(large, call.tenant.as_str(), move || page(&answer)).await;
+            read.map_or_else(|busy| Invoked::NotSent(busy.to_string()), Invoked::Ok)
+        }
         Ok(Ok(answer)) => Invoked::Failed(answer.failure()),
         Ok(Err(Lost::Refused(why) | Lost::Astray(why))) => Invoked::Failed(json!({ "error": why })),
         Ok(Err(Lost::NotSent(why))) => Invoked::NotSent(why),

@@ -36,6 +36,7 @@ pub async fn registry_over(store: Arc<memory::TaskStore>) -> (Arc<Registry>, Dro
         grants: Arc::new(Granted),
         egress: Egress::new(&["127.0.0.0/8".into()]).unwrap(),
         credentials: Default::default(),
+        aside: Default::default(),
         settings: GatewaySettings { health_every, health_timeout, health_failures: 1, ..GatewaySettings::default() },
     };
     let registry = Arc::new(Registry::open(parts).await.unwrap());
