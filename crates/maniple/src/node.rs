@@ -8,6 +8,7 @@ mod project;
 mod readiness;
 mod roles;
 mod tools;
+mod watchdog;
 
 pub use readiness::{Need, ReadinessSettings};
 pub use roles::{RoleName, Roles};
@@ -81,6 +82,7 @@ impl Node {
         let agents = parts.runtime.agents.clone();
         let metrics = telemetry.metrics.clone();
         jobs.push(Job::new("metrics", move |stop| telemetry::upkeep(metrics, stop)));
+        jobs.push(Job::new("watchdog", watchdog::watch));
         if options.watch {
             let (agents, tools) = (agents.clone(), parts.tools.clone());
             jobs.push(Job::new("watch", move |stop| project.watch(agents, tools, stop)));
