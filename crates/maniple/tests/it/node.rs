@@ -37,6 +37,13 @@ impl Served {
         self.client.post(format!("{}{path}", self.address))
     }
 
+    /// The most that it ever held, in MiB, as the kernel counts it.
+    pub fn fullest_mib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it lives");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux tells");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") / 1_024
+    }
+
     /// Asks it to stop, and returns what it logged.
     pub fn stop(mut self) -> String {
         let told = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().expect("kill runs");
