@@ -240,9 +240,9 @@ impl ports::Tasks for TaskStore {
         self.read(move |db| read::list(db, &query, now)).await
     }
 
-    async fn events(&self, key: &TaskKey, after: u64, limit: usize) -> Result<Option<Vec<StoredEvent>>> {
+    async fn events(&self, key: &TaskKey, after: u64, limit: usize, max_bytes: usize) -> Result<Option<Vec<StoredEvent>>> {
         let key = key.clone();
-        self.read(move |db| read::events(db, &key, after, limit)).await
+        self.read(move |db| read::events(db, &key, after, limit, max_bytes)).await
     }
 
     async fn conversation(&self, session: &SessionKey, before: Option<&TaskId>, limit: usize, max_bytes: usize) -> Result<Conversation> {
@@ -283,7 +283,7 @@ impl ports::Work for TaskStore {
         let read = move |db: &Connection| {
             let fill = |mut out: claim::HandedOut| {
                 if out.journal_missing {
-                    let events = row::events(db, out.number, 0, rules::EVENTS_MAX as usize)?;
+                    let events = row::events(db, out.number, 0, rules::EVENTS_MAX as usize, usize::MAX)?;
                     out.claimed.journal = events.into_iter().map(|(_, event)| event).collect();
                 }
                 Ok(out.claimed)

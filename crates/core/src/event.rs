@@ -401,7 +401,10 @@ pub struct StoredEvent {
     pub made: Option<Arc<AgentResult>>,
 }
 
-/// What readers are sent for one event, by whatever door.
+/// What stands behind the data of an event as readers are sent it.
+pub const FRAME_TAIL: &str = "}";
+
+/// What readers are sent for one event, by whatever door, before its data.
 #[derive(Serialize)]
 struct Frame<'a> {
     id: u64,
@@ -409,7 +412,6 @@ struct Frame<'a> {
     task_id: &'a TaskId,
     at: Time,
     step: u32,
-    data: &'a RawValue,
 }
 
 impl StoredEvent {
@@ -423,8 +425,18 @@ impl StoredEvent {
     }
     /// `{id, type, task_id, at, step, data}` as JSON text.
     pub fn frame(&self, task_id: &TaskId) -> String {
-        let frame = Frame { id: self.seq, r#type: &self.name, task_id, at: self.at, step: self.step, data: &self.data };
-        serde_json::to_string(&frame).unwrap_or_default()
+        [&self.frame_head(task_id), self.data.get(), FRAME_TAIL].concat()
+    }
+    /// What stands before the data in [`Self::frame`]; [`FRAME_TAIL`] stands behind it. So that a large one need not be copied whole.
+    pub fn frame_head(&self, task_id: &TaskId) -> String {
+        let frame = Frame { id: self.seq, r#type: &self.name, task_id, at: self.at, step: self.step };
+        let mut head = serde_json::to_string(&frame).unwrap_or_default();
+        head.pop();
+        head + ",\"data\":"
+    }
+    /// What it weighs in memory, in bytes, nearly: what pages and queues of events are bounded by.
+    pub fn weight(&self) -> usize {
+        size_of::<Self>() + self.data.get().len()
     }
     /// Whether nothing follows it.
     pub fn is_final(&self) -> bool {

@@ -201,6 +201,14 @@ pub struct AgentResult {
     pub retry_of: Option<TaskId>,
 }
 
+impl AgentResult {
+    /// What it weighs in memory, in bytes, nearly: what a page of them is bounded by.
+    pub fn weight(&self) -> usize {
+        let output = self.output.as_ref().map_or(0, String::len);
+        size_of::<Self>() + output * (1 + usize::from(self.structured.is_some())) + self.error_detail.as_ref().map_or(0, String::len)
+    }
+}
+
 /// How far a run has come: small enough to be written with every append.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Progress {

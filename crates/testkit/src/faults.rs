@@ -172,8 +172,8 @@ impl Tasks for Store {
     async fn list(&self, query: &ListTasks) -> Result<Vec<AgentResult>> {
         self.inner.list(query).await
     }
-    async fn events(&self, key: &TaskKey, after: u64, limit: usize) -> Result<Option<Vec<StoredEvent>>> {
-        self.inner.events(key, after, limit).await
+    async fn events(&self, key: &TaskKey, after: u64, limit: usize, max_bytes: usize) -> Result<Option<Vec<StoredEvent>>> {
+        self.inner.events(key, after, limit, max_bytes).await
     }
     async fn conversation(&self, session: &SessionKey, before: Option<&TaskId>, limit: usize, max_bytes: usize) -> Result<Conversation> {
         self.faults.around("conversation", self.inner.conversation(session, before, limit, max_bytes)).await

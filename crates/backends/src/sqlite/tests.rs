@@ -88,7 +88,7 @@ async fn dump(store: &TaskStore) -> Vec<String> {
     let query = ListTasks { limit: 1_000, ..ListTasks::default() };
     let mut seen = Vec::new();
     for result in store.list(&query).await.expect("answers") {
-        let events = store.events(&key(result.task_id.as_str()), 0, 1_000).await.expect("answers").expect("listed");
+        let events = store.events(&key(result.task_id.as_str()), 0, 1_000, usize::MAX).await.expect("answers").expect("listed");
         let journal: Vec<String> = events.iter().map(|event| event.frame(&result.task_id)).collect();
         seen.push(format!("{result:?} {journal:?} {:?}", store.signals(&key(result.task_id.as_str())).await.expect("answers")));
     }

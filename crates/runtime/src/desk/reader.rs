@@ -140,7 +140,7 @@ impl Reader {
 
     /// Reads a page of the journal.
     async fn look(&mut self) -> Result<()> {
-        let Some(events) = self.tasks.events(&self.key, self.after, PAGE).await? else {
+        let Some(events) = self.tasks.events(&self.key, self.after, PAGE, usize::MAX).await? else {
             // Erased or forgotten while it was read.
             self.ended = true;
             return Ok(());

@@ -81,7 +81,7 @@ impl Desk {
         let mut journal: Vec<StoredEvent> = Vec::new();
         loop {
             let after = journal.last().map_or(0, |event| event.seq);
-            let page = self.parts.tasks.events(key, after, PAGE).await?.ok_or_else(|| no_task(key.id.as_str()))?;
+            let page = self.parts.tasks.events(key, after, PAGE, usize::MAX).await?.ok_or_else(|| no_task(key.id.as_str()))?;
             let is_last = page.len() < PAGE;
             journal.extend(page);
             if is_last {

@@ -10,6 +10,9 @@ use maniple_core::{
 };
 use serde_json::json;
 
+/// What the tasks of one page weigh, in bytes; a single one may be heavier.
+const PAGE_BYTES: usize = 2 << 20;
+
 /// Which tasks to list.
 #[derive(Debug, Clone)]
 pub struct TaskQuery {
@@ -64,12 +67,22 @@ impl Desk {
         Act::Look.by(who)?;
         let TaskQuery { of, status, session_id, before, limit } = query;
         let Some(agents) = self.agents_of(who, &of)? else { return Ok(Page::empty()) };
-        let list = ListTasks { tenant: who.tenant.clone(), agents, status, session_id, dead, before, limit: limit + 1 };
+        let list = ListTasks {
+            tenant: who.tenant.clone(),
+            agents,
+            status,
+            session_id,
+            dead,
+            before,
+            limit: limit + 1,
+            max_bytes: Some(PAGE_BYTES),
+        };
         let tasks = self.parts.tasks.list(&list).await?;
         if let (Addressee::At(agent), true) = (&of, tasks.is_empty()) {
             self.served(agent)?;
         }
-        Ok(Page::of(tasks, limit, |task| (task.created_at, task.task_id.clone())))
+        let is_cut = tasks.iter().map(AgentResult::weight).sum::<usize>() >= PAGE_BYTES;
+        Ok(Page::cut(tasks, limit, is_cut, |task| (task.created_at, task.task_id.clone())))
     }
 
     /// Asks a task to stop. What is recorded first, the cancel or the end, wins.

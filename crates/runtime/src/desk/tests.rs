@@ -126,7 +126,7 @@ impl Node {
     /// What is recorded of a task.
     async fn journal(&self, id: &TaskId) -> Vec<Event> {
         let key = TaskKey { tenant: Tenant::default(), id: id.clone() };
-        let events = self.store.events(&key, 0, 100).await.unwrap().unwrap();
+        let events = self.store.events(&key, 0, 100, usize::MAX).await.unwrap().unwrap();
         events.iter().map(|event: &StoredEvent| event.event().unwrap()).collect()
     }
     /// Lets the task that is ready kill its worker until it is a dead letter.

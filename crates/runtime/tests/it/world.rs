@@ -198,7 +198,7 @@ impl World {
         self.store.get(key).await.expect("it answers").expect("it is there")
     }
     pub async fn events(&self, key: &TaskKey) -> Vec<StoredEvent> {
-        self.store.events(key, 0, usize::MAX).await.expect("it answers").expect("it is there")
+        self.store.events(key, 0, usize::MAX, usize::MAX).await.expect("it answers").expect("it is there")
     }
     /// The names of its events, in order.
     pub async fn names(&self, key: &TaskKey) -> Vec<String> {

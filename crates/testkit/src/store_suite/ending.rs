@@ -205,7 +205,7 @@ async fn erasing_a_session_takes_its_tasks_and_keeps_their_ids(w: World) {
     assert_eq!(w.store.erase(&session("s")).await.expect("erased"), 2);
     assert_eq!(w.store.erase(&session("s")).await.expect("nothing left"), 0);
     assert_eq!(w.store.get(&key("a")).await.expect("answers"), None);
-    assert!(w.store.events(&key("a"), 0, 10).await.expect("answers").is_none());
+    assert!(w.store.events(&key("a"), 0, 10, usize::MAX).await.expect("answers").is_none());
     assert!(w.store.turns(&session("s"), None, 10, 1_000).await.expect("answers").is_empty());
     assert_eq!(w.store.turns(&session("other"), None, 10, 1_000).await.expect("answers").len(), 1);
     assert_eq!(kind(w.store.create(new(task_in("a", "s"))).await), Some(Kind::Conflict));

@@ -127,7 +127,7 @@ impl Stage {
 
         let gone = || Error::internal("the task is gone");
         let result = store.get(&key).await?.ok_or_else(gone)?;
-        let calls = calls(&store.events(&key, 0, EVENTS_MAX).await?.ok_or_else(gone)?)?;
+        let calls = calls(&store.events(&key, 0, EVENTS_MAX, usize::MAX).await?.ok_or_else(gone)?)?;
         let mut complaints = fakes.complaints();
         if in_time.is_err() {
             complaints.push(format!("it did not end within {} s", TIME.as_secs()));

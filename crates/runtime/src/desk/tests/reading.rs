@@ -101,7 +101,8 @@ async fn a_thousand_random_disconnects_miss_repeat_and_reorder_nothing() {
             let _ = tokio::time::timeout(patience, reading).await;
         }
         worker.await.unwrap();
-        let all: Vec<u64> = node.store.events(&key("t"), 0, 10_000).await.unwrap().unwrap().iter().map(|event| event.seq).collect();
+        let all: Vec<u64> =
+            node.store.events(&key("t"), 0, 10_000, usize::MAX).await.unwrap().unwrap().iter().map(|event| event.seq).collect();
         assert_eq!(seen, all, "round {round} of seed {seed}");
     }
 }
