@@ -11,7 +11,7 @@
 //! ```
 //! Doors translate, the desk decides: who may, which agent, which limits, under which key. It is told who asks and is given
 //! typed values; it answers with values of core or an [`maniple_core::Error`], and knows no body, header or status.
-//! It holds nothing but the places that are taken, and for seconds what came of the calls of runs elsewhere: any replica can
+//! It holds nothing but the places that are taken, and for seconds what came of the calls of runs elsewhere and what is read of journals: any replica can
 //! answer for any task.
 
 mod acts;
@@ -24,6 +24,7 @@ mod keys;
 mod limits;
 mod named;
 mod page;
+mod pages;
 mod pulse;
 mod reader;
 mod retry;
@@ -70,13 +71,15 @@ pub struct Desk {
     parts: DeskParts,
     gate: Arc<Gate>,
     sends: calls::Sends,
+    pages: pages::Pages,
     terms: Terms,
 }
 
 impl Desk {
     /// A desk with nobody at it.
     pub fn new(parts: DeskParts, terms: Terms) -> Self {
-        Self { parts, gate: Arc::new(Gate::new(&terms.limits)), sends: calls::Sends::default(), terms }
+        let pages = pages::Pages::new(parts.tasks.clone());
+        Self { parts, gate: Arc::new(Gate::new(&terms.limits)), sends: calls::Sends::default(), pages, terms }
     }
 
     /// What every request passes first.

@@ -2,6 +2,7 @@
 
 mod cli;
 mod docs;
+mod floods;
 mod house;
 mod node;
 mod old_store;

@@ -22,6 +22,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// The largest head of a request, in bytes.
 const HEAD_MAX: usize = 64 << 10;
+/// What a connection may leave unsent in the kernel, in bytes.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const UNSENT_MAX: u32 = 64 << 10;
 /// Connections at once; more are closed unheard.
 const CONNECTIONS_MAX: usize = 40_000;
 
@@ -78,6 +81,9 @@ async fn wait_after(error: io::Error) {
 async fn talk(stream: TcpStream, router: Router, header_read: Period, stop: CancellationToken) {
     // Answers are small and written whole: waiting to fill a packet only costs time.
     let _ = stream.set_nodelay(true);
+    // What a client does not take stays with us, where it is bounded and shared.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let _ = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_MAX);
     let io = TokioIo::new(Patient::new(stream));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -10,8 +10,8 @@ mod tools;
 use super::*;
 use crate::config;
 use axum::{body::Body, response::Response};
+use futures::StreamExt;
 use http::{HeaderMap, Request, StatusCode, header};
-use http_body_util::BodyExt;
 use maniple_api::probe::{Part, PartState};
 use maniple_backends::{TokioClock, local, memory};
 use maniple_core::{
@@ -185,6 +185,16 @@ impl Answer {
     }
 }
 
+/// A body as a connection takes it, piece by piece.
+pub async fn taken(body: Body) -> Vec<u8> {
+    let mut pieces = body.into_data_stream();
+    let mut bytes = Vec::new();
+    while let Some(piece) = pieces.next().await {
+        bytes.extend_from_slice(&piece.unwrap());
+    }
+    bytes
+}
+
 impl House {
     pub async fn open(&self, request: Request<Body>) -> Response {
         self.router.clone().oneshot(request).await.unwrap()
@@ -192,7 +202,7 @@ impl House {
     pub async fn ask(&self, request: Request<Body>) -> Answer {
         let response = self.open(request).await;
         let (parts, body) = response.into_parts();
-        Answer { status: parts.status, headers: parts.headers, bytes: body.collect().await.unwrap().to_bytes().to_vec() }
+        Answer { status: parts.status, headers: parts.headers, bytes: taken(body).await }
     }
     pub async fn get(&self, path: &str) -> Answer {
         self.ask(Request::get(path).body(Body::empty()).unwrap()).await

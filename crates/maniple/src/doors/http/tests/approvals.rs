@@ -57,7 +57,7 @@ async fn ask(house: &House, method: &str, path: &str, body: Option<Value>, heade
     }
     let response = house.router.clone().oneshot(request.body(body.map_or_else(Body::empty, Body::from)).unwrap()).await.unwrap();
     let (status, headers) = (response.status(), response.headers().clone());
-    let bytes = response.into_body().collect().await.unwrap().to_bytes();
+    let bytes = taken(response.into_body()).await;
     (status, headers, serde_json::from_slice(&bytes).unwrap_or_default())
 }
 
