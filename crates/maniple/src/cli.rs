@@ -98,6 +98,7 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<Exit, Trouble> {
+    crate::descriptors::raise();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let outcome = runtime.block_on(cli.command.run(cli.json));
     // What still blocks is not waited for: everything that matters is on disk.

@@ -103,6 +103,11 @@ impl Registry {
         tokio::join!(health::watch(self.catalog.clone(), self.transports.clone(), self.settings, stop.clone()), self.forget(stop.clone()));
     }
 
+    /// Makes ready what the first call of a tool would have to: reads the machine's certificates, which blocks for some milliseconds.
+    pub fn warm(&self) {
+        self.transports.warm();
+    }
+
     /// From now on, calls of its tools go to this MCP server. Its tools are taken over with [`Registry::take`].
     pub fn connect(&self, server: Arc<mcp::Server>) {
         self.transports.connect(server);

@@ -51,6 +51,11 @@ impl Transports {
         }
     }
 
+    /// Makes ready what the first call would have to make: reads the machine's certificates, and blocks while it does.
+    pub(crate) fn warm(&self) {
+        self.client.warm();
+    }
+
     /// One attempt.
     pub(crate) async fn call(&self, call: &Invocation) -> Sent {
         let outcome = match call.tool.endpoint.split_once(':') {
@@ -154,7 +159,7 @@ impl Transports {
         let request = Request { method: Method::GET, url, headers, body: None, trusted, timeout, keeps };
         match tokio::time::timeout(timeout, self.client.exchange_as(request, who)).await {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(Lost::Refused(why) | Lost::Astray(why) | Lost::NotSent(why) | Lost::Unknown(why))) => Err(why),
+            Ok(Err(Lost::Refused(why) | Lost::Astray(why) | Lost::NotSent(why) | Lost::Starved(why) | Lost::Unknown(why))) => Err(why),
             Err(_) => Err(format!("no answer in {} ms", timeout.as_millis())),
         }
     }

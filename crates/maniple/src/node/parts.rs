@@ -45,6 +45,11 @@ impl Parts {
         let (providers, default_model) = models::providers(config, options.discover).await?;
         let agents = Agents::default();
         let tools = tools::Tools::open(config, &store, &agents, options.files).await?;
+        if options.files != Files::Looking {
+            // Now there are descriptors and nobody waits; the first call may come when there are none.
+            let (models, tools) = (providers.clone(), tools.registry.clone());
+            tokio::task::spawn_blocking(move || (models.warm(), tools.warm()));
+        }
         let remote = tools::elsewhere(config)?;
         let runtime = maniple_runtime::Parts {
             work: store.work.clone(),

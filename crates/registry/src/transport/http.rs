@@ -4,7 +4,7 @@ mod request;
 
 use super::{
     answer::HttpAnswer,
-    client::{Client, Lost, Request},
+    client::{Client, Lost, Request, STARVED_WAIT},
 };
 use crate::credentials::Authorization;
 use maniple_core::{
@@ -57,6 +57,7 @@ impl Transport {
                 Invoked::Refused(Refusal { kind: RefusalKind::Forbidden, message: format!("tool `{}`: {why}", call.tool.name) })
             }
             Ok(Err(Lost::Astray(why))) => Invoked::Failed(json!({ "error": why })),
+            Ok(Err(Lost::Starved(why))) => Invoked::Wait(format!("tool `{}`: {why}", call.tool.name), STARVED_WAIT),
             Ok(Err(Lost::NotSent(why))) => Invoked::NotSent(format!("tool `{}`: {why}", call.tool.name)),
             Ok(Err(Lost::Unknown(why))) => Invoked::Unknown(format!("tool `{}`: {why}", call.tool.name)),
             Err(_) => Invoked::Unknown(format!("tool `{}` gave no complete answer within {} ms", call.tool.name, call.timeout.as_millis())),

@@ -3,7 +3,7 @@
 use super::html;
 use crate::transport::{
     answer,
-    client::{Client, Lost, Request},
+    client::{Client, Lost, Request, STARVED_WAIT},
 };
 use maniple_core::{
     ports::{Invocation, Invoked},
@@ -38,6 +38,7 @@ pub(super) async fn call(client: &Client, call: &Invocation) -> Invoked {
         Ok(Ok(answer)) if answer.is_success() => Invoked::Ok(page(&answer)),
         Ok(Ok(answer)) => Invoked::Failed(answer.failure()),
         Ok(Err(Lost::Refused(why) | Lost::Astray(why))) => Invoked::Failed(json!({ "error": why })),
+        Ok(Err(Lost::Starved(why))) => Invoked::Wait(why, STARVED_WAIT),
         Ok(Err(Lost::NotSent(why))) => Invoked::NotSent(why),
         Ok(Err(Lost::Unknown(why))) => Invoked::Unknown(why),
         Err(_) => Invoked::Unknown(format!("no complete answer within {} ms", call.timeout.as_millis())),

@@ -21,11 +21,11 @@ struct Served {
 }
 
 async fn served_with(plan: Plan) -> Served {
-    let header_read = plan.limits.header_read;
+    let (header_read, plan_connections) = (plan.limits.header_read, plan.limits.connections);
     let house = build(plan);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
-    let serving = tokio::spawn(serve(listener, house.router.clone(), header_read, stop.clone()));
+    let serving = tokio::spawn(serve(listener, house.router.clone(), header_read, Shares::of(plan_connections), stop.clone()));
     Served { house, address, stop, serving }
 }
 
