@@ -14,7 +14,7 @@ mod way;
 use crate::{
     Grants, Transports,
     catalog::{Catalog, Entry, complaint},
-    transport::answer::FAILURE_BYTES,
+    transport::{answer::FAILURE_BYTES, client::connect_within},
 };
 use cache::Cache;
 use futures::{StreamExt, stream};
@@ -192,6 +192,7 @@ impl Gateway {
     /// Sends once; once more where the token was refused, a new one can be had, and the call may be sent again.
     async fn send(&self, target: way::Target, call: &Invocation) -> Invoked {
         let began = tokio::time::Instant::now();
+        let given = call.timeout;
         let mut call = Invocation { tool: target.definition, trusted: target.trusted, ..call.clone() };
         let mut sent = self.transports.call(&call).await;
         if sent.token_thrown_away && call.tool.effect() != Effect::AtMostOnce {
@@ -202,12 +203,18 @@ impl Gateway {
                 sent = self.transports.call(&call).await;
             }
         }
-        if let Some(hand) = target.hand {
+        // Whoever had less time than the tool takes for itself, and ran out of it, has learnt nothing about the tool.
+        let own = Duration::from_millis(call.tool.timeout_ms);
+        let was_cut = given < own && began.elapsed() >= given.min(connect_within(given));
+        // What a built-in does is known, and where it leads its caller says: one broken host must not stop all others.
+        let is_ours = call.tool.endpoint.starts_with("builtin:");
+        if let Some(hand) = target.hand.filter(|_| !is_ours) {
             match &sent.outcome {
                 Invoked::Ok(_) => hand.went(true),
                 Invoked::Failed(failure) => hand.went(failure["status"].as_u64().is_none_or(|status| status < 500)),
-                Invoked::NotSent(_) | Invoked::Unknown(_) => hand.went(false),
-                Invoked::Wait(..) | Invoked::Refused(_) => {}
+                Invoked::NotSent(_) | Invoked::Unknown(_) if !was_cut => hand.went(false),
+                // Letting go of it gives the place of a trial back.
+                Invoked::NotSent(_) | Invoked::Unknown(_) | Invoked::Wait(..) | Invoked::Refused(_) => {}
             }
         }
         sent.outcome

@@ -134,7 +134,7 @@ impl Driver {
                 return self.hand_over().await;
             }
             let flow = match self.first.take() {
-                Some(First { ask, request }) => self.asked(ask, request).await?,
+                Some(First { ask, request }) => self.asked(ask, request, None).await?,
                 None => self.go_on().await?,
             };
             if let Flow::Leave(left) = flow {

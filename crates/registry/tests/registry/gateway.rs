@@ -240,6 +240,47 @@ async fn after_failures_in_a_row_the_breaker_keeps_calls_away() {
 }
 
 #[tokio::test]
+async fn callers_that_are_in_a_hurry_do_not_keep_others_from_a_healthy_tool() {
+    let (bench, server) = (Bench::new(&["t"]).await, Counting::start().await);
+    let tool = bench.register(definition(&server.url, json!({ "timeout_ms": 5_000 }))).await.definition;
+    server.set_slow(100_000);
+    for n in 0..10 {
+        let hasty = Invocation { timeout: Duration::from_millis(12), ..invocation(&tool, json!({}), &format!("hasty{n}")) };
+        let lost = bench.registry.invoke(&RunCall(hasty)).await;
+        assert!(matches!(&lost, Invoked::Unknown(_) | Invoked::NotSent(_)), "{lost:?}");
+        assert!(!format!("{lost:?}").contains("breaker"), "{lost:?}");
+    }
+    server.set_slow(0);
+    ok(bench.registry.invoke(&RunCall(invocation(&tool, json!({}), "neighbour"))).await);
+}
+
+#[tokio::test]
+async fn a_tool_that_is_silent_for_its_own_time_is_kept_away_from() {
+    let (bench, server) = (Bench::new(&["t"]).await, Counting::start().await);
+    let tool = bench.register(definition(&server.url, json!({ "timeout_ms": 60 }))).await.definition;
+    server.set_slow(100_000);
+    for n in 0..5 {
+        let call = Invocation { timeout: Duration::from_millis(60), ..invocation(&tool, json!({}), &format!("k{n}")) };
+        assert!(matches!(bench.registry.invoke(&RunCall(call)).await, Invoked::Unknown(_)));
+    }
+    let kept = bench.registry.invoke(&RunCall(invocation(&tool, json!({}), "kept"))).await;
+    assert!(matches!(&kept, Invoked::NotSent(why) if why.contains("breaker is open")), "{kept:?}");
+}
+
+#[tokio::test]
+async fn a_broken_host_does_not_keep_others_from_fetching() {
+    let (bench, server) = (Bench::new(&["http_fetch"]).await, Counting::start().await);
+    let fetch = bench.registry.versions("http_fetch").await.unwrap()[0].definition.clone();
+    server.set_well(false);
+    for n in 0..10 {
+        let failed = bench.registry.invoke(&RunCall(invocation(&fetch, json!({ "url": server.url }), &format!("k{n}")))).await;
+        assert!(matches!(&failed, Invoked::Failed(_)), "{failed:?}");
+    }
+    server.set_well(true);
+    ok(bench.registry.invoke(&RunCall(invocation(&fetch, json!({ "url": server.url }), "well"))).await);
+}
+
+#[tokio::test]
 async fn a_call_that_waits_for_its_place_does_not_keep_the_breaker_from_trying() {
     let (bench, server) = (Bench::new(&["t"]).await, Counting::start().await);
     server.set_well(false);
