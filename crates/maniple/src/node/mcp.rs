@@ -32,7 +32,7 @@ pub(super) async fn follow(server: Arc<Server>, registry: Arc<Registry>, stop: C
     loop {
         tokio::select! {
             changed = listings.changed() => if changed.is_err() { return },
-            () = stop.cancelled() => return server.stop(),
+            () = stop.cancelled() => return server.stopped().await,
         }
         let listing = listings.borrow_and_update().clone();
         if let Err(error) = take(&registry, server.name(), &listing).await {

@@ -155,3 +155,51 @@ async fn more_tasks_than_descriptors_all_end_well_and_ask_once() {
     }
     assert_eq!(fickle.asked(), TASKS as u64, "a call that finds no descriptor is not sent");
 }
+
+/// Whether a process is there and no corpse.
+fn lives(pid: &str) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().next()).is_some_and(|state| state != "Z")
+}
+
+/// The number that a process wrote into a file.
+async fn written(path: &std::path::Path) -> String {
+    let until = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        match std::fs::read_to_string(path) {
+            Ok(text) if text.ends_with('\n') => return text.trim().to_owned(),
+            _ => assert!(tokio::time::Instant::now() < until, "{} is not written", path.display()),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn gone(what: &str, pid: &str) {
+    let until = tokio::time::Instant::now() + PATIENCE;
+    while lives(pid) {
+        assert!(tokio::time::Instant::now() < until, "{what} is still there");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// A server that hears nothing, has started something, and is loud.
+const LOUD: &str = r#"mcp: { loud: { command: [sh, -c, "trap '' HUP INT TERM; sleep 1000 & echo $! > below; echo $$ > itself; while :; do yes loud >&2; done"] } }
+telemetry: { level: warn }
+"#;
+
+#[tokio::test]
+async fn a_server_that_floods_its_standard_error_costs_little_and_goes_with_the_node() {
+    let node = Served::start(LOUD);
+    let (itself, below) = (written(&node.folder().join("itself")).await, written(&node.folder().join("below")).await);
+    // It listens to signals once it has waited for its servers.
+    while !node.get("/health").send().await.is_ok_and(|answer| answer.status() == 200) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let before = node.cpu();
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let spent = node.cpu() - before;
+    assert!(spent < Duration::from_millis(1_200), "it spent {spent:?} of 4 s on listening");
+    tokio::task::spawn_blocking(move || node.stop()).await.expect("it stops");
+    gone("the server", &itself).await;
+    gone("what it has started", &below).await;
+}

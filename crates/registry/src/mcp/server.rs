@@ -30,6 +30,8 @@ use tokio_util::sync::CancellationToken;
 const STEADY: Duration = Duration::from_secs(60);
 /// A server that changes its tools all the time is listed no more often.
 const LISTED_AGAIN: Duration = Duration::from_secs(1);
+/// How long the end of a connection is waited for when this stops.
+const ENDS_WITHIN: Duration = Duration::from_secs(5);
 
 /// One MCP server: its tools, and calls of them.
 ///
@@ -40,6 +42,8 @@ pub struct Server {
     listing: watch::Receiver<Arc<Listing>>,
     connection: watch::Receiver<Option<Arc<Connection>>>,
     stop: CancellationToken,
+    /// All is over, a command and what it has started included.
+    stopped: CancellationToken,
 }
 
 /// What is known of a server.
@@ -81,8 +85,13 @@ impl Server {
         let stop = CancellationToken::new();
         let names = Mutex::new(Names::default());
         let supervisor = Supervisor { name: name.clone(), settings: settings.clone(), names, listing, connection, stop: stop.clone() };
-        tokio::spawn(supervisor.run());
-        Ok(Self { name, settings, listing: listed, connection: connected, stop })
+        let stopped = CancellationToken::new();
+        let end = stopped.clone().drop_guard();
+        tokio::spawn(async move {
+            let _end = end;
+            supervisor.run().await;
+        });
+        Ok(Self { name, settings, listing: listed, connection: connected, stop, stopped })
     }
 
     /// Its name.
@@ -125,6 +134,12 @@ impl Server {
         self.stop.cancel();
     }
 
+    /// The same, and waits until that is done: a few seconds at most.
+    pub async fn stopped(&self) {
+        self.stop();
+        self.stopped.cancelled().await;
+    }
+
     async fn connected(&self, within: Duration) -> Option<Arc<Connection>> {
         let mut connection = self.connection.clone();
         let connected = tokio::time::timeout(within, connection.wait_for(Option::is_some)).await;
@@ -163,6 +178,7 @@ impl Supervisor {
         }
         if let Some(connection) = self.connection.send_replace(None) {
             connection.close();
+            let _ = tokio::time::timeout(ENDS_WITHIN, connection.ended()).await;
         }
         self.lost("it was stopped".into());
     }
