@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     config::Config,
-    files::{Project, Sources},
+    files::{self, Project, Sources, regular},
     yaml::Problem,
 };
 use maniple_core::{model::ModelName, task::TaskLimits, tool::ToolWish};
@@ -115,7 +115,7 @@ fn problem(file: &Path, error: &anyhow::Error) -> Problem {
 fn of_agent(config: &Config, name: &str, message: &str) -> Problem {
     let file = config.agent_folders().iter().map(|folder| folder.join(format!("{name}.md"))).find(|file| file.exists());
     let file = file.unwrap_or_else(|| format!("{name}.md").into());
-    let text = fs::read_to_string(&file).unwrap_or_default();
+    let text = regular::text(&file, files::FILE_MAX).unwrap_or_default();
     Problem::of_field(&file, &text, 1, "tools", message)
 }
 

@@ -1,6 +1,6 @@
 //! OpenAPI documents as tools: read at the start, and those at a URL again and again.
 
-use crate::config::Config;
+use crate::{config::Config, files::regular};
 use anyhow::Context as _;
 use maniple_registry::{
     Incoming, Origin, Registry,
@@ -82,16 +82,9 @@ impl Document {
     async fn text(&self, registry: &Registry) -> anyhow::Result<String> {
         match (&self.file, &self.settings.url) {
             (Some(file), _) => {
-                let about = tokio::fs::metadata(file).await.with_context(|| format!("{} cannot be read", file.display()))?;
-                anyhow::ensure!(about.is_file(), "{} is no file", file.display());
-                anyhow::ensure!(
-                    about.len() <= openapi::BYTES_MAX as u64,
-                    "{} has {} bytes; at most {} are read",
-                    file.display(),
-                    about.len(),
-                    openapi::BYTES_MAX
-                );
-                tokio::fs::read_to_string(file).await.with_context(|| format!("{} cannot be read", file.display()))
+                let path = file.clone();
+                let reading = tokio::task::spawn_blocking(move || regular::text(&path, openapi::BYTES_MAX as u64));
+                reading.await?.with_context(|| format!("{} cannot be read", file.display()))
             }
             (None, Some(url)) => Ok(registry.fetch(url, openapi::BYTES_MAX, FETCH_MAX).await?),
             (None, None) => anyhow::bail!("it needs either `file` or `url`"),

@@ -1,7 +1,10 @@
 //! The registry of a node: over its store, with the project's files and pins.
 
 use super::{openapi::Document, project::all_of};
-use crate::config::Config;
+use crate::{
+    config::Config,
+    files::{LOCK_MAX, regular},
+};
 use anyhow::Context as _;
 use maniple_api::tools::RemoteTools;
 use maniple_backends::Backend;
@@ -72,7 +75,7 @@ impl Tools {
     }
 
     fn pins(&self) -> anyhow::Result<Pins> {
-        match std::fs::read_to_string(&self.lock_file) {
+        match regular::text(&self.lock_file, LOCK_MAX) {
             Ok(text) => Ok(Pins::parse(&text)?),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Pins::default()),
             Err(error) => Err(error).with_context(|| format!("{} cannot be read", self.lock_file.display())),

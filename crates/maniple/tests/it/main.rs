@@ -2,6 +2,7 @@
 
 mod cli;
 mod docs;
+mod files;
 mod floods;
 mod house;
 mod node;
