@@ -44,6 +44,8 @@ pub struct NodeOptions {
     pub discover: bool,
     /// How the project's tool files are taken in.
     pub files: Files,
+    /// This program is `maniple`: commands are started with `maniple keep`, so that they end with it even where it is killed.
+    pub keeps: bool,
     /// Where there is no agent, offer one that shows what there is.
     pub assistant: bool,
 }

@@ -12,11 +12,13 @@ use tokio_util::sync::CancellationToken;
 const SETTLED_MAX: Duration = Duration::from_secs(5);
 
 /// Connects to all servers and takes their tools over, as far as they answer soon.
-pub(super) async fn connect(config: &Config, registry: &Arc<Registry>) -> anyhow::Result<Vec<Arc<Server>>> {
+pub(super) async fn connect(config: &Config, keeps: bool, registry: &Arc<Registry>) -> anyhow::Result<Vec<Arc<Server>>> {
     let mut servers = Vec::new();
+    // By that name the program is found though another one was installed in its place.
+    let keeper = if keeps { vec!["/proc/self/exe".to_owned(), "keep".to_owned(), std::process::id().to_string()] } else { Vec::new() };
     for (name, settings) in &config.mcp {
         let cwd = settings.cwd.as_ref().map_or_else(|| config.folder.clone(), |cwd| config.folder.join(cwd));
-        let server = Arc::new(Server::start(name, ServerSettings { cwd: Some(cwd), ..settings.clone() })?);
+        let server = Arc::new(Server::start(name, ServerSettings { cwd: Some(cwd), keeper: keeper.clone(), ..settings.clone() })?);
         registry.connect(server.clone());
         servers.push(server);
     }

@@ -79,7 +79,7 @@ impl Parts {
         project.assistant = options.assistant;
         project.read(&self.runtime.agents, &self.tools).await?;
         if options.files != Files::Looking {
-            self.servers = mcp::connect(config, &self.tools.registry).await?;
+            self.servers = mcp::connect(config, options.keeps, &self.tools.registry).await?;
         }
         if self.remote.is_none() {
             project::warn_of_missing_tools(&self.runtime.agents, &self.tools.registry);

@@ -203,3 +203,13 @@ async fn a_server_that_floods_its_standard_error_costs_little_and_goes_with_the_
     gone("the server", &itself).await;
     gone("what it has started", &below).await;
 }
+
+#[tokio::test]
+async fn a_server_and_what_it_has_started_go_with_a_node_that_is_killed() {
+    let node = Served::start(&LOUD.replace("yes loud >&2", "sleep 1"));
+    let (itself, below) = (written(&node.folder().join("itself")).await, written(&node.folder().join("below")).await);
+    assert!(lives(&itself) && lives(&below));
+    node.kill();
+    gone("the server", &itself).await;
+    gone("what it has started", &below).await;
+}

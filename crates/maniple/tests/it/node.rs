@@ -56,6 +56,12 @@ impl Served {
         Duration::from_millis(ticks * 10)
     }
 
+    /// Kills it, and leaves its project as it is.
+    pub fn kill(&self) {
+        let killed = Command::new("kill").args(["-KILL", &self.child.id().to_string()]).status().expect("kill runs");
+        assert!(killed.success());
+    }
+
     /// The most memory that its process has held so far, in MiB.
     pub fn peak_mib(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
