@@ -49,6 +49,8 @@ impl Pool {
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
             .pool_idle_timeout(Duration::from_secs(60))
+            // Idle ones hold descriptors that others wait for.
+            .pool_max_idle_per_host(32)
             .tcp_nodelay(true)
             .build()
             .map_err(|e| Fault::new(FaultKind::Overloaded, format!("no HTTP client can be made: {}", chain(&e))))?;

@@ -127,24 +127,37 @@ async fn a_node_out_of_places_says_how_it_is_works_on_and_recovers() {
     }
 }
 
+/// What is answered once there is a place: a new connection needs a descriptor too, and says 503 without.
+async fn in_time(request: impl Fn() -> reqwest::RequestBuilder) -> Value {
+    let until = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        match request().send().await {
+            Ok(answer) if answer.status().is_success() => return answer.json().await.expect("JSON"),
+            Ok(answer) => assert_eq!(answer.status(), 503),
+            Err(_) => {}
+        }
+        assert!(tokio::time::Instant::now() < until, "there is no place");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn more_tasks_than_descriptors_all_end_well_and_ask_once() {
-    const TASKS: usize = 60;
+    const TASKS: usize = 100;
     let fickle = Fickle::new(0, 1).slow(Duration::from_secs(3));
     let model = model::Server::start(fickle.clone()).await.expect("a port");
     let more =
         format!("models:\n  mock: {{ api: openai, base_url: \"{}\", api_key: none }}\ntelemetry: {{ level: warn }}\n", model.base_url());
-    let node = Served::with_descriptors(56, "mock/tools-0-x1", &more);
+    let node = Served::with_descriptors(96, "mock/tools-0-x1", &more);
     let mut tasks = Vec::new();
     for n in 0..TASKS {
-        let accepted = node.post("/tasks").json(&json!({ "prompt": format!("task {n}") })).send().await.expect("it answers");
-        assert_eq!(accepted.status(), 202);
-        tasks.push(accepted.json::<Value>().await.expect("a task")["task_id"].as_str().expect("its id").to_owned());
+        let accepted = in_time(|| node.post("/tasks").json(&json!({ "prompt": format!("task {n}") }))).await;
+        tasks.push(accepted["task_id"].as_str().expect("its id").to_owned());
     }
     for task in tasks {
         let until = tokio::time::Instant::now() + PATIENCE;
         loop {
-            let now: Value = node.get(&format!("/tasks/{task}")).send().await.expect("it answers").json().await.expect("a task");
+            let now = in_time(|| node.get(&format!("/tasks/{task}"))).await;
             match now["status"].as_str() {
                 Some("completed") => break,
                 Some("pending" | "running") => assert!(tokio::time::Instant::now() < until, "{now}"),
