@@ -4,6 +4,7 @@ use crate::{page, strict};
 use maniple_core::{
     Error, Result, Time,
     ports::{self, ApprovalState},
+    tool::Way,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -30,6 +31,8 @@ pub struct Approval {
     pub version: String,
     /// The hash of that version's contract.
     pub contract: String,
+    /// Where it would go, and as whom. Null where that is not known.
+    pub way: Option<Way>,
     /// The arguments, checked.
     pub arguments: Value,
     /// When it was asked.
@@ -96,6 +99,7 @@ impl From<ports::Approval> for Approval {
             tool: request.tool,
             version: request.version.to_string(),
             contract: request.contract,
+            way: request.way,
             arguments: request.arguments,
             requested_at,
             expires_at: request.expires_at,

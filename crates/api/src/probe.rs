@@ -23,7 +23,7 @@ pub struct Readiness {
 /// One part a role works with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Part {
-    /// `store`, `model:AGENT` and so on.
+    /// `store`, `model:AGENT` and so on; the kind alone, `model`, for those who may not see what the node is made of.
     pub name: String,
     /// How it is.
     pub state: PartState,
@@ -32,8 +32,8 @@ pub struct Part {
     pub detail: Option<String>,
 }
 
-/// How a part is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+/// How a part is, from well to ill.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PartState {
     /// It answers.
@@ -56,5 +56,18 @@ impl Readiness {
             PartState::Ready
         };
         Self { status, parts }
+    }
+
+    /// The same without names and details: of each kind of part, which stands before the colon of its name, the worst.
+    pub fn kinds(self) -> Self {
+        let mut kinds: Vec<Part> = Vec::new();
+        for part in self.parts {
+            let kind = part.name.split(':').next().unwrap_or_default();
+            match kinds.iter_mut().find(|known| known.name == kind) {
+                Some(known) => known.state = known.state.max(part.state),
+                None => kinds.push(Part { name: kind.to_owned(), state: part.state, detail: None }),
+            }
+        }
+        Self { status: self.status, parts: kinds }
     }
 }

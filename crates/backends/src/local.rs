@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use futures::{Stream, StreamExt, stream::BoxStream};
 use maniple_core::{
     TaskKey,
-    ports::{self, Hint, Live},
+    ports::{self, Delta, Hint, Live},
 };
 use std::{
     collections::{HashMap, VecDeque},
@@ -21,6 +21,8 @@ use tokio_stream::wrappers::BroadcastStream;
 
 /// How far a reader of a task may be behind.
 const BEHIND_MAX: usize = 1_024;
+/// What a reader of a task may have unread, in bytes: an event that is larger it finds in the journal, as all readers of it do there together.
+const BEHIND_BYTES: usize = 32 << 10;
 /// How far a listener to hints may be behind; it misses hints then, which costs time only.
 const HINTS_MAX: usize = 1_024;
 
@@ -100,6 +102,15 @@ impl Readers {
     }
 }
 
+/// What it weighs while it is unread; nothing for a mark.
+fn weight(live: &Live) -> usize {
+    match live {
+        Live::Event(event) => event.weight(),
+        Live::Delta(delta) => size_of::<Delta>() + delta.text.len(),
+        Live::Lagged => 0,
+    }
+}
+
 /// What one reader has not read yet.
 #[derive(Default)]
 struct Mailbox(Mutex<Unread>);
@@ -107,6 +118,7 @@ struct Mailbox(Mutex<Unread>);
 #[derive(Default)]
 struct Unread {
     queue: VecDeque<Live>,
+    bytes: usize,
     reader: Option<Waker>,
 }
 
@@ -116,12 +128,17 @@ impl Mailbox {
     }
     fn put(&self, live: Live) {
         let mut unread = self.lock();
-        if unread.queue.len() >= BEHIND_MAX {
+        let weight = weight(&live);
+        if unread.queue.len() >= BEHIND_MAX || unread.bytes + weight > BEHIND_BYTES {
             // The reader goes to the journal anyway, so what it has not read is worth nothing any more.
             unread.queue.clear();
             unread.queue.push_back(Live::Lagged);
+            unread.bytes = 0;
         }
-        unread.queue.push_back(live);
+        if weight <= BEHIND_BYTES {
+            unread.queue.push_back(live);
+            unread.bytes += weight;
+        }
         let reader = unread.reader.take();
         drop(unread);
         if let Some(reader) = reader {
@@ -142,7 +159,10 @@ impl Stream for Subscription {
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Live>> {
         let mut unread = self.mailbox.lock();
         match unread.queue.pop_front() {
-            Some(live) => Poll::Ready(Some(live)),
+            Some(live) => {
+                unread.bytes = unread.bytes.saturating_sub(weight(&live));
+                Poll::Ready(Some(live))
+            }
             None => {
                 unread.reader = Some(context.waker().clone());
                 Poll::Pending
@@ -161,7 +181,7 @@ impl Drop for Subscription {
 mod tests {
     use super::*;
     use futures::FutureExt;
-    use maniple_core::{AgentName, TaskId, Tenant, ports::Bus as _, ports::Delta};
+    use maniple_core::{AgentName, TaskId, Tenant, ports::Bus as _};
 
     fn key(id: &str) -> TaskKey {
         TaskKey { tenant: Tenant::default(), id: TaskId::parse(id).expect("legal") }
@@ -204,11 +224,31 @@ mod tests {
     async fn a_reader_too_far_behind_is_told_where_it_lost_something() {
         let bus = Bus::new();
         let mut reader = bus.subscribe(&key("a")).await;
-        for n in 0..=BEHIND_MAX as u32 {
+        let fit = (BEHIND_BYTES / weight(&delta(0))).min(BEHIND_MAX) as u32;
+        for n in 0..=fit {
             bus.publish(&key("a"), delta(n));
         }
         assert!(matches!(reader.next().await, Some(Live::Lagged)));
-        assert_eq!(index(reader.next().await), Some(BEHIND_MAX as u32));
+        assert_eq!(index(reader.next().await), Some(fit));
+        assert!(reader.next().now_or_never().is_none());
+    }
+
+    #[tokio::test]
+    async fn what_a_reader_has_not_read_weighs_no_more_than_its_bound() {
+        let bus = Bus::new();
+        let mut reader = bus.subscribe(&key("a")).await;
+        let large = |index| Live::Delta(Delta { step: 1, attempt: 1, index, text: "x".repeat(BEHIND_BYTES / 3) });
+        let too_large = || Live::Delta(Delta { step: 1, attempt: 1, index: 9, text: "x".repeat(BEHIND_BYTES) });
+        bus.publish(&key("a"), too_large());
+        assert!(matches!(reader.next().await, Some(Live::Lagged)), "the journal has it");
+        assert!(reader.next().now_or_never().is_none());
+        for n in 0..5 {
+            bus.publish(&key("a"), large(n));
+        }
+        let unread: Vec<Live> = std::iter::from_fn(|| reader.next().now_or_never().flatten()).collect();
+        assert!(unread.iter().map(weight).sum::<usize>() <= BEHIND_BYTES, "{} are unread", unread.len());
+        assert!(matches!(unread.first(), Some(Live::Lagged)));
+        assert_eq!(index(unread.last().cloned()), Some(4));
     }
 
     #[tokio::test]

@@ -101,9 +101,9 @@ impl ports::Tasks for TaskStore {
         let (table, now) = self.locked();
         Ok(table.list(query, now))
     }
-    async fn events(&self, key: &TaskKey, after: u64, limit: usize) -> Result<Option<Vec<StoredEvent>>> {
+    async fn events(&self, key: &TaskKey, after: u64, limit: usize, max_bytes: usize) -> Result<Option<Vec<StoredEvent>>> {
         let (table, _) = self.locked();
-        Ok(table.events(key, after, limit))
+        Ok(table.events(key, after, limit, max_bytes))
     }
     async fn conversation(&self, session: &SessionKey, before: Option<&TaskId>, limit: usize, max_bytes: usize) -> Result<Conversation> {
         let (table, _) = self.locked();
@@ -166,9 +166,9 @@ impl ports::Work for TaskStore {
 
 #[async_trait]
 impl ports::Upkeep for TaskStore {
-    async fn sweep(&self) -> Result<Swept> {
+    async fn sweep_leases_by(&self, moment: Time) -> Result<Swept> {
         let (mut table, now) = self.locked();
-        table.sweep(now)
+        table.sweep(now, moment)
     }
     async fn forget(&self, keep: Duration, limit: usize) -> Result<u64> {
         let (mut table, now) = self.locked();

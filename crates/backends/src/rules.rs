@@ -34,6 +34,24 @@ pub const EVENTS_MAX: u64 = (1 << 20) - 1;
 /// The most tasks, or events, one read returns.
 pub const READ_MAX: usize = 10_000;
 
+/// Those that come until they weigh `max_bytes`; at least one. No more are made than are wanted.
+pub fn within<T, E>(
+    max_bytes: Option<usize>,
+    weight: impl Fn(&T) -> usize,
+    items: impl Iterator<Item = Result<T, E>>,
+) -> Result<Vec<T>, E> {
+    let (mut found, mut bytes) = (Vec::new(), 0);
+    for item in items {
+        let item = item?;
+        bytes += weight(&item);
+        found.push(item);
+        if max_bytes.is_some_and(|most| bytes >= most) {
+            break;
+        }
+    }
+    Ok(found)
+}
+
 /// An event that has no number yet.
 #[derive(Debug, Clone)]
 pub(crate) struct Draft {

@@ -268,9 +268,9 @@ impl ports::Tasks for TaskStore {
         self.read(move |db| read::list(db, &query, now)).await
     }
 
-    async fn events(&self, key: &TaskKey, after: u64, limit: usize) -> Result<Option<Vec<StoredEvent>>> {
+    async fn events(&self, key: &TaskKey, after: u64, limit: usize, max_bytes: usize) -> Result<Option<Vec<StoredEvent>>> {
         let key = key.clone();
-        self.read(move |db| read::events(db, &key, after, limit)).await
+        self.read(move |db| read::events(db, &key, after, limit, max_bytes)).await
     }
 
     async fn conversation(&self, session: &SessionKey, before: Option<&TaskId>, limit: usize, max_bytes: usize) -> Result<Conversation> {
@@ -311,7 +311,7 @@ impl ports::Work for TaskStore {
         let read = move |db: &Connection| {
             let fill = |mut out: claim::HandedOut| {
                 if out.journal_missing {
-                    let events = row::events(db, out.number, 0, rules::EVENTS_MAX as usize)?;
+                    let events = row::events(db, out.number, 0, rules::EVENTS_MAX as usize, usize::MAX)?;
                     out.claimed.journal = events.into_iter().map(|(_, event)| event).collect();
                 }
                 Ok(out.claimed)
@@ -358,8 +358,8 @@ impl ports::Work for TaskStore {
 
 #[async_trait]
 impl ports::Upkeep for TaskStore {
-    async fn sweep(&self) -> Result<Swept> {
-        self.write(sweep::sweep).await
+    async fn sweep_leases_by(&self, moment: Time) -> Result<Swept> {
+        self.write(move |tx| sweep::sweep(tx, moment)).await
     }
 
     async fn forget(&self, keep: Duration, limit: usize) -> Result<u64> {

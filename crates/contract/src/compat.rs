@@ -137,14 +137,12 @@ pub fn compare(old: &ToolDefinition, new: &ToolDefinition) -> Report {
     }
     if rank(new.effect()) > rank(old.effect()) {
         say(Break, "/effect", format!("effect weakened: {} is now {}, so it may be repeated less", old.effect(), new.effect()));
-    } else if old.effect() != new.effect() {
-        say(Addition, "/effect", format!("effect strengthened: {} is now {}", old.effect(), new.effect()));
     }
-    match (old.requires_approval, new.requires_approval) {
-        (false, true) => say(Break, "/requires_approval", "approval now required: calls wait for a person".into()),
-        (true, false) => say(Addition, "/requires_approval", "calls need no approval any more".into()),
-        _ => {}
+    if !old.requires_approval && new.requires_approval {
+        say(Break, "/requires_approval", "approval now required: calls wait for a person".into());
     }
+    // Callers do not break by it; those who relied on the care that was taken do.
+    loosened(old, new).into_iter().for_each(|(place, text)| say(Break, place, text));
     for scope in new.scopes.iter().filter(|scope| !old.scopes.contains(scope)) {
         say(Break, "/scopes", format!("scope now required: `{scope}`"));
     }
@@ -162,6 +160,19 @@ pub fn compare(old: &ToolDefinition, new: &ToolDefinition) -> Report {
         (None, None) => {}
     }
     Report::of(changes)
+}
+
+/// What the platform is asked to take less care of than before: calls that were sent once and may be repeated now, or went past a
+/// person and do not now. The place in the definition, and what happened.
+pub fn loosened(old: &ToolDefinition, new: &ToolDefinition) -> Vec<(&'static str, String)> {
+    let mut loosened = Vec::new();
+    if rank(new.effect()) < rank(old.effect()) {
+        loosened.push(("/effect", format!("effect loosened: {} is now {}, so calls may be repeated", old.effect(), new.effect())));
+    }
+    if old.requires_approval && !new.requires_approval {
+        loosened.push(("/requires_approval", "approval no longer required: calls go without a person".to_owned()));
+    }
+    loosened
 }
 
 /// Compares two schemas for values that travel in one direction.

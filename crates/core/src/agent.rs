@@ -143,6 +143,10 @@ impl Contracts {
     pub fn tool(&self, name: &str) -> Option<(&Arc<ToolDefinition>, &Validator)> {
         self.tools.get(name).map(|(tool, validator)| (tool, validator))
     }
+    /// How many bytes its schemas hold, estimated.
+    pub fn weight(&self) -> u64 {
+        self.tools.values().map(|(_, validator)| validator.weight()).sum()
+    }
     /// The names of the granted tools, for messages.
     pub fn tool_names(&self) -> String {
         self.definitions.tools.iter().map(|t| t.name.as_str()).collect::<Vec<_>>().join(", ")

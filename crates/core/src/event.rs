@@ -20,7 +20,7 @@ use crate::{
     message::{FinishReason, ToolCall, Usage},
     model::FaultKind,
     task::{AgentResult, Task, TaskStatus, WaitingFor},
-    tool::Effect,
+    tool::{Effect, Way},
 };
 use semver::Version;
 use serde::{Deserialize, Serialize};
@@ -205,6 +205,9 @@ pub struct ToolStarted {
     pub key: String,
     /// What may be done if nobody learns the outcome.
     pub effect: Effect,
+    /// Of a call that a person agreed to: the way they agreed to. It is sent no other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub way: Option<Way>,
 }
 /// See [`Event::ToolFinished`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -257,6 +260,9 @@ pub struct ApprovalRequested {
     pub version: Version,
     /// The hash of that version's contract.
     pub contract: String,
+    /// Where it would go, and as whom. Absent from what was asked before this was recorded, and where it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub way: Option<Way>,
     /// Checked arguments.
     pub arguments: Value,
     /// The hash of the arguments in canonical form.
@@ -401,7 +407,10 @@ pub struct StoredEvent {
     pub made: Option<Arc<AgentResult>>,
 }
 
-/// What readers are sent for one event, by whatever door.
+/// What stands behind the data of an event as readers are sent it.
+pub const FRAME_TAIL: &str = "}";
+
+/// What readers are sent for one event, by whatever door, before its data.
 #[derive(Serialize)]
 struct Frame<'a> {
     id: u64,
@@ -409,7 +418,6 @@ struct Frame<'a> {
     task_id: &'a TaskId,
     at: Time,
     step: u32,
-    data: &'a RawValue,
 }
 
 impl StoredEvent {
@@ -423,8 +431,18 @@ impl StoredEvent {
     }
     /// `{id, type, task_id, at, step, data}` as JSON text.
     pub fn frame(&self, task_id: &TaskId) -> String {
-        let frame = Frame { id: self.seq, r#type: &self.name, task_id, at: self.at, step: self.step, data: &self.data };
-        serde_json::to_string(&frame).unwrap_or_default()
+        [&self.frame_head(task_id), self.data.get(), FRAME_TAIL].concat()
+    }
+    /// What stands before the data in [`Self::frame`]; [`FRAME_TAIL`] stands behind it. So that a large one need not be copied whole.
+    pub fn frame_head(&self, task_id: &TaskId) -> String {
+        let frame = Frame { id: self.seq, r#type: &self.name, task_id, at: self.at, step: self.step };
+        let mut head = serde_json::to_string(&frame).unwrap_or_default();
+        head.pop();
+        head + ",\"data\":"
+    }
+    /// What it weighs in memory, in bytes, nearly: what pages and queues of events are bounded by.
+    pub fn weight(&self) -> usize {
+        size_of::<Self>() + self.data.get().len()
     }
     /// Whether nothing follows it.
     pub fn is_final(&self) -> bool {

@@ -4,7 +4,7 @@ use crate::{AgentName, Error, Result, Tenant, ports::Registrant};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, fmt};
 
-/// One thing that a principal may do inside its tenant.
+/// One thing that a principal may do: inside its tenant, but for [`Scope::Operator`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
@@ -20,6 +20,9 @@ pub enum Scope {
     Approve,
     /// Everything inside the tenant.
     Admin,
+    /// Act on the node: bring tools for every tenant, ask on behalf of other tenants and principals, tell a registry what a
+    /// runtime's journal says. It is not `admin`, and `admin` is not it.
+    Operator,
 }
 
 /// By its name in the settings.
@@ -37,9 +40,18 @@ impl Scopes {
     /// Every scope there is.
     pub const ALL: Self = Self(u16::MAX);
 
-    /// Whether what needs this scope may be done; [`Scope::Admin`] stands for all.
+    /// Whether what needs this scope may be done; [`Scope::Admin`] stands for all but [`Scope::Operator`].
     pub fn allow(self, scope: Scope) -> bool {
-        self.0 & (bit(scope) | bit(Scope::Admin)) != 0
+        let admin = if scope == Scope::Operator { 0 } else { bit(Scope::Admin) };
+        self.0 & (bit(scope) | admin) != 0
+    }
+    /// These and this one.
+    pub fn with(self, scope: Scope) -> Self {
+        Self(self.0 | bit(scope))
+    }
+    /// These but for this one.
+    pub fn without(self, scope: Scope) -> Self {
+        Self(self.0 & !bit(scope))
     }
 }
 
@@ -101,7 +113,8 @@ impl Principal {
     /// As the catalogue of tools knows it: two tenants may both have an `ann`.
     pub fn registrant(&self) -> Registrant {
         let name = if self.tenant.is_default() { self.name.clone() } else { format!("{}/{}", self.tenant, self.name) };
-        Registrant { name, admin: self.may(Scope::Admin).is_ok() }
+        let (admin, operator) = (self.scopes.allow(Scope::Admin), self.scopes.allow(Scope::Operator));
+        Registrant { name, tenant: self.tenant.clone(), admin, operator }
     }
 }
 
@@ -117,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_principal_may_what_its_scopes_say_and_admin_everything() {
+    fn a_principal_may_what_its_scopes_say_and_admin_everything_in_its_tenant() {
         let some = ann(&[Scope::Run, Scope::Approve]);
         assert!(some.may(Scope::Run).is_ok() && some.may(Scope::Approve).is_ok());
         for other in [Scope::Read, Scope::Cancel, Scope::Tools, Scope::Admin] {
@@ -126,6 +139,17 @@ mod tests {
         assert_eq!(some.may(Scope::Read).unwrap_err().message, "the token `ann` lacks the scope `read`");
         assert!(some.may_either(Scope::Read, Scope::Run).is_ok());
         assert_eq!(some.may_either(Scope::Read, Scope::Tools).unwrap_err().message, "the token `ann` lacks the scope `read`");
+    }
+
+    #[test]
+    fn an_admin_is_no_operator_and_an_operator_no_admin() {
+        assert!(ann(&[Scope::Admin]).may(Scope::Operator).is_err());
+        let node = ann(&[Scope::Operator]);
+        assert!(node.may(Scope::Operator).is_ok());
+        for other in [Scope::Run, Scope::Read, Scope::Cancel, Scope::Tools, Scope::Approve, Scope::Admin] {
+            assert!(node.may(other).is_err(), "{other}");
+        }
+        assert!(Principal::local().may(Scope::Operator).is_ok());
     }
 
     #[test]
@@ -139,14 +163,19 @@ mod tests {
 
     #[test]
     fn two_tenants_anns_are_two_registrants() {
-        assert_eq!(ann(&[Scope::Tools]).registrant(), Registrant { name: "acme/ann".into(), admin: false });
+        assert_eq!(ann(&[Scope::Tools]).registrant(), Registrant { name: "acme/ann".into(), ..in_tenant("acme") });
         let ours = Principal { tenant: Tenant::default(), ..ann(&[Scope::Admin]) };
-        assert_eq!(ours.registrant(), Registrant { name: "ann".into(), admin: true });
+        assert_eq!(ours.registrant(), Registrant { admin: true, ..in_tenant("default") });
+        let node = Principal { tenant: Tenant::default(), ..ann(&[Scope::Operator]) };
+        assert_eq!(node.registrant(), Registrant { operator: true, ..in_tenant("default") });
+    }
+    fn in_tenant(tenant: &str) -> Registrant {
+        Registrant { name: "ann".into(), tenant: Tenant::parse(tenant).unwrap(), admin: false, operator: false }
     }
 
     #[test]
     fn scopes_are_named_in_the_settings_as_they_are_in_messages() {
-        let names: Vec<Scope> = serde_json::from_str(r#"["run", "read", "cancel", "tools", "approve", "admin"]"#).unwrap();
-        assert_eq!(names.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "), "run read cancel tools approve admin");
+        let names: Vec<Scope> = serde_json::from_str(r#"["run", "read", "cancel", "tools", "approve", "admin", "operator"]"#).unwrap();
+        assert_eq!(names.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "), "run read cancel tools approve admin operator");
     }
 }

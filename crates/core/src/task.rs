@@ -119,6 +119,8 @@ pub enum ErrorCode {
     OutputInvalid,
     /// The same call with the same result six times in a row.
     RepeatedCalls,
+    /// What its agent may use cannot be had now: a registry elsewhere refuses to say.
+    ToolsUnavailable,
     /// No model of the agent could be reached.
     ModelUnavailable,
     /// The model will not answer this.
@@ -199,6 +201,14 @@ pub struct AgentResult {
     /// The failed task this one takes over from.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub retry_of: Option<TaskId>,
+}
+
+impl AgentResult {
+    /// What it weighs in memory, in bytes, nearly: what a page of them is bounded by.
+    pub fn weight(&self) -> usize {
+        let output = self.output.as_ref().map_or(0, String::len);
+        size_of::<Self>() + output * (1 + usize::from(self.structured.is_some())) + self.error_detail.as_ref().map_or(0, String::len)
+    }
 }
 
 /// How far a run has come: small enough to be written with every append.

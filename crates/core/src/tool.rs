@@ -7,7 +7,9 @@ use serde_json::Value;
 use std::{collections::BTreeMap, fmt};
 
 mod known;
-pub use known::{Instance, Offer, Published, Registered, Source, ToolState, ToolVersion, Verdict};
+mod way;
+pub use known::{Instance, Offer, Published, Realm, Registered, Source, ToolState, ToolVersion, Verdict};
+pub use way::Way;
 
 /// A tool as its file or its registration defines it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

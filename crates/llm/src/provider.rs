@@ -99,6 +99,12 @@ impl Providers {
         Ok(providers)
     }
 
+    /// Makes ready what the first call would have to: reads the machine's certificates, which blocks for some milliseconds.
+    pub fn warm(&self) {
+        // Where it fails now, the first call tries again, and says why it cannot.
+        let _ = self.pool.client();
+    }
+
     /// The names of all providers, sorted.
     pub fn names(&self) -> Vec<&str> {
         let mut names: Vec<&str> = self.served.keys().map(String::as_str).collect();

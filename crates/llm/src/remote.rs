@@ -2,6 +2,7 @@
 //!
 //! | where it fails | fault |
 //! |---|---|
+//! | no file descriptor | waits for one, as long as `first_byte`; then overloaded |
 //! | no connection (name, refused, TLS) | overloaded |
 //! | connected, broke before the status line | cut before |
 //! | no status line in `first_byte`, no chunk in `between_chunks`, fewer than `bytes_a_minute`, no end in `whole` | timed out |
@@ -27,6 +28,8 @@ use std::{
 };
 use tokio::time::{Instant, timeout, timeout_at};
 
+/// How long a call waits that found no file descriptor, before it looks for one again.
+const STARVED_WAIT: Duration = Duration::from_millis(250);
 const CONNECT: Duration = Duration::from_secs(10);
 const ANTHROPIC_VERSION: &str = "2023-06-01";
 
@@ -35,7 +38,7 @@ const ANTHROPIC_VERSION: &str = "2023-06-01";
 pub struct Pool(OnceLock<reqwest::Client>);
 
 impl Pool {
-    /// The client, without redirects and without retries of its own.
+    /// The client, without redirects and without retries of its own. That it cannot be made now is not remembered.
     pub fn client(&self) -> Result<&reqwest::Client, Fault> {
         if let Some(client) = self.0.get() {
             return Ok(client);
@@ -46,9 +49,11 @@ impl Pool {
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
             .pool_idle_timeout(Duration::from_secs(60))
+            // Idle ones hold descriptors that others wait for.
+            .pool_max_idle_per_host(32)
             .tcp_nodelay(true)
             .build()
-            .map_err(|e| Fault::new(FaultKind::Invalid, format!("no HTTP client can be made: {}", chain(&e))))?;
+            .map_err(|e| Fault::new(FaultKind::Overloaded, format!("no HTTP client can be made: {}", chain(&e))))?;
         Ok(self.0.get_or_init(|| built))
     }
 }
@@ -93,13 +98,15 @@ impl Remote {
 
     async fn send(&self, request: &ModelRequest) -> Result<Response, Fault> {
         let provider = &self.provider;
+        // A plain answer comes all at once, when the model is done: only `whole` can bound it.
+        let first_byte = if provider.dialect.stream { request.times.first_byte } else { request.times.whole };
         let body = match provider.api {
             RemoteApi::OpenAi => openai::request::body(request, &self.model, provider.dialect),
             RemoteApi::Anthropic => anthropic::request::body(request, &self.model, provider.dialect.stream),
         };
         let mut sending = self
-            .pool
-            .client()?
+            .client(first_byte)
+            .await?
             .post(provider.url.clone())
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::ACCEPT, if provider.dialect.stream { "text/event-stream" } else { "application/json" })
@@ -110,9 +117,17 @@ impl Remote {
         if let Some((name, value)) = self.credential()? {
             sending = sending.header(name, value);
         }
-        // A plain answer comes all at once, when the model is done: only `whole` can bound it.
-        let first_byte = if provider.dialect.stream { request.times.first_byte } else { request.times.whole };
-        match timeout(first_byte, sending.send()).await {
+        let sent = timeout(first_byte, async {
+            // Without a descriptor there is no connection, so nothing was sent: the same attempt begins when there is one.
+            loop {
+                let Some(again) = sending.try_clone() else { return sending.send().await };
+                match again.send().await {
+                    Err(error) if error.is_connect() && is_starved(&error) => tokio::time::sleep(STARVED_WAIT).await,
+                    sent => return sent,
+                }
+            }
+        });
+        match sent.await {
             Err(_) => Err(Fault::new(FaultKind::TimedOut, format!("no byte of an answer in {first_byte:?}"))),
             Ok(Err(e)) if e.is_connect() => Err(Fault::new(FaultKind::Overloaded, format!("no connection: {}", chain(&e.without_url())))),
             Ok(Err(e)) if e.is_builder() => Err(Fault::new(FaultKind::Invalid, format!("no request can be made: {}", chain(&e)))),
@@ -120,6 +135,17 @@ impl Remote {
                 Err(Fault::new(FaultKind::CutBefore, format!("the connection broke before an answer: {}", chain(&e.without_url()))))
             }
             Ok(Ok(response)) => Ok(response),
+        }
+    }
+
+    /// The client; where the process has no descriptor to read certificates with, as soon as it has one.
+    async fn client(&self, within: Duration) -> Result<&reqwest::Client, Fault> {
+        let until = Instant::now() + within;
+        loop {
+            match self.pool.client() {
+                Err(_) if std::fs::File::open("/dev/null").is_err() && Instant::now() < until => tokio::time::sleep(STARVED_WAIT).await,
+                client => return client,
+            }
         }
     }
 
@@ -164,6 +190,21 @@ async fn refused(response: Response, between: Duration) -> Fault {
     let said = read::error_text(body(response), between).await;
     let said = if status.is_redirection() { redirect.unwrap_or(said) } else { said };
     fault::of_status(status.as_u16(), wait, &said)
+}
+
+/// Whether there was no file descriptor, of this process or of the machine.
+fn is_starved(error: &(dyn std::error::Error + 'static)) -> bool {
+    const EMFILE: i32 = 24;
+    const ENFILE: i32 = 23;
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let code = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
+        if matches!(code, Some(EMFILE | ENFILE)) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// An error with what lies below: the first line of reqwest's says little.

@@ -16,6 +16,7 @@ pub mod cases;
 mod check;
 mod dlq;
 pub mod exit;
+mod keep;
 mod new;
 mod reach;
 pub mod screen;
@@ -72,6 +73,8 @@ enum Command {
     New(new::New),
     /// Print the settings as they are in effect, secrets as ***
     Config(ShowConfig),
+    #[command(hide = true)]
+    Keep(keep::Keep),
     /// Print a completion script, to be put where your shell looks for them
     Completions {
         /// The shell
@@ -90,14 +93,18 @@ struct ShowConfig {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let as_json = cli.json;
-    let exit = run(cli).unwrap_or_else(|trouble| {
+    let told = |trouble: Trouble| {
         screen::trouble(&trouble, as_json);
         trouble.exit
-    });
-    exit.into()
+    };
+    match cli.command {
+        Command::Keep(keep) => keep.run().unwrap_or_else(|trouble| told(trouble).into()),
+        _ => run(cli).unwrap_or_else(told).into(),
+    }
 }
 
 fn run(cli: Cli) -> Result<Exit, Trouble> {
+    crate::descriptors::raise();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let outcome = runtime.block_on(cli.command.run(cli.json));
     // What still blocks is not waited for: everything that matters is on disk.
@@ -119,6 +126,7 @@ impl Command {
             Self::New(new) => new.run(as_json),
             Self::Config(settings) => settings.run(as_json),
             Self::Completions { shell } => completions(shell),
+            Self::Keep(_) => Err(Trouble::usage("it runs by itself")),
         }
     }
 }

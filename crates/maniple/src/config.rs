@@ -7,7 +7,10 @@ mod types;
 pub use limits::Limits;
 pub use types::*;
 
-use crate::yaml::Problem;
+use crate::{
+    files::{FILE_MAX, regular},
+    yaml::Problem,
+};
 use anyhow::{Context as _, bail};
 use maniple_backends::StoreUrl;
 use maniple_registry::credentials::Credentials;
@@ -29,7 +32,7 @@ impl Config {
     /// (`MANIPLE_LISTEN`). A file that is not there is all defaults.
     pub fn with_flags(file: &Path, flags: impl IntoIterator<Item = (String, String)>) -> anyhow::Result<Self> {
         let text = if file.exists() {
-            std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?
+            regular::text(file, FILE_MAX).with_context(|| format!("{} cannot be read", file.display()))?
         } else {
             String::new()
         };
@@ -42,7 +45,7 @@ impl Config {
         variable: impl Fn(&str) -> Option<String>,
         variables: impl Iterator<Item = (String, String)>,
     ) -> anyhow::Result<Self> {
-        let text = std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?;
+        let text = regular::text(file, FILE_MAX).with_context(|| format!("{} cannot be read", file.display()))?;
         Self::of_text(file, &text, variable, variables)
     }
 
@@ -104,6 +107,7 @@ impl Config {
         self.sections().into_iter().try_for_each(|(at, section)| section.within_bounds(&at))?;
         self.mcp.iter().try_for_each(|(name, server)| server.check(name))?;
         self.openapi.iter().try_for_each(|(name, import)| import.check(name))?;
+        self.metrics.check()?;
         self.credentials().map(drop)
     }
 

@@ -1,6 +1,7 @@
 //! A project's files: `agents/NAME.md` and `tools/NAME.yaml`.
 
 mod agent_file;
+pub mod regular;
 mod template;
 mod tool_file;
 
@@ -34,8 +35,10 @@ pub struct Sources {
     pub tool_folders: Vec<PathBuf>,
 }
 
-/// The largest agent or tool file, in bytes.
-const FILE_MAX: u64 = 1 << 20;
+/// The largest agent, tool or settings file, in bytes.
+pub const FILE_MAX: u64 = 1 << 20;
+/// The largest `tools.lock`, in bytes.
+pub const LOCK_MAX: u64 = 16 << 20;
 /// The most files of one folder.
 const FILES_MAX: usize = 10_000;
 
@@ -119,11 +122,7 @@ fn listed(folders: &[PathBuf], endings: &[&str], problems: &mut Vec<Problem>) ->
 }
 
 fn text(file: &Path) -> Result<String, Problem> {
-    let about = std::fs::metadata(file).map_err(|e| Problem::of_file(file, format!("the file cannot be read: {e}")))?;
-    if about.len() > FILE_MAX {
-        return Err(Problem::of_file(file, format!("the file has {} bytes; at most {FILE_MAX} are read", about.len())));
-    }
-    std::fs::read_to_string(file).map_err(|e| Problem::of_file(file, format!("the file cannot be read: {e}")))
+    regular::text(file, FILE_MAX).map_err(|e| Problem::of_file(file, format!("the file cannot be read: {e}")))
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod descriptors;
 pub mod doors;
 pub mod files;
 pub mod node;

@@ -8,6 +8,7 @@ mod project;
 mod readiness;
 mod roles;
 mod tools;
+mod watchdog;
 
 pub use readiness::{Need, ReadinessSettings};
 pub use roles::{RoleName, Roles};
@@ -44,6 +45,8 @@ pub struct NodeOptions {
     pub discover: bool,
     /// How the project's tool files are taken in.
     pub files: Files,
+    /// This program is `maniple`: commands are started with `maniple keep`, so that they end with it even where it is killed.
+    pub keeps: bool,
     /// Where there is no agent, offer one that shows what there is.
     pub assistant: bool,
 }
@@ -81,6 +84,7 @@ impl Node {
         let agents = parts.runtime.agents.clone();
         let metrics = telemetry.metrics.clone();
         jobs.push(Job::new("metrics", move |stop| telemetry::upkeep(metrics, stop)));
+        jobs.push(Job::new("watchdog", watchdog::watch));
         if options.watch {
             let (agents, tools) = (agents.clone(), parts.tools.clone());
             jobs.push(Job::new("watch", move |stop| project.watch(agents, tools, stop)));
@@ -93,13 +97,25 @@ impl Node {
             sync_run: config.worker.sync_run.duration(),
             several_tenants: config.has_several_tenants(),
         };
-        let desk = Desk::new(DeskParts { tasks, bus, agents: agents.clone(), registry: parts.registry(), starter }, terms);
+        let desk = Desk::new(
+            DeskParts { tasks, bus, agents: agents.clone(), registry: parts.registry(), aside: parts.aside.clone(), starter },
+            terms,
+        );
         let (upkeep, probes) = (parts.store.upkeep.clone(), Arc::new(Probes(probes)));
-        let door = http::Door {
-            leaving: stop_work.clone(),
-            serves: routes,
-            ..http::Door::new(&config, agents.clone(), desk, upkeep, parts.metrics.clone(), probes)?
+        let door = |desk, serves| {
+            let door = http::Door::new(&config, agents.clone(), desk, upkeep.clone(), parts.metrics.clone(), probes.clone())?;
+            anyhow::Ok(http::Door { leaving: stop_work.clone(), serves, ..door })
         };
+        if let Some(address) = config.metrics.check()? {
+            let listener = TcpListener::bind(address)
+                .await
+                .with_context(|| format!("{address} cannot be listened on: choose another `metrics.listen`"))?;
+            // Whoever reaches this address may see the node, and nothing but that.
+            let auth = http::Auth::of(None, !address.ip().is_loopback())?;
+            let door = http::Door { auth, ..door(desk.clone(), http::Serves::Itself)? };
+            jobs.push(Job::new("metrics door", move |stop| http::serve(listener, door, stop)));
+        }
+        let door = door(desk, routes)?;
         let working = jobs.into_iter().map(|job| (job.name, tokio::spawn((job.work)(stop_work.clone())))).collect();
         let door = tokio::spawn(http::serve(listener, door, stop_door.clone()));
         if config.insecure && config.auth.is_none() {

@@ -43,6 +43,7 @@ async fn main() {
         grants: Arc::new(Everything),
         egress: Egress::new(&[]).unwrap(),
         credentials: Default::default(),
+        aside: Default::default(),
         settings: GatewaySettings::default(),
     };
     let registry = Arc::new(Registry::open(parts).await.unwrap());
@@ -71,6 +72,7 @@ async fn main() {
                     send: format!("t{turn}k{n}"),
                     agent: AgentName::parse(&format!("a{}", n % 1_000)).unwrap(),
                     tenant: Tenant::default(),
+                    agreed: None,
                     trace: None,
                     timeout: Duration::from_secs(10),
                 });

@@ -4,12 +4,14 @@
 //! name ─► version ─► what was published (contract, owner, verdict)
 //!                 └► instances: a file's, an import's, those that registered themselves
 //! ```
-//! A version stays known when nobody serves it: it is *gone*, and what comes back under its number must be the same.
-//! The shelf is replaced whole, so that a reader sees one state of it.
+//! There is a shelf for each realm: the node's, and one a tenant. A version stays known when nobody serves it: it is *gone*, and what comes back under its number must be the same.
+//! The shelves are replaced whole, so that a reader sees one state of them.
 
 mod admission;
 mod instance;
 mod origin;
+mod quota;
+mod realms;
 mod shelf;
 mod view;
 
@@ -18,18 +20,23 @@ pub(crate) use admission::{Accepted, Judged, News};
 pub(crate) use instance::{InHand, Instance};
 pub(crate) use origin::{Changed, Kept, Policy};
 pub use origin::{Files, Origin};
-pub(crate) use shelf::{Entry, Shelf, complaint};
+pub(crate) use realms::Realms;
+pub(crate) use shelf::{Entry, Shelf};
 
 use crate::{
+    GatewaySettings,
     lock::Pins,
     transport::{builtin, http},
 };
 use maniple_core::{
-    AgentName, Error, Result,
-    tool::{Offer, Published, Source, ToolDefinition, ToolState, ToolVersion, ToolWish},
+    AgentName, Error, Result, Tenant,
+    tool::{Offer, Published, Realm, Source, ToolDefinition, ToolState, ToolVersion, ToolWish},
 };
 use semver::{Version, VersionReq};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, PoisonError, RwLock},
+};
 
 /// The principal that owns what an operator wrote.
 pub const OPERATOR: &str = "operator";
@@ -40,13 +47,13 @@ pub(crate) const REGISTERED: &str = "registered";
 
 /// The tools of this node: the built-in ones always.
 pub struct Catalog {
-    shelf: RwLock<Arc<Shelf>>,
+    realms: RwLock<Arc<Realms>>,
     pins: RwLock<Arc<Pins>>,
 }
 
 impl Default for Catalog {
     fn default() -> Self {
-        let catalog = Self { shelf: RwLock::default(), pins: RwLock::default() };
+        let catalog = Self { realms: RwLock::default(), pins: RwLock::default() };
         let builtins = builtin::definitions().into_iter().map(Incoming::from).collect();
         let accepted = catalog.plan(&Origin::Builtin, builtins).all().expect("the built-in definitions keep the rules");
         catalog.put(&Origin::Builtin, accepted);
@@ -66,45 +73,65 @@ impl Catalog {
 
     /// Puts the versions of an earlier process on the shelf. Those that were added are served again; the others wait for theirs.
     pub(crate) fn remember(&self, published: Vec<Published>) {
-        self.change(|shelf| {
+        self.change(|realms| {
             for one in published.into_iter().filter(|one| !matches!(one.source, Source::Builtin)) {
-                shelf.remember(one);
+                let realm = one.realm.clone();
+                realms.change(&realm, |shelf| shelf.remember(one));
             }
         });
     }
 
     /// What of these may be taken in, each compared with the versions before it, those of the same batch included.
     pub(crate) fn plan(&self, origin: &Origin, incoming: Vec<Incoming>) -> Judged {
-        let (shelf, policy) = (self.shelf(), origin.policy());
-        let mut judged = admission::judge(&shelf, policy, incoming);
+        let (realms, policy) = (self.realms(), origin.policy());
+        let mut judged = admission::judge(&realms, &policy, incoming);
         if !policy.may_move {
-            let collection = origin.collection();
+            let (shelf, collection) = (realms.of(&policy.realm), origin.collection());
             for one in &mut judged.accepted {
-                one.quarantine = one.quarantine.take().or_else(|| led_astray(&shelf, &collection, one));
+                one.quarantine = one.quarantine.take().or_else(|| led_astray(shelf, &collection, one));
             }
         }
         judged
     }
 
+    /// `Exhausted` where who brings this would have brought more than it, or its realm, may.
+    pub(crate) fn check_quota(&self, origin: &Origin, one: &Accepted, settings: &GatewaySettings) -> Result<()> {
+        let (realms, realm) = (self.realms(), origin.realm());
+        quota::check(realms.of(&realm), &realm, one, &one.instance(&origin.collection()), settings)
+    }
     /// Replaces the collection of an origin by these.
     pub(crate) fn put(&self, origin: &Origin, accepted: Vec<Accepted>) {
-        self.change(|shelf| shelf.put(&origin.collection(), accepted));
+        self.say_whose_names_go(origin, &accepted);
+        self.change(|realms| realms.change(&origin.realm(), |shelf| shelf.put(&origin.collection(), accepted)));
     }
     /// Takes one in, or renews its lease if it is the same as before.
     pub(crate) fn join(&self, origin: &Origin, accepted: Accepted, lease: Option<std::time::Duration>) -> Arc<Instance> {
-        self.change(|shelf| shelf.join(&origin.collection(), accepted, lease))
+        self.say_whose_names_go(origin, std::slice::from_ref(&accepted));
+        self.change(|realms| realms.change(&origin.realm(), |shelf| shelf.join(&origin.collection(), accepted, lease)))
     }
     /// Takes an instance out; its version stays known.
-    pub(crate) fn withdraw(&self, name: &str, instance: &str) -> Option<Arc<Instance>> {
-        self.change(|shelf| shelf.withdraw(name, instance))
+    pub(crate) fn withdraw(&self, realm: &Realm, name: &str, instance: &str) -> Option<Arc<Instance>> {
+        self.change(|realms| realms.change(realm, |shelf| shelf.withdraw(name, instance)))
     }
     /// Forgets versions that no collection serves: one, or all of a name. Returns those.
-    pub(crate) fn forget(&self, name: &str, version: Option<&Version>) -> Vec<Version> {
-        self.change(|shelf| shelf.forget(name, version))
+    pub(crate) fn forget(&self, realm: &Realm, name: &str, version: Option<&Version>) -> Vec<Version> {
+        self.change(|realms| realms.change(realm, |shelf| shelf.forget(name, version)))
     }
     /// Takes out those whose lease ran out. Returns how many.
     pub(crate) fn expire(&self) -> usize {
-        if self.instances().iter().any(|instance| instance.is_expired()) { self.change(Shelf::expire) } else { 0 }
+        let is_due = self.realms().instances().any(|instance| instance.is_expired());
+        if is_due { self.change(|realms| realms.change_all(Shelf::expire)) } else { 0 }
+    }
+
+    /// A name that comes to the node is no tenant's any more.
+    fn say_whose_names_go(&self, origin: &Origin, accepted: &[Accepted]) {
+        let realms = self.realms();
+        for one in accepted.iter().filter(|_| origin.realm().is_node()) {
+            let tool = &one.definition.name;
+            for tenant in realms.tenants_with(tool).filter(|_| !realms.is_nodes(tool)) {
+                tracing::warn!(%tool, %tenant, "the node has a tool of this name now, which serves this tenant too; the tenant's own is not used any more");
+            }
+        }
     }
 
     /// From now on, what `tools.lock` names is only used as it says.
@@ -115,17 +142,16 @@ impl Catalog {
         self.pins.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// For each wish the highest version in its range that can be called now, in the order of the wishes; a tool that is
-    /// unhealthy, gone or quarantined is not offered. `Invalid` tells of every wish that nothing was ever known for, and what there is instead.
-    pub fn resolve(&self, agent: &AgentName, wishes: &[ToolWish]) -> Result<Vec<Offer>> {
-        let (shelf, pins) = (self.shelf(), self.pins());
+    /// For each wish the highest version in its range that can be called now, in the order of the wishes. A tool that is
+    /// unhealthy, gone, quarantined or not known any more is not offered. `Invalid` for a tool that is wished for twice.
+    pub fn resolve(&self, tenant: &Tenant, agent: &AgentName, wishes: &[ToolWish]) -> Result<Vec<Offer>> {
+        let (realms, pins) = (self.realms(), self.pins());
+        let shelf = realms.seen_by(tenant);
         let mut found: Vec<Offer> = Vec::with_capacity(wishes.len());
-        let mut missing = Vec::new();
-        let mut seen = std::collections::BTreeSet::new();
+        let mut seen = BTreeSet::new();
         for wish in wishes {
             if !seen.insert(&wish.name) {
-                missing.push(format!("tool `{}` is listed twice", wish.name));
-                continue;
+                return Err(Error::invalid(format!("agent `{agent}`: {}", listed_twice(wish))).at("tools"));
             }
             match shelf.meet(wish) {
                 Ok(entries) => match entries.iter().find_map(|entry| entry.offer(&pins)) {
@@ -135,41 +161,69 @@ impl Catalog {
                         tracing::debug!(%agent, tool = %wish.name, why, "not offered");
                     }
                 },
-                Err(why) => missing.push(why),
+                // It was taken out, or has not come yet. Whoever wrote a name wrong is told by `check_wishes`.
+                Err(why) => tracing::debug!(%agent, tool = %wish.name, why, "not offered: nothing is known of it"),
             }
         }
-        if missing.is_empty() { Ok(found) } else { Err(Error::invalid(format!("agent `{agent}`: {}", missing.join("; "))).at("tools")) }
+        Ok(found)
     }
 
-    /// A version that is known.
-    pub(crate) fn find(&self, name: &str, version: &Version) -> Option<Arc<Entry>> {
-        self.shelf().find(name, version).cloned()
+    /// `Invalid` names every wish that nothing is known for, with what there is instead, and every tool that is wished for twice.
+    pub fn check_wishes(&self, tenant: &Tenant, agent: &AgentName, wishes: &[ToolWish]) -> Result<()> {
+        let realms = self.realms();
+        let shelf = realms.seen_by(tenant);
+        let mut seen = BTreeSet::new();
+        let mut wrong = Vec::new();
+        for wish in wishes {
+            wrong.extend(if seen.insert(&wish.name) { shelf.meet(wish).err() } else { Some(listed_twice(wish)) });
+        }
+        if wrong.is_empty() { Ok(()) } else { Err(Error::invalid(format!("agent `{agent}`: {}", wrong.join("; "))).at("tools")) }
+    }
+
+    /// The tenants that have tools of their own.
+    pub fn tenants(&self) -> Vec<Tenant> {
+        self.realms().tenants().cloned().collect()
+    }
+    /// A version that a tenant sees.
+    pub(crate) fn find(&self, tenant: &Tenant, name: &str, version: &Version) -> Option<Arc<Entry>> {
+        self.realms().seen_by(tenant).find(name, version).cloned()
+    }
+    /// A version of the node's own.
+    pub(crate) fn find_at_node(&self, name: &str, version: &Version) -> Option<Arc<Entry>> {
+        self.realms().of(&Realm::Node).find(name, version).cloned()
     }
     /// Everything that serves anything.
     pub(crate) fn instances(&self) -> Vec<Arc<Instance>> {
-        self.shelf().entries().flat_map(|entry| entry.instances.iter().cloned()).collect()
+        self.realms().instances().cloned().collect()
     }
     /// How many versions, and instances, there are.
     pub(crate) fn size(&self) -> (usize, usize) {
-        let shelf = self.shelf();
-        (shelf.entries().count(), shelf.entries().map(|entry| entry.instances.len()).sum())
+        let realms = self.realms();
+        (realms.entries().count(), realms.instances().count())
     }
 
-    /// Tools by name, the versions of each highest first: after `after`, at most `limit` names.
-    pub(crate) fn list(&self, after: Option<&str>, limit: usize) -> Vec<ToolVersion> {
-        let (shelf, pins) = (self.shelf(), self.pins());
-        shelf.names_after(after).take(limit).flat_map(|(_, versions)| versions.values().rev()).map(|entry| entry.view(&pins)).collect()
+    /// Tools by name, as a tenant sees them, the versions of each highest first: after `after`, at most `limit` names.
+    pub(crate) fn list(&self, tenant: &Tenant, after: Option<&str>, limit: usize) -> Vec<ToolVersion> {
+        let (realms, pins) = (self.realms(), self.pins());
+        let names = realms.seen_by(tenant).names_after(after, limit).into_iter();
+        names.flat_map(|(_, versions)| versions.values().rev()).map(|entry| entry.view(&pins)).collect()
     }
-    /// The versions of one tool, highest first. `NotFound` names the nearest there is.
-    pub fn versions(&self, name: &str) -> Result<Vec<ToolVersion>> {
-        let (shelf, pins) = (self.shelf(), self.pins());
-        let versions = shelf.versions(name).map_err(Error::not_found)?;
+    /// The versions of one tool, as a tenant sees them, highest first. `NotFound` names the nearest there is.
+    pub fn versions(&self, tenant: &Tenant, name: &str) -> Result<Vec<ToolVersion>> {
+        let (realms, pins) = (self.realms(), self.pins());
+        let versions = realms.seen_by(tenant).versions(name).map_err(Error::not_found)?;
         Ok(versions.values().rev().map(|entry| entry.view(&pins)).collect())
     }
+    /// The versions of one tool of a realm, seen or not, highest first; none where it has none.
+    pub(crate) fn versions_of(&self, realm: &Realm, name: &str) -> Vec<ToolVersion> {
+        let (realms, pins) = (self.realms(), self.pins());
+        let versions = realms.of(realm).get(name).into_iter().flat_map(|versions| versions.values().rev());
+        versions.map(|entry| entry.view(&pins)).collect()
+    }
     /// The highest version in a wish's range and in the range that was granted, or why there is none that can be called.
-    pub(crate) fn pick_within(&self, wish: &ToolWish, granted: &VersionReq) -> Result<Offer, (ToolState, String)> {
-        let (shelf, pins) = (self.shelf(), self.pins());
-        let mut entries = shelf.meet(wish).map_err(|why| (ToolState::Gone, why))?;
+    pub(crate) fn pick_within(&self, tenant: &Tenant, wish: &ToolWish, granted: &VersionReq) -> Result<Offer, (ToolState, String)> {
+        let (realms, pins) = (self.realms(), self.pins());
+        let mut entries = realms.seen_by(tenant).meet(wish).map_err(|why| (ToolState::Gone, why))?;
         entries.retain(|entry| granted.matches(&entry.published.definition.version));
         if entries.is_empty() {
             return Err((
@@ -183,13 +237,17 @@ impl Catalog {
         })
     }
 
-    pub(crate) fn shelf(&self) -> Arc<Shelf> {
-        self.shelf.read().unwrap_or_else(PoisonError::into_inner).clone()
+    pub(crate) fn realms(&self) -> Arc<Realms> {
+        self.realms.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
-    fn change<T>(&self, change: impl FnOnce(&mut Shelf) -> T) -> T {
-        let mut current = self.shelf.write().unwrap_or_else(PoisonError::into_inner);
+    fn change<T>(&self, change: impl FnOnce(&mut Realms) -> T) -> T {
+        let mut current = self.realms.write().unwrap_or_else(PoisonError::into_inner);
         change(Arc::make_mut(&mut current))
     }
+}
+
+fn listed_twice(wish: &ToolWish) -> String {
+    format!("tool `{}` is listed twice", wish.name)
 }
 
 /// Why one that comes again may not be used: it leads elsewhere than what was looked at, under the same version. As it was

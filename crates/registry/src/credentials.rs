@@ -1,6 +1,7 @@
 //! Named credentials: what proves to a tool who calls it, and the hosts that may see it.
 //!
-//! A definition names a credential and never holds one. A secret leaves this module only inside an [`Authorization`],
+//! A definition names a credential and never holds one, and only those whom the credential is `for` may bring such a definition:
+//! whoever writes where it goes holds the secret. A secret leaves this module only inside an [`Authorization`],
 //! which is made for a URL on the credential's hosts and prints as `***`.
 
 mod authorization;
@@ -9,6 +10,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod users;
 
 pub use authorization::Authorization;
 pub use settings::{CredentialSettings, Kind};
@@ -19,12 +21,15 @@ use hosts::Hosts;
 use maniple_core::{
     Error, Result,
     ports::{Invoked, Refusal, RefusalKind},
-    tool::{AuthType, ToolDefinition},
+    tool::{AuthType, Realm, ToolDefinition},
 };
 use reqwest::header::HeaderName;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 use tokens::Tokens;
 use url::Url;
 
@@ -40,6 +45,8 @@ pub struct Credential {
     pub kind: CredentialKind,
     /// Where it may be sent: `host`, `host:port` or `*.example.com`. Without a port: port 443 of https and 80 of http.
     pub hosts: Vec<String>,
+    /// Whose definitions may use it; not empty.
+    pub users: BTreeSet<Realm>,
 }
 
 /// How a credential proves who calls.
@@ -98,7 +105,7 @@ pub enum AuthStyle {
 /// Why a call goes without its credential, which is: not at all.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unauthorized {
-    /// There is no such credential, or it may not be sent there.
+    /// There is no such credential for who brought the definition, or it may not be sent there.
     #[error("{0}")]
     Forbidden(String),
     /// No token could be had; that may pass.
@@ -120,6 +127,7 @@ impl From<Unauthorized> for Invoked {
 pub struct Credentials(BTreeMap<String, Known>);
 
 struct Known {
+    users: BTreeSet<Realm>,
     hosts: Hosts,
     proof: Proof,
 }
@@ -152,6 +160,9 @@ impl Credentials {
             let at = |field: &str, message: String| {
                 Error::invalid(format!("credentials.{name}.{field} {message}")).at(format!("credentials.{name}.{field}"))
             };
+            if credential.users.is_empty() {
+                return Err(at("for", "lists nobody: leave it out for the operator's own tools, or write `for: [\"tenant:NAME\"]`".into()));
+            }
             let hosts = Hosts::parse(&credential.hosts).map_err(|why| at("hosts", why))?;
             let proof = match credential.kind {
                 CredentialKind::ApiKey { place, prefix, secret } => Proof::Key(key(place, &prefix, secret).map_err(|(f, why)| at(f, why))?),
@@ -160,15 +171,15 @@ impl Credentials {
                     Proof::Tokens(Tokens::new(&name, oauth2).map_err(|(field, why)| at(field, why))?)
                 }
             };
-            known.insert(name, Known { hosts, proof });
+            known.insert(name, Known { users: credential.users, hosts, proof });
         }
         Ok(Self(known))
     }
 
-    /// Whether a definition may use what it names: it exists, is of its `auth_type`, and may be sent to its endpoint.
-    pub fn check(&self, tool: &ToolDefinition) -> Result<()> {
+    /// Whether a definition of this realm may use what it names: it is for them, of its `auth_type`, and may be sent to its endpoint.
+    pub fn check(&self, tool: &ToolDefinition, realm: &Realm) -> Result<()> {
         let (AuthType::ApiKey | AuthType::Oauth2, Some(name)) = (tool.auth_type, &tool.credential) else { return Ok(()) };
-        let known = self.find(name).map_err(|why| Error::invalid(why).at("credential"))?;
+        let known = self.find(name, realm).map_err(|why| Error::invalid(why).at("credential"))?;
         let kind = match known.proof {
             Proof::Key(_) => AuthType::ApiKey,
             Proof::Tokens(_) => AuthType::Oauth2,
@@ -183,9 +194,10 @@ impl Credentials {
         }
     }
 
-    /// What to add to a request for this URL. A token is fetched if none is at hand, once for all who wait for it.
-    pub async fn authorize(&self, name: &str, url: &Url) -> Result<Authorization, Unauthorized> {
-        let known = self.find(name).map_err(Unauthorized::Forbidden)?;
+    /// What to add to a request for this URL that a definition of this realm leads to. A token is fetched if none is at hand, once
+    /// for all who wait for it.
+    pub async fn authorize(&self, name: &str, realm: &Realm, url: &Url) -> Result<Authorization, Unauthorized> {
+        let known = self.find(name, realm).map_err(Unauthorized::Forbidden)?;
         known.hosts.check(name, url).map_err(Unauthorized::Forbidden)?;
         match &known.proof {
             Proof::Key(key) => Ok(key.clone()),
@@ -203,11 +215,18 @@ impl Credentials {
         }
     }
 
-    fn find(&self, name: &str) -> Result<&Known, String> {
-        self.0.get(name).ok_or_else(|| {
-            let names: Vec<&str> = self.0.keys().map(String::as_str).take(20).collect();
-            let there_is = if names.is_empty() { "no credentials".to_owned() } else { names.join(", ") };
-            format!("there is no credential `{name}`: maniple.yaml has {there_is}")
+    /// One that is for others is told like one that is not there: its name is theirs.
+    fn find(&self, name: &str, realm: &Realm) -> Result<&Known, String> {
+        self.0.get(name).filter(|known| known.users.contains(realm)).ok_or_else(|| {
+            let theirs = self.0.iter().filter(|(_, known)| known.users.contains(realm));
+            let names: Vec<&str> = theirs.map(|(name, _)| name.as_str()).take(20).collect();
+            let there_is = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+            match realm {
+                Realm::Node => format!("there is no credential `{name}`: maniple.yaml has {there_is}"),
+                Realm::Of(tenant) => format!(
+                    "there is no credential `{name}` for tools of the tenant `{tenant}`: there is {there_is}. Whoever runs this node says with `for` whose tools may use one"
+                ),
+            }
         })
     }
 }

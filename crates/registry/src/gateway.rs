@@ -9,27 +9,29 @@
 
 mod cache;
 pub(crate) mod ledger;
+mod validators;
 mod way;
 
 use crate::{
-    Grants, Transports,
-    catalog::{Catalog, Entry, complaint},
-    transport::answer::FAILURE_BYTES,
+    GatewaySettings, Grants, Transports,
+    catalog::{Catalog, Entry},
+    transport::{answer::FAILURE_BYTES, client::connect_within},
 };
 use cache::Cache;
 use futures::{StreamExt, stream};
 use ledger::{Ledger, Sending};
+use maniple_aside::Aside;
 use maniple_core::{
     AgentName,
     ports::{Admission, DirectCall, DirectOutcome, Invocation, Invoked, Probed, RateLimiter, Refusal, RefusalKind, RunCall},
-    schema::Validator,
-    tool::{Effect, ToolDefinition, ToolState},
+    tool::{Effect, Realm, ToolDefinition, ToolState},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use std::{
     sync::{Arc, atomic::AtomicUsize},
     time::Duration,
 };
+use validators::{Part, Validators};
 use way::Definition;
 
 /// The window in which calls are counted.
@@ -46,6 +48,7 @@ pub(crate) struct Gateway {
     grants: Arc<dyn Grants>,
     ledger: Ledger,
     cache: Cache,
+    validators: Validators,
     turn: AtomicUsize,
 }
 
@@ -56,15 +59,17 @@ impl Gateway {
         limiter: Arc<dyn RateLimiter>,
         grants: Arc<dyn Grants>,
         ledger: Ledger,
-        cache_bytes: u64,
+        aside: Aside,
+        settings: &GatewaySettings,
     ) -> Self {
-        Self { catalog, transports, limiter, grants, ledger, cache: Cache::new(cache_bytes), turn: AtomicUsize::new(0) }
+        let (cache, validators) = (Cache::new(settings.cache_bytes), Validators::new(aside, settings.schemas_bytes));
+        Self { catalog, transports, limiter, grants, ledger, cache, validators, turn: AtomicUsize::new(0) }
     }
 
     /// Takes a place under the tool's rate for one send.
     pub(crate) async fn admit(&self, call: &Invocation) -> Admission {
         // The strictest of those that may get the call: it is not known yet which one will.
-        let entry = self.entry(&call.tool).filter(|entry| !entry.instances.is_empty());
+        let entry = self.entry(call).filter(|entry| !entry.instances.is_empty());
         let limit = match entry {
             Some(entry) => entry.instances.iter().filter_map(|instance| instance.definition.rate_limit).min(),
             None => call.tool.rate_limit,
@@ -80,7 +85,11 @@ impl Gateway {
 
     /// Calls for a run, once.
     pub(crate) async fn invoke(&self, RunCall(call): &RunCall) -> Invoked {
-        let entry = self.entry(&call.tool);
+        if call.tool.requires_approval && call.agreed.is_none() {
+            let told = format!("a person agrees to each call of `{}`, and nobody says to which way", call.tool.name);
+            return counted(Invoked::Refused(refused(RefusalKind::NeedsApproval, told)));
+        }
+        let entry = self.entry(call);
         // A file may have moved on, and a run ends on what it began with; nobody but an operator is trusted to have meant that.
         let outcome = match entry.as_deref() {
             Some(entry) if !call.trusted || !entry.instances.is_empty() => self.pass(Definition::Published(entry), call).await,
@@ -93,10 +102,11 @@ impl Gateway {
     /// Calls for whoever came through a door: recorded before it is sent, and answered from the record where it was made before.
     pub(crate) async fn call(self: &Arc<Self>, call: &DirectCall) -> DirectOutcome {
         let tool = &call.invocation().tool;
-        let entry = match self.check(call.invocation()) {
-            Ok(entry) if !tool.requires_approval => entry,
-            Ok(_) => return counted(Invoked::Refused(needs_consent(tool))).into(),
-            Err(refusal) => return counted(Invoked::Refused(refusal)).into(),
+        let entry = match self.check(call.invocation()).await {
+            Ok(Ok(entry)) if !tool.requires_approval => entry,
+            Ok(Ok(_)) => return counted(Invoked::Refused(needs_consent(tool))).into(),
+            Ok(Err(refusal)) => return counted(Invoked::Refused(refusal)).into(),
+            Err(busy) => return Invoked::Wait(busy.message.into_owned(), busy.retry_after.unwrap_or_default()).into(),
         };
         let (gateway, mut owned) = (self.clone(), call.invocation().clone());
         let send = move |Sending { is_again, key, timeout }| async move {
@@ -115,18 +125,21 @@ impl Gateway {
     /// Asks whether a call in doubt happened: every instance that it may have gone to. It did where one says so, and did not
     /// only where all of them do.
     pub(crate) async fn probe(&self, call: &Invocation) -> Probed {
-        let mut places = vec![(call.tool.clone(), call.trusted)];
-        for instance in self.entry(&call.tool).iter().flat_map(|entry| &entry.instances) {
-            if !places
-                .iter()
-                .any(|(known, _)| (&known.endpoint, &known.probe_url) == (&instance.definition.endpoint, &instance.definition.probe_url))
-            {
-                places.push((instance.definition.clone(), instance.trusted));
+        let mut places: Vec<(Arc<ToolDefinition>, bool, Realm)> = Vec::new();
+        let entry = self.entry(call);
+        let instances = entry.iter().flat_map(|entry| &entry.instances);
+        let instances = instances.map(|instance| (instance.definition.clone(), instance.trusted, instance.realm.clone()));
+        // Where it began, if nobody is there any more.
+        let began = if call.trusted { Realm::Node } else { Realm::Of(call.tenant.clone()) };
+        for place in instances.chain([(call.tool.clone(), call.trusted, began)]) {
+            let there = |known: &ToolDefinition| (&known.endpoint, &known.probe_url) == (&place.0.endpoint, &place.0.probe_url);
+            if !places.iter().any(|(known, ..)| there(known)) {
+                places.push(place);
             }
         }
-        let asked = stream::iter(places).map(|(tool, trusted)| async move {
+        let asked = stream::iter(places).map(|(tool, trusted, realm)| async move {
             let Some(url) = tool.probe_url.clone() else { return Probed::Unknown };
-            self.transports.probe(&url, &Invocation { tool, trusted, ..call.clone() }).await
+            self.transports.probe(&url, &Invocation { tool, trusted, ..call.clone() }, &realm).await
         });
         let mut all_deny = true;
         let mut answers = asked.buffer_unordered(PROBES_AT_ONCE);
@@ -140,16 +153,21 @@ impl Gateway {
         if all_deny { Probed::DidNot } else { Probed::Unknown }
     }
 
-    /// What a run's journal has seen to: the tool is known, the arguments fit, the agent was granted it.
-    pub(crate) fn check(&self, call: &Invocation) -> Result<Arc<Entry>, Refusal> {
-        let tool = &call.tool;
-        let entry = self.entry(tool).ok_or_else(|| self.unknown(tool))?;
-        let validator = entry.validator().map_err(|why| refused(RefusalKind::NotFound, format!("tool `{}`: {why}", tool.name)))?;
-        validator.check(&call.arguments).map_err(|complaint| {
-            refused(RefusalKind::Arguments, format!("the arguments do not fit the parameters of `{}`: {complaint}", tool.name))
-        })?;
-        self.granted(&call.agent, tool)?;
-        Ok(entry)
+    /// What a run's journal has seen to: the tool is known, the arguments fit, the agent was granted it. An error where that
+    /// cannot be told now: see [`Aside::run`].
+    pub(crate) async fn check(&self, call: &Invocation) -> maniple_core::Result<Result<Arc<Entry>, Refusal>> {
+        let (tool, tenant) = (&call.tool, call.tenant.as_str());
+        let Some(entry) = self.entry(call) else { return Ok(Err(self.unknown(tool))) };
+        if let Some(parameters) = self.validators.of(&entry, Part::Parameters, tenant).await? {
+            if let Err(why) = &*parameters {
+                return Ok(Err(refused(RefusalKind::NotFound, format!("tool `{}`: {why}", tool.name))));
+            }
+            if let Some(complaint) = self.validators.complaint(&parameters, &call.arguments, tenant).await? {
+                let told = format!("the arguments do not fit the parameters of `{}`: {complaint}", tool.name);
+                return Ok(Err(refused(RefusalKind::Arguments, told)));
+            }
+        }
+        Ok(self.granted(&call.agent, tool).map(|()| entry))
     }
 
     fn granted(&self, agent: &AgentName, tool: &ToolDefinition) -> Result<(), Refusal> {
@@ -180,7 +198,7 @@ impl Gateway {
             return Invoked::Wait(told, wait);
         }
         let outcome = match way::take(way, call) {
-            Ok(target) => promised(entry, &call.tool, self.send(target, call).await),
+            Ok(target) => self.promised(entry, call, self.send(target, call).await).await,
             Err(outcome) => return outcome,
         };
         if let (Invoked::Ok(result), Some(caching)) = (&outcome, caching) {
@@ -189,51 +207,76 @@ impl Gateway {
         outcome
     }
 
+    /// A result that breaks the tool's own `returns` is a failure that says the call was carried out, so that a model does not simply repeat it.
+    async fn promised(&self, entry: Option<&Entry>, call: &Invocation, outcome: Invoked) -> Invoked {
+        let Invoked::Ok(result) = outcome else { return outcome };
+        let complaint = match self.unfit(entry, call, &result).await {
+            Ok(None) => return Invoked::Ok(result),
+            Ok(Some(why)) => format!("its result does not fit what the tool promises: {why}"),
+            Err(busy) => format!("whether its result fits what the tool promises could not be looked at: {busy}"),
+        };
+        let note = format!("the call was carried out, but {complaint}");
+        let mut body = result.to_string();
+        body.truncate(body.floor_char_boundary(FAILURE_BYTES));
+        Invoked::Failed(json!({ "error": note, "body": body }))
+    }
+
+    async fn unfit(&self, entry: Option<&Entry>, call: &Invocation, result: &Value) -> maniple_core::Result<Option<String>> {
+        let tenant = call.tenant.as_str();
+        let returns = match (entry, &call.tool.returns) {
+            (Some(entry), _) => self.validators.of(entry, Part::Returns, tenant).await?,
+            (None, Some(schema)) => Some(self.validators.compile(schema, tenant).await?),
+            (None, None) => None,
+        };
+        match returns {
+            Some(returns) => self.validators.complaint(&returns, result, tenant).await,
+            None => Ok(None),
+        }
+    }
+
     /// Sends once; once more where the token was refused, a new one can be had, and the call may be sent again.
     async fn send(&self, target: way::Target, call: &Invocation) -> Invoked {
         let began = tokio::time::Instant::now();
+        let given = call.timeout;
         let mut call = Invocation { tool: target.definition, trusted: target.trusted, ..call.clone() };
-        let mut sent = self.transports.call(&call).await;
+        let mut sent = self.transports.call(&call, &target.realm).await;
         if sent.token_thrown_away && call.tool.effect() != Effect::AtMostOnce {
             call.timeout = call.timeout.saturating_sub(began.elapsed());
             call.send.push_str(":with a new token");
             // It arrives at the tool like any other send, so it is counted like one.
             if self.admit(&call).await == Admission::Now {
-                sent = self.transports.call(&call).await;
+                sent = self.transports.call(&call, &target.realm).await;
             }
         }
-        if let Some(hand) = target.hand {
+        // Whoever had less time than the tool takes for itself, and ran out of it, has learnt nothing about the tool.
+        let own = Duration::from_millis(call.tool.timeout_ms);
+        let was_cut = given < own && began.elapsed() >= given.min(connect_within(given));
+        // What a built-in does is known, and where it leads its caller says: one broken host must not stop all others.
+        let is_ours = call.tool.endpoint.starts_with("builtin:");
+        if let Some(hand) = target.hand.filter(|_| !is_ours) {
             match &sent.outcome {
                 Invoked::Ok(_) => hand.went(true),
                 Invoked::Failed(failure) => hand.went(failure["status"].as_u64().is_none_or(|status| status < 500)),
-                Invoked::NotSent(_) | Invoked::Unknown(_) => hand.went(false),
-                Invoked::Wait(..) | Invoked::Refused(_) => {}
+                Invoked::NotSent(_) | Invoked::Unknown(_) if !was_cut => hand.went(false),
+                // Letting go of it gives the place of a trial back.
+                Invoked::NotSent(_) | Invoked::Unknown(_) | Invoked::Wait(..) | Invoked::Refused(_) => {}
             }
         }
         sent.outcome
     }
 
-    /// The version with the very contract that the caller means.
-    fn entry(&self, tool: &ToolDefinition) -> Option<Arc<Entry>> {
-        self.catalog.find(&tool.name, &tool.version).filter(|entry| same_contract(&entry.published.definition, tool))
+    /// The version with the very contract that the caller means, as its tenant sees it. What an operator wrote is the node's.
+    fn entry(&self, call: &Invocation) -> Option<Arc<Entry>> {
+        let tool = &call.tool;
+        let found = match call.trusted {
+            true => self.catalog.find_at_node(&tool.name, &tool.version),
+            false => self.catalog.find(&call.tenant, &tool.name, &tool.version),
+        };
+        found.filter(|entry| same_contract(&entry.published.definition, tool))
     }
     fn unknown(&self, tool: &ToolDefinition) -> Refusal {
         refused(RefusalKind::NotFound, format!("there is no tool `{}` {} with that contract any more", tool.name, tool.version))
     }
-}
-
-/// A result that breaks the tool's own `returns` is a failure that says the call was carried out, so that a model does not simply repeat it.
-fn promised(entry: Option<&Entry>, tool: &ToolDefinition, outcome: Invoked) -> Invoked {
-    let Invoked::Ok(result) = outcome else { return outcome };
-    let complaint = match entry {
-        Some(entry) => entry.complaint(&result),
-        None => tool.returns.as_ref().and_then(|schema| complaint(Validator::compile(schema).as_ref(), &result)),
-    };
-    let Some(why) = complaint else { return Invoked::Ok(result) };
-    let note = format!("the call was carried out, but its result does not fit what the tool promises: {why}");
-    let mut body = result.to_string();
-    body.truncate(body.floor_char_boundary(FAILURE_BYTES));
-    Invoked::Failed(json!({ "error": note, "body": body }))
 }
 
 /// Whether two definitions have one contract, without the cost of its hash.

@@ -1,9 +1,10 @@
 //! `tools.lock`: what a project's tools were when somebody last looked.
 //!
 //! For a name in it, only the versions in it are used, each with the contract and on the hosts it says. What is
-//! otherwise is quarantined. Names that are not in it are not affected.
+//! otherwise is quarantined. Names that are not in it are not affected, nor is what tenants bring for themselves, but for the
+//! tenant `default`, which is a project's own where it has no other.
 
-use maniple_core::{Error, Result, tool::ToolVersion};
+use maniple_core::{Error, Result, Tenant, tool::ToolVersion};
 use semver::Version;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -58,7 +59,8 @@ impl Pins {
     /// Pins of versions as they are now; versions that nobody serves are left out.
     pub fn of<'a>(versions: impl IntoIterator<Item = &'a ToolVersion>) -> Self {
         let mut pins = Self::default();
-        for version in versions.into_iter().filter(|version| !version.instances.is_empty()) {
+        let are_spoken_of = |version: &&ToolVersion| version.realm.tenant().is_none_or(Tenant::is_default);
+        for version in versions.into_iter().filter(are_spoken_of).filter(|version| !version.instances.is_empty()) {
             let hosts = version.instances.iter().map(|instance| host(&instance.endpoint)).collect();
             let pin = Pin { contract: version.contract.clone(), hosts };
             pins.tools.entry(version.definition.name.clone()).or_default().insert(version.definition.version.clone(), pin);
@@ -95,7 +97,7 @@ impl Pins {
                 }
             }
         }
-        for version in present {
+        for version in present.iter().filter(|version| version.realm.tenant().is_none_or(Tenant::is_default)) {
             let (name, number) = (&version.definition.name, &version.definition.version);
             let found: BTreeSet<String> =
                 version.instances.iter().filter_map(|i| self.against(name, number, &version.contract, &i.endpoint)).collect();

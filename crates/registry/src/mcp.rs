@@ -18,6 +18,7 @@ mod http;
 mod import;
 mod naming;
 mod outcome;
+mod pace;
 mod server;
 mod settings;
 mod stdio;

@@ -13,16 +13,17 @@ use crate::{
     mcp,
 };
 use async_trait::async_trait;
+use maniple_aside::Aside;
 use maniple_contract::mend::{Mended, mend};
 use maniple_core::{
-    AgentName, Error, Result,
+    AgentName, Error, Result, Tenant,
     ports::{
         Admission, DirectCall, DirectOutcome, Invoked, Probed, RateLimiter, Refusal, RefusalKind, Registrant, Registration, RunCall,
         ToolRegistry, ToolStore, Tools,
     },
-    tool::{Offer, Published, Registered, Source, ToolState, ToolVersion, ToolWish},
+    schema,
+    tool::{Offer, Published, Realm, Registered, Source, ToolState, ToolVersion, ToolWish},
 };
-use publish::aside;
 use semver::{Version, VersionReq};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::Mutex;
@@ -40,6 +41,8 @@ pub struct Parts {
     pub egress: Egress,
     /// What calls are authorised with.
     pub credentials: Credentials,
+    /// Where what takes long to read is read.
+    pub aside: Aside,
     /// Its bounds.
     pub settings: GatewaySettings,
 }
@@ -52,6 +55,7 @@ pub struct Registry {
     store: Option<Arc<dyn ToolStore>>,
     grants: Arc<dyn Grants>,
     credentials: Arc<Credentials>,
+    aside: Aside,
     settings: GatewaySettings,
     /// One change at a time: compared, published, then put on the shelf.
     changing: Mutex<()>,
@@ -75,6 +79,7 @@ impl Registry {
             grants: Arc::new(Nobody),
             egress,
             credentials: Credentials::default(),
+            aside: Aside::default(),
             settings: GatewaySettings::default(),
         };
         Self::over(catalog, parts)
@@ -82,10 +87,11 @@ impl Registry {
 
     fn over(catalog: Arc<Catalog>, parts: Parts) -> Self {
         let credentials = Arc::new(parts.credentials);
-        let transports = Transports::new(parts.egress, credentials.clone());
+        let transports = Transports::new(parts.egress, credentials.clone(), parts.aside.clone());
         let (limiter, grants, store) = (parts.limiter, parts.grants, parts.store);
         let ledger = Ledger::new(store.clone(), parts.settings.call_lease);
-        let gateway = Gateway::new(catalog.clone(), transports.clone(), limiter, grants.clone(), ledger, parts.settings.cache_bytes);
+        let aside = parts.aside;
+        let gateway = Gateway::new(catalog.clone(), transports.clone(), limiter, grants.clone(), ledger, aside.clone(), &parts.settings);
         Self {
             catalog,
             gateway: Arc::new(gateway),
@@ -93,6 +99,7 @@ impl Registry {
             store,
             grants,
             credentials,
+            aside,
             settings: parts.settings,
             changing: Mutex::new(()),
         }
@@ -101,6 +108,11 @@ impl Registry {
     /// Asks after the health of tools, lets silent ones go and old records, until `stop`.
     pub async fn work(&self, stop: CancellationToken) {
         tokio::join!(health::watch(self.catalog.clone(), self.transports.clone(), self.settings, stop.clone()), self.forget(stop.clone()));
+    }
+
+    /// Makes ready what the first call of a tool would have to: reads the machine's certificates, which blocks for some milliseconds.
+    pub fn warm(&self) {
+        self.transports.warm();
     }
 
     /// From now on, calls of its tools go to this MCP server. Its tools are taken over with [`Registry::take`].
@@ -155,11 +167,11 @@ impl Registry {
 
 #[async_trait]
 impl Tools for Registry {
-    async fn resolve(&self, agent: &AgentName, wishes: &[ToolWish]) -> Result<Vec<Offer>> {
-        self.catalog.resolve(agent, wishes)
+    async fn resolve(&self, tenant: &Tenant, agent: &AgentName, wishes: &[ToolWish]) -> Result<Vec<Offer>> {
+        self.catalog.resolve(tenant, agent, wishes)
     }
-    fn offers_now(&self, agent: &AgentName, wishes: &[ToolWish]) -> Option<Vec<Offer>> {
-        self.catalog.resolve(agent, wishes).ok()
+    fn offers_now(&self, tenant: &Tenant, agent: &AgentName, wishes: &[ToolWish]) -> Option<Vec<Offer>> {
+        self.catalog.resolve(tenant, agent, wishes).ok()
     }
     async fn admit(&self, RunCall(call): &RunCall) -> Admission {
         self.gateway.admit(call).await
@@ -183,34 +195,37 @@ impl ToolRegistry for Registry {
     }
 
     async fn check(&self, RunCall(call): &RunCall) -> Result<(), Refusal> {
-        self.gateway.check(call).map(drop)
+        match self.gateway.check(call).await {
+            Ok(checked) => checked.map(drop),
+            Err(busy) => Err(refused(RefusalKind::Arguments, format!("the arguments could not be checked now: {busy}"))),
+        }
     }
 
-    async fn list(&self, after: Option<&str>, limit: usize) -> Result<Vec<ToolVersion>> {
-        Ok(self.catalog.list(after, limit))
+    async fn list(&self, tenant: &Tenant, after: Option<&str>, limit: usize) -> Result<Vec<ToolVersion>> {
+        Ok(self.catalog.list(tenant, after, limit))
     }
 
-    async fn versions(&self, name: &str) -> Result<Vec<ToolVersion>> {
-        self.catalog.versions(name)
+    async fn versions(&self, tenant: &Tenant, name: &str) -> Result<Vec<ToolVersion>> {
+        self.catalog.versions(tenant, name)
     }
 
-    async fn granted(&self, agent: &AgentName) -> Result<Vec<Offer>> {
+    async fn granted(&self, tenant: &Tenant, agent: &AgentName) -> Result<Vec<Offer>> {
         let wishes = self.grants.of(agent).ok_or_else(|| Error::not_found(format!("there is no agent `{agent}`")).at("agent"))?;
-        self.catalog.resolve(agent, &wishes)
+        self.catalog.resolve(tenant, agent, &wishes)
     }
 
-    async fn pick(&self, agent: &AgentName, name: &str, range: &VersionReq) -> Result<Offer, Refusal> {
+    async fn pick(&self, tenant: &Tenant, agent: &AgentName, name: &str, range: &VersionReq) -> Result<Offer, Refusal> {
         let told = |kind, why: String| refused(kind, why);
         let wishes = self.grants.of(agent).ok_or_else(|| told(RefusalKind::NotGranted, format!("there is no agent `{agent}`")))?;
         let granted = wishes.into_iter().find(|wish| wish.name == name);
         let wish = ToolWish { name: name.to_owned(), range: range.clone() };
-        let known = self.catalog.shelf().versions(name).map(drop);
+        let known = self.catalog.realms().seen_by(tenant).versions(name).map(drop);
         let Some(granted) = granted else {
             known.map_err(|why| told(RefusalKind::NotFound, why))?;
             let why = format!("agent `{agent}` was not granted `{name}`: list it under `tools` in the agent's file");
             return Err(told(RefusalKind::NotGranted, why));
         };
-        let both = self.catalog.pick_within(&wish, &granted.range);
+        let both = self.catalog.pick_within(tenant, &wish, &granted.range);
         both.map_err(|(state, why)| match state {
             ToolState::Quarantined => told(RefusalKind::Quarantined, why),
             ToolState::Healthy | ToolState::Unhealthy | ToolState::Gone => told(RefusalKind::NotFound, why),
@@ -219,11 +234,12 @@ impl ToolRegistry for Registry {
 
     async fn register(&self, registration: Registration) -> Result<Registered> {
         let Registration { definition, by, source, override_reason } = registration;
-        let Mended { definition, original_name, notes } = aside(move || mend(definition)).await??;
+        let (large, whose) = (schema::is_heavy(&definition), format!("{}/{}", by.tenant, by.name));
+        let Mended { definition, original_name, notes } = self.aside.run(large, &whose, move || mend(definition)).await??;
         let notes: Vec<String> = notes.iter().map(ToString::to_string).collect();
-        self.credentials.check(&definition)?;
-        self.check_reach(&definition)?;
         let origin = Origin::of(by, source, override_reason)?;
+        self.credentials.check(&definition, &origin.realm())?;
+        self.check_reach(&definition)?;
         let incoming = Incoming { original_name, notes: notes.clone(), ..Incoming::from(definition) };
         let _one_at_a_time = self.changing.lock().await;
         let (_, instances) = self.catalog.size();
@@ -231,8 +247,10 @@ impl ToolRegistry for Registry {
             return Err(Error::exhausted(format!("the catalogue holds {instances} instances, and takes no more")));
         }
         let (catalog, planned) = (self.catalog.clone(), origin.clone());
-        let judged = aside(move || catalog.plan(&planned, vec![incoming])).await?;
+        let large = self.takes_long(&origin, std::slice::from_ref(&incoming));
+        let judged = self.aside.run(large, &whose, move || catalog.plan(&planned, vec![incoming])).await?;
         let accepted = judged.all().map_err(|mut errors| errors.remove(0))?;
+        accepted.iter().try_for_each(|one| self.catalog.check_quota(&origin, one, &self.settings))?;
         let accepted = self.publish(&origin, accepted).await?.remove(0);
         let (published, new_version): (Published, bool) =
             (accepted.published.clone(), !matches!(accepted.news, News::None | News::Endpoint));
@@ -253,24 +271,22 @@ impl ToolRegistry for Registry {
 
     async fn withdraw(&self, name: &str, instance: &str, principal: &Registrant) -> Result<()> {
         let _one_at_a_time = self.changing.lock().await;
-        let versions = self.catalog.versions(name)?;
+        let (realm, versions) = self.changeable(name, principal)?;
         let mut known = versions.iter().flat_map(|version| &version.instances).filter(|known| known.id == instance);
         let known = known.clone().find(|known| known.source == Source::Registered).or_else(|| known.next());
         let known = known.ok_or_else(|| Error::not_found(format!("tool `{name}` has no instance `{instance}`")))?;
-        Self::may_change(&versions, name, principal)?;
         match known.source {
             Source::Registered => {}
             Source::Added => return Err(Error::conflict(format!("`{name}` was added, not registered: remove its version"))),
             Source::Builtin | Source::File | Source::Mcp | Source::Openapi => return Err(written(name, known.source)),
         }
-        self.catalog.withdraw(name, instance);
+        self.catalog.withdraw(&realm, name, instance);
         Ok(())
     }
 
     async fn remove(&self, name: &str, version: Option<&Version>, principal: &Registrant) -> Result<u64> {
         let _one_at_a_time = self.changing.lock().await;
-        let versions = self.catalog.versions(name)?;
-        Self::may_change(&versions, name, principal)?;
+        let (realm, versions) = self.changeable(name, principal)?;
         let meant: Vec<&ToolVersion> = versions.iter().filter(|known| version.is_none_or(|v| known.definition.version == *v)).collect();
         let (Some(_), blocking) = (meant.first(), meant.iter().find(|known| is_served_by_operator(known))) else {
             let version = version.map(ToString::to_string).unwrap_or_default();
@@ -280,19 +296,29 @@ impl ToolRegistry for Registry {
             return Err(written(name, blocking.source));
         }
         if let Some(store) = &self.store {
-            store.unpublish(name, version).await?;
+            store.unpublish(&realm, name, version).await?;
         }
-        Ok(self.catalog.forget(name, version).len() as u64)
+        Ok(self.catalog.forget(&realm, name, version).len() as u64)
     }
 }
 
 impl Registry {
-    fn may_change(versions: &[ToolVersion], name: &str, principal: &Registrant) -> Result<()> {
+    /// The versions of a name that somebody may change, and whose they are: the registrant's own realm's. An operator may speak of
+    /// its tenant's own too, where the node has no such name. `NotFound` tells what its tenant sees.
+    fn changeable(&self, name: &str, principal: &Registrant) -> Result<(Realm, Vec<ToolVersion>)> {
+        let own = Realm::Of(principal.tenant.clone());
+        let realms = if principal.operator { vec![Realm::Node, own] } else { vec![own] };
+        let mut found = realms.into_iter().map(|realm| (self.catalog.versions_of(&realm, name), realm));
+        let Some((versions, realm)) = found.find(|(versions, _)| !versions.is_empty()) else {
+            // Seen, it is the node's; if not, it is not there.
+            self.catalog.versions(&principal.tenant, name)?;
+            return Err(Error::denied(format!("`{name}` is a tool of the node: that takes the scope `operator`")).at("name"));
+        };
         let owner = versions.first().map(|version| version.owner.as_str()).unwrap_or_default();
-        if principal.admin || owner == principal.name {
-            return Ok(());
+        if principal.is_over_all() || owner == principal.name {
+            return Ok((realm, versions));
         }
-        Err(Error::denied(format!("the name `{name}` belongs to `{owner}`")).at("name"))
+        Err(Error::denied(format!("the name `{name}` belongs to another principal")).at("name"))
     }
 }
 

@@ -16,6 +16,18 @@ pub struct GatewaySettings {
     pub health_failures: u32,
     /// What the cached results of pure tools may weigh, in bytes. Default 64 MiB.
     pub cache_bytes: u64,
+    /// How many versions of tools one principal may bring, 1 to 100,000. Default 200.
+    pub versions_per_principal: u32,
+    /// What they may weigh in all, 64 KiB to 1 GiB: each as JSON with what is recorded of it, and again with 1 KiB for each place
+    /// that serves it. Default 4 MiB.
+    pub bytes_per_principal: u64,
+    /// The same of all principals of a tenant together, and of all operators. Default 1,000.
+    pub versions_per_tenant: u32,
+    /// What those may weigh. Default 20 MiB.
+    pub bytes_per_tenant: u64,
+    /// What the schemas of tools may hold in memory once they are ready to check with, in bytes, estimated: beyond it, those of
+    /// whoever has the most are made anew when they are needed; 1 MiB or more. Default 64 MiB.
+    pub schemas_bytes: u64,
     /// How long the outcome of a call over HTTP is remembered under its Idempotency-Key, 1 s to 30 d. Default 1 d.
     pub keys_kept: Period,
     /// How long a registration holds without renewal. No key of the file: 30 s.
@@ -40,6 +52,11 @@ impl Default for GatewaySettings {
             health_timeout: Period::seconds(2),
             health_failures: 2,
             cache_bytes: 64 << 20,
+            versions_per_principal: 200,
+            bytes_per_principal: 4 << 20,
+            versions_per_tenant: 1_000,
+            bytes_per_tenant: 20 << 20,
+            schemas_bytes: 64 << 20,
             keys_kept: Period::days(1),
             lease: Duration::from_secs(30),
             versions_max: 100_000,
@@ -55,6 +72,11 @@ impl Section for GatewaySettings {
             Bound::of("health_every", self.health_every, Period::ms(100)..=Period::hours(1)),
             Bound::of("health_timeout", self.health_timeout, Period::ms(10)..=Period::minutes(1)),
             Bound::of("health_failures", self.health_failures, 1..=100),
+            Bound::of("versions_per_principal", self.versions_per_principal, 1..=100_000),
+            Bound::of("bytes_per_principal", self.bytes_per_principal, (64 << 10)..=(1 << 30)),
+            Bound::of("versions_per_tenant", self.versions_per_tenant, 1..=100_000),
+            Bound::of("bytes_per_tenant", self.bytes_per_tenant, (64 << 10)..=(1 << 30)),
+            Bound::of("schemas_bytes", self.schemas_bytes, 1 << 20..=1 << 40),
             Bound::of("keys_kept", self.keys_kept, Period::seconds(1)..=Period::days(30)),
         ]
     }

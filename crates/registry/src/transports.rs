@@ -10,9 +10,10 @@ use crate::{
         http,
     },
 };
+use maniple_aside::Aside;
 use maniple_core::{
     ports::{Invocation, Invoked, Probed},
-    tool::STORED_RESULT_BYTES,
+    tool::{Realm, STORED_RESULT_BYTES},
 };
 use reqwest::{Method, header::HeaderMap};
 use std::{
@@ -40,19 +41,24 @@ pub(crate) struct Sent {
 }
 
 impl Transports {
-    pub(crate) fn new(egress: Egress, credentials: Arc<Credentials>) -> Self {
+    pub(crate) fn new(egress: Egress, credentials: Arc<Credentials>, aside: Aside) -> Self {
         let client = Arc::new(Client::new(egress));
         Self {
-            http: Arc::new(http::Transport::new(client.clone())),
-            builtin: Arc::new(builtin::Transport::new(client.clone())),
+            http: Arc::new(http::Transport::new(client.clone(), aside.clone())),
+            builtin: Arc::new(builtin::Transport::new(client.clone(), aside)),
             credentials,
             client,
             mcp: Arc::default(),
         }
     }
 
-    /// One attempt.
-    pub(crate) async fn call(&self, call: &Invocation) -> Sent {
+    /// Makes ready what the first call would have to make: reads the machine's certificates, and blocks while it does.
+    pub(crate) fn warm(&self) {
+        self.client.warm();
+    }
+
+    /// One attempt by a definition of this realm.
+    pub(crate) async fn call(&self, call: &Invocation, realm: &Realm) -> Sent {
         let outcome = match call.tool.endpoint.split_once(':') {
             Some(("builtin", name)) => self.builtin.call(name, call).await,
             Some(("mcp", rest)) => {
@@ -63,7 +69,7 @@ impl Transports {
                 }
             }
             _ => match &call.tool.credential {
-                Some(credential) => return self.call_as(credential, call).await,
+                Some(credential) => return self.call_as(credential, realm, call).await,
                 None => self.http.call(call).await,
             },
         };
@@ -78,7 +84,7 @@ impl Transports {
         self.mcp.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
-    async fn call_as(&self, credential: &str, call: &Invocation) -> Sent {
+    async fn call_as(&self, credential: &str, realm: &Realm, call: &Invocation) -> Sent {
         let unsent = |outcome| Sent { outcome, token_thrown_away: false };
         let url = match Url::parse(&call.tool.endpoint) {
             Ok(url) => url,
@@ -86,7 +92,7 @@ impl Transports {
         };
         let began = tokio::time::Instant::now();
         // Within the call's own time, so that a slow token server leaves it unsent, never in doubt.
-        let who = match tokio::time::timeout(call.timeout, self.credentials.authorize(credential, &url)).await {
+        let who = match tokio::time::timeout(call.timeout, self.credentials.authorize(credential, realm, &url)).await {
             Ok(Ok(who)) => who,
             Ok(Err(why)) => return unsent(why.into()),
             Err(_) => return unsent(Invoked::NotSent(format!("credential `{credential}`: no token in {} ms", call.timeout.as_millis()))),
@@ -118,13 +124,14 @@ impl Transports {
         if answer.is_success() { Ok(()) } else { Err(format!("its health_url answers {}", answer.status)) }
     }
 
-    /// Whether a call happened, by the tool's own word. Asked with the tool's credential where that may be sent there.
-    pub(crate) async fn probe(&self, url: &str, call: &Invocation) -> Probed {
+    /// Whether a call happened, by the tool's own word. Asked with the tool's credential where that is for this realm and may be sent
+    /// there.
+    pub(crate) async fn probe(&self, url: &str, call: &Invocation, realm: &Realm) -> Probed {
         let Ok(mut asked) = Url::parse(url) else { return Probed::Unknown };
         asked.query_pairs_mut().append_pair("key", &call.key);
         let asking = async {
             let who = match &call.tool.credential {
-                Some(credential) => match self.credentials.authorize(credential, &asked).await {
+                Some(credential) => match self.credentials.authorize(credential, realm, &asked).await {
                     Ok(who) => who,
                     Err(Unauthorized::Forbidden(_)) => Authorization::default(),
                     Err(Unauthorized::NoToken(why)) => return Err(why),
@@ -154,7 +161,7 @@ impl Transports {
         let request = Request { method: Method::GET, url, headers, body: None, trusted, timeout, keeps };
         match tokio::time::timeout(timeout, self.client.exchange_as(request, who)).await {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(Lost::Refused(why) | Lost::Astray(why) | Lost::NotSent(why) | Lost::Unknown(why))) => Err(why),
+            Ok(Err(Lost::Refused(why) | Lost::Astray(why) | Lost::NotSent(why) | Lost::Starved(why) | Lost::Unknown(why))) => Err(why),
             Err(_) => Err(format!("no answer in {} ms", timeout.as_millis())),
         }
     }

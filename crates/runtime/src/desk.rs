@@ -11,7 +11,7 @@
 //! ```
 //! Doors translate, the desk decides: who may, which agent, which limits, under which key. It is told who asks and is given
 //! typed values; it answers with values of core or an [`maniple_core::Error`], and knows no body, header or status.
-//! It holds nothing but the places that are taken, and for seconds what came of the calls of runs elsewhere: any replica can
+//! It holds nothing but the places that are taken, and for seconds what came of the calls of runs elsewhere and what is read of journals: any replica can
 //! answer for any task.
 
 mod acts;
@@ -24,6 +24,7 @@ mod keys;
 mod limits;
 mod named;
 mod page;
+mod pages;
 mod pulse;
 mod reader;
 mod retry;
@@ -32,7 +33,7 @@ mod tasks;
 mod tools;
 mod wait;
 
-pub use acts::Act;
+pub use acts::{Act, Whom};
 pub use approvals::{ApprovalQuery, Said};
 pub use calls::{Called, Direct, NoResult, OfRun, ToolCall};
 pub use gate::{Gate, Seat};
@@ -43,9 +44,10 @@ pub use named::{Addressee, Sought, no_agent, no_task};
 pub use page::Page;
 pub use reader::{Reader, Told};
 pub use tasks::{Cancelled, TaskPage, TaskQuery};
-pub use tools::{Definition, Reason};
+pub use tools::{Definition, Reason, offered_to};
 
 use crate::{Agents, Starter};
+use maniple_aside::Aside;
 use maniple_core::ports::{Bus, Tasks, ToolRegistry};
 use std::sync::Arc;
 
@@ -60,6 +62,8 @@ pub struct DeskParts {
     pub agents: Agents,
     /// The catalogue of tools, in this process or elsewhere.
     pub registry: Arc<dyn ToolRegistry>,
+    /// Where what takes long to read is read.
+    pub aside: Aside,
     /// A worker in this process, where tasks that can start at once do.
     pub starter: Option<Starter>,
 }
@@ -70,13 +74,15 @@ pub struct Desk {
     parts: DeskParts,
     gate: Arc<Gate>,
     sends: calls::Sends,
+    pages: pages::Pages,
     terms: Terms,
 }
 
 impl Desk {
     /// A desk with nobody at it.
     pub fn new(parts: DeskParts, terms: Terms) -> Self {
-        Self { parts, gate: Arc::new(Gate::new(&terms.limits, terms.several_tenants)), sends: calls::Sends::default(), terms }
+        let pages = pages::Pages::new(parts.tasks.clone());
+        Self { parts, gate: Arc::new(Gate::new(&terms.limits, terms.several_tenants)), sends: calls::Sends::default(), pages, terms }
     }
 
     /// What every request passes first.

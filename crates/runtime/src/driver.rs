@@ -26,6 +26,7 @@ use maniple_core::{
     event::Event,
     ports::{self, Also, Append, Appended, Claimed, Hint, Live, Then, Turn},
     run::{Awaited, Next, Run},
+    schema,
     signal::{Signal, SignalKind},
     task::{Ending, ErrorCode},
 };
@@ -134,7 +135,7 @@ impl Driver {
                 return self.hand_over().await;
             }
             let flow = match self.first.take() {
-                Some(First { ask, request }) => self.asked(ask, request).await?,
+                Some(First { ask, request }) => self.asked(ask, request, None).await?,
                 None => self.go_on().await?,
             };
             if let Flow::Leave(left) = flow {
@@ -144,8 +145,7 @@ impl Driver {
     }
 
     async fn go_on(&mut self) -> Result<Flow> {
-        let contracts = self.prepared.as_ref().map(|prepared| &prepared.contracts);
-        match self.run.next(self.now(), contracts) {
+        match self.next().await {
             Next::Start => self.start().await,
             Next::Ask(ask) => self.ask(ask).await,
             Next::Call => self.call().await,
@@ -154,18 +154,38 @@ impl Driver {
         }
     }
 
+    /// What comes next; decided aside where an answer is to be judged by a schema that takes long to compile.
+    async fn next(&self) -> Next {
+        let now = self.now();
+        if let Some(prepared) =
+            self.prepared.as_ref().filter(|prepared| self.run.judges_by(&prepared.contracts).is_some_and(schema::is_heavy))
+        {
+            let (run, prepared, tenant) = (self.run.clone(), prepared.clone(), self.run.task().tenant.clone());
+            let judged = patiently(|| {
+                let (run, prepared) = (run.clone(), prepared.clone());
+                self.parts.aside.run(true, tenant.as_str(), move || run.next(now, Some(&prepared.contracts)))
+            });
+            if let Ok(next) = judged.await {
+                return next;
+            }
+        }
+        self.run.next(now, self.prepared.as_ref().map(|prepared| &prepared.contracts))
+    }
+
     /// Takes the agent and its tools as they are now; the run will end on them.
     async fn start(&mut self) -> Result<Flow> {
         let Some(agent) = self.parts.agents.get(&self.run.task().agent) else {
             // It was removed between claim and now: whoever serves it takes over.
             return self.hand_over().await.map(Flow::Leave);
         };
-        let tools = match patiently(|| self.parts.tools.resolve(&agent.name, &agent.tools)).await {
+        let tools = match patiently(|| self.parts.tools.resolve(&self.key.tenant, &agent.name, &agent.tools)).await {
             Ok(tools) => tools,
             Err(error) if error.kind == Kind::Unavailable => return Err(error),
-            Err(error) => return self.end(Ending::failed(ErrorCode::Internal, format!("the agent cannot start: {error}"))).await,
+            Err(error) => {
+                return self.end(Ending::failed(ErrorCode::ToolsUnavailable, format!("the agent's tools cannot be had: {error}"))).await;
+            }
         };
-        let beginning = match self.parts.agents.begin(agent, tools) {
+        let beginning = match self.parts.agents.begin(&self.key.tenant, agent, tools) {
             Ok(beginning) => beginning,
             Err(error) => return self.end(Ending::failed(ErrorCode::Internal, format!("the agent cannot start: {error}"))).await,
         };

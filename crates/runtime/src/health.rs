@@ -7,7 +7,7 @@ use maniple_core::{
 };
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 use tokio::time::Instant;
@@ -26,6 +26,21 @@ struct Known {
     shown: Option<State>,
 }
 
+/// A call that may go. Letting go of it gives the place of a trial back, if it was one and nothing came of it.
+pub(crate) struct Admitted {
+    health: Arc<ModelHealth>,
+    /// The model whose breaker lets only this one through.
+    trial_of: Option<ModelName>,
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        if let Some(model) = &self.trial_of {
+            self.health.with(model, |known| known.breaker.let_go());
+        }
+    }
+}
+
 impl ModelHealth {
     /// All breakers closed.
     pub fn new(settings: BreakerSettings) -> Self {
@@ -33,9 +48,13 @@ impl ModelHealth {
     }
 
     /// Whether a call may go now; else how long its breaker wants to wait.
-    pub fn admit(&self, model: &ModelName) -> Result<(), Duration> {
+    pub(crate) fn admit(self: &Arc<Self>, model: &ModelName) -> Result<Admitted, Duration> {
         let now = self.origin.elapsed();
-        self.with(model, |known| if known.breaker.admit(now) { Ok(()) } else { Err(known.breaker.wait(now)) })
+        let is_trial = self.with(model, |known| match known.breaker.admit(now) {
+            true => Ok(known.breaker.state(now) == State::HalfOpen),
+            false => Err(known.breaker.wait(now)),
+        })?;
+        Ok(Admitted { health: self.clone(), trial_of: is_trial.then(|| model.clone()) })
     }
     /// The model answered.
     pub fn succeeded(&self, model: &ModelName) {

@@ -1,7 +1,8 @@
 //! What time brings, done by every worker alike: each job claims its units in the store, so there is no leader.
 
-use crate::ended;
+use crate::{ended, lease::Leases};
 use maniple_core::{
+    Time,
     ports::{Bus, Hint, Live, Upkeep},
     settings::Period,
 };
@@ -32,10 +33,19 @@ const FORGET_EVERY: Duration = Duration::from_secs(60);
 /// How many go in one transaction.
 const FORGET_BATCH: usize = 500;
 
+/// How long a sweep waits for the renewals before it.
+const RENEW_MAX: Duration = Duration::from_secs(5);
+
 /// Makes due tasks ready, takes expired claims away and ends what never began in time, until `stop`.
-pub async fn sweep(upkeep: Arc<dyn Upkeep>, bus: Arc<dyn Bus>, stop: CancellationToken) {
+///
+/// What this process holds is renewed first: where it stood still past its own leases, its claims are neither taken from it
+/// nor counted towards poison.
+pub async fn sweep(upkeep: Arc<dyn Upkeep>, bus: Arc<dyn Bus>, held: HeldHere, stop: CancellationToken) {
     while !stop.is_cancelled() {
-        let pause = match upkeep.sweep().await {
+        let moment = held.now();
+        // Where the store does not answer, leases run out as they would.
+        let _ = tokio::time::timeout(RENEW_MAX, held.renew()).await;
+        let pause = match upkeep.sweep_leases_by(moment).await {
             Ok(swept) => {
                 swept.ready.into_iter().for_each(|agent| bus.hint(Hint::Ready(agent)));
                 for (key, event) in swept.ended {
@@ -54,6 +64,19 @@ pub async fn sweep(upkeep: Arc<dyn Upkeep>, bus: Arc<dyn Bus>, stop: Cancellatio
             () = tokio::time::sleep(pause) => {}
             () = stop.cancelled() => {}
         }
+    }
+}
+
+/// The claims that a worker of this process holds.
+#[derive(Clone)]
+pub struct HeldHere(pub(crate) Arc<Leases>);
+
+impl HeldHere {
+    fn now(&self) -> Time {
+        self.0.now()
+    }
+    async fn renew(&self) {
+        self.0.renew().await;
     }
 }
 

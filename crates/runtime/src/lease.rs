@@ -1,7 +1,7 @@
 //! Keeps the leases of this process alive, and tells their holders what changed.
 
 use maniple_core::{
-    Kind, Result, TaskKey,
+    Kind, Result, TaskKey, Time,
     ports::{Claim, Renewal, Work},
 };
 use std::{
@@ -27,6 +27,8 @@ pub(crate) struct Lease {
 #[derive(Debug, Clone, Copy)]
 struct State {
     until: Instant,
+    /// The store's time when it was last asked for: a clock that was set forward has no part in `until`.
+    asked_at: Time,
     lost: bool,
     /// How often somebody said that there are signals.
     pokes: u64,
@@ -52,11 +54,11 @@ impl Leases {
 
     /// Takes a claim under care until what is returned is dropped; `claimed_at` is the moment before it was asked for.
     pub(crate) fn hold(self: &Arc<Self>, claim: Claim, length: Duration, claimed_at: Instant) -> Held {
-        let (state, _) = watch::channel(State { until: claimed_at + length, lost: false, pokes: 0 });
+        let (state, _) = watch::channel(State { until: claimed_at + length, asked_at: self.work.now(), lost: false, pokes: 0 });
         let lease = Arc::new(Lease { claim: claim.clone(), length, state });
         let earlier = self.held.lock().unwrap_or_else(PoisonError::into_inner).insert(claim.key, lease.clone());
         // This very process lost it (it stood still) and got it back: whoever still holds the old claim is to stop.
-        earlier.iter().for_each(|earlier| earlier.renewed(&Renewal::Lost, claimed_at));
+        earlier.iter().for_each(|earlier| earlier.renewed(&Renewal::Lost, claimed_at, Time::default()));
         Held { lease, leases: self.clone() }
     }
 
@@ -73,18 +75,27 @@ impl Leases {
         lease.iter().for_each(|lease| lease.state.send_modify(|state| state.pokes += 1));
     }
 
-    /// Renews what has less than two thirds of its lease left. Errors are for the next round:
-    /// a lease that is not renewed runs out, and its holder asks before it acts.
+    /// The store's time.
+    pub(crate) fn now(&self) -> Time {
+        self.work.now()
+    }
+
+    /// Renews what has less than two thirds of its lease left, by this process's clock or the store's. Errors are for the next
+    /// round: a lease that is not renewed runs out, and its holder asks before it acts.
     pub(crate) async fn renew(&self) {
-        let now = Instant::now();
+        let (now, store_now) = (Instant::now(), self.work.now());
+        let is_due = |lease: &Lease| {
+            let State { until, asked_at, lost, .. } = *lease.state.borrow();
+            !lost && (until < now + lease.length * 2 / 3 || store_now.since(asked_at) > lease.length / 3)
+        };
         let due: Vec<Arc<Lease>> = {
             let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-            held.values().filter(|lease| lease.state.borrow().until < now + lease.length * 2 / 3).cloned().collect()
+            held.values().filter(|lease| is_due(lease)).cloned().collect()
         };
         for batch in due.chunks(512) {
             let claims: Vec<Claim> = batch.iter().map(|lease| lease.claim.clone()).collect();
             match self.work.renew(&claims).await {
-                Ok(renewals) => batch.iter().zip(&renewals).for_each(|(lease, renewal)| lease.renewed(renewal, now)),
+                Ok(renewals) => batch.iter().zip(&renewals).for_each(|(lease, renewal)| lease.renewed(renewal, now, store_now)),
                 Err(error) => tracing::warn!(%error, claims = claims.len(), "leases were not renewed"),
             }
         }
@@ -92,10 +103,10 @@ impl Leases {
 }
 
 impl Lease {
-    fn renewed(&self, renewal: &Renewal, asked_at: Instant) {
+    fn renewed(&self, renewal: &Renewal, asked_at: Instant, store_asked_at: Time) {
         self.state.send_if_modified(|state| match renewal {
             Renewal::Held(signals) => {
-                state.until = asked_at + self.length;
+                (state.until, state.asked_at) = (asked_at + self.length, store_asked_at);
                 state.pokes += u64::from(!signals.is_empty());
                 !signals.is_empty()
             }
@@ -112,24 +123,32 @@ impl Lease {
         if lost {
             return false;
         }
-        let now = Instant::now();
+        let (now, store_now) = (Instant::now(), work.now());
         if now < until {
             return true;
         }
         // The renewals came late (a stopped process, a slow disk): ask.
         let asked = patiently(|| work.renew(std::slice::from_ref(&self.claim))).await;
         let renewal = asked.ok().and_then(|renewals| renewals.into_iter().next()).unwrap_or(Renewal::Lost);
-        self.renewed(&renewal, now);
+        self.renewed(&renewal, now, store_now);
         renewal != Renewal::Lost
     }
 
     /// Resolves when it has run out as far as this process knows: somebody else may hold the task now.
-    pub(crate) async fn runs_out(&self) {
+    pub(crate) async fn runs_out(&self, work: &Arc<dyn Work>) {
         let mut state = self.state.subscribe();
         loop {
             let State { until, lost, .. } = *state.borrow_and_update();
-            if lost || Instant::now() >= until {
+            let late = Instant::now().saturating_duration_since(until);
+            if lost || (Instant::now() >= until && late < STOOD_STILL) {
                 return;
+            }
+            if late >= STOOD_STILL {
+                // Nobody looked when it ran out, so this process stood still, and others with it: it may hold all the same.
+                match tokio::time::timeout(STOOD_STILL, self.holds(work)).await {
+                    Ok(true) => continue,
+                    Ok(false) | Err(_) => return,
+                }
             }
             tokio::select! {
                 biased;
@@ -156,6 +175,9 @@ impl Drop for Held {
         self.leases.let_go(&self.lease);
     }
 }
+
+/// Whoever notices so late that a lease has run out stood still; and so long the store may take to say whether it holds.
+const STOOD_STILL: Duration = Duration::from_millis(500);
 
 /// How long a worker goes on asking a store that does not answer.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -20,6 +20,7 @@ pub use agent::catalog::Agents;
 pub use health::ModelHealth;
 pub use worker::{Starter, Worker, WorkerSettings};
 
+use maniple_aside::Aside;
 use maniple_core::ports::{Bus, Models, Tools, Work};
 use std::sync::Arc;
 
@@ -38,6 +39,8 @@ pub struct Parts {
     pub agents: Agents,
     /// Breakers and the retry budget, shared by all tasks of this process.
     pub health: Arc<ModelHealth>,
+    /// Where what takes long to read is read.
+    pub aside: Aside,
     /// Ties spans to traces from outside.
     pub tracing: spans::Tracing,
 }

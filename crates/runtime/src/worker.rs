@@ -5,7 +5,7 @@ mod starter;
 
 pub use starter::{Started, Starter};
 
-use crate::Parts;
+use crate::{Parts, jobs::HeldHere};
 use crew::Crew;
 use futures::{FutureExt, StreamExt};
 use maniple_core::{
@@ -117,6 +117,11 @@ impl Worker {
     /// The way of a desk in this process to have tasks start here at once.
     pub fn starter(&self, tasks: Arc<dyn Tasks>) -> Starter {
         Starter::new(self.crew.clone(), tasks)
+    }
+
+    /// What it holds, to be renewed before what has run out is swept.
+    pub fn holds(&self) -> HeldHere {
+        HeldHere(self.crew.leases.clone())
     }
 
     /// Works until it is to stop, then hands its claims over and leaves, at the latest a little after `settings.drain`.

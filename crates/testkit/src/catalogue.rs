@@ -2,12 +2,12 @@
 
 use async_trait::async_trait;
 use maniple_core::{
-    AgentName, Error, Result,
+    AgentName, Error, Result, Tenant,
     ports::{
         Admission, DirectCall, DirectOutcome, Invocation, Invoked, Probed, Refusal, RefusalKind, Registrant, Registration, RunCall,
         ToolRegistry, Tools,
     },
-    tool::{Offer, Registered, Source, ToolDefinition, ToolState, ToolVersion, ToolWish},
+    tool::{Offer, Realm, Registered, Source, ToolDefinition, ToolState, ToolVersion, ToolWish},
 };
 use semver::{Version, VersionReq};
 use serde_json::json;
@@ -83,6 +83,7 @@ fn of(definition: ToolDefinition) -> ToolVersion {
         effect: definition.effect(),
         definition,
         owner: "operator".into(),
+        realm: Realm::Node,
         source: Source::File,
         state: ToolState::Healthy,
         reason: None,
@@ -103,7 +104,7 @@ fn offer(known: &ToolVersion) -> Offer {
 
 #[async_trait]
 impl Tools for Fake {
-    async fn resolve(&self, _: &AgentName, wishes: &[ToolWish]) -> Result<Vec<Offer>> {
+    async fn resolve(&self, _: &Tenant, _: &AgentName, wishes: &[ToolWish]) -> Result<Vec<Offer>> {
         let versions = seen(&self.versions);
         let find = |wish: &ToolWish| {
             versions.iter().find(|known| known.definition.name == wish.name && wish.range.matches(&known.definition.version))
@@ -151,7 +152,7 @@ impl ToolRegistry for Fake {
     async fn check(&self, _: &RunCall) -> Result<(), Refusal> {
         seen(&self.unfit).clone().map_or(Ok(()), Err)
     }
-    async fn list(&self, after: Option<&str>, limit: usize) -> Result<Vec<ToolVersion>> {
+    async fn list(&self, _: &Tenant, after: Option<&str>, limit: usize) -> Result<Vec<ToolVersion>> {
         let versions = seen(&self.versions);
         let mut names: Vec<&str> =
             versions.iter().map(|known| known.definition.name.as_str()).filter(|name| after.is_none_or(|after| *name > after)).collect();
@@ -159,17 +160,17 @@ impl ToolRegistry for Fake {
         names.truncate(limit);
         Ok(versions.iter().filter(|known| names.contains(&known.definition.name.as_str())).cloned().collect())
     }
-    async fn versions(&self, name: &str) -> Result<Vec<ToolVersion>> {
+    async fn versions(&self, _: &Tenant, name: &str) -> Result<Vec<ToolVersion>> {
         let found: Vec<ToolVersion> = seen(&self.versions).iter().filter(|known| known.definition.name == name).cloned().collect();
         if found.is_empty() { Err(Error::not_found(format!("there is no tool `{name}`"))) } else { Ok(found) }
     }
-    async fn granted(&self, agent: &AgentName) -> Result<Vec<Offer>> {
+    async fn granted(&self, _: &Tenant, agent: &AgentName) -> Result<Vec<Offer>> {
         match agent.as_str() {
             "search" => Ok(seen(&self.versions).iter().filter(|known| known.definition.name != "clock").map(offer).collect()),
             _ => Err(Error::not_found(format!("there is no agent `{agent}`")).at("agent")),
         }
     }
-    async fn pick(&self, agent: &AgentName, name: &str, range: &VersionReq) -> Result<Offer, Refusal> {
+    async fn pick(&self, _: &Tenant, agent: &AgentName, name: &str, range: &VersionReq) -> Result<Offer, Refusal> {
         if name == "clock" {
             return Err(Refusal { kind: RefusalKind::NotGranted, message: format!("agent `{agent}` was not granted `clock`") });
         }

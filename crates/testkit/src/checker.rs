@@ -86,7 +86,7 @@ impl Checker {
     pub async fn read(&mut self, store: &dyn TaskStore, accepted: &[TaskKey]) -> maniple_core::Result<()> {
         for key in accepted {
             let result = store.get(key).await?;
-            let events = store.events(key, 0, usize::MAX).await?.unwrap_or_default();
+            let events = store.events(key, 0, usize::MAX, usize::MAX).await?.unwrap_or_default();
             self.task(key.id.clone(), result, events);
         }
         Ok(())

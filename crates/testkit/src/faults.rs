@@ -18,7 +18,7 @@ use maniple_core::{
     },
     signal::Signal,
     task::AgentResult,
-    tool::{Offer, Published, ToolWish},
+    tool::{Offer, Published, Realm, ToolWish},
 };
 use semver::Version;
 use std::{
@@ -172,8 +172,8 @@ impl Tasks for Store {
     async fn list(&self, query: &ListTasks) -> Result<Vec<AgentResult>> {
         self.inner.list(query).await
     }
-    async fn events(&self, key: &TaskKey, after: u64, limit: usize) -> Result<Option<Vec<StoredEvent>>> {
-        self.inner.events(key, after, limit).await
+    async fn events(&self, key: &TaskKey, after: u64, limit: usize, max_bytes: usize) -> Result<Option<Vec<StoredEvent>>> {
+        self.inner.events(key, after, limit, max_bytes).await
     }
     async fn conversation(&self, session: &SessionKey, before: Option<&TaskId>, limit: usize, max_bytes: usize) -> Result<Conversation> {
         self.faults.around("conversation", self.inner.conversation(session, before, limit, max_bytes)).await
@@ -232,8 +232,8 @@ impl Work for Store {
 
 #[async_trait]
 impl Upkeep for Store {
-    async fn sweep(&self) -> Result<Swept> {
-        self.faults.around("sweep", self.inner.sweep()).await
+    async fn sweep_leases_by(&self, moment: Time) -> Result<Swept> {
+        self.faults.around("sweep", self.inner.sweep_leases_by(moment)).await
     }
     async fn forget(&self, keep: Duration, limit: usize) -> Result<u64> {
         self.faults.around("forget", self.inner.forget(keep, limit)).await
@@ -262,8 +262,8 @@ impl ToolStore for Remembered {
     async fn published(&self) -> Result<Vec<Published>> {
         self.faults.around("published", self.inner.published()).await
     }
-    async fn unpublish(&self, name: &str, version: Option<&Version>) -> Result<u64> {
-        self.faults.around("unpublish", self.inner.unpublish(name, version)).await
+    async fn unpublish(&self, realm: &Realm, name: &str, version: Option<&Version>) -> Result<u64> {
+        self.faults.around("unpublish", self.inner.unpublish(realm, name, version)).await
     }
     async fn open_call(&self, call: &LedgerKey, opening: &Opening) -> Result<Opened> {
         self.faults.around("open_call", self.inner.open_call(call, opening)).await
@@ -329,11 +329,11 @@ pub struct Called {
 
 #[async_trait]
 impl Tools for Called {
-    async fn resolve(&self, agent: &AgentName, wishes: &[ToolWish]) -> Result<Vec<Offer>> {
-        self.faults.around("resolve", self.inner.resolve(agent, wishes)).await
+    async fn resolve(&self, tenant: &Tenant, agent: &AgentName, wishes: &[ToolWish]) -> Result<Vec<Offer>> {
+        self.faults.around("resolve", self.inner.resolve(tenant, agent, wishes)).await
     }
-    fn offers_now(&self, agent: &AgentName, wishes: &[ToolWish]) -> Option<Vec<Offer>> {
-        (!self.faults.has_crashed()).then(|| self.inner.offers_now(agent, wishes)).flatten()
+    fn offers_now(&self, tenant: &Tenant, agent: &AgentName, wishes: &[ToolWish]) -> Option<Vec<Offer>> {
+        (!self.faults.has_crashed()).then(|| self.inner.offers_now(tenant, agent, wishes)).flatten()
     }
     async fn admit(&self, call: &RunCall) -> Admission {
         if self.faults.pass("admit", Side::Before).await.is_err() {

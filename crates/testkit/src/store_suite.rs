@@ -271,7 +271,7 @@ impl World {
         self.store.signal(&key(name), sent, None).await.expect("answers").0
     }
     async fn journal(&self, name: &str) -> Vec<StoredEvent> {
-        self.store.events(&key(name), 0, 1_000).await.expect("answers").expect("exists")
+        self.store.events(&key(name), 0, 1_000, usize::MAX).await.expect("answers").expect("exists")
     }
     async fn names(&self, name: &str) -> Vec<String> {
         self.journal(name).await.iter().map(|event| event.name.to_string()).collect()

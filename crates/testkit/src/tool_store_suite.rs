@@ -10,7 +10,7 @@ use futures::future::BoxFuture;
 use maniple_core::{
     Error, Kind, Tenant,
     ports::{LedgerKey, Opened, Opening, Outcome, ToolStore},
-    tool::{Effect, Published, Source, ToolDefinition, Verdict},
+    tool::{Effect, Published, Realm, Source, ToolDefinition, Verdict},
 };
 use semver::Version;
 use serde_json::json;
@@ -40,6 +40,7 @@ pub async fn run<P: Place + 'static>(make: impl Fn(&ManualClock) -> P) {
         case(a_version_is_served_where_it_was_added),
         case(a_version_has_one_contract),
         case(a_name_belongs_to_who_published_it_first),
+        case(a_name_of_one_realm_is_another_one_than_that_of_another_realm),
         case(versions_of_a_name_stand_beside_each_other),
         case(what_is_unpublished_is_gone_and_its_name_free),
         case(calls::a_call_is_new_once_and_then_has_its_outcome),
@@ -125,6 +126,7 @@ pub fn version(name: &str, version: &str, owner: &str) -> Published {
         contract: definition.contract_hash(),
         definition,
         owner: owner.into(),
+        realm: Realm::Node,
         source: Source::Registered,
         at: Default::default(),
         previous: Some(Version::new(0, 9, 0)),
@@ -205,10 +207,33 @@ async fn a_name_belongs_to_who_published_it_first(world: World) {
     for number in ["1.0.0", "1.1.0", "2.0.0"] {
         let error = world.store().publish(version("pay", number, "bob")).await.expect_err("it was to be refused");
         assert_eq!(error.kind, Kind::Denied);
-        assert!(error.message.contains("`pay`") && error.message.contains("`ann`"), "{error}");
+        assert!(error.message.contains("`pay`") && !error.message.contains("ann"), "{error}");
     }
     world.store().publish(version("pay2", "1.0.0", "bob")).await.expect("another name");
     assert_eq!(world.published().await, owned(&[("pay", "1.0.0", "ann"), ("pay2", "1.0.0", "bob")]));
+}
+
+async fn a_name_of_one_realm_is_another_one_than_that_of_another_realm(world: World) {
+    let of = |tenant: &str| Realm::Of(Tenant::parse(tenant).expect("a tenant"));
+    let mut expected = Vec::new();
+    for (realm, owner) in [(Realm::Node, "operator"), (of("acme"), "acme/ann"), (of("beta"), "beta/ann")] {
+        let mut one = Published { realm: realm.clone(), ..version("pay", "1.0.0", owner) };
+        // Each has a contract of its own.
+        one.definition.description = owner.into();
+        one.contract = one.definition.contract_hash();
+        let published = world.store().publish(one.clone()).await.expect("nobody else's name is in its way");
+        assert_eq!((published.realm.clone(), &published.contract), (realm, &one.contract));
+        assert_eq!(world.store().publish(one).await.expect("again"), published);
+        expected.push(published);
+    }
+    world.reopen();
+    assert_eq!(world.store().published().await.expect("published"), expected);
+    let thief = Published { realm: of("acme"), ..version("pay", "1.1.0", "acme/bob") };
+    assert_eq!(kind(world.store().publish(thief).await), Kind::Denied, "within a realm it belongs to who was first");
+    assert_eq!(world.store().unpublish(&of("acme"), "pay", None).await.expect("unpublished"), 1);
+    assert_eq!(world.store().unpublish(&of("gone"), "pay", None).await.expect("nothing"), 0);
+    expected.remove(1);
+    assert_eq!(world.store().published().await.expect("published"), expected);
 }
 
 async fn versions_of_a_name_stand_beside_each_other(world: World) {
@@ -225,11 +250,11 @@ async fn what_is_unpublished_is_gone_and_its_name_free(world: World) {
         store.publish(version(name, number, "ann")).await.expect("published");
     }
     let one = Version::new(1, 1, 0);
-    assert_eq!(store.unpublish("pay", Some(&one)).await.expect("unpublished"), 1);
-    assert_eq!(store.unpublish("pay", Some(&one)).await.expect("nothing"), 0);
+    assert_eq!(store.unpublish(&Realm::Node, "pay", Some(&one)).await.expect("unpublished"), 1);
+    assert_eq!(store.unpublish(&Realm::Node, "pay", Some(&one)).await.expect("nothing"), 0);
     assert_eq!(kind(store.publish(version("pay", "1.1.0", "bob")).await), Kind::Denied, "the name is still somebody's");
-    assert_eq!(store.unpublish("pay", None).await.expect("unpublished"), 2);
-    assert_eq!(store.unpublish("pay", None).await.expect("nothing"), 0);
+    assert_eq!(store.unpublish(&Realm::Node, "pay", None).await.expect("unpublished"), 2);
+    assert_eq!(store.unpublish(&Realm::Node, "pay", None).await.expect("nothing"), 0);
     store.publish(version("pay", "1.1.0", "bob")).await.expect("the name is free");
     assert_eq!(world.published().await, owned(&[("pay", "1.1.0", "bob"), ("payment", "1.0.0", "ann")]));
 }
@@ -283,7 +308,7 @@ async fn whoever_lost_the_reply_asks_again(world: World) {
     store.leave_call(&call("c"), "one").await.expect("left");
     assert_eq!(kind(store.open_call(&call("c"), &opening("other", Effect::Pure)).await), Kind::Unavailable);
     assert_eq!(store.open_call(&call("c"), &opening("other", Effect::Pure)).await.expect("opened"), Opened::Again);
-    assert_eq!(kind(store.unpublish("pay", None).await), Kind::Unavailable);
-    assert_eq!(store.unpublish("pay", None).await.expect("unpublished"), 0);
+    assert_eq!(kind(store.unpublish(&Realm::Node, "pay", None).await), Kind::Unavailable);
+    assert_eq!(store.unpublish(&Realm::Node, "pay", None).await.expect("unpublished"), 0);
     assert_eq!((world.published().await, world.open("b").await), (vec![], Opened::New));
 }

@@ -4,16 +4,18 @@
 //! tools_suite::run(|| async { Fixture { registry, pin, keep } }).await
 //! ```
 //! The registry's agent `shopper` was granted [`GRANTS`]; loopback may be reached; health is asked every few milliseconds, and one
-//! failure is enough; whoever asks is an admin.
+//! failure is enough; whoever asks is `local`, who may everything.
+
+mod tenants;
 
 use crate::ledger::{Ledger, Mode, Server};
 use futures::future::BoxFuture;
 use maniple_core::{
-    AgentName, Kind, Tenant,
+    AgentName, Kind, Principal, Tenant,
     ports::{
         Admission, DirectCall, DirectOutcome, Invocation, Invoked, Probed, RefusalKind, Registrant, Registration, RunCall, ToolRegistry,
     },
-    tool::{Registered, STORED_RESULT_BYTES, Source, ToolDefinition, ToolState, ToolWish},
+    tool::{Registered, STORED_RESULT_BYTES, Source, ToolDefinition, ToolState, ToolWish, Way},
 };
 use semver::{Version, VersionReq};
 use serde_json::{Value, json};
@@ -63,7 +65,12 @@ fn cases() -> Vec<Case> {
         case(a_result_is_bounded),
         case(a_call_in_doubt_is_settled_by_its_tool),
         case(a_persons_consent_is_asked_for_where_no_journal_holds_it),
+        case(a_call_that_a_person_agreed_to_goes_the_way_they_saw_and_no_other),
         case(the_record_of_a_runs_call_is_the_runs_journal),
+        case(tenants::two_tenants_have_a_tool_of_one_name_and_neither_hears_of_the_others),
+        case(tenants::nobody_changes_what_is_another_tenants_or_the_nodes),
+        case(tenants::what_an_operator_brings_serves_everybody_and_its_name_is_the_nodes_from_then_on),
+        case(tenants::no_answer_crosses_tenants),
     ]
 }
 
@@ -99,7 +106,7 @@ fn range(text: &str) -> VersionReq {
     VersionReq::parse(text).expect("legal")
 }
 fn admin() -> Registrant {
-    Registrant { name: "local".into(), admin: true }
+    Principal::local().registrant()
 }
 
 impl World {
@@ -127,6 +134,7 @@ impl World {
             send: format!("{key}:1"),
             agent: shopper(),
             tenant: Tenant::default(),
+            agreed: None,
             trace: None,
             timeout: Duration::from_millis(tool.timeout_ms),
         }
@@ -144,11 +152,11 @@ impl World {
     }
     async fn resolved(&self, wish: &str) -> Vec<String> {
         let wishes = [ToolWish::parse(wish).expect("a wish")];
-        let offers = self.registry().resolve(&shopper(), &wishes).await.expect("it is known");
+        let offers = self.registry().resolve(&Tenant::default(), &shopper(), &wishes).await.expect("it is known");
         offers.iter().map(|offer| format!("{} {}", offer.definition.name, offer.definition.version)).collect()
     }
     async fn state(&self) -> ToolState {
-        self.registry().versions("t").await.expect("it is known")[0].state
+        self.registry().versions(&Tenant::default(), "t").await.expect("it is known")[0].state
     }
     /// Waits until the only version of `t` is so.
     async fn until(&self, state: ToolState) {
@@ -177,16 +185,21 @@ async fn an_agent_gets_the_highest_version_in_its_range(world: World) {
     assert_eq!(world.resolved("t@=1.1.0").await, ["t 1.1.0"]);
     assert_eq!(world.resolved("t").await, ["t 2.0.0"]);
     let wishes = ["t@^7", "nothing"].map(|wish| ToolWish::parse(wish).expect("a wish"));
-    let missing = world.registry().resolve(&shopper(), &wishes).await.expect_err("neither is there");
-    assert!(missing.kind == Kind::Invalid && missing.message.contains("2.0.0") && missing.message.contains("nothing"), "{missing:?}");
+    let there =
+        world.registry().resolve(&Tenant::default(), &shopper(), &wishes).await.expect("an agent goes on without what is not there");
+    assert_eq!(there, [], "neither is there");
+    let twice = ["t", "t@^1"].map(|wish| ToolWish::parse(wish).expect("a wish"));
+    assert_eq!(world.registry().resolve(&Tenant::default(), &shopper(), &twice).await.expect_err("which of them?").kind, Kind::Invalid);
 
-    let granted = world.registry().granted(&shopper()).await.expect("the agent is known");
+    let granted = world.registry().granted(&Tenant::default(), &shopper()).await.expect("the agent is known");
     let granted: Vec<String> = granted.iter().map(|offer| format!("{} {}", offer.definition.name, offer.definition.version)).collect();
     assert_eq!(granted, ["t 1.2.0", "clock 1.0.0"], "within the grant, in its order");
     let stranger = AgentName::parse("stranger").expect("legal");
-    assert_eq!(world.registry().granted(&stranger).await.expect_err("nobody").kind, Kind::NotFound);
+    assert_eq!(world.registry().granted(&Tenant::default(), &stranger).await.expect_err("nobody").kind, Kind::NotFound);
 
-    let pick = async |name: &str, of: &str| world.registry().pick(&shopper(), name, &range(of)).await.map_err(|refusal| refusal.kind);
+    let pick = async |name: &str, of: &str| {
+        world.registry().pick(&Tenant::default(), &shopper(), name, &range(of)).await.map_err(|refusal| refusal.kind)
+    };
     assert_eq!(pick("t", "*").await.expect("granted").definition.version, version("1.2.0"), "not 2.0.0, which is not granted");
     assert_eq!(pick("t", "=1.0.0").await.expect("granted").definition.version, version("1.0.0"));
     assert_eq!(pick("calculator", "*").await, Err(RefusalKind::NotGranted));
@@ -201,18 +214,18 @@ async fn the_catalogue_tells_what_there_is_and_forgets_what_it_is_told_to(world:
     let names = |tools: Vec<maniple_core::tool::ToolVersion>| -> Vec<String> {
         tools.iter().map(|tool| format!("{} {}", tool.definition.name, tool.definition.version)).collect()
     };
-    let all = names(world.registry().list(None, 500).await.expect("a list"));
+    let all = names(world.registry().list(&Tenant::default(), None, 500).await.expect("a list"));
     assert_eq!(all, ["calculator 1.0.0", "clock 1.0.0", "http_fetch 1.0.0", "t 1.1.0", "t 1.0.0"]);
-    assert_eq!(names(world.registry().list(Some("clock"), 1).await.expect("a list")), ["http_fetch 1.0.0"]);
-    assert_eq!(names(world.registry().versions("t").await.expect("it is known")), ["t 1.1.0", "t 1.0.0"]);
-    assert_eq!(world.registry().versions("nothing").await.expect_err("it is not there").kind, Kind::NotFound);
+    assert_eq!(names(world.registry().list(&Tenant::default(), Some("clock"), 1).await.expect("a list")), ["http_fetch 1.0.0"]);
+    assert_eq!(names(world.registry().versions(&Tenant::default(), "t").await.expect("it is known")), ["t 1.1.0", "t 1.0.0"]);
+    assert_eq!(world.registry().versions(&Tenant::default(), "nothing").await.expect_err("it is not there").kind, Kind::NotFound);
 
     world.registry().withdraw("t", &one.instance, &admin()).await.expect("it is there");
-    let left = world.registry().versions("t").await.expect("it stays known");
+    let left = world.registry().versions(&Tenant::default(), "t").await.expect("it stays known");
     assert_eq!((left[1].state, left[1].instances.len()), (ToolState::Gone, 0));
     assert_eq!(world.registry().withdraw("t", &one.instance, &admin()).await.expect_err("it is out").kind, Kind::NotFound);
     assert_eq!(world.registry().remove("t", Some(&version("1.0.0")), &admin()).await.expect("it is there"), 1);
-    assert_eq!(names(world.registry().versions("t").await.expect("one is left")), ["t 1.1.0"]);
+    assert_eq!(names(world.registry().versions(&Tenant::default(), "t").await.expect("one is left")), ["t 1.1.0"]);
     assert_eq!(world.registry().remove("t", Some(&version("9.0.0")), &admin()).await.expect_err("it never was").kind, Kind::NotFound);
 }
 
@@ -234,7 +247,10 @@ async fn what_is_not_well_is_not_offered_until_it_is(world: World) {
     world.ledger.set("health", Mode::Fail(503));
     world.until(ToolState::Unhealthy).await;
     assert_eq!(world.resolved("t").await, [""; 0]);
-    assert_eq!(world.registry().pick(&shopper(), "t", &range("*")).await.expect_err("it is sick").kind, RefusalKind::NotFound);
+    assert_eq!(
+        world.registry().pick(&Tenant::default(), &shopper(), "t", &range("*")).await.expect_err("it is sick").kind,
+        RefusalKind::NotFound
+    );
     world.ledger.set("health", Mode::Ok(json!("well")));
     world.until(ToolState::Healthy).await;
     assert_eq!(world.resolved("t").await, ["t 1.0.0"]);
@@ -383,8 +399,28 @@ async fn a_persons_consent_is_asked_for_where_no_journal_holds_it(world: World) 
     let tool = world.registered(json!({ "requires_approval": true })).await.definition;
     assert_eq!(refused(&world.call(&tool, "a", json!({})).await), RefusalKind::NeedsApproval);
     assert_eq!(world.ledger.count("t"), 0);
-    assert!(matches!(world.invoke(&tool, "a", json!({})).await, Invoked::Ok(_)));
+    assert_eq!(refused(&world.invoke(&tool, "a", json!({})).await), RefusalKind::NeedsApproval, "nobody says to what they agreed");
+    let call = RunCall(Invocation { agreed: Some(Way::of(&tool)), ..world.invocation(&tool, "b", json!({})) });
+    assert!(matches!(world.registry().invoke(&call).await, Invoked::Ok(_)));
     assert_eq!(world.ledger.count("t"), 1);
+}
+
+async fn a_call_that_a_person_agreed_to_goes_the_way_they_saw_and_no_other(world: World) {
+    let shown = world.registered(json!({ "requires_approval": true })).await;
+    let tool = shown.definition.clone();
+    let call = |key: &str| RunCall(Invocation { agreed: Some(Way::of(&tool)), ..world.invocation(&tool, key, json!({})) });
+    // Between the question and the answer the very version comes to be served elsewhere too, and then only there.
+    let elsewhere = world.registered(json!({ "requires_approval": true, "endpoint": format!("{}?to=another", tool.endpoint) })).await;
+    assert_eq!(shown.contract, elsewhere.contract);
+    for n in 0..4 {
+        assert!(matches!(world.registry().invoke(&call(&format!("a{n}"))).await, Invoked::Ok(_)), "it goes where it is still served");
+    }
+    world.registry().withdraw("t", &shown.instance, &admin()).await.expect("it leaves");
+    assert_eq!(refused(&world.registry().invoke(&call("b")).await), RefusalKind::NeedsApproval);
+    assert_eq!(world.ledger.count("t"), 4);
+    let anew =
+        RunCall(Invocation { agreed: Some(Way::of(&elsewhere.definition)), ..world.invocation(&elsewhere.definition, "c", json!({})) });
+    assert!(matches!(world.registry().invoke(&anew).await, Invoked::Ok(_)), "who agrees to the new way is taken by their word");
 }
 
 async fn the_record_of_a_runs_call_is_the_runs_journal(world: World) {

@@ -9,7 +9,7 @@ use crate::{
     problem::Problem,
 };
 use maniple_core::{
-    Error, Result,
+    Error, Result, Tenant,
     tool::{Registered, ToolVersion},
 };
 use reqwest::{Method, Response};
@@ -20,7 +20,7 @@ use serde_json::Value;
 pub struct Adding<'a> {
     /// It stays until it is removed, rather than leave when it is silent.
     pub stays: bool,
-    /// Why a version is taken in although its compatibility is not proven. Needs `admin`.
+    /// Why a version is taken in although its compatibility is not proven. Needs `admin`, or `operator`.
     pub override_reason: Option<&'a str>,
 }
 
@@ -42,9 +42,14 @@ impl Client {
     }
     /// All versions of a tool, highest first.
     pub async fn tool_versions(&self, name: &str) -> Result<Vec<ToolVersion>> {
+        self.tool_versions_for(name, None).await
+    }
+    /// As a tenant sees them, which takes the scope `operator` where it is another one than the token's.
+    pub(super) async fn tool_versions_for(&self, name: &str, tenant: Option<&Tenant>) -> Result<Vec<ToolVersion>> {
         let (mut versions, mut cursor) = (Vec::new(), None::<String>);
         loop {
             let mut query = vec![("limit", "200".to_owned())];
+            query.extend(tenant.map(|tenant| ("tenant", tenant.to_string())));
             query.extend(cursor.map(|cursor| ("cursor", cursor)));
             let page: VersionPage = self.answer(self.to(Method::GET, &["tools", name, "versions"]).query(&query)).await?;
             versions.extend(page.versions);

@@ -15,7 +15,7 @@ use crate::{
 use async_trait::async_trait;
 use calling::Lost;
 use maniple_core::{
-    AgentName, Error, Kind, Result,
+    AgentName, Error, Kind, Result, Tenant,
     ports::{
         Admission, DirectCall, DirectOutcome, Invoked, Probed, Refusal, RefusalKind, Registrant, Registration, RunCall, ToolRegistry, Tools,
     },
@@ -38,8 +38,8 @@ pub struct RemoteTools {
 }
 
 impl RemoteTools {
-    /// The registry at `url`, such as `http://registry:8080`. The token needs the scopes `tools`, and `admin` where calls are
-    /// made on behalf of several tenants or after a person's consent.
+    /// The registry at `url`, such as `http://registry:8080`. The token needs the scopes `tools` and `operator`: it speaks
+    /// for runs, and for whichever tenant and principal ask here.
     pub fn new(url: &str, token: Option<String>) -> Result<Self> {
         Ok(Self { client: Client::connecting_within(CONNECT_MAX, url, token)? })
     }
@@ -83,6 +83,25 @@ impl RemoteTools {
     }
 }
 
+/// A question about an agent, on behalf of a tenant.
+fn of(tenant: &Tenant, agent: &AgentName) -> ResolveRequest {
+    ResolveRequest { agent: agent.to_string(), tenant: Some(tenant.to_string()), ..ResolveRequest::default() }
+}
+
+/// Who changes the catalogue, as the wire tells it.
+fn for_whom(by: &Registrant) -> Vec<(&'static str, String)> {
+    // Its tenant is told beside its name.
+    let name = by.name.strip_prefix(&format!("{}/", by.tenant)).unwrap_or(&by.name);
+    let scope = match by {
+        Registrant { operator: true, .. } => Some("operator"),
+        Registrant { admin: true, .. } => Some("admin"),
+        Registrant { .. } => None,
+    };
+    let mut query = vec![("tenant", by.tenant.to_string()), ("principal", name.to_owned())];
+    query.extend(scope.map(|scope| ("scope", scope.to_owned())));
+    query
+}
+
 async fn refusal(response: Response) -> Problem {
     let status = response.status();
     let silent = || Problem::from(Error::unavailable(format!("the tool registry answered {status} without saying why")));
@@ -95,9 +114,9 @@ async fn refusal(response: Response) -> Problem {
 
 #[async_trait]
 impl Tools for RemoteTools {
-    async fn resolve(&self, agent: &AgentName, wishes: &[ToolWish]) -> Result<Vec<Offer>> {
+    async fn resolve(&self, tenant: &Tenant, agent: &AgentName, wishes: &[ToolWish]) -> Result<Vec<Offer>> {
         let tools = wishes.iter().map(ToString::to_string).collect();
-        self.offers(&ResolveRequest { agent: agent.to_string(), tools: Some(tools), pick: None }).await
+        self.offers(&ResolveRequest { tools: Some(tools), ..of(tenant, agent) }).await
     }
 
     async fn admit(&self, call: &RunCall) -> Admission {
@@ -122,7 +141,7 @@ impl Tools for RemoteTools {
     }
 }
 
-/// Who brings, withdraws or removes is the holder of the token, whoever the caller says it is.
+/// Who looks, brings, withdraws or removes is told, and believed where the token has the scope `operator`.
 #[async_trait]
 impl ToolRegistry for RemoteTools {
     async fn call(&self, call: &DirectCall) -> DirectOutcome {
@@ -143,10 +162,10 @@ impl ToolRegistry for RemoteTools {
         Ok(())
     }
 
-    async fn list(&self, after: Option<&str>, limit: usize) -> Result<Vec<ToolVersion>> {
+    async fn list(&self, tenant: &Tenant, after: Option<&str>, limit: usize) -> Result<Vec<ToolVersion>> {
         let (mut found, mut names, mut cursor) = (Vec::new(), 0, after.map(str::to_owned));
         while names < limit {
-            let mut query = vec![("limit", (limit - names).min(MAX_LIMIT).to_string())];
+            let mut query = vec![("limit", (limit - names).min(MAX_LIMIT).to_string()), ("tenant", tenant.to_string())];
             query.extend(cursor.map(|cursor| ("cursor", cursor)));
             let page: ToolPage = self.answer(self.client.to(Method::GET, &["tools"]).query(&query)).await?;
             let mut of_page: Vec<&str> = page.tools.iter().map(|tool| tool.definition.name.as_str()).collect();
@@ -161,17 +180,17 @@ impl ToolRegistry for RemoteTools {
         Ok(found)
     }
 
-    async fn versions(&self, name: &str) -> Result<Vec<ToolVersion>> {
-        self.client.tool_versions(name).await
+    async fn versions(&self, tenant: &Tenant, name: &str) -> Result<Vec<ToolVersion>> {
+        self.client.tool_versions_for(name, Some(tenant)).await
     }
 
-    async fn granted(&self, agent: &AgentName) -> Result<Vec<Offer>> {
-        self.offers(&ResolveRequest { agent: agent.to_string(), ..ResolveRequest::default() }).await
+    async fn granted(&self, tenant: &Tenant, agent: &AgentName) -> Result<Vec<Offer>> {
+        self.offers(&of(tenant, agent)).await
     }
 
-    async fn pick(&self, agent: &AgentName, name: &str, range: &VersionReq) -> Result<Offer, Refusal> {
+    async fn pick(&self, tenant: &Tenant, agent: &AgentName, name: &str, range: &VersionReq) -> Result<Offer, Refusal> {
         let wish = ToolWish { name: name.to_owned(), range: range.clone() };
-        let question = ResolveRequest { agent: agent.to_string(), tools: None, pick: Some(wish.to_string()) };
+        let question = ResolveRequest { pick: Some(wish.to_string()), ..of(tenant, agent) };
         let not_found = |message: String| Refusal { kind: RefusalKind::NotFound, message };
         let response = self.said(self.client.to(Method::POST, &["tools", "resolve"]).json(&question)).await;
         let response = response.map_err(|error| not_found(error.to_string()))?;
@@ -192,22 +211,24 @@ impl ToolRegistry for RemoteTools {
     }
 
     async fn register(&self, registration: Registration) -> Result<Registered> {
-        let mut query = Vec::new();
+        let mut query = for_whom(&registration.by);
         query.extend((registration.source == Source::Added).then(|| ("source", "added".to_owned())));
         query.extend(registration.override_reason.map(|reason| ("override", reason)));
         self.answer(self.client.to(Method::POST, &["tools"]).query(&query).json(&registration.definition)).await
     }
 
-    async fn withdraw(&self, name: &str, instance: &str, _principal: &Registrant) -> Result<()> {
-        let response = self.said(self.client.to(Method::DELETE, &["tools", name, "instances", instance])).await?;
+    async fn withdraw(&self, name: &str, instance: &str, principal: &Registrant) -> Result<()> {
+        let request = self.client.to(Method::DELETE, &["tools", name, "instances", instance]).query(&for_whom(principal));
+        let response = self.said(request).await?;
         match response.status().is_success() {
             true => Ok(()),
             false => Err(refusal(response).await.into()),
         }
     }
 
-    async fn remove(&self, name: &str, version: Option<&Version>, _principal: &Registrant) -> Result<u64> {
-        let query: Vec<(&str, String)> = version.map(|version| ("version", version.to_string())).into_iter().collect();
+    async fn remove(&self, name: &str, version: Option<&Version>, principal: &Registrant) -> Result<u64> {
+        let mut query = for_whom(principal);
+        query.extend(version.map(|version| ("version", version.to_string())));
         let removed: Removed = self.answer(self.client.to(Method::DELETE, &["tools", name]).query(&query)).await?;
         Ok(removed.versions)
     }

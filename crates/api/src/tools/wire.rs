@@ -4,7 +4,7 @@ use crate::strict;
 use maniple_core::{
     Error, Result,
     ports::{Admission, Probed},
-    tool::{Offer, ToolVersion},
+    tool::{Offer, ToolVersion, Way},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
@@ -88,11 +88,11 @@ pub struct CallRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub contract: Option<String>,
-    /// On whose behalf, if not the token's tenant. Needs `admin`.
+    /// On whose behalf, if not the token's tenant. Needs `operator`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub tenant: Option<String>,
-    /// Who asks, where the token's holder asks for others: keys are each principal's own. Without `admin` it is a name within the
+    /// Who asks, where the token's holder asks for others: keys are each principal's own. Without `operator` it is a name within the
     /// token's.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, min_length = 1, max_length = 255)]
@@ -105,7 +105,7 @@ pub struct CallRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, minimum = 1, maximum = 600_000)]
     pub timeout_ms: Option<u64>,
-    /// For runtimes: it is a run's call, and this is what its journal calls it. No record of it is made here.
+    /// For runtimes: it is a run's call, and this is what its journal calls it. No record of it is made here. Needs `operator`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub run: Option<CallOfRun>,
@@ -121,6 +121,10 @@ pub struct CallOfRun {
     /// Names this very send: another attempt under the same key has another.
     #[schema(min_length = 1, max_length = 255)]
     pub send: String,
+    /// Of a call that a person agreed to: the way they agreed to. It is sent no other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub agreed: Option<Way>,
     /// It was asked for before, and its answer was lost. Nothing is sent: a process that knows of the send answers, every other one
     /// says that it does not.
     #[serde(default, skip_serializing_if = "is_false")]
@@ -236,6 +240,10 @@ impl From<ProbeAnswer> for Probed {
 pub struct ResolveRequest {
     /// The agent.
     pub agent: String,
+    /// On whose behalf, if not the token's tenant: an agent's tools may differ by tenant. Needs `operator`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub tenant: Option<String>,
     /// `NAME` or `NAME@RANGE`: the highest version of each that can be called.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -249,7 +257,7 @@ pub struct ResolveRequest {
 impl ResolveRequest {
     /// Reads the types; names the field at fault.
     pub fn read(body: &Value) -> Result<Self> {
-        let request: Self = strictly(body, &["agent", "tools", "pick"])?;
+        let request: Self = strictly(body, &["agent", "tenant", "tools", "pick"])?;
         match (&request.tools, &request.pick) {
             (Some(_), Some(_)) => Err(Error::invalid("pick and tools are two questions: send one of them").at("pick")),
             _ => Ok(request),

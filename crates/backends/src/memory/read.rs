@@ -21,13 +21,31 @@ impl Table {
                 && query.before.as_ref().is_none_or(|(at, id)| (row.header.created_at, &row.key.id) < (*at, id))
         };
         let newest_first = self.by_age.iter().rev().map(|(_, _, number)| &self.rows[number]);
-        newest_first.filter(wanted).take(query.limit.min(rules::READ_MAX)).map(|row| row.result(now)).collect()
+        let results = newest_first.filter(wanted).take(query.limit.min(rules::READ_MAX)).map(|row| row.result(now));
+        let (mut found, mut bytes) = (Vec::new(), 0);
+        for result in results {
+            if !found.is_empty() && query.max_bytes.is_some_and(|most| bytes >= most) {
+                break;
+            }
+            bytes += result.weight();
+            found.push(result);
+        }
+        found
     }
 
-    pub(super) fn events(&self, key: &TaskKey, after: u64, limit: usize) -> Option<Vec<StoredEvent>> {
+    pub(super) fn events(&self, key: &TaskKey, after: u64, limit: usize, max_bytes: usize) -> Option<Vec<StoredEvent>> {
         let row = self.find(key)?;
         let from = row.journal.iter().skip(usize::try_from(after).unwrap_or(usize::MAX));
-        Some(from.take(limit.min(rules::READ_MAX)).map(|(_, event)| StoredEvent::clone(event)).collect())
+        let mut found: Vec<StoredEvent> = Vec::new();
+        let mut bytes = 0;
+        for (_, event) in from.take(limit.min(rules::READ_MAX)) {
+            if bytes >= max_bytes && !found.is_empty() {
+                break;
+            }
+            bytes += event.weight();
+            found.push(StoredEvent::clone(event));
+        }
+        Some(found)
     }
 
     pub(super) fn turns(&self, session: &SessionKey, before: Option<&TaskId>, limit: usize, max_bytes: usize) -> Result<Vec<Turn>> {

@@ -19,13 +19,13 @@ struct Found {
 }
 
 impl Table {
-    pub(super) fn sweep(&mut self, now: Time) -> Result<Swept> {
+    pub(super) fn sweep(&mut self, now: Time, leases_by: Time) -> Result<Swept> {
         let mut found = Found::default();
         let due: Vec<u64> = self.due.iter().take_while(|(at, _)| *at <= now).take(rules::SWEEP_MAX).map(|(_, number)| *number).collect();
         for number in due {
             self.fall_due(number, now, &mut found)?;
         }
-        let expired: Vec<u64> = self.expired(now).take(rules::SWEEP_MAX).collect();
+        let expired: Vec<u64> = self.expired(now.min(leases_by)).take(rules::SWEEP_MAX).collect();
         for number in expired {
             self.expire(number, now, &mut found)?;
         }

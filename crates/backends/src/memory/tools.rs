@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use maniple_core::{
     Result, Time,
     ports::{self, LedgerKey, Opened, Opening, Outcome},
-    tool::Published,
+    tool::{Published, Realm},
 };
 use semver::Version;
 use std::{
@@ -21,8 +21,8 @@ use std::{
 /// What is known of tools.
 #[derive(Default)]
 pub(super) struct Tools {
-    /// By name, then by version.
-    published: BTreeMap<String, BTreeMap<Version, Published>>,
+    /// By realm and name, then by version.
+    published: BTreeMap<(Realm, String), BTreeMap<Version, Published>>,
     calls: HashMap<LedgerKey, Call>,
     /// The calls in the order in which they were opened.
     by_age: BTreeMap<u64, (Time, LedgerKey)>,
@@ -47,10 +47,10 @@ impl ports::ToolStore for TaskStore {
         let mut known = self.known();
         let Tools { published, .. } = &mut *known;
         let count: usize = published.values().map(BTreeMap::len).sum();
-        let (name, number) = (version.definition.name.clone(), version.definition.version.clone());
+        let (name, number) = ((version.realm.clone(), version.definition.name.clone()), version.definition.version.clone());
         if let Some(versions) = published.get(&name) {
             if let Some(any) = versions.values().next() {
-                tools::same_owner(&name, &any.owner, &version)?;
+                tools::same_owner(&name.1, &any.owner, &version)?;
             }
             if let Some(known) = versions.get(&number) {
                 let (known, _) = tools::again(known.clone(), &version)?;
@@ -70,14 +70,14 @@ impl ports::ToolStore for TaskStore {
         Ok(self.known().published.values().flat_map(BTreeMap::values).cloned().collect())
     }
 
-    async fn unpublish(&self, name: &str, version: Option<&Version>) -> Result<u64> {
-        let mut known = self.known();
-        let Some(versions) = known.published.get_mut(name) else { return Ok(0) };
+    async fn unpublish(&self, realm: &Realm, name: &str, version: Option<&Version>) -> Result<u64> {
+        let (mut known, name) = (self.known(), (realm.clone(), name.to_owned()));
+        let Some(versions) = known.published.get_mut(&name) else { return Ok(0) };
         let before = versions.len();
         versions.retain(|number, _| version.is_some_and(|only| only != number));
         let (after, gone) = (versions.len(), before - versions.len());
         if after == 0 {
-            known.published.remove(name);
+            known.published.remove(&name);
         }
         Ok(gone as u64)
     }

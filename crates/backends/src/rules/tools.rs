@@ -32,7 +32,7 @@ pub(crate) fn same_owner(name: &str, owner: &str, new: &Published) -> Result<()>
     if owner == new.owner {
         return Ok(());
     }
-    Err(Error::denied(format!("tool `{name}` belongs to `{owner}`: choose another name, or have `{owner}` publish it")).at("name"))
+    Err(Error::denied(format!("tool `{name}` belongs to another principal: choose another name")).at("name"))
 }
 
 pub(crate) fn full() -> Error {

@@ -123,7 +123,7 @@ impl Facts {
     fn recorded_before(&self, tx: &Tx, row: &Row) -> Result<Appended, Refusal> {
         let Some(count) = life::repeats_count(row, &self.append, &self.drafts) else { return Ok(Appended::Stale) };
         let after = i64::try_from(self.append.after).unwrap_or(i64::MAX);
-        let stored = row::events(tx.db, row.number, after, count)?;
+        let stored = row::events(tx.db, row.number, after, count, usize::MAX)?;
         if !life::repeats(&self.append, &self.drafts, &stored) {
             return Ok(Appended::Stale);
         }

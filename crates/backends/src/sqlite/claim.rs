@@ -133,7 +133,7 @@ fn hand_out(tx: &mut Tx, number: i64) -> Result<HandedOut, Refusal> {
     update.execute((number, row.epoch, row.header.started_at.map(|Time(ms)| ms)))?;
     row::lease(tx, &row);
     let journal_missing = row.last_seq > SHORT;
-    let journal = if journal_missing { Vec::new() } else { row::events(tx.db, number, 0, SHORT as usize)? };
+    let journal = if journal_missing { Vec::new() } else { row::events(tx.db, number, 0, SHORT as usize, usize::MAX)? };
     let mut earlier =
         tx.db.prepare_cached("SELECT 1 FROM tasks WHERE tenant = ?1 AND agent = ?2 AND session = ?3 AND place < ?4 LIMIT 1")?;
     let [tenant, agent, session] = row::session(&row);

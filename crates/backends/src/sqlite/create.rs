@@ -104,7 +104,7 @@ impl Submission {
             return Ok(is);
         }
         let row = row::find(tx.db, key)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
-        let first = row::events(tx.db, row.number, 0, 1)?;
+        let first = row::events(tx.db, row.number, 0, 1, usize::MAX)?;
         Ok(self.new.content.is_of(&rules::accepted(first.first().map(|(_, event)| event))?))
     }
 
@@ -131,7 +131,7 @@ impl Submission {
     fn born_before(&self, tx: &Tx, key: &TaskKey) -> Result<Option<Created>, Refusal> {
         let Some(born) = self.new.born.as_ref().filter(|_| *key == self.key) else { return Ok(None) };
         let Some(row) = row::find(tx.db, key)?.filter(|row| tx.is_born_of(row.number, born.token)) else { return Ok(None) };
-        let events = row::events(tx.db, row.number, 0, self.accepted.len() + self.begun.len())?;
+        let events = row::events(tx.db, row.number, 0, self.accepted.len() + self.begun.len(), usize::MAX)?;
         let events = events.into_iter().map(|(_, event)| Arc::new(event)).collect();
         Ok(Some(Created { result: row.header.live(tx.now), fresh: true, replayed: false, events, claim: Some(claim_of(&row)) }))
     }

@@ -70,6 +70,8 @@ impl Lock {
 /// Who holds the store of that file now; `None` if nobody does.
 pub fn holder(database: &Path) -> Option<Holder> {
     let path = path_of(database);
+    // What is no file is nobody's lock, and opening it might never end.
+    std::fs::metadata(&path).ok().filter(std::fs::Metadata::is_file)?;
     let file = File::open(&path).ok()?;
     match file.try_lock_shared() {
         Ok(()) => None,

@@ -32,12 +32,18 @@ pub(super) fn signals(db: &Connection, key: &TaskKey) -> Result<Vec<Signal>, Ref
     super::signal::unread(db, row.number)
 }
 
-pub(super) fn events(db: &Connection, key: &TaskKey, after: u64, limit: usize) -> Result<Option<Vec<StoredEvent>>, Refusal> {
+pub(super) fn events(
+    db: &Connection,
+    key: &TaskKey,
+    after: u64,
+    limit: usize,
+    max_bytes: usize,
+) -> Result<Option<Vec<StoredEvent>>, Refusal> {
     let mut number = db.prepare_cached("SELECT row FROM tasks WHERE tenant = ?1 AND id = ?2")?;
     let number = number.query_row((key.tenant.as_str(), key.id.as_str()), |row| row.get(0)).optional()?;
     let Some(number) = number else { return Ok(None) };
     let after = i64::try_from(after).unwrap_or(i64::MAX);
-    let events = row::events(db, number, after, limit.min(rules::READ_MAX))?;
+    let events = row::events(db, number, after, limit.min(rules::READ_MAX), max_bytes)?;
     Ok(Some(events.into_iter().map(|(_, event)| event).collect()))
 }
 
@@ -82,7 +88,7 @@ pub(super) fn list(db: &Connection, query: &ListTasks, now: Time) -> Result<Vec<
     values.push(&limit);
 
     let rows = row::all(&mut db.prepare_cached(&sql)?, values.as_slice())?;
-    rows.iter().map(|row| row::result(db, row, now)).collect()
+    rules::within(query.max_bytes, AgentResult::weight, rows.iter().map(|row| row::result(db, row, now)))
 }
 
 /// What of `task.accepted` a turn needs.
@@ -138,7 +144,7 @@ pub(super) fn conversation(
 
 fn turn(db: &Connection, row: &Row) -> Result<Turn, Refusal> {
     let damaged = || Error::internal(format!("the journal of task `{}` is damaged: restore a copy", row.header.id));
-    let first = row::events(db, row.number, 0, 1)?;
+    let first = row::events(db, row.number, 0, 1, usize::MAX)?;
     let (_, accepted) = first.first().ok_or_else(damaged)?;
     let asked: Asked = serde_json::from_str(accepted.data.get()).map_err(|e| damaged().because(e))?;
     let result = row::result(db, row, row.header.created_at)?;

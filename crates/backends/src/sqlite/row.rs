@@ -100,7 +100,7 @@ pub(super) fn result(db: &Connection, row: &Row, now: Time) -> Result<AgentResul
     if !row.state.is_final() {
         return Ok(row.header.live(now));
     }
-    let last = events(db, row.number, row.last_seq - 1, 1)?;
+    let last = events(db, row.number, row.last_seq - 1, 1, usize::MAX)?;
     let result = last.first().and_then(|(_, event)| event.result());
     Ok(result.ok_or_else(|| Error::internal(format!("the last event of task `{}` cannot be read", row.header.id)))?)
 }
@@ -195,18 +195,21 @@ fn set_lease(tx: &mut Tx, row: &Row, born: Option<u128>) {
 }
 
 /// The events after `after`, each with the epoch it was recorded under.
-pub(super) fn events(db: &Connection, number: i64, after: i64, limit: usize) -> Result<Vec<(i64, StoredEvent)>, Refusal> {
+/// The events of the task `number` after `after`: at most `limit`, and none more once they weigh `max_bytes`.
+pub(super) fn events(db: &Connection, number: i64, after: i64, limit: usize, max_bytes: usize) -> Result<Vec<(i64, StoredEvent)>, Refusal> {
     let mut select =
         db.prepare_cached("SELECT id, epoch, at, step, name, data FROM events WHERE id > ?1 AND id <= ?2 ORDER BY id LIMIT ?3")?;
     let last = number << 20 | rules::EVENTS_MAX as i64;
     let mut rows =
         select.query((number << 20 | after.clamp(0, rules::EVENTS_MAX as i64), last, i64::try_from(limit).unwrap_or(i64::MAX)))?;
-    let mut found = Vec::new();
-    while let Some(row) = rows.next()? {
+    let (mut found, mut bytes) = (Vec::new(), 0);
+    while bytes < max_bytes || found.is_empty() {
+        let Some(row) = rows.next()? else { break };
         let data = RawValue::from_string(row.get(5)?)
             .map_err(|e| Error::internal("an event in the database is damaged: restore a copy").because(e))?;
         let seq = (row.get::<_, i64>(0)? & rules::EVENTS_MAX as i64) as u64;
         let event = StoredEvent { seq, at: Time(row.get(2)?), step: row.get(3)?, name: row.get::<_, String>(4)?.into(), data, made: None };
+        bytes += event.weight();
         found.push((row.get(1)?, event));
     }
     Ok(found)

@@ -10,7 +10,7 @@ use maniple_core::{Error, Result, event::EVENT_VERSION};
 use rusqlite::Connection;
 
 /// One step a version; never edited once released, only added to.
-const MIGRATIONS: &[&str] = &[FIRST, TOOLS, APPROVALS, KEYS, LEDGER, TURNS];
+const MIGRATIONS: &[&str] = &[FIRST, TOOLS, APPROVALS, KEYS, LEDGER, TURNS, REALMS];
 
 const FIRST: &str = "
 CREATE TABLE store (                     -- one row
@@ -161,6 +161,19 @@ DROP INDEX tool_calls_key;
 const TURNS: &str = "
 DROP INDEX tasks_ready;
 CREATE INDEX tasks_ready ON tasks (agent, tenant, priority DESC, place, ready_at) WHERE state = 2;
+";
+
+// Until now every name was everybody's. `operator` was the project itself, `local` whoever asked where nobody was asked who they
+// are; an owner outside the tenant `default` is written TENANT/NAME.
+const REALMS: &str = "
+ALTER TABLE tool_versions ADD COLUMN tenant TEXT NOT NULL DEFAULT ''; -- whose runs alone it serves; '' for everybody's
+UPDATE tool_versions SET tenant = CASE
+  WHEN owner IN ('operator', 'local') THEN ''
+  WHEN instr(owner, '/') > 0 THEN substr(owner, 1, instr(owner, '/') - 1)
+  ELSE 'default'
+END;
+CREATE UNIQUE INDEX tool_versions_realm ON tool_versions (tenant, name, version);
+DROP INDEX tool_versions_name;
 ";
 
 // The numbers in the SQL above and below are these.

@@ -21,7 +21,7 @@ struct Found {
     ended: Vec<(TaskKey, Arc<StoredEvent>)>,
 }
 
-pub(super) fn sweep(tx: &mut Tx) -> Result<Swept, Refusal> {
+pub(super) fn sweep(tx: &mut Tx, leases_by: Time) -> Result<Swept, Refusal> {
     let mut found = Found::default();
     let now = tx.now;
     for number in due(tx)? {
@@ -29,7 +29,7 @@ pub(super) fn sweep(tx: &mut Tx) -> Result<Swept, Refusal> {
         let row = row::fetch(tx.db, number)?;
         fall_due(tx, row, &mut found)?;
     }
-    for (number, epoch) in expired(tx) {
+    for (number, epoch) in expired(tx, now.min(leases_by)) {
         let row = row::fetch(tx.db, number)?;
         if row.is_held_under(epoch) {
             expire(tx, row, &mut found)?;
@@ -47,13 +47,13 @@ fn due(tx: &Tx) -> rusqlite::Result<Vec<i64>> {
 }
 
 /// Leases that have run out, what this very batch did to them considered.
-fn expired(tx: &Tx) -> Vec<(i64, u64)> {
+fn expired(tx: &Tx, by: Time) -> Vec<(i64, u64)> {
     let leases = tx.leases.lock();
     let present = leases.iter().filter_map(|(row, lease)| match tx.leased.get(row) {
         Some(changed) => changed.as_ref().map(|lease| (*row, lease)),
         None => Some((*row, lease)),
     });
-    present.filter(|(_, lease)| lease.until <= tx.now).map(|(row, lease)| (row, lease.epoch)).take(rules::SWEEP_MAX).collect()
+    present.filter(|(_, lease)| lease.until <= by).map(|(row, lease)| (row, lease.epoch)).take(rules::SWEEP_MAX).collect()
 }
 
 fn next_lease(tx: &Tx) -> Option<Time> {

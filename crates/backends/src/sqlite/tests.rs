@@ -9,6 +9,7 @@ use maniple_core::{
     run::Awaited,
     signal::SignalKind,
     task::{ErrorCode, TaskStatus},
+    tool::Realm,
 };
 use maniple_testkit::store_suite::{ManualClock, agent, append, completed, key, new, session, task_in, tool_finished};
 use std::{
@@ -88,7 +89,7 @@ async fn the_file_and_what_lies_beside_it_are_their_users_alone() {
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
     for reopened in [false, true] {
         let store = TaskStore::open(&path, Options::default()).unwrap();
-        store.create(new(task("a"))).await.unwrap();
+        store.create(new(task_in("a", "s"))).await.unwrap();
         let modes = modes();
         assert_eq!(modes.len(), 3, "{modes:?}");
         assert!(modes.iter().all(|(_, mode)| *mode == 0o600), "reopened: {reopened}: {modes:?}");
@@ -112,7 +113,7 @@ async fn dump(store: &TaskStore) -> Vec<String> {
     let query = ListTasks { limit: 1_000, ..ListTasks::default() };
     let mut seen = Vec::new();
     for result in store.list(&query).await.expect("answers") {
-        let events = store.events(&key(result.task_id.as_str()), 0, 1_000).await.expect("answers").expect("listed");
+        let events = store.events(&key(result.task_id.as_str()), 0, 1_000, usize::MAX).await.expect("answers").expect("listed");
         let journal: Vec<String> = events.iter().map(|event| event.frame(&result.task_id)).collect();
         seen.push(format!("{result:?} {journal:?} {:?}", store.signals(&key(result.task_id.as_str())).await.expect("answers")));
     }
@@ -502,6 +503,8 @@ async fn calls_that_an_older_version_recorded_keep_their_meaning() {
         "DROP INDEX tool_calls_name; CREATE UNIQUE INDEX tool_calls_key ON tool_calls (tenant, tool, key);
          ALTER TABLE tool_calls DROP COLUMN principal; ALTER TABLE tool_calls DROP COLUMN effect; ALTER TABLE tool_calls DROP COLUMN holder;
          ALTER TABLE tool_calls DROP COLUMN until; ALTER TABLE tool_calls DROP COLUMN sends; PRAGMA user_version = 4;
+         DROP INDEX tool_versions_realm; ALTER TABLE tool_versions DROP COLUMN tenant;
+         CREATE UNIQUE INDEX tool_versions_name ON tool_versions (name, version);
          INSERT INTO tool_calls (tenant, tool, key, arguments_hash, at) VALUES ('default', 'pay', 'once', 'h:once', 0), ('default', 'pay', 'more', 'h', 0);
          INSERT INTO tool_calls (tenant, tool, key, arguments_hash, at, is_ok, result) VALUES ('default', 'pay', 'done', 'h:once', 0, 1, '7');",
     )
@@ -527,6 +530,29 @@ async fn calls_that_an_older_version_recorded_keep_their_meaning() {
 }
 
 #[tokio::test]
+async fn a_name_from_before_there_were_realms_is_that_of_whose_owner_it_had() {
+    use maniple_core::Tenant;
+    use maniple_testkit::tool_store_suite::version;
+    let file = File::new();
+    let owners = ["operator", "local", "ann", "acme/ann"];
+    let store = file.open();
+    for owner in owners {
+        ports::ToolStore::publish(&store, version(&owner.replace('/', "_"), "1.0.0", owner)).await.expect("published");
+    }
+    drop(store);
+    let db = Connection::open(file.path()).expect("opens");
+    let as_it_was = "DROP INDEX tool_versions_realm; ALTER TABLE tool_versions DROP COLUMN tenant; PRAGMA user_version = 5; \
+                     CREATE UNIQUE INDEX tool_versions_name ON tool_versions (name, version);";
+    db.execute_batch(as_it_was).expect("as it was");
+    drop(db);
+    let found = ports::ToolStore::published(&file.open()).await.expect("published");
+    let found: Vec<_> = found.into_iter().map(|one| (one.realm, one.owner)).collect();
+    let of = |tenant: &str| Realm::Of(Tenant::parse(tenant).expect("a tenant"));
+    let expected = [(Realm::Node, "local"), (Realm::Node, "operator"), (of("acme"), "acme/ann"), (of("default"), "ann")];
+    assert_eq!(found, expected.map(|(realm, owner)| (realm, owner.to_owned())));
+}
+
+#[tokio::test]
 async fn no_more_versions_of_tools_are_kept_than_a_node_can_bear() {
     use maniple_testkit::tool_store_suite::version;
     let file = File::new();
@@ -539,6 +565,6 @@ async fn no_more_versions_of_tools_are_kept_than_a_node_can_bear() {
     let store = file.open();
     let refused = ports::ToolStore::publish(&store, version("pay", "1.0.0", "ann")).await;
     assert_eq!(refused.map_err(|e| e.kind), Err(Kind::Exhausted));
-    assert_eq!(ports::ToolStore::unpublish(&store, "t7", None).await.expect("unpublished"), 1);
+    assert_eq!(ports::ToolStore::unpublish(&store, &Realm::Node, "t7", None).await.expect("unpublished"), 1);
     ports::ToolStore::publish(&store, version("pay", "1.0.0", "ann")).await.expect("there is room");
 }

@@ -7,9 +7,9 @@ use crate::rules::{
 };
 use async_trait::async_trait;
 use maniple_core::{
-    Error, Result, Time,
+    Error, Result, Tenant, Time,
     ports::{self, LedgerKey, Opened, Opening, Outcome},
-    tool::{Effect, Published},
+    tool::{Effect, Published, Realm},
 };
 use rusqlite::{Connection, OptionalExtension};
 use semver::Version;
@@ -25,15 +25,17 @@ impl ports::ToolStore for TaskStore {
     async fn published(&self) -> Result<Vec<Published>> {
         let mut published = self.read(all).await?;
         // The database orders versions as text.
-        published.sort_by(|a, b| (&a.definition.name, &a.definition.version).cmp(&(&b.definition.name, &b.definition.version)));
+        let order = |one: &Published| (one.realm.clone(), one.definition.name.clone(), one.definition.version.clone());
+        published.sort_by_cached_key(order);
         Ok(published)
     }
 
-    async fn unpublish(&self, name: &str, version: Option<&Version>) -> Result<u64> {
-        let (name, version) = (name.to_owned(), version.map(Version::to_string));
+    async fn unpublish(&self, realm: &Realm, name: &str, version: Option<&Version>) -> Result<u64> {
+        let (realm, name, version) = (realm.clone(), name.to_owned(), version.map(Version::to_string));
         self.write(move |tx| {
-            let mut delete = tx.db.prepare_cached("DELETE FROM tool_versions WHERE name = ?1 AND (?2 IS NULL OR version = ?2)")?;
-            Ok(delete.execute((&name, &version))? as u64)
+            let mut delete =
+                tx.db.prepare_cached("DELETE FROM tool_versions WHERE tenant = ?1 AND name = ?2 AND (?3 IS NULL OR version = ?3)")?;
+            Ok(delete.execute((column(&realm), &name, &version))? as u64)
         })
         .await
     }
@@ -106,18 +108,23 @@ fn text(version: &Published) -> Result<String> {
     serde_json::to_string(version).map_err(|e| Error::internal("a tool's version cannot be written").because(e))
 }
 
+/// A realm in its column: no tenant's name is empty.
+fn column(realm: &Realm) -> &str {
+    realm.tenant().map_or("", Tenant::as_str)
+}
+
 fn publish(tx: &mut Tx, version: &Published, new: &str) -> Result<Published, Refusal> {
-    let (name, number) = (&version.definition.name, version.definition.version.to_string());
-    let mut owner = tx.db.prepare_cached("SELECT owner FROM tool_versions WHERE name = ?1 LIMIT 1")?;
-    if let Some(owner) = owner.query_row([name], |row| row.get::<_, String>(0)).optional()? {
+    let (tenant, name, number) = (column(&version.realm), &version.definition.name, version.definition.version.to_string());
+    let mut owner = tx.db.prepare_cached("SELECT owner FROM tool_versions WHERE tenant = ?1 AND name = ?2 LIMIT 1")?;
+    if let Some(owner) = owner.query_row((tenant, name), |row| row.get::<_, String>(0)).optional()? {
         tools::same_owner(name, &owner, version)?;
     }
-    let mut known = tx.db.prepare_cached("SELECT data, at FROM tool_versions WHERE name = ?1 AND version = ?2")?;
-    if let Some((data, at)) = known.query_row((name, &number), |row| Ok((row.get::<_, String>(0)?, row.get(1)?))).optional()? {
-        let (known, is_news) = tools::again(read(&data, at)?, version)?;
+    let mut known = tx.db.prepare_cached("SELECT data, at FROM tool_versions WHERE tenant = ?1 AND name = ?2 AND version = ?3")?;
+    if let Some((data, at)) = known.query_row((tenant, name, &number), |row| Ok((row.get::<_, String>(0)?, row.get(1)?))).optional()? {
+        let (known, is_news) = tools::again(read(&data, at, version.realm.clone())?, version)?;
         if is_news {
-            let mut update = tx.db.prepare_cached("UPDATE tool_versions SET data = ?3 WHERE name = ?1 AND version = ?2")?;
-            update.execute((name, &number, text(&known)?))?;
+            let mut update = tx.db.prepare_cached("UPDATE tool_versions SET data = ?4 WHERE tenant = ?1 AND name = ?2 AND version = ?3")?;
+            update.execute((tenant, name, &number, text(&known)?))?;
         }
         return Ok(known);
     }
@@ -125,24 +132,30 @@ fn publish(tx: &mut Tx, version: &Published, new: &str) -> Result<Published, Ref
     if count >= tools::VERSIONS_MAX as i64 {
         return Err(tools::full().into());
     }
-    let mut insert = tx.db.prepare_cached("INSERT INTO tool_versions (name, version, owner, data, at) VALUES (?1, ?2, ?3, ?4, ?5)")?;
-    insert.execute((name, &number, &version.owner, new, tx.now.0))?;
+    let mut insert =
+        tx.db.prepare_cached("INSERT INTO tool_versions (tenant, name, version, owner, data, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+    insert.execute((tenant, name, &number, &version.owner, new, tx.now.0))?;
     Ok(Published { at: tx.now, ..version.clone() })
 }
 
 fn all(db: &Connection) -> Result<Vec<Published>, Refusal> {
-    let mut select = db.prepare_cached("SELECT data, at FROM tool_versions")?;
+    let mut select = db.prepare_cached("SELECT data, at, tenant FROM tool_versions")?;
     let mut rows = select.query([])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        found.push(read(row.get_ref(0)?.as_str().map_err(|_| damaged())?, row.get(1)?)?);
+        let realm = match row.get_ref(2)?.as_str().map_err(|_| damaged())? {
+            "" => Realm::Node,
+            tenant => Realm::Of(Tenant::parse(tenant).map_err(|_| damaged())?),
+        };
+        found.push(read(row.get_ref(0)?.as_str().map_err(|_| damaged())?, row.get(1)?, realm)?);
     }
     Ok(found)
 }
 
-fn read(data: &str, at: i64) -> Result<Published> {
+fn read(data: &str, at: i64, realm: Realm) -> Result<Published> {
     let published: Published = serde_json::from_str(data).map_err(|e| damaged().because(e))?;
-    Ok(Published { at: Time(at), ..published })
+    // Its column counts: what was written before there were realms says nothing of one.
+    Ok(Published { at: Time(at), realm, ..published })
 }
 
 fn open(tx: &mut Tx, call: &LedgerKey, opening: &Opening) -> Result<Opened, Refusal> {

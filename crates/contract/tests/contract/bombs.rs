@@ -31,7 +31,16 @@ fn two_thousand_bombs_are_refused_or_handled_within_bounds() {
     let [refused, handled, unproven] = heaps.into_iter().fold([0; 3], |sum, heap| [sum[0] + heap[0], sum[1] + heap[1], sum[2] + heap[2]]);
     println!("{BOMBS} bombs: {refused} refused, {handled} handled, {unproven} comparisons unproven");
     assert_eq!(refused + handled, BOMBS);
+    let held = fullest_mib();
+    assert!(held < 1_024, "{held} MiB at the fullest: a bomb alone held gigabytes before reasons were counted");
     assert!(refused > 200 && handled > 200, "both ways are taken: {refused} refused, {handled} handled");
+}
+
+/// The most that this process ever held, in MiB, as the kernel counts it.
+fn fullest_mib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("0");
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or(0) / 1_024
 }
 
 /// Throws every fourth bomb, and counts the refused, the handled and the comparisons that came to nothing.

@@ -107,7 +107,7 @@ fn the_rules_beside_the_schemas_are_named() {
     for (change, verdict, text) in [
         (json!({}), Verdict::Compatible, ""),
         (json!({ "description": "other" }), Verdict::Compatible, "/description: the description changed"),
-        (json!({ "effect": "pure" }), Verdict::Compatible, "effect strengthened"),
+        (json!({ "effect": "pure" }), Verdict::Breaking, "effect loosened: idempotent is now pure"),
         (json!({ "effect": "at_most_once" }), Verdict::Breaking, "effect weakened"),
         (json!({ "requires_approval": true }), Verdict::Breaking, "approval now required"),
         (json!({ "scopes": ["pay"] }), Verdict::Breaking, "scope now required: `pay`"),

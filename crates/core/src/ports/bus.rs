@@ -17,8 +17,8 @@ pub trait Bus: Send + Sync {
     fn hints(&self) -> BoxStream<'static, Hint>;
     /// Something of a task happened.
     fn publish(&self, key: &TaskKey, live: Live);
-    /// All of a task from the moment this returns, at most 1,024 behind: a slow reader loses, deltas and events
-    /// alike. Where the bus does not answer, a stream that ends at once: the reader goes by the journal.
+    /// All of a task from the moment this returns, at most 1,024 and some KiB behind: a slow reader loses, deltas and events
+    /// alike, and so does every reader of one that is larger than that. Where the bus does not answer, a stream that ends at once: the reader goes by the journal.
     async fn subscribe(&self, key: &TaskKey) -> BoxStream<'static, Live>;
 }
 

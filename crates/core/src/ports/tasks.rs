@@ -45,8 +45,9 @@ pub trait Tasks: Send + Sync {
     /// Tasks, newest first by (created_at, id).
     async fn list(&self, query: &ListTasks) -> Result<Vec<AgentResult>>;
 
-    /// The events after `after`, oldest first, at most `limit`. `None` for no such task.
-    async fn events(&self, key: &TaskKey, after: u64, limit: usize) -> Result<Option<Vec<StoredEvent>>>;
+    /// The events after `after`, oldest first: at most `limit`, and none more once those read weigh `max_bytes` or more by their
+    /// [`StoredEvent::weight`]; so at least one, where there is one. `None` for no such task.
+    async fn events(&self, key: &TaskKey, after: u64, limit: usize, max_bytes: usize) -> Result<Option<Vec<StoredEvent>>>;
 
     /// A conversation: its turns as [`super::Work::turns`] has them, and whether it stands still.
     async fn conversation(&self, session: &SessionKey, before: Option<&TaskId>, limit: usize, max_bytes: usize) -> Result<Conversation>;
@@ -199,6 +200,8 @@ pub struct ListTasks {
     pub before: Option<(Time, TaskId)>,
     /// At most.
     pub limit: usize,
+    /// None more once those read weigh so much by their [`AgentResult::weight`]; at least one, where there is one.
+    pub max_bytes: Option<usize>,
 }
 
 /// What one completed task left in the conversation.

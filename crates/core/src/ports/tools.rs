@@ -7,8 +7,8 @@ pub use call::{Admission, DirectCall, DirectOutcome, Invocation, Invoked, Probed
 pub use ledger::{LedgerKey, Opened, Opening, Outcome};
 
 use crate::{
-    AgentName, Result,
-    tool::{Offer, Published, Registered, Source, ToolVersion, ToolWish},
+    AgentName, Result, Tenant,
+    tool::{Offer, Published, Realm, Registered, Source, ToolVersion, ToolWish},
 };
 use async_trait::async_trait;
 use semver::{Version, VersionReq};
@@ -17,16 +17,17 @@ use std::time::Duration;
 
 /// What an agent may call, and one attempt of a run's call: all that a run knows of tools.
 ///
-/// In the same process or behind HTTP, it behaves the same.
+/// A name is looked up among the node's tools first, then among the tenant's own: an agent's tools may differ by tenant. In the same process or behind HTTP, it behaves the same.
 #[async_trait]
 pub trait Tools: Send + Sync {
     /// For each wish the highest version in its range that is healthy and not quarantined, in the order of the
-    /// wishes. `Invalid` names every wish that cannot be met and what there is; `Unavailable` where that may pass.
-    async fn resolve(&self, agent: &AgentName, wishes: &[ToolWish]) -> Result<Vec<Offer>>;
+    /// wishes. One that nothing can be had for now, or that nothing is known for any more, is left out. `Unavailable` where
+    /// nobody can say now, `Invalid` for a tool that is wished for twice.
+    async fn resolve(&self, tenant: &Tenant, agent: &AgentName, wishes: &[ToolWish]) -> Result<Vec<Offer>>;
 
     /// The same where it is answered from memory and without fault; `None` where somebody must be asked, or told why not.
-    fn offers_now(&self, agent: &AgentName, wishes: &[ToolWish]) -> Option<Vec<Offer>> {
-        let _ = (agent, wishes);
+    fn offers_now(&self, tenant: &Tenant, agent: &AgentName, wishes: &[ToolWish]) -> Option<Vec<Offer>> {
+        let _ = (tenant, agent, wishes);
         None
     }
 
@@ -43,6 +44,9 @@ pub trait Tools: Send + Sync {
 }
 
 /// The catalogue, and the calls that come through a door. The doors and the command line use it.
+///
+/// Whoever looks sees what serves a tenant's runs: the node's tools and that tenant's own. Another tenant's are not there, nor
+/// does an error name them. Whoever changes something changes what is the registrant's: see [`Registrant::realm`].
 #[async_trait]
 pub trait ToolRegistry: Tools {
     /// Calls for whoever came through a door: arguments and grant are checked, and the call is recorded under (tenant, principal,
@@ -58,19 +62,19 @@ pub trait ToolRegistry: Tools {
     async fn check(&self, call: &RunCall) -> Result<(), Refusal>;
 
     /// Tools by name, each version highest first: after `after`, at most `limit` names.
-    async fn list(&self, after: Option<&str>, limit: usize) -> Result<Vec<ToolVersion>>;
+    async fn list(&self, tenant: &Tenant, after: Option<&str>, limit: usize) -> Result<Vec<ToolVersion>>;
 
     /// The versions of one tool, highest first. `NotFound` tells what there is.
-    async fn versions(&self, name: &str) -> Result<Vec<ToolVersion>>;
+    async fn versions(&self, tenant: &Tenant, name: &str) -> Result<Vec<ToolVersion>>;
 
     /// What an agent was granted, as its model is shown it. `NotFound` for no such agent.
-    async fn granted(&self, agent: &AgentName) -> Result<Vec<Offer>>;
+    async fn granted(&self, tenant: &Tenant, agent: &AgentName) -> Result<Vec<Offer>>;
 
     /// The highest version in the range that an agent may call now, by name.
-    async fn pick(&self, agent: &AgentName, name: &str, range: &VersionReq) -> Result<Offer, Refusal>;
+    async fn pick(&self, tenant: &Tenant, agent: &AgentName, name: &str, range: &VersionReq) -> Result<Offer, Refusal>;
 
     /// Takes a definition in, or renews its instance's lease. `Invalid` names what is wrong, `Conflict` the other contract
-    /// under this version or the list of breaks, `Denied` another owner.
+    /// under this version or the list of breaks, `Denied` another owner or a name of the node's, `Exhausted` the quota that is used up.
     async fn register(&self, registration: Registration) -> Result<Registered>;
 
     /// Takes one instance out; its version stays known. `NotFound` where it is not there, `Denied` for another owner's.
@@ -89,17 +93,32 @@ pub struct Registration {
     pub by: Registrant,
     /// [`Source::Registered`], which expires, or [`Source::Added`], which stays.
     pub source: Source,
-    /// Why an unproven version is taken in all the same; needs [`Registrant::admin`].
+    /// Why an unproven version is taken in all the same; needs [`Registrant::admin`] or [`Registrant::operator`].
     pub override_reason: Option<String>,
 }
 
 /// Who changes the catalogue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Registrant {
-    /// The principal.
+    /// The principal, with `{tenant}/` before it outside the default tenant.
     pub name: String,
-    /// Whether it may act for every owner.
+    /// Whose it is.
+    pub tenant: Tenant,
+    /// Whether it may act for every owner of its tenant.
     pub admin: bool,
+    /// Whether it may act on the node: what it brings serves every tenant.
+    pub operator: bool,
+}
+
+impl Registrant {
+    /// Among whose names what it brings stands: an operator's among the node's, anybody else's among its tenant's.
+    pub fn realm(&self) -> Realm {
+        if self.operator { Realm::Node } else { Realm::Of(self.tenant.clone()) }
+    }
+    /// Whether it may act for every owner of its realm.
+    pub fn is_over_all(&self) -> bool {
+        self.admin || self.operator
+    }
 }
 
 /// What a registry remembers: published versions, and the outcomes of calls by key.
@@ -107,15 +126,15 @@ pub struct Registrant {
 /// Every write is durable when its call returns `Ok`, and can be made again.
 #[async_trait]
 pub trait ToolStore: Send + Sync {
-    /// Remembers a version. The same contract again changes nothing but where it is [`Published::added`], and returns what is
+    /// Remembers a version; a name of one realm is another one than that of another realm. The same contract again changes nothing but where it is [`Published::added`], and returns what is
     /// remembered; `Conflict` for another contract under this version, `Denied` for a name of another owner, `Exhausted` at 100,000 versions.
     async fn publish(&self, version: Published) -> Result<Published>;
 
-    /// All versions of all tools.
+    /// All versions of all tools, by realm, name and version.
     async fn published(&self) -> Result<Vec<Published>>;
 
-    /// Forgets one version, or all of a name, which is then nobody's. Returns how many.
-    async fn unpublish(&self, name: &str, version: Option<&Version>) -> Result<u64>;
+    /// Forgets one version, or all of a name of a realm, which is then nobody's. Returns how many.
+    async fn unpublish(&self, realm: &Realm, name: &str, version: Option<&Version>) -> Result<u64>;
 
     /// Opens the record of a call before it is sent, or says what the record holds. Whoever is told [`Opened::New`] or
     /// [`Opened::Again`] holds the call for [`Opening::lease`], on the store's clock, and may send it; asking again under the same

@@ -1,6 +1,6 @@
 //! What time brings, what goes, and what waits.
 
-use crate::{AgentName, Result, TaskKey, event::StoredEvent};
+use crate::{AgentName, Result, TaskKey, Time, event::StoredEvent};
 use async_trait::async_trait;
 use std::{sync::Arc, time::Duration};
 
@@ -8,7 +8,15 @@ use std::{sync::Arc, time::Duration};
 #[async_trait]
 pub trait Upkeep: Send + Sync {
     /// What time brings: due tasks, expired leases, deadlines of tasks never claimed. Idempotent, bounded.
-    async fn sweep(&self) -> Result<Swept>;
+    async fn sweep(&self) -> Result<Swept> {
+        self.sweep_leases_by(Time(i64::MAX)).await
+    }
+
+    /// The same, but of leases only those that had run out by this moment of the store's time.
+    ///
+    /// A process that stood still is late with its renewals and with its sweep alike. It takes the time, renews what it holds,
+    /// and sweeps by the time it took: then no moment at which it may stand still takes its own claims from it.
+    async fn sweep_leases_by(&self, moment: Time) -> Result<Swept>;
 
     /// Forgets up to `limit` tasks that ended more than `keep` ago (their ids stay taken for 30 days), and
     /// idempotency rows, taken ids and definitions nobody needs. Returns how many tasks went.

@@ -2,7 +2,7 @@
 //!
 //! | question | approved | denied | nobody in time |
 //! |---|---|---|---|
-//! | may the call be made? | it is started, if it is exactly what was shown | refused, with the reason | refused |
+//! | may the call be made? | it is started, if it is exactly what was shown, and goes the way that was shown | refused, with the reason | refused |
 //! | did it happen? | it did: `ok` | it did not: `error`, and the doubt is lifted | in doubt |
 
 use super::{Call, Run, Terms, calls};
@@ -29,7 +29,7 @@ pub(super) enum Leave {
     /// Be made.
     Given,
     /// Ask first.
-    Ask(ApprovalRequested),
+    Ask(Box<ApprovalRequested>),
     /// Nothing any more.
     Refused(String),
 }
@@ -100,7 +100,7 @@ impl Run {
     /// Whether a checked call of a tool that needs an agreement may be made.
     pub(super) fn leave(&self, call: &Call, started: &ToolStarted, tool: &ToolDefinition, step: u32, terms: &Terms) -> Leave {
         let request = self.request(Question::MayCall, started, tool.contract_hash(), step, terms);
-        let Some(Inquiry { asked, answer: Some(answer) }) = &call.approval else { return Leave::Ask(request) };
+        let Some(Inquiry { asked, answer: Some(answer) }) = &call.approval else { return Leave::Ask(Box::new(request)) };
         let why = || answer.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
         match answer.answer {
             Answer::Approved if is_what_was_shown(asked, &request) => Leave::Given,
@@ -135,6 +135,7 @@ impl Run {
             tool: started.name.clone(),
             version: started.version.clone(),
             contract,
+            way: started.way.clone(),
             // To the last digit: two accounts are never one.
             arguments_hash: canonical::hash_bytes(canonical::exact(&started.arguments).as_bytes()),
             arguments: started.arguments.clone(),
@@ -147,7 +148,9 @@ fn is_what_was_shown(shown: &ApprovalRequested, now: &ApprovalRequested) -> bool
     let binding = |request: &ApprovalRequested| {
         (request.tool.clone(), request.version.clone(), request.contract.clone(), request.arguments_hash.clone())
     };
-    binding(shown) == binding(now)
+    // What was asked before ways were recorded was asked about the definitions that the run began with, and so is this.
+    let is_same_way = shown.way.is_none() || shown.way == now.way;
+    binding(shown) == binding(now) && is_same_way
 }
 
 /// The request was not decided in time.

@@ -10,7 +10,7 @@ use crate::{
     canonical,
     event::{ApprovalDecided, Event, ToolFinished, ToolStarted, ToolStatus},
     message::FinishReason,
-    tool::{Effect, ToolDefinition},
+    tool::{Effect, ToolDefinition, Way},
 };
 use serde_json::Value;
 use std::{
@@ -97,7 +97,7 @@ impl Run {
                         Leave::Refused(why) => plan.record.push(Event::ToolFinished(refusal(index, call, why))),
                         Leave::Ask(request) => {
                             plan.awaits(Awaited::decision(request.expires_at));
-                            plan.record.push(Event::ApprovalRequested(request));
+                            plan.record.push(Event::ApprovalRequested(*request));
                         }
                         Leave::Given if has_room => plan.start.push(started),
                         Leave::Given => {}
@@ -176,6 +176,7 @@ impl Run {
             arguments,
             key: format!("{whose}{}:{}:{index}", task.id, step.number),
             effect: tool.effect(),
+            way: tool.requires_approval.then(|| Way::of(tool)),
         }
     }
 

@@ -100,6 +100,12 @@ impl Run {
         self.task.output_schema.as_ref().or(contracts.agent().output_schema.as_ref())
     }
 
+    /// The schema by which the newest answer is to be judged, where there is one.
+    pub fn judges_by<'a>(&'a self, contracts: &'a Contracts) -> Option<&'a Value> {
+        let reply = self.steps.last()?.reply.as_ref()?;
+        if reply.calls.is_empty() { self.output_schema(contracts) } else { None }
+    }
+
     fn own_steps(&self) -> &[Step] {
         &self.steps[self.taken..]
     }

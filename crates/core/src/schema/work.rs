@@ -1,16 +1,22 @@
-//! How much work a schema can ask for, counted before it is compiled.
+//! How much work a schema can ask for, counted before it is compiled, and how much a value before it is checked.
 //!
 //! Forty definitions that each refer twice to the next are a kibibyte of schema and 2⁴⁰ checks of one
 //! value. The validator remembers what it found only where a reference recurs, so everything else is
 //! counted as it will be unrolled.
+//!
+//! A list of 10,000 and a choice of 1,000 are 10,000,000 checks, and as many reasons why nothing fits. So what one value
+//! costs is counted by level: how many values lie so deep in it, times what each of them is checked against there.
 
+use super::{levels::Levels, patterns, shape::Shape};
 use serde_json::Value;
 use std::collections::HashMap;
 
 /// The most subschemas that one value may be checked against, references unrolled.
 const MAX_APPLICATIONS: u64 = 10_000;
-/// How much may be unrolled for the sake of a good complaint.
-const MAX_EXPLAINED: u64 = 100_000;
+/// How much one value may cost to be checked: some ten milliseconds.
+const MAX_CHECKED: u64 = 2_000_000;
+/// How many reasons may be collected for the sake of a good complaint: a few MiB of them.
+const MAX_EXPLAINED: u64 = 10_000;
 
 /// Keywords that apply a schema to the same value.
 const HERE: [&str; 9] = ["not", "if", "then", "else", "allOf", "anyOf", "oneOf", "dependentSchemas", "dependencies"];
@@ -31,12 +37,29 @@ const INSIDE: [&str; 10] = [
 const BY_NAME: [&str; 4] = ["dependentSchemas", "dependencies", "properties", "patternProperties"];
 
 /// What a schema asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct Work {
-    /// Subschemas, references unrolled until they recur.
-    applications: u64,
-    /// How many recurring ones each value hands on to what is inside it.
-    branching: u64,
+    /// What a value costs to be checked, by its levels: the validator remembers what it found where references recur.
+    checking: Levels,
+    /// What it costs to say why it does not fit: every alternative is unrolled.
+    explaining: Levels,
+    /// The states of the patterns that a text of each level runs through.
+    matching: Levels,
+    /// The first level at which there are alternatives: only these say more than one reason a value.
+    alternatives_from: Option<usize>,
+    /// Subschemas.
+    pub(super) nodes: u64,
+}
+
+/// How much can be said of a value that does not fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Explains {
+    /// Every reason.
+    All,
+    /// The first one.
+    First,
+    /// That it does not.
+    Nothing,
 }
 
 impl Work {
@@ -48,27 +71,65 @@ impl Work {
             .here_order()
             .ok_or("it refers to itself for the same value: let the reference lead into the value, as under `properties`")?;
         let components = graph.components();
-        let applications = graph.applications(&components).max(graph.sums(&order, |_| 1));
+        let applications = graph.applications(&components, |_| 1).max(graph.sums(&order, |_| 1));
         if applications > MAX_APPLICATIONS {
             return Err(format!("its references multiply to too much work: more than {MAX_APPLICATIONS} subschemas for one value"));
         }
-        let recurring = |node: usize| graph.inside[node].iter().filter(|next| components[**next] == components[node]).count() as u64;
-        Ok(Self { applications, branching: graph.sums(&order, recurring) })
+        let (weight, states) = (|node: usize| graph.weights[node], |node: usize| graph.states[node]);
+        let most = graph.applications(&components, weight).max(graph.sums(&order, weight));
+        let most_states = graph.applications(&components, states).max(graph.sums(&order, states));
+        Ok(Self {
+            checking: Levels::of(&graph, &order, weight, |_| 0, most),
+            explaining: Levels::of(&graph, &order, weight, |_| 0, u64::MAX),
+            // A name is matched with the patterns beside it, and is as deep as the value that it names.
+            matching: Levels::of(&graph, &order, states, |node| graph.names[node], most_states.saturating_add(graph.names.iter().sum())),
+            alternatives_from: graph.first_level(|node| graph.has_alternatives[node]),
+            nodes: graph.here.len() as u64,
+        })
     }
 
-    /// Whether the reasons why `value` does not fit can be listed in bounded time.
-    pub(super) fn can_explain(&self, value: &Value) -> bool {
-        let unrolled = self.branching.checked_pow(depth(value)).and_then(|times| times.max(1).checked_mul(self.applications));
-        unrolled.is_some_and(|work| work <= MAX_EXPLAINED)
+    /// What checking a value may cost, in units of some ten nanoseconds.
+    pub(super) fn cost(&self, value: &Shape) -> u64 {
+        // Sixteen states are walked in the time that one subschema takes; without patterns a text is read once.
+        let matched = self.matching.times(value.bytes()).saturating_add(value.total_bytes() / 4) / 16;
+        self.checking.times(value.values()).saturating_add(matched)
+    }
+
+    /// Whether a value can be checked in bounded time.
+    pub(super) fn can_check(&self, value: &Shape) -> bool {
+        self.cost(value) <= MAX_CHECKED
+    }
+
+    /// How much of the reasons why `value` does not fit can be said in bounded time and memory.
+    pub(super) fn explains(&self, value: &Value, shape: &Shape) -> Explains {
+        let all = self.explaining.times(&shape.weights());
+        if all <= MAX_EXPLAINED {
+            return Explains::All;
+        }
+        // The first reason is found without keeping others: but for the alternatives of the one value that does not fit.
+        let kept = self.alternatives_from.map_or(0, |level| {
+            let under = |inner: &Value| self.explaining.times_from(level, &Shape::of(inner).weights());
+            super::shape::at_level(value, level).map(under).max().unwrap_or(0)
+        });
+        if all <= MAX_CHECKED && kept <= MAX_EXPLAINED { Explains::First } else { Explains::Nothing }
     }
 }
 
 /// Subschemas, and which leads to which. No walk over it recurses.
-struct Graph {
+pub(super) struct Graph {
     /// For the same value.
-    here: Vec<Vec<usize>>,
+    pub(super) here: Vec<Vec<usize>>,
     /// For what is inside it.
     inside: Vec<Vec<usize>>,
+    /// The same in groups of which one value inside meets one member at most: a value has one name, and one place.
+    pub(super) groups: Vec<Vec<Vec<usize>>>,
+    /// What one value costs by a node's own words.
+    weights: Vec<u64>,
+    /// The states of its `pattern`.
+    states: Vec<u64>,
+    /// The states of its `patternProperties`.
+    names: Vec<u64>,
+    has_alternatives: Vec<bool>,
 }
 
 impl Graph {
@@ -76,7 +137,15 @@ impl Graph {
         let anchors = anchors(schema)?;
         let mut nodes = vec![schema];
         let mut known = HashMap::from([(std::ptr::from_ref(schema), 0)]);
-        let mut graph = Self { here: Vec::new(), inside: Vec::new() };
+        let mut graph = Self {
+            here: Vec::new(),
+            inside: Vec::new(),
+            groups: Vec::new(),
+            weights: Vec::new(),
+            states: Vec::new(),
+            names: Vec::new(),
+            has_alternatives: Vec::new(),
+        };
         while let Some(node) = nodes.get(graph.here.len()).copied() {
             let mut number = |next| {
                 *known.entry(std::ptr::from_ref(next)).or_insert_with(|| {
@@ -91,7 +160,13 @@ impl Graph {
                 }
             }
             graph.here.push(here.into_iter().map(&mut number).collect());
-            graph.inside.push(under(node, &INSIDE).into_iter().map(&mut number).collect());
+            let groups: Vec<Vec<usize>> = groups(node).into_iter().map(|group| group.into_iter().map(&mut number).collect()).collect();
+            graph.inside.push(groups.iter().flatten().copied().collect());
+            graph.groups.push(groups);
+            graph.weights.push(weight(node));
+            graph.states.push(node.get("pattern").and_then(Value::as_str).map_or(0, patterns::states));
+            graph.names.push(members(node, "patternProperties").map(|name| patterns::states(name)).sum());
+            graph.has_alternatives.push(["anyOf", "oneOf"].iter().any(|keyword| node.get(keyword).is_some()));
         }
         Ok(graph)
     }
@@ -162,16 +237,41 @@ impl Graph {
         components
     }
 
-    /// What each component comes to with everything it leads to. The validator remembers what it found
-    /// inside a component, never across: there every reference counts in full.
-    fn applications(&self, components: &[usize]) -> u64 {
+    /// The first level at which a node is met of which something holds, the schema itself on level 0.
+    fn first_level(&self, holds: impl Fn(usize) -> bool) -> Option<usize> {
+        let mut seen = vec![false; self.here.len()];
+        let mut level = vec![0];
+        for number in 0.. {
+            let mut next = Vec::new();
+            while let Some(node) = level.pop() {
+                if std::mem::replace(&mut seen[node], true) {
+                    continue;
+                }
+                if holds(node) {
+                    return Some(number);
+                }
+                level.extend(&self.here[node]);
+                next.extend(&self.inside[node]);
+            }
+            if next.is_empty() {
+                break;
+            }
+            level = next;
+        }
+        None
+    }
+
+    /// What each component comes to with everything it leads to, by what each node comes to itself. The validator remembers
+    /// what it found inside a component, never across: there every reference counts in full.
+    fn applications(&self, components: &[usize], own: impl Fn(usize) -> u64) -> u64 {
         let mut members = vec![Vec::new(); components.len()];
         components.iter().enumerate().for_each(|(node, component)| members[*component].push(node));
         let mut sums = vec![0u64; components.len()];
         for component in (0..components.len()).rev() {
             let leads_to = members[component].iter().flat_map(|node| self.both(*node));
-            let costs = leads_to.map(|next| if components[next] == component { 1 } else { sums[components[next]] });
-            sums[component] = costs.fold(members[component].len() as u64, u64::saturating_add);
+            let costs = leads_to.map(|next| if components[next] == component { own(next) } else { sums[components[next]] });
+            let itself = members[component].iter().map(|node| own(*node)).fold(0, u64::saturating_add);
+            sums[component] = costs.fold(itself, u64::saturating_add);
         }
         sums.into_iter().max().unwrap_or(0)
     }
@@ -239,6 +339,32 @@ fn under<'a>(schema: &'a Value, keywords: &[&str]) -> Vec<&'a Value> {
     found
 }
 
+/// What leads inside, in groups of which one value meets one member at most.
+fn groups(schema: &Value) -> Vec<Vec<&Value>> {
+    let mut groups = Vec::new();
+    for keyword in INSIDE {
+        let found = under(schema, &[keyword]);
+        match keyword {
+            "properties" | "items" | "prefixItems" => groups.push(found),
+            _ => groups.extend(found.into_iter().map(|one| vec![one])),
+        }
+    }
+    groups.retain(|group| !group.is_empty());
+    groups
+}
+
+/// What one value costs by a schema's own words: itself, the values that it is compared with, the names that are looked for.
+fn weight(schema: &Value) -> u64 {
+    let compared = ["enum", "const", "required", "dependentRequired", "dependencies"];
+    let compared: u64 = compared.iter().filter_map(|keyword| schema.get(keyword)).map(|value| Shape::of(value).weight()).sum();
+    let looked_for = members(schema, "properties").count() as u64;
+    (1 + looked_for).saturating_add(compared)
+}
+
+fn members<'a>(schema: &'a Value, keyword: &str) -> impl Iterator<Item = &'a String> {
+    schema.get(keyword).and_then(Value::as_object).into_iter().flat_map(|members| members.keys())
+}
+
 fn percent_decoded(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
@@ -252,12 +378,4 @@ fn percent_decoded(text: &str) -> Option<String> {
         bytes.push((high * 16 + low) as u8);
     }
     String::from_utf8(bytes).ok()
-}
-
-fn depth(value: &Value) -> u32 {
-    match value {
-        Value::Object(members) => 1 + members.values().map(depth).max().unwrap_or(0),
-        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
-    }
 }

@@ -1,7 +1,7 @@
 //! What a registry knows of its tools, as its callers see it.
 
 use super::{Effect, ToolDefinition};
-use crate::{Error, Result, Time};
+use crate::{Error, Result, Tenant, Time};
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +13,43 @@ pub struct Offer {
     pub definition: ToolDefinition,
     /// Whether an operator wrote its URLs. All others pass the egress rules.
     pub trusted: bool,
+}
+
+/// Whose runs a tool serves, and beside whose names its own stands. Two tenants may each have a tool of one name, and neither
+/// hears of the other's; a name that the node has is no tenant's.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(from = "Option<Tenant>", into = "Option<Tenant>")]
+pub enum Realm {
+    /// Everybody's: what is built in, what the project's files and imports define, what an operator brings.
+    #[default]
+    Node,
+    /// This tenant's alone.
+    Of(Tenant),
+}
+
+impl Realm {
+    /// Whether it is everybody's.
+    pub fn is_node(&self) -> bool {
+        *self == Self::Node
+    }
+    /// The tenant whose it is; none where it is everybody's.
+    pub fn tenant(&self) -> Option<&Tenant> {
+        match self {
+            Self::Node => None,
+            Self::Of(tenant) => Some(tenant),
+        }
+    }
+}
+
+impl From<Option<Tenant>> for Realm {
+    fn from(tenant: Option<Tenant>) -> Self {
+        tenant.map_or(Self::Node, Self::Of)
+    }
+}
+impl From<Realm> for Option<Tenant> {
+    fn from(realm: Realm) -> Self {
+        realm.tenant().cloned()
+    }
 }
 
 /// Where a definition came from.
@@ -86,14 +123,19 @@ impl ToolState {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ToolVersion {
-    /// The definition; endpoint, limits and tags are those of its first instance.
+    /// The definition; endpoint, limits and tags are those of its first instance. To those who do not run the tool no endpoint, no
+    /// other URL and no credential is shown: the endpoint is empty.
     pub definition: ToolDefinition,
     /// The hash of its contract.
     pub contract: String,
     /// The effect class in force, said or by the method.
     pub effect: Effect,
-    /// The principal that the name belongs to.
+    /// The principal that the name belongs to; of a tenant's tool empty for those who do not run it.
     pub owner: String,
+    /// The tenant whose runs alone it serves; absent where it serves everybody's.
+    #[serde(default, rename = "tenant", skip_serializing_if = "Realm::is_node")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub realm: Realm,
     /// Where it came from.
     pub source: Source,
     /// How it is.
@@ -128,13 +170,20 @@ pub struct ToolVersion {
     pub proposed_effect: Option<Effect>,
 }
 
+impl ToolVersion {
+    /// Whether it is the node's own, which serves every tenant.
+    pub fn is_nodes(&self) -> bool {
+        self.realm.is_node()
+    }
+}
+
 /// One that serves a version.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Instance {
     /// Its name in the registry: made of the version and the endpoint.
     pub id: String,
-    /// Where calls go.
+    /// Where calls go; empty for those who do not run the tool.
     pub endpoint: String,
     /// How it is.
     pub state: ToolState,
@@ -200,6 +249,9 @@ pub struct Published {
     pub contract: String,
     /// The principal that the name belongs to.
     pub owner: String,
+    /// Whose runs it serves.
+    #[serde(default, rename = "tenant", skip_serializing_if = "Realm::is_node")]
+    pub realm: Realm,
     /// Where it came from.
     pub source: Source,
     /// When. Given by the store.

@@ -8,7 +8,7 @@ use maniple_core::{
     run::{Awaited, Next, Run},
     signal::{Signal, SignalKind},
     task::Task,
-    tool::{Effect, OnInDoubt, ToolDefinition},
+    tool::{Effect, OnInDoubt, ToolDefinition, Way},
 };
 use serde_json::json;
 
@@ -99,11 +99,14 @@ fn a_request_nobody_answers_in_time_is_a_refusal_and_ends_with_the_deadline_at_t
 
 #[test]
 fn an_agreement_fits_only_what_was_shown() {
-    let changes: [fn(&mut ApprovalRequested); 4] = [
+    let changes: [fn(&mut ApprovalRequested); 7] = [
         |shown| shown.tool = "look".into(),
         |shown| shown.version.minor += 1,
         |shown| shown.contract = "another".into(),
         |shown| shown.arguments_hash = "another".into(),
+        |shown| shown.way.as_mut().unwrap().host = "https://another.test".into(),
+        |shown| shown.way.as_mut().unwrap().path = "/another".into(),
+        |shown| shown.way.as_mut().unwrap().credential = Some("another".into()),
     ];
     for change in changes {
         let mut bench = bench(task());
@@ -118,6 +121,32 @@ fn an_agreement_fits_only_what_was_shown() {
         assert!(bench.plan(8).send.is_empty());
         assert!(bench.outcomes()[0].0.contains("not what would be called now"));
     }
+}
+
+#[test]
+fn a_person_is_shown_where_the_call_goes_and_the_call_is_bound_to_it() {
+    let mut bench = bench(task());
+    bench.calls(&[("pay", "{}"), ("look", "{}")]);
+    let plan = bench.plan(8);
+    let way = Way::of(&bench.contracts.definitions.tools[2]);
+    assert_eq!(requests(&plan.record)[0].way.as_ref(), Some(&way));
+    assert_eq!(plan.send[0].way, None, "nobody was asked about that one");
+    decides(&mut bench, &says("t-1:1:0", true, None));
+    assert_eq!(bench.plan(8).send[0].way, Some(way));
+}
+
+#[test]
+fn a_request_from_before_ways_were_recorded_is_still_agreed_to() {
+    let mut bench = bench(task());
+    bench.calls(&[("pay", "{}")]).plan(8);
+    let mut journal = bench.journal.clone();
+    let last = journal.last_mut().unwrap();
+    let mut data: serde_json::Value = serde_json::from_str(last.data.get()).unwrap();
+    data.as_object_mut().unwrap().remove("way").expect("it is recorded now");
+    last.data = serde_json::value::to_raw_value(&data).unwrap();
+    (bench.live, bench.journal) = (Run::fold(&journal).unwrap(), journal);
+    decides(&mut bench, &says("t-1:1:0", true, None));
+    assert_eq!(bench.plan(8).send.len(), 1);
 }
 
 #[test]

@@ -44,6 +44,7 @@ fn a_call_is_recorded_as_started_before_it_is_sent_and_carries_all_a_takeover_ne
         arguments: json!({ "n": 1 }),
         key: "t-1:1:0".into(),
         effect: Effect::Idempotent,
+        way: None,
     };
     assert_eq!(plan.record, [Event::ToolStarted(save.clone())]);
     assert_eq!(plan.send, [save]);

@@ -49,6 +49,7 @@ fn tool_started() -> ToolStarted {
         arguments: json!({ "n": 1 }),
         key: "acme/t-1:1:0".into(),
         effect: Effect::Pure,
+        way: None,
     }
 }
 
@@ -64,6 +65,7 @@ fn approval_requested() -> ApprovalRequested {
         tool: "look".into(),
         version: Version::new(1, 2, 3),
         contract: "c0".into(),
+        way: None,
         arguments: json!({ "n": 1 }),
         arguments_hash: "h0".into(),
         expires_at: Time(ACCEPTED.0 + 1),
@@ -198,6 +200,7 @@ fn the_words_in_events_are_the_contracts() {
         DeadlineExceeded,
         OutputInvalid,
         RepeatedCalls,
+        ErrorCode::ToolsUnavailable,
         ModelUnavailable,
         ModelRefused,
         ModelDenied,
@@ -212,6 +215,7 @@ fn the_words_in_events_are_the_contracts() {
         "deadline_exceeded",
         "output_invalid",
         "repeated_calls",
+        "tools_unavailable",
         "model_unavailable",
         "model_refused",
         "model_denied",

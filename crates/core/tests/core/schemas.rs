@@ -180,6 +180,98 @@ fn a_tree_with_alternatives_at_every_level_takes_bounded_time_however_deep_and_w
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
 }
 
+/// How much this process ever held more than before.
+fn fullest_mib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("0");
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or(0) / 1_024
+}
+
+#[test]
+fn a_wide_value_against_many_alternatives_costs_neither_seconds_nor_gigabytes() {
+    let constants = |count: usize| (0..count).map(|n| json!({ "const": n })).collect::<Vec<_>>();
+    let wide = vec![json!(-1); 9_900];
+    let named = |member: Value| wide.iter().enumerate().map(|(n, _)| (format!("p{n}"), member.clone())).collect::<serde_json::Map<_, _>>();
+    let objects =
+        |count: usize| (0..count).map(|n| json!({ "properties": { "a": { "const": n } }, "required": ["a"] })).collect::<Vec<_>>();
+    let long_enum = json!({ "enum": (0..9_000).collect::<Vec<_>>() });
+    let cases = [
+        (json!({ "items": { "anyOf": constants(990) } }), json!(wide)),
+        (json!({ "anyOf": constants(490).into_iter().map(|one| json!({ "items": one })).collect::<Vec<_>>() }), json!(wide)),
+        (json!({ "items": { "oneOf": constants(990) } }), json!(wide)),
+        (json!({ "additionalProperties": { "anyOf": constants(990) } }), json!(named(json!(-1)))),
+        (json!({ "propertyNames": { "anyOf": constants(990) } }), json!(named(json!(-1)))),
+        (json!({ "items": { "anyOf": objects(240) } }), json!(vec![json!({ "a": "x" }); 5_000])),
+        (json!({ "anyOf": vec![json!({ "additionalProperties": false }); 990] }), json!(named(json!(-1)))),
+        (json!({ "items": { "allOf": (0..990).map(|n| json!({ "maximum": -n - 2 })).collect::<Vec<_>>() } }), json!(wide)),
+        (json!({ "items": long_enum }), json!(wide)),
+        (json!({ "anyOf": vec![json!({ "type": "integer" }); 990] }), json!("x".repeat(1 << 20))),
+        (json!({ "items": { "items": { "anyOf": constants(990) } } }), json!(vec![json!(vec![-1; 99]); 100])),
+    ];
+    let (began, before) = (Instant::now(), fullest_mib());
+    for (at, (schema, value)) in cases.iter().enumerate() {
+        let validator = Validator::compile(schema).unwrap_or_else(|why| panic!("{at}: {why}"));
+        let why = validator.check(value).expect_err("nothing of it fits");
+        assert!(why.len() < 2_000, "{at}: {}", why.len());
+    }
+    assert!(fullest_mib() - before < 300, "{} MiB", fullest_mib() - before);
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+}
+
+#[test]
+fn of_a_large_value_the_first_place_that_does_not_fit_is_named() {
+    let number = json!({ "anyOf": [{ "type": "integer" }, { "type": "null" }] });
+    let row = json!({ "type": "object", "properties": { "id": number }, "required": ["id"] });
+    let validator = Validator::compile(&json!({ "items": row })).unwrap();
+    let mut rows = vec![json!({ "id": 1 }); 9_000];
+    rows[4_711] = json!({ "id": "x" });
+    validator.check(&json!(rows[..4_711])).unwrap();
+    let why = validator.check(&json!(rows)).unwrap_err();
+    assert!(why.starts_with("at /4711/id: \"x\" is not valid under any of the schemas"), "{why}");
+    let few = Validator::compile(&json!({ "items": { "anyOf": (0..990).map(|n| json!({ "const": n })).collect::<Vec<_>>() } })).unwrap();
+    few.check(&json!((0..990).collect::<Vec<_>>())).unwrap();
+    assert!(few.check(&json!([1, 2, -1])).unwrap_err().starts_with("at /2: -1 is not valid"));
+}
+
+#[test]
+fn a_long_value_of_a_large_schema_is_no_trouble() {
+    let fields: serde_json::Map<String, Value> =
+        (0..300).map(|n| (format!("f{n}"), json!({ "type": ["string", "null"], "maxLength": 100 }))).collect();
+    let validator =
+        Validator::compile(&json!({ "items": { "type": "object", "properties": fields, "additionalProperties": false } })).unwrap();
+    let row: serde_json::Map<String, Value> = (0..300).map(|n| (format!("f{n}"), json!("a"))).collect();
+    validator.check(&json!(vec![json!(row); 300])).expect("ninety thousand values, each of which meets one schema");
+}
+
+#[test]
+fn patterns_are_bounded_in_sum() {
+    let patterns = |count: usize, pattern: &str| {
+        let all: serde_json::Map<String, Value> =
+            (0..count).map(|n| (format!("p{n}"), json!({ "pattern": format!("{n}{pattern}") }))).collect();
+        json!({ "properties": all })
+    };
+    let (began, before) = (Instant::now(), fullest_mib());
+    Validator::compile(&patterns(150, "^[a-z0-9._-]{1,64}$")).expect("as they are in the wild");
+    assert!(refused(&patterns(900, "a")).contains("more than 200 patterns"));
+    for much in ["(a{1,100}){1,100}", "(((a{9}){9}){9}){9}", "\\W{200}", "\\p{L}{20}", "[^a]{500}", "(?i)(abc|def){500}"] {
+        assert!(refused(&patterns(190, much)).contains("50000 states"), "{much}: {}", refused(&patterns(190, much)));
+    }
+    let names: serde_json::Map<String, Value> = (0..190).map(|n| (format!("{n}(a{{1,100}}){{1,100}}"), json!({}))).collect();
+    assert!(refused(&json!({ "patternProperties": names })).contains("50000 states"));
+    assert!(refused(&json!({ "$defs": { "unused": patterns(190, "(a{1,100}){1,100}") } })).contains("50000 states"));
+    assert!(fullest_mib() - before < 300, "{} MiB", fullest_mib() - before);
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_long_text_and_a_large_pattern_are_not_multiplied() {
+    let began = Instant::now();
+    let validator = Validator::compile(&json!({ "items": { "pattern": "[01]*1[01]{2000}x" } })).unwrap();
+    validator.check(&json!(["01".repeat(20) + &"1".repeat(2_000) + "x"])).unwrap();
+    assert!(validator.check(&json!(["01".repeat(500_000)])).unwrap_err().contains("too much"));
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+}
+
 #[test]
 fn types_that_refer_to_each_other_are_no_trouble() {
     let names = ["add", "mul", "neg", "call", "if", "let", "fn", "list"];

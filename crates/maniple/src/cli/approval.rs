@@ -7,6 +7,7 @@ use super::{
 };
 use clap::{Args, Subcommand, ValueEnum};
 use maniple_api::approvals::{Approval, ApprovalPage, Choice, Decision};
+use maniple_core::tool::Way;
 use owo_colors::OwoColorize;
 
 /// What runs ask of people.
@@ -147,6 +148,11 @@ fn state(approval: &Approval) -> String {
     }
 }
 
+/// Which arguments travel elsewhere than the method says, and where.
+fn places(way: &Way) -> String {
+    screen::one_line(&serde_json::to_string(&way.places).unwrap_or_default(), 1_000)
+}
+
 fn show(approval: &Approval, as_json: bool) -> Result<(), Trouble> {
     if as_json {
         return Ok(screen::json(approval)?);
@@ -156,13 +162,16 @@ fn show(approval: &Approval, as_json: bool) -> Result<(), Trouble> {
         _ => "may this call be made?",
     };
     screen::answer(format!("{} {}", "approval".bold(), approval.id.bold()))?;
-    let decision = approval.decision.as_ref();
+    let (decision, way) = (approval.decision.as_ref(), approval.way.as_ref());
     let rows = [
         ("asks", Some(question.to_owned())),
         ("state", Some(state(approval))),
         ("task", Some(format!("{} · step {} · {}", approval.task_id, approval.step, approval.agent))),
         ("tool", Some(format!("{} {}", approval.tool, approval.version))),
         ("contract", Some(approval.contract.clone())),
+        ("goes to", way.map(|way| screen::one_line(&way.to_string(), 1_000))),
+        ("places", way.filter(|way| !way.places.is_empty()).map(places)),
+        ("as", way.map(|way| way.credential.as_ref().map_or("nobody".to_owned(), |name| format!("credential {name}")))),
         ("asked", Some(approval.requested_at.to_string())),
         ("expires", Some(approval.expires_at.to_string())),
         ("by", decision.map(|decision| screen::one_line(&decision.by, 256))),

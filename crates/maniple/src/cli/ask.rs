@@ -20,6 +20,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// The most that is read from standard input: a node takes no larger body.
 const PROMPT_MAX: u64 = 1 << 20;
+/// The most of a schema that is read, in bytes; a node takes less.
+const SCHEMA_MAX: u64 = 1 << 20;
 
 /// Asks an agent and waits for its answer.
 #[derive(Debug, Args)]
@@ -198,7 +200,10 @@ fn piped() -> Result<String, Trouble> {
 }
 
 fn schema(file: &Path) -> Result<Map<String, Value>, Trouble> {
-    let text = std::fs::read_to_string(file).map_err(|e| Trouble::usage(format!("{} cannot be read: {e}", file.display())))?;
+    let unreadable = |e: std::io::Error| Trouble::usage(format!("{} cannot be read: {e}", file.display()));
+    let mut text = String::new();
+    // It may be a pipe that a person wrote into the command line.
+    std::fs::File::open(file).and_then(|file| file.take(SCHEMA_MAX).read_to_string(&mut text)).map_err(unreadable)?;
     serde_json::from_str(&text).map_err(|e| Trouble::usage(format!("{} is no JSON Schema: {e}", file.display())))
 }
 

@@ -7,10 +7,10 @@ use super::{
 };
 use crate::{
     config::Config,
-    files::{Project, Sources},
+    files::{self, Project, Sources, regular},
     yaml::Problem,
 };
-use maniple_core::{model::ModelName, task::TaskLimits, tool::ToolWish};
+use maniple_core::{Tenant, model::ModelName, task::TaskLimits, tool::ToolWish};
 use maniple_registry::Catalog;
 use owo_colors::OwoColorize;
 use serde_json::json;
@@ -76,10 +76,18 @@ pub fn project(dir: &Path) -> Result<Checked, Vec<Problem>> {
     let catalog = Arc::new(Catalog::new(project.tools.clone()).map_err(of_tools)?);
     let (mut problems, mut unseen) = (Vec::new(), BTreeSet::new());
     for agent in &project.agents {
-        let (elsewhere, here): (Vec<ToolWish>, Vec<ToolWish>) =
-            agent.tools.iter().cloned().partition(|wish| is_imported(&config, &wish.name) && catalog.versions(&wish.name).is_err());
+        let (elsewhere, here): (Vec<ToolWish>, Vec<ToolWish>) = agent
+            .tools
+            .iter()
+            .cloned()
+            .partition(|wish| is_imported(&config, &wish.name) && catalog.versions(&Tenant::default(), &wish.name).is_err());
         unseen.extend(elsewhere.into_iter().map(|wish| wish.name));
-        problems.extend(catalog.resolve(&agent.name, &here).err().map(|error| of_agent(&config, agent.name.as_str(), &error.to_string())));
+        problems.extend(
+            catalog
+                .check_wishes(&Tenant::default(), &agent.name, &here)
+                .err()
+                .map(|error| of_agent(&config, agent.name.as_str(), &error.to_string())),
+        );
     }
     if problems.is_empty() { Ok(Checked { project, catalog, limits, unseen }) } else { Err(problems) }
 }
@@ -115,7 +123,7 @@ fn problem(file: &Path, error: &anyhow::Error) -> Problem {
 fn of_agent(config: &Config, name: &str, message: &str) -> Problem {
     let file = config.agent_folders().iter().map(|folder| folder.join(format!("{name}.md"))).find(|file| file.exists());
     let file = file.unwrap_or_else(|| format!("{name}.md").into());
-    let text = fs::read_to_string(&file).unwrap_or_default();
+    let text = regular::text(&file, files::FILE_MAX).unwrap_or_default();
     Problem::of_field(&file, &text, 1, "tools", message)
 }
 

@@ -6,6 +6,7 @@
 use super::{
     exit::{Exit, Trouble},
     screen,
+    serve::KEEPS,
 };
 use crate::{
     config::Config,
@@ -107,6 +108,7 @@ impl Where {
             quiet: true,
             discover: need != Need::Desk,
             assistant: true,
+            keeps: KEEPS,
             files: if need == Need::Work { Files::Lenient } else { Files::Looking },
             ..NodeOptions::default()
         };

@@ -21,6 +21,9 @@ use std::{
     task::Poll,
 };
 
+/// Where this program can be started again by a name, and hears of its parent's end.
+pub(super) const KEEPS: bool = cfg!(target_os = "linux");
+
 /// What a newcomer can ask whatever the agent is.
 const QUESTION: &str = "What is 17 * 23?";
 
@@ -77,7 +80,8 @@ impl Dev {
         }
         let config = settings(&self.dir.join(FILE_NAME), self.listen.clone(), false)?;
         let (store, has_agents) = (config.store.clone(), has_agents(&config));
-        let options = NodeOptions { watch: true, discover: true, assistant: true, files: Files::Lenient, ..NodeOptions::default() };
+        let options =
+            NodeOptions { watch: true, discover: true, assistant: true, files: Files::Lenient, keeps: KEEPS, ..NodeOptions::default() };
         let node = start_when_free(config, options).await.map_err(started)?;
         let url = format!("http://{}", node.address());
         let agents: Vec<Agent> = node.agents.all().values().map(|agent| Agent::from(&**agent)).collect();
@@ -104,7 +108,7 @@ impl Serve {
             return Err(Trouble::usage(format!("there is no agent file {}", missing.display())).try_next("maniple new NAME"));
         }
         let config = settings(&file, self.listen, self.insecure)?;
-        let options = NodeOptions { roles, agent_files: self.agent, ..NodeOptions::default() };
+        let options = NodeOptions { roles, agent_files: self.agent, keeps: KEEPS, ..NodeOptions::default() };
         let node = Node::start(config, options).await.map_err(started)?;
         let url = format!("http://{}", node.address());
         until_signal(node, || {

@@ -1,7 +1,10 @@
 //! Lays the environment over the file, and puts references in.
 
 use super::Config;
-use crate::yaml::{self, Problem};
+use crate::{
+    files::{FILE_MAX, regular},
+    yaml::{self, Problem},
+};
 use anyhow::{Context as _, bail};
 use serde_json::{Map, Value};
 use std::path::Path;
@@ -78,7 +81,7 @@ fn filled(text: &str, folder: &Path, variable: &impl Fn(&str) -> Option<String>)
             }
             Some(("file", path)) => {
                 let path = folder.join(path);
-                let content = std::fs::read_to_string(&path)
+                let content = regular::text(&path, FILE_MAX)
                     .with_context(|| format!("{} cannot be read; `{text}` in the settings wants it", path.display()))?;
                 content.trim_end_matches(['\r', '\n']).to_owned()
             }

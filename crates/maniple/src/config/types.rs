@@ -2,7 +2,8 @@
 //! defaults and their bounds stand.
 
 use super::Limits;
-use crate::{node::ReadinessSettings, telemetry::TelemetrySettings};
+use crate::{doors::http::scrape::MetricsSettings, node::ReadinessSettings, telemetry::TelemetrySettings};
+use maniple_aside::AsideSettings;
 use maniple_core::{
     Scope,
     settings::{Secret, Section},
@@ -47,6 +48,8 @@ pub struct Config {
     pub openapi: BTreeMap<String, openapi::ImportSettings>,
     /// What URLs that no operator wrote may reach besides the public internet.
     pub egress: EgressSettings,
+    /// How much of what takes long to read is read at once.
+    pub aside: AsideSettings,
     /// How tools are called.
     pub gateway: GatewaySettings,
     /// Who may. Absent: everyone who reaches the node, which then listens on loopback only.
@@ -64,6 +67,8 @@ pub struct Config {
     pub telemetry: TelemetrySettings,
     /// What `/ready` asks for.
     pub readiness: ReadinessSettings,
+    /// Who may collect the metrics.
+    pub metrics: MetricsSettings,
     /// The folder that paths are relative to.
     #[serde(skip)]
     pub folder: PathBuf,
@@ -87,6 +92,7 @@ impl Default for Config {
             mcp: BTreeMap::new(),
             openapi: BTreeMap::new(),
             egress: EgressSettings::default(),
+            aside: AsideSettings::default(),
             gateway: GatewaySettings::default(),
             auth: None,
             insecure: false,
@@ -95,6 +101,7 @@ impl Default for Config {
             retention: Retention::default(),
             telemetry: TelemetrySettings::default(),
             readiness: ReadinessSettings::default(),
+            metrics: MetricsSettings::default(),
             folder: PathBuf::from("."),
         }
     }
@@ -106,6 +113,7 @@ impl Config {
         let mut sections: Vec<(String, &dyn Section)> = vec![
             ("limits".into(), &self.limits),
             ("worker".into(), &self.worker),
+            ("aside".into(), &self.aside),
             ("gateway".into(), &self.gateway),
             ("telemetry".into(), &self.telemetry),
         ];
@@ -156,7 +164,7 @@ pub struct Token {
     /// The agents it may use; `*` for all, which is the default.
     #[serde(default = "all_agents")]
     pub agents: Vec<String>,
-    /// What it may do: `run`, `read`, `cancel`, `tools`, `approve`, `admin`. Default `run`, `read`, `cancel`.
+    /// What it may do: `run`, `read`, `cancel`, `tools`, `approve`, `admin`, `operator`. Default `run`, `read`, `cancel`.
     #[serde(default = "usual_scopes")]
     pub scopes: Vec<Scope>,
 }

@@ -21,6 +21,7 @@ mod limits;
 mod mcp;
 mod place;
 mod run;
+pub mod scrape;
 pub mod server;
 mod sessions;
 mod tasks;
@@ -32,6 +33,7 @@ pub use auth::Auth;
 pub use door::{Door, Readiness, Serves};
 pub use limits::Limits;
 
+use crate::descriptors::Shares;
 use axum::{
     Router, middleware,
     routing::{delete, get, post},
@@ -47,8 +49,9 @@ pub const CLOSE_MAX: Duration = Duration::from_secs(10);
 /// Serves a door until `stop`, and leaves within [`CLOSE_MAX`].
 pub async fn serve(listener: TcpListener, door: Door, stop: CancellationToken) {
     let (header_read, closing) = (door.limits.header_read, door.closing.clone());
+    let shares = Shares::of(door.limits.connections);
     let router = router(door);
-    let serving = server::serve(listener, router, header_read, stop.clone());
+    let serving = server::serve(listener, router, header_read, shares, stop.clone());
     tokio::pin!(serving);
     tokio::select! {
         () = &mut serving => return,

@@ -1,6 +1,7 @@
 //! The MCP servers of the settings: connected, and their tools taken over whenever they change.
 
 use crate::config::Config;
+use maniple_aside::Aside;
 use maniple_registry::{
     Incoming, Origin, Registry,
     mcp::{Listing, Server, ServerSettings, State},
@@ -12,11 +13,14 @@ use tokio_util::sync::CancellationToken;
 const SETTLED_MAX: Duration = Duration::from_secs(5);
 
 /// Connects to all servers and takes their tools over, as far as they answer soon.
-pub(super) async fn connect(config: &Config, registry: &Arc<Registry>) -> anyhow::Result<Vec<Arc<Server>>> {
+pub(super) async fn connect(config: &Config, keeps: bool, registry: &Arc<Registry>, aside: &Aside) -> anyhow::Result<Vec<Arc<Server>>> {
     let mut servers = Vec::new();
+    // By that name the program is found though another one was installed in its place.
+    let keeper = if keeps { vec!["/proc/self/exe".to_owned(), "keep".to_owned(), std::process::id().to_string()] } else { Vec::new() };
     for (name, settings) in &config.mcp {
         let cwd = settings.cwd.as_ref().map_or_else(|| config.folder.clone(), |cwd| config.folder.join(cwd));
-        let server = Arc::new(Server::start(name, ServerSettings { cwd: Some(cwd), ..settings.clone() })?);
+        let settings = ServerSettings { cwd: Some(cwd), keeper: keeper.clone(), ..settings.clone() };
+        let server = Arc::new(Server::start_beside(aside.clone(), name, settings)?);
         registry.connect(server.clone());
         servers.push(server);
     }
@@ -32,7 +36,7 @@ pub(super) async fn follow(server: Arc<Server>, registry: Arc<Registry>, stop: C
     loop {
         tokio::select! {
             changed = listings.changed() => if changed.is_err() { return },
-            () = stop.cancelled() => return server.stop(),
+            () = stop.cancelled() => return server.stopped().await,
         }
         let listing = listings.borrow_and_update().clone();
         if let Err(error) = take(&registry, server.name(), &listing).await {

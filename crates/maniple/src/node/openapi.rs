@@ -1,7 +1,8 @@
 //! OpenAPI documents as tools: read at the start, and those at a URL again and again.
 
-use crate::config::Config;
+use crate::{config::Config, files::regular};
 use anyhow::Context as _;
+use maniple_aside::Aside;
 use maniple_registry::{
     Incoming, Origin, Registry,
     openapi::{self, ImportSettings},
@@ -40,12 +41,12 @@ impl Document {
     }
 
     /// Reads it and takes its tools over in the place of those before.
-    pub(super) async fn take(&self, registry: &Registry) -> anyhow::Result<()> {
+    pub(super) async fn take(&self, registry: &Registry, aside: &Aside) -> anyhow::Result<()> {
         let text = self.text(registry).await.with_context(|| format!("openapi.{}", self.name))?;
         let (name, settings) = (self.name.clone(), self.settings.clone());
         // A large document is work for a while: not on a thread that others wait for.
-        let read = tokio::task::spawn_blocking(move || openapi::import(&name, &text, &settings).with_context(|| format!("openapi.{name}")))
-            .await??;
+        let read = move || openapi::import(&name, &text, &settings).with_context(|| format!("openapi.{name}"));
+        let read = aside.run(true, &format!("openapi:{}", self.name), read).await??;
         for note in &read.left_out {
             tracing::warn!(openapi = self.name, operation = note.place, why = note.what, "left out");
         }
@@ -62,10 +63,10 @@ impl Document {
     }
 
     /// Reads one at a URL, and reads it again until `stop`.
-    pub(super) async fn follow(self, registry: Arc<Registry>, stop: CancellationToken) {
+    pub(super) async fn follow(self, registry: Arc<Registry>, aside: Aside, stop: CancellationToken) {
         let refresh = self.settings.refresh.duration();
         loop {
-            let wait = match self.take(&registry).await {
+            let wait = match self.take(&registry, &aside).await {
                 Ok(()) => refresh,
                 Err(error) => {
                     tracing::warn!(error = format!("{error:#}"), "a document could not be imported; its tools stay as they were");
@@ -82,16 +83,9 @@ impl Document {
     async fn text(&self, registry: &Registry) -> anyhow::Result<String> {
         match (&self.file, &self.settings.url) {
             (Some(file), _) => {
-                let about = tokio::fs::metadata(file).await.with_context(|| format!("{} cannot be read", file.display()))?;
-                anyhow::ensure!(about.is_file(), "{} is no file", file.display());
-                anyhow::ensure!(
-                    about.len() <= openapi::BYTES_MAX as u64,
-                    "{} has {} bytes; at most {} are read",
-                    file.display(),
-                    about.len(),
-                    openapi::BYTES_MAX
-                );
-                tokio::fs::read_to_string(file).await.with_context(|| format!("{} cannot be read", file.display()))
+                let path = file.clone();
+                let reading = tokio::task::spawn_blocking(move || regular::text(&path, openapi::BYTES_MAX as u64));
+                reading.await?.with_context(|| format!("{} cannot be read", file.display()))
             }
             (None, Some(url)) => Ok(registry.fetch(url, openapi::BYTES_MAX, FETCH_MAX).await?),
             (None, None) => anyhow::bail!("it needs either `file` or `url`"),

@@ -7,6 +7,7 @@ use crate::{
     telemetry,
 };
 use maniple_api::tools::RemoteTools;
+use maniple_aside::Aside;
 use maniple_backends::{Backend, SystemClock};
 use maniple_core::{model::ModelName, ports::ToolRegistry, task::TaskLimits};
 use maniple_registry::{Files, mcp::Server};
@@ -23,6 +24,8 @@ pub(super) struct Parts {
     pub(super) runtime: maniple_runtime::Parts,
     /// The registry in this process, and how the project is taken into it.
     pub(super) tools: tools::Tools,
+    /// Where what takes long to read is read.
+    pub(super) aside: Aside,
     /// The registry elsewhere, where the settings name one.
     pub(super) remote: Option<Arc<RemoteTools>>,
     /// The MCP servers whose tools were taken over.
@@ -43,8 +46,13 @@ impl Parts {
     pub(super) async fn open(config: &Config, options: &NodeOptions, telemetry: &telemetry::Installed) -> anyhow::Result<Self> {
         let store = maniple_backends::open(&config.store_url()?, Arc::new(SystemClock))?;
         let (providers, default_model) = models::providers(config, options.discover).await?;
-        let agents = Agents::default();
-        let tools = tools::Tools::open(config, &store, &agents, options.files).await?;
+        let (agents, aside) = (Agents::default(), Aside::new(config.aside));
+        let tools = tools::Tools::open(config, &store, &agents, options.files, aside.clone()).await?;
+        if options.files != Files::Looking {
+            // Now there are descriptors and nobody waits; the first call may come when there are none.
+            let (models, tools) = (providers.clone(), tools.registry.clone());
+            tokio::task::spawn_blocking(move || (models.warm(), tools.warm()));
+        }
         let remote = tools::elsewhere(config)?;
         let runtime = maniple_runtime::Parts {
             work: store.work.clone(),
@@ -56,11 +64,12 @@ impl Parts {
             },
             agents,
             health: Arc::new(ModelHealth::default()),
+            aside: aside.clone(),
             tracing: telemetry.tracing,
         };
         let limits = TaskLimits::below(config.limits.tasks);
         let (metrics, stop_work) = (telemetry.metrics.clone(), CancellationToken::new());
-        Ok(Self { store, runtime, tools, remote, servers: Vec::new(), limits, default_model, metrics, stop_work })
+        Ok(Self { store, runtime, tools, aside, remote, servers: Vec::new(), limits, default_model, metrics, stop_work })
     }
 
     /// Reads the project and takes the tools of MCP servers over: before tasks begin, what an agent lists should be there.
@@ -74,7 +83,7 @@ impl Parts {
         project.assistant = options.assistant;
         project.read(&self.runtime.agents, &self.tools).await?;
         if options.files != Files::Looking {
-            self.servers = mcp::connect(config, &self.tools.registry).await?;
+            self.servers = mcp::connect(config, options.keeps, &self.tools.registry, &self.aside).await?;
         }
         if self.remote.is_none() {
             project::warn_of_missing_tools(&self.runtime.agents, &self.tools.registry);

@@ -3,7 +3,7 @@
 use super::tools::Tools;
 use crate::files::{self, Project, Sources};
 use maniple_core::{
-    AgentName,
+    AgentName, Tenant,
     agent::{AgentDefinition, AgentLimits, Memory},
     model::ModelName,
     task::TaskLimits,
@@ -96,8 +96,11 @@ impl Watched {
 /// An agent may wait for a tool that is registered later; but mostly it is a slip.
 pub(super) fn warn_of_missing_tools(agents: &Agents, registry: &Registry) {
     for agent in agents.all().values() {
-        if let Err(error) = registry.catalog().resolve(&agent.name, &agent.tools) {
-            tracing::warn!(agent = %agent.name, %error, "the agent's tasks will fail");
+        // A tenant may have a tool that the node has not.
+        let of_tenant = |tenant| registry.catalog().check_wishes(tenant, &agent.name, &agent.tools);
+        let tenants = registry.catalog().tenants();
+        if let Some(error) = of_tenant(&Tenant::default()).err().filter(|_| tenants.iter().all(|tenant| of_tenant(tenant).is_err())) {
+            tracing::warn!(agent = %agent.name, %error, "the agent's tasks go without");
         }
     }
 }

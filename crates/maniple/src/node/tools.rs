@@ -1,9 +1,13 @@
 //! The registry of a node: over its store, with the project's files and pins.
 
 use super::{openapi::Document, project::all_of};
-use crate::config::Config;
+use crate::{
+    config::Config,
+    files::{LOCK_MAX, regular},
+};
 use anyhow::Context as _;
 use maniple_api::tools::RemoteTools;
+use maniple_aside::Aside;
 use maniple_backends::Backend;
 use maniple_core::{
     AgentName,
@@ -23,6 +27,7 @@ pub(super) struct Tools {
     lock_file: PathBuf,
     files: Files,
     documents: Arc<[Document]>,
+    aside: Aside,
 }
 
 /// What the agents' files list.
@@ -35,17 +40,18 @@ impl Grants for Listed {
 }
 
 impl Tools {
-    pub(super) async fn open(config: &Config, store: &Backend, agents: &Agents, files: Files) -> anyhow::Result<Self> {
+    pub(super) async fn open(config: &Config, store: &Backend, agents: &Agents, files: Files, aside: Aside) -> anyhow::Result<Self> {
         let parts = Parts {
             store: Some(store.tools.clone()),
             limiter: store.limiter.clone(),
             grants: Arc::new(Listed(agents.clone())),
             egress: Egress::new(&config.egress.allow)?,
             credentials: config.credentials()?,
+            aside: aside.clone(),
             settings: config.gateway,
         };
         let registry = Arc::new(Registry::open(parts).await?);
-        Ok(Self { registry, lock_file: config.path(lock::FILE_NAME), files, documents: Document::all(config).into() })
+        Ok(Self { registry, lock_file: config.path(lock::FILE_NAME), files, documents: Document::all(config).into(), aside })
     }
 
     /// Takes the project's tools and pins over, all or nothing.
@@ -54,7 +60,7 @@ impl Tools {
         self.registry.take_files(definitions, self.files).await.map_err(all_of)?;
         self.registry.pin(pins);
         for document in self.documents.iter().filter(|document| document.file().is_some()) {
-            document.take(&self.registry).await?;
+            document.take(&self.registry, &self.aside).await?;
         }
         Ok(())
     }
@@ -72,7 +78,7 @@ impl Tools {
     }
 
     fn pins(&self) -> anyhow::Result<Pins> {
-        match std::fs::read_to_string(&self.lock_file) {
+        match regular::text(&self.lock_file, LOCK_MAX) {
             Ok(text) => Ok(Pins::parse(&text)?),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Pins::default()),
             Err(error) => Err(error).with_context(|| format!("{} cannot be read", self.lock_file.display())),

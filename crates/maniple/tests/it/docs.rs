@@ -111,7 +111,7 @@ fn every_command_and_flag_is_documented() {
     fn check(command: &clap::Command, path: &str, page: &str, missing: &mut Vec<String>) {
         let flags = command.get_arguments().filter_map(|argument| argument.get_long()).filter(|flag| !["help", "version"].contains(flag));
         missing.extend(flags.filter(|flag| !page.contains(&format!("--{flag}"))).map(|flag| format!("{path} --{flag}")));
-        let mut below = command.get_subcommands().filter(|command| command.get_name() != "help").peekable();
+        let mut below = command.get_subcommands().filter(|command| command.get_name() != "help" && !command.is_hide_set()).peekable();
         if below.peek().is_none() && !page.contains(path) {
             missing.push(path.to_owned());
         }

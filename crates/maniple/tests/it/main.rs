@@ -1,7 +1,11 @@
 //! Drives the built binary from outside. One test binary, because each links for seconds.
 
+mod catalogue;
 mod cli;
 mod docs;
+mod files;
+mod floods;
+mod hostile;
 mod house;
 mod node;
 mod old_store;

@@ -10,7 +10,7 @@ use std::{
 /// A running `maniple serve`.
 pub struct Served {
     /// Kept until the end: its files are in use.
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
     pub address: String,
     child: Child,
     client: reqwest::Client,
@@ -21,13 +21,52 @@ const ASSISTANT: &str = "---\ndescription: For tests.\nversion: 1.0.0\nmodel: de
 impl Served {
     /// Serves an assistant with the demo model; `more` is added to its maniple.yaml.
     pub fn start(more: &str) -> Self {
+        Self::begin(ASSISTANT, more, |folder| spawn(folder, &["serve"]))
+    }
+
+    /// The same with another model, in a process that may have so many file descriptors.
+    pub fn with_descriptors(most: u32, model: &str, more: &str) -> Self {
+        let limited = format!("ulimit -n {most}; exec \"$0\" serve");
+        Self::begin(&ASSISTANT.replace("demo/demo", model), more, |folder| {
+            launch(folder, Command::new("sh").args(["-c", &limited, env!("CARGO_BIN_EXE_maniple")]))
+        })
+    }
+
+    fn begin(assistant: &str, more: &str, spawn: impl FnOnce(&Path) -> Child) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::create_dir(folder.path().join("agents")).expect("a folder");
-        std::fs::write(folder.path().join("agents/assistant.md"), ASSISTANT).expect("a file");
+        std::fs::write(folder.path().join("agents/assistant.md"), assistant).expect("a file");
         std::fs::write(folder.path().join("maniple.yaml"), format!("listen: 127.0.0.1:0\n{more}")).expect("a file");
-        let mut child = spawn(folder.path(), &["serve"]);
+        let mut child = spawn(folder.path());
         let address = address(folder.path(), &mut child);
-        Self { _folder: folder, address, child, client: reqwest::Client::new() }
+        Self { folder, address, child, client: reqwest::Client::new() }
+    }
+
+    /// Where its project is.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The time that its process has spent on processors.
+    pub fn cpu(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("it runs");
+        let behind_name = stat.rsplit(')').next().expect("it has a name");
+        // Fields 14 and 15, in hundredths of a second (proc(5)); the name is field 2.
+        let ticks: u64 = behind_name.split_whitespace().skip(11).take(2).map(|field| field.parse::<u64>().expect("a number")).sum();
+        Duration::from_millis(ticks * 10)
+    }
+
+    /// Kills it, and leaves its project as it is.
+    pub fn kill(&self) {
+        let killed = Command::new("kill").args(["-KILL", &self.child.id().to_string()]).status().expect("kill runs");
+        assert!(killed.success());
+    }
+
+    /// The most memory that its process has held so far, in MiB.
+    pub fn peak_mib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux says so");
+        peak.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") >> 10
     }
 
     pub fn get(&self, path: &str) -> reqwest::RequestBuilder {
@@ -35,6 +74,27 @@ impl Served {
     }
     pub fn post(&self, path: &str) -> reqwest::RequestBuilder {
         self.client.post(format!("{}{path}", self.address))
+    }
+
+    /// Kills it, and serves the same folder anew.
+    pub fn killed_and_served_again(mut self) -> Self {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        self.child = spawn(self.folder.path(), &["serve"]);
+        self.address = address(self.folder.path(), &mut self.child);
+        self
+    }
+    /// How much memory it has in use, in MiB.
+    pub fn resident_mib(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it lives");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line of it");
+        line.split_whitespace().next().and_then(|kib| kib.parse::<usize>().ok()).expect("a number") >> 10
+    }
+    /// The most that it ever held, in MiB, as the kernel counts it.
+    pub fn fullest_mib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it lives");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux tells");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") / 1_024
     }
 
     /// Asks it to stop, and returns what it logged.
@@ -57,8 +117,11 @@ impl Drop for Served {
 
 /// The binary, in a folder, with none of this process's settings.
 pub fn spawn(folder: &Path, arguments: &[&str]) -> Child {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_maniple"));
-    command.args(arguments).current_dir(folder).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    launch(folder, Command::new(env!("CARGO_BIN_EXE_maniple")).args(arguments))
+}
+
+fn launch(folder: &Path, command: &mut Command) -> Child {
+    command.current_dir(folder).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     std::env::vars().filter(|(name, _)| name.starts_with("MANIPLE_") || name == "RUST_LOG").for_each(|(name, _)| {
         command.env_remove(name);
     });

@@ -74,6 +74,34 @@ async fn stopped_past_its_lease_it_goes_on_where_it_was() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn stopped_past_its_lease_four_times_a_task_is_not_poisoned_and_its_one_call_not_in_doubt() {
+    let world = World::new().await;
+    world.has_a_payment_that_takes(Duration::from_secs(54));
+    let node = Node::start(&world);
+    node.answers(&world, GENEROUS).await;
+    let asked = serde_json::json!({ "id": "slow", "prompt": "pay" });
+    let accepted = world.door.client.post(format!("{}/agents/payer/tasks", world.door.url)).json(&asked).send().await.expect("it answers");
+    assert_eq!(accepted.status(), 202);
+    let id = maniple_core::TaskId::parse("slow").expect("an id");
+    while world.ledger.arrivals().is_empty() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    for _ in 0..4 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        node.signal("STOP");
+        tokio::time::sleep(Duration::from_secs(11)).await;
+        node.signal("CONT");
+    }
+    let result = reader::ended(&world.door, &id, tokio::time::Instant::now() + GENEROUS).await.expect("it ends");
+    assert_eq!((result.status.as_str(), result.error), ("completed", None), "{result:?}");
+    assert_eq!(world.ledger.arrivals().len(), 1);
+    let events = reader::events(&world.door, &id).await;
+    let outcomes: Vec<&str> = events.iter().filter(|event| event.name == "tool.finished").map(|event| event.data.get()).collect();
+    assert!(outcomes.len() == 1 && outcomes[0].contains("\"ok\""), "{outcomes:?}");
+    node.leave(GENEROUS).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn restarted_under_load_it_fails_no_task() {
     let restarts = number("MANIPLE_RESTARTS").unwrap_or(5);
     let mut rng = fastrand::Rng::with_seed(seed());

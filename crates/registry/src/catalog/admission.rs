@@ -1,6 +1,6 @@
 //! Who is let onto the shelf: the rules of one definition, the owner of its name, and the versions before it.
 
-use super::{Changed, Instance, Kept, Policy, Shelf, shelf};
+use super::{Changed, Instance, Kept, Policy, Realms, Shelf, shelf};
 use maniple_contract::{compat, line};
 use maniple_core::{
     Error, Time,
@@ -43,6 +43,8 @@ pub(crate) struct Accepted {
     pub(crate) original_name: Option<String>,
     pub(crate) notes: Vec<String>,
     pub(crate) proposed: Option<Effect>,
+    /// What less care is asked for than by the contract whose place it takes.
+    pub(crate) loosened: Vec<String>,
 }
 
 /// What is new in a definition that may go onto the shelf.
@@ -60,7 +62,8 @@ pub(crate) enum News {
 
 impl Accepted {
     pub(crate) fn instance(&self, collection: &str) -> Instance {
-        let instance = Instance::new(self.definition.clone(), self.source, self.trusted, collection.into());
+        let realm = self.published.realm.clone();
+        let instance = Instance::new(self.definition.clone(), self.source, self.trusted, realm, collection.into());
         match &self.quarantine {
             Some(why) => instance.quarantined(why.clone()),
             None => instance,
@@ -93,8 +96,9 @@ impl Judged {
 }
 
 /// Every definition of a batch that may go onto the shelf, and every one that may not.
-pub(super) fn judge(shelf: &Shelf, policy: Policy<'_>, incoming: Vec<Incoming>) -> Judged {
-    // A name that an operator writes is an operator's: what others registered under it does not count.
+pub(super) fn judge(realms: &Realms, policy: &Policy<'_>, incoming: Vec<Incoming>) -> Judged {
+    let shelf = realms.of(&policy.realm);
+    // A name that the project writes is the project's: what was registered under it does not count.
     let names = incoming.iter().map(|one| one.definition.name.as_str());
     let taken: BTreeSet<&str> = names.filter(|name| shelf.is_taken_by(policy.owner, name)).collect();
     let shelf = &shelf.without(&taken);
@@ -104,7 +108,7 @@ pub(super) fn judge(shelf: &Shelf, policy: Policy<'_>, incoming: Vec<Incoming>) 
         let key = |at: &usize| (&incoming[*at].definition.name, &incoming[*at].definition.version);
         key(a).cmp(&key(b))
     });
-    let mut batch = Batch { shelf, policy, accepted: BTreeMap::new() };
+    let mut batch = Batch { realms, shelf, policy, accepted: BTreeMap::new() };
     let mut verdicts: Vec<Option<Result<Accepted, (String, Error)>>> = incoming.iter().map(|_| None).collect();
     for at in order {
         let one = &incoming[at];
@@ -127,24 +131,28 @@ pub(super) fn judge(shelf: &Shelf, policy: Policy<'_>, incoming: Vec<Incoming>) 
     judged
 }
 
-/// The shelf with what this batch has added to it so far.
+/// The shelf of a realm with what this batch has added to it so far.
 struct Batch<'a> {
+    realms: &'a Realms,
     shelf: &'a Shelf,
-    policy: Policy<'a>,
+    policy: &'a Policy<'a>,
     accepted: BTreeMap<String, Vec<Accepted>>,
 }
 
 impl Batch<'_> {
     fn admit(&self, one: &Incoming) -> Result<Accepted, Error> {
-        let (tool, policy) = (&one.definition, &self.policy);
+        let (tool, policy) = (&one.definition, self.policy);
         super::check(tool)?;
         if tool.endpoint.starts_with("mcp:") && policy.source != Source::Mcp {
             return Err(Error::invalid("endpoint mcp: is made by the section `mcp` of maniple.yaml, not written").at("endpoint"));
         }
+        if !policy.realm.is_node() && self.realms.is_nodes(&tool.name) {
+            return Err(Error::denied("the name is that of a tool of the node, which serves every tenant: choose another").at("name"));
+        }
         let contract = tool.contract_hash();
         let owner = self.owner(&tool.name).unwrap_or(policy.owner).to_owned();
         if owner != policy.owner && !policy.any_name {
-            return Err(Error::denied(format!("the name belongs to `{owner}`: choose another")).at("name"));
+            return Err(Error::denied("the name belongs to another principal: choose another").at("name"));
         }
         self.is_no_other_tool(one)?;
         let accepted = |published: Published, news: News, quarantine: Option<String>| Accepted {
@@ -157,7 +165,9 @@ impl Batch<'_> {
             original_name: one.original_name.clone(),
             notes: one.notes.clone(),
             proposed: one.proposed,
+            loosened: Vec::new(),
         };
+        let mut loosened = Vec::new();
         let mut news = News::Version;
         if let Some(known) = self.known(&tool.name, &tool.version) {
             if self.is_twice(one) {
@@ -170,7 +180,10 @@ impl Batch<'_> {
             }
             let other = other_contract(known, tool);
             match policy.changed {
-                Changed::Taken if known.source != Source::Builtin => news = News::OtherContract,
+                Changed::Taken if known.source != Source::Builtin => {
+                    news = News::OtherContract;
+                    loosened = compat::loosened(&known.definition, tool).into_iter().map(|(_, text)| text).collect();
+                }
                 Changed::Quarantined => return Ok(accepted(known.clone(), News::None, Some(other.message.into_owned()))),
                 Changed::Refused | Changed::Taken => return Err(other),
             }
@@ -181,6 +194,7 @@ impl Batch<'_> {
             definition: tool.clone(),
             contract,
             owner,
+            realm: policy.realm.clone(),
             source: policy.source,
             at: Time::default(),
             previous,
@@ -189,7 +203,7 @@ impl Batch<'_> {
             overridden: overridden.map(|reason| format!("{}: {reason}", policy.owner)),
             added: if policy.kept == Kept::Place { vec![tool.clone()] } else { Vec::new() },
         };
-        Ok(accepted(published, news, None))
+        Ok(Accepted { loosened, ..accepted(published, news, None) })
     }
 
     /// Fails for a name that is legal only since it was mended, where that is the name of another tool which registered itself.
@@ -210,6 +224,7 @@ impl Batch<'_> {
     /// What the version before it of the same line says; `Conflict` where callers would break.
     fn compared(&self, one: &Incoming) -> Result<Compared, Error> {
         let tool = &one.definition;
+        self.takes_no_less_care_than_above(tool)?;
         let Some(before) = self.before(&tool.name, &tool.version) else { return Ok(Compared::default()) };
         let report = compat::compare(&before.definition, tool);
         let changes: Vec<String> = report.changes.iter().map(ToString::to_string).collect();
@@ -222,7 +237,9 @@ impl Batch<'_> {
             Verdict::Compatible => {}
             Verdict::Breaking => {
                 let next = line::after(&before.definition.version);
-                return Err(Error::conflict(format!("{}\nthis breaks its callers: make it {next}, which may", told())).at("version"));
+                return Err(
+                    Error::conflict(format!("{}\nthis breaks those who rely on it: make it {next}, which may", told())).at("version")
+                );
             }
             Verdict::Unproven if self.policy.override_reason.is_some() => {}
             Verdict::Unproven => {
@@ -231,6 +248,19 @@ impl Batch<'_> {
             }
         }
         Ok(Compared { previous, verdict: Some(report.verdict), changes })
+    }
+
+    /// Callers of a line get its highest version that is well: one below that takes less care would be called in its stead.
+    fn takes_no_less_care_than_above(&self, tool: &ToolDefinition) -> Result<(), Error> {
+        let in_line = |known: &&Published| {
+            let (above, version) = (&known.definition.version, &tool.version);
+            above > version && above.pre.is_empty() && version.pre.is_empty() && line::is_same(above, version)
+        };
+        let above = self.releases(&tool.name).filter(in_line).min_by(|a, b| a.definition.version.cmp(&b.definition.version));
+        let Some(above) = above else { return Ok(()) };
+        let Some((_, told)) = compat::loosened(&above.definition, tool).into_iter().next() else { return Ok(()) };
+        let (version, above) = (&tool.version, &above.definition.version);
+        Err(Error::conflict(format!("{version} beside {above}: {told}\nwithin one line every version takes the same care")).at("version"))
     }
 
     fn owner(&self, name: &str) -> Option<&str> {
@@ -251,10 +281,13 @@ impl Batch<'_> {
         if !version.pre.is_empty() {
             return None;
         }
-        let shelf = self.shelf.versions(name).ok().into_iter().flat_map(|versions| versions.values()).map(|entry| &entry.published);
-        let batch = self.accepted.get(name).into_iter().flatten().map(|accepted| &accepted.published);
-        let below = shelf.chain(batch).filter(|known| known.definition.version < *version && known.definition.version.pre.is_empty());
+        let below = self.releases(name).filter(|known| known.definition.version < *version && known.definition.version.pre.is_empty());
         below.max_by(|a, b| a.definition.version.cmp(&b.definition.version))
+    }
+    /// All versions of a name, those of the batch included.
+    fn releases(&self, name: &str) -> impl Iterator<Item = &Published> {
+        let shelf = self.shelf.get(name).into_iter().flat_map(|versions| versions.values()).map(|entry| &entry.published);
+        shelf.chain(self.accepted.get(name).into_iter().flatten().map(|accepted| &accepted.published))
     }
 }
 

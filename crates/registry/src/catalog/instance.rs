@@ -3,7 +3,7 @@
 use maniple_core::{
     breaker::{self, Breaker, BreakerSettings},
     canonical,
-    tool::{Instance as View, Source, ToolDefinition, ToolState},
+    tool::{Instance as View, Realm, Source, ToolDefinition, ToolState},
 };
 use std::{
     sync::{
@@ -22,10 +22,14 @@ pub(crate) struct Instance {
     pub(crate) source: Source,
     /// Whether an operator wrote its URLs.
     pub(crate) trusted: bool,
+    /// Whose definition it is.
+    pub(crate) realm: Realm,
     /// The collection it belongs to: the project's files, an import, those that registered themselves.
     pub(crate) collection: Arc<str>,
     /// Why it may not be used although it is there.
     pub(crate) quarantine: Option<String>,
+    /// It weighs so much.
+    pub(super) bytes: usize,
     born: Instant,
     in_hand: AtomicU32,
     state: Mutex<State>,
@@ -67,13 +71,15 @@ impl Drop for InHand {
 }
 
 impl Instance {
-    pub(crate) fn new(definition: Arc<ToolDefinition>, source: Source, trusted: bool, collection: Arc<str>) -> Self {
+    pub(crate) fn new(definition: Arc<ToolDefinition>, source: Source, trusted: bool, realm: Realm, collection: Arc<str>) -> Self {
         let now = Instant::now();
         Self {
             id: id(&definition),
+            bytes: super::quota::weight_of_instance(&definition),
             definition,
             source,
             trusted,
+            realm,
             collection,
             quarantine: None,
             born: now,

@@ -1,7 +1,11 @@
 //! Who brings a definition, and what that allows: all that admission needs to know of where it comes from.
 
 use super::{FILES, OPERATOR, REGISTERED};
-use maniple_core::{Error, Result, ports::Registrant, tool::Source};
+use maniple_core::{
+    Error, Result,
+    ports::Registrant,
+    tool::{Realm, Source},
+};
 
 /// Who brings a definition, and how.
 ///
@@ -13,10 +17,12 @@ use maniple_core::{Error, Result, ports::Registrant, tool::Source};
 /// | looking | the operator | trusted | no | quarantined | taken | none may | with its file | nothing |
 /// | [`Mcp`](Self::Mcp) | the operator | trusted | no | quarantined | quarantined | it is left out | with its server's listing | versions |
 /// | [`Openapi`](Self::Openapi) | the operator | trusted, if `base_url` is set | no | quarantined | quarantined | it is left out | with its document | versions |
-/// | [`Registered`](Self::Registered) | its principal | not trusted | an admin, with a reason | refused | stands beside it | it is refused | when it is silent | versions |
-/// | [`Added`](Self::Added) | its principal | not trusted | an admin, with a reason | refused | stands beside it | it is refused | when it is removed | versions and their places |
+/// | [`Registered`](Self::Registered) | its principal | not trusted | an admin or an operator, with a reason | refused | stands beside it | it is refused | when it is silent | versions |
+/// | [`Added`](Self::Added) | its principal | not trusted | an admin or an operator, with a reason | refused | stands beside it | it is refused | when it is removed | versions and their places |
 ///
-/// A name that belongs to another is the operator's to take and an admin's to add to; anybody else is refused it.
+/// What is built in, written or imported is the node's, and so is what somebody brings who is an operator; what anybody else brings
+/// is its tenant's, and a name that the node has is not to be had there. Within a realm a name that belongs to another is the
+/// project's to take, an operator's to add to in the node's and an admin's in its tenant's; anybody else is refused it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
     /// Part of the program.
@@ -46,7 +52,7 @@ pub enum Origin {
 pub struct Bringer {
     /// Who it is.
     pub by: Registrant,
-    /// Why an unproven version is taken in all the same; only an admin's counts.
+    /// Why an unproven version is taken in all the same; only an admin's or an operator's counts.
     pub override_reason: Option<String>,
 }
 
@@ -85,13 +91,15 @@ pub(crate) enum Kept {
 }
 
 /// What an origin allows: a row of the table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Policy<'a> {
     /// Its name for others.
     pub(crate) source: Source,
+    /// Among whose names its own stand.
+    pub(crate) realm: Realm,
     /// Whose a name that is new belongs to.
     pub(crate) owner: &'a str,
-    /// Whether it may bring versions of names that belong to others.
+    /// Whether it may bring versions of names of its realm that belong to others.
     pub(crate) any_name: bool,
     /// Whether an operator wrote its URLs. All others pass the egress rules.
     pub(crate) trusted: bool,
@@ -133,11 +141,19 @@ impl Origin {
         }
     }
 
+    /// Among whose names its own stand.
+    pub(crate) fn realm(&self) -> Realm {
+        match self {
+            Self::Builtin | Self::File(_) | Self::Mcp { .. } | Self::Openapi { .. } => Realm::Node,
+            Self::Registered(bringer) | Self::Added(bringer) => bringer.by.realm(),
+        }
+    }
     /// Its row of the table.
     pub(crate) fn policy(&self) -> Policy<'_> {
         use Changed::{Quarantined, Refused, Taken};
         let written = |source, changed, kept| Policy {
             source,
+            realm: Realm::Node,
             owner: OPERATOR,
             any_name: true,
             trusted: true,
@@ -165,13 +181,13 @@ impl Origin {
 
 impl Bringer {
     fn policy(&self, source: Source, kept: Kept) -> Policy<'_> {
-        let Registrant { name, admin } = &self.by;
         Policy {
             source,
-            owner: name,
-            any_name: *admin,
+            realm: self.by.realm(),
+            owner: &self.by.name,
+            any_name: self.by.is_over_all(),
             trusted: false,
-            override_reason: self.override_reason.as_deref().filter(|_| *admin),
+            override_reason: self.override_reason.as_deref().filter(|_| self.by.is_over_all()),
             changed: Changed::Refused,
             may_move: true,
             all_or_none: true,
@@ -184,9 +200,13 @@ impl Bringer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use maniple_core::Tenant;
 
+    fn ann(admin: bool) -> Registrant {
+        Registrant { name: "ann".into(), tenant: Tenant::default(), admin, operator: false }
+    }
     fn all() -> Vec<Origin> {
-        let bringer = |admin| Bringer { by: Registrant { name: "ann".into(), admin }, override_reason: Some("a reason".into()) };
+        let bringer = |admin| Bringer { by: ann(admin), override_reason: Some("a reason".into()) };
         let document = |has_base_url| Origin::Openapi { document: "shop".into(), has_base_url };
         let mut all = vec![Origin::Builtin, Origin::Mcp { server: "files".into() }, document(true), document(false)];
         all.extend([Files::Strict, Files::Lenient, Files::Looking].map(Origin::File));
@@ -219,8 +239,20 @@ mod tests {
     }
 
     #[test]
+    fn only_an_operator_brings_what_serves_everybody() {
+        for origin in all() {
+            assert_eq!(origin.realm(), origin.policy().realm, "{origin:?}");
+            let is_brought = matches!(origin, Origin::Registered(_) | Origin::Added(_));
+            assert_eq!(origin.realm(), if is_brought { Realm::Of(Tenant::default()) } else { Realm::Node }, "{origin:?}");
+        }
+        let by = Registrant { operator: true, ..ann(false) };
+        let brought = Origin::of(by, Source::Registered, Some("a reason".into())).expect("it may");
+        assert_eq!((brought.realm(), brought.policy().any_name, brought.policy().trusted), (Realm::Node, true, false));
+    }
+
+    #[test]
     fn nobody_registers_what_only_a_project_can_say() {
-        let by = Registrant { name: "ann".into(), admin: true };
+        let by = ann(true);
         for source in [Source::Builtin, Source::File, Source::Mcp, Source::Openapi] {
             assert_eq!(Origin::of(by.clone(), source, None).expect_err("refused").field.as_deref(), Some("source"));
         }

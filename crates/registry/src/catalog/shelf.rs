@@ -1,17 +1,16 @@
-//! The shelf: every name, version and instance at one moment.
+//! A shelf: every name, version and instance of one realm at one moment.
 
-use super::{OPERATOR, admission::Accepted, instance::Instance};
+use super::{OPERATOR, admission::Accepted, instance::Instance, quota};
 use crate::lock::Pins;
 use maniple_core::{
-    schema::Validator,
-    tool::{Effect, Offer, Published, Source, ToolState, ToolWish},
+    Tenant,
+    tool::{Effect, Offer, Published, Source, ToolState},
 };
 use semver::Version;
-use serde_json::Value;
 use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, OnceLock},
+    sync::Arc,
     time::Duration,
 };
 
@@ -30,30 +29,14 @@ pub(crate) struct Entry {
     pub(crate) notes: Vec<String>,
     pub(crate) proposed: Option<Effect>,
     pub(crate) instances: Vec<Arc<Instance>>,
-    compiled: Arc<Compiled>,
-}
-
-/// The schemas of a contract, each made ready when it is first asked for.
-#[derive(Default)]
-struct Compiled {
-    parameters: OnceLock<Result<Validator, String>>,
-    returns: OnceLock<Option<Result<Validator, String>>>,
+    /// What is published of it weighs so much.
+    pub(super) bytes: usize,
 }
 
 impl Entry {
     fn new(published: Published) -> Self {
-        Self { published, original_name: None, notes: Vec::new(), proposed: None, instances: Vec::new(), compiled: Arc::default() }
-    }
-
-    /// The validator of its arguments.
-    pub(crate) fn validator(&self) -> Result<&Validator, &String> {
-        self.compiled.parameters.get_or_init(|| Validator::compile(&self.published.definition.parameters)).as_ref()
-    }
-    /// Why a result is not what its contract promises, if it is not.
-    pub(crate) fn complaint(&self, result: &Value) -> Option<String> {
-        let schema = self.published.definition.returns.as_ref();
-        let returns = self.compiled.returns.get_or_init(|| schema.map(Validator::compile)).as_ref()?;
-        complaint(returns.as_ref(), result)
+        let bytes = quota::weight(&published);
+        Self { published, original_name: None, notes: Vec::new(), proposed: None, instances: Vec::new(), bytes }
     }
 
     /// How it is, and why if it cannot be called.
@@ -69,8 +52,11 @@ impl Entry {
     }
     /// Whether calls may go to this instance.
     pub(crate) fn usable(&self, instance: &Instance, pins: &Pins) -> Result<(), (ToolState, String)> {
-        let definition = &self.published.definition;
-        if let Some(why) = pins.against(&definition.name, &definition.version, &self.published.contract, &instance.definition.endpoint) {
+        let Published { definition, contract, realm, .. } = &self.published;
+        // The file is the project's: of the tools that tenants bring, it speaks of those of its own tenant only.
+        if realm.tenant().is_none_or(Tenant::is_default)
+            && let Some(why) = pins.against(&definition.name, &definition.version, contract, &instance.definition.endpoint)
+        {
             return Err((ToolState::Quarantined, why));
         }
         match instance.health() {
@@ -85,22 +71,25 @@ impl Entry {
     }
 }
 
-/// Why a result does not fit, if it does not.
-pub(crate) fn complaint(returns: Result<&Validator, &String>, result: &Value) -> Option<String> {
-    match returns {
-        Ok(returns) => returns.check(result).err(),
-        Err(why) => Some(format!("returns: {why}")), // a definition from before its bounds were what they are
-    }
-}
-
 impl Shelf {
+    /// With nothing on it.
+    pub(super) const fn empty() -> Self {
+        Self(BTreeMap::new())
+    }
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+    /// The versions of a name.
+    pub(crate) fn get(&self, name: &str) -> Option<&Arc<Versions>> {
+        self.0.get(name)
+    }
     pub(crate) fn find(&self, name: &str, version: &Version) -> Option<&Arc<Entry>> {
         self.0.get(name)?.get(version)
     }
     pub(crate) fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
         self.0.values().flat_map(|versions| versions.values())
     }
-    pub(crate) fn names_after<'a>(&'a self, after: Option<&'a str>) -> impl Iterator<Item = (&'a String, &'a Arc<Versions>)> {
+    pub(crate) fn names_after<'a>(&'a self, after: Option<&str>) -> impl Iterator<Item = (&'a String, &'a Arc<Versions>)> {
         self.0.iter().filter(move |(name, _)| after.is_none_or(|after| name.as_str() > after))
     }
     /// The principal that a name belongs to.
@@ -127,9 +116,10 @@ impl Shelf {
         let versions = Arc::make_mut(self.0.entry(name).or_default());
         versions.entry(version).or_insert_with(|| {
             let mut entry = Entry::new(published);
+            let realm = entry.published.realm.clone();
             for definition in &entry.published.added {
                 let definition = Arc::new(definition.clone());
-                entry.instances.push(Arc::new(Instance::new(definition, Source::Added, false, super::REGISTERED.into())));
+                entry.instances.push(Arc::new(Instance::new(definition, Source::Added, false, realm.clone(), super::REGISTERED.into())));
             }
             Arc::new(entry)
         });
@@ -145,6 +135,7 @@ impl Shelf {
                     && known.definition == fresh.definition
                     && known.quarantine == fresh.quarantine
                     && known.trusted == fresh.trusted
+                    && known.realm == fresh.realm
             });
             let instance = known.cloned().unwrap_or_else(|| Arc::new(fresh));
             self.entry(one).instances.push(instance);
@@ -157,7 +148,9 @@ impl Shelf {
         let entry = self.entry(accepted);
         // One that was added and one that registered itself stand side by side: only the latter leaves.
         let ours = |known: &Instance| known.id == id && &*known.collection == collection && known.source == fresh.source;
-        if let Some(known) = entry.instances.iter().find(|known| ours(known) && known.definition == fresh.definition) {
+        if let Some(known) =
+            entry.instances.iter().find(|known| ours(known) && known.definition == fresh.definition && known.realm == fresh.realm)
+        {
             known.renew();
             return known.clone();
         }
@@ -195,29 +188,6 @@ impl Shelf {
         gone
     }
 
-    /// The versions in a wish's range, highest first, or what there is instead.
-    pub(super) fn meet(&self, wish: &ToolWish) -> Result<Vec<&Arc<Entry>>, String> {
-        let versions = self.versions(&wish.name)?;
-        let fitting: Vec<_> = versions.iter().rev().filter(|(version, _)| wish.range.matches(version)).map(|(_, entry)| entry).collect();
-        if !fitting.is_empty() {
-            return Ok(fitting);
-        }
-        let verb = if versions.len() == 1 { "is" } else { "are" };
-        Err(format!("tool `{}` has no version in `{}`; there {verb} {}", wish.name, wish.range, listed(versions.keys())))
-    }
-
-    pub(crate) fn versions(&self, name: &str) -> Result<&Arc<Versions>, String> {
-        self.0.get(name).ok_or_else(|| {
-            let near = self.0.keys().map(|known| (strsim::jaro_winkler(known, name), known)).max_by(|a, b| a.0.total_cmp(&b.0));
-            match near {
-                Some((likeness, near)) if likeness > 0.7 => {
-                    format!("there is no tool `{name}`; did you mean `{near}` ({})?", listed(self.0[near].keys()))
-                }
-                _ => format!("there is no tool `{name}`; there are {}", listed(self.0.keys())),
-            }
-        })
-    }
-
     /// The entry of what is taken in, made or made new.
     fn entry(&mut self, accepted: Accepted) -> &mut Entry {
         let definition = &accepted.published.definition;
@@ -227,7 +197,10 @@ impl Shelf {
         if entry.published.contract != accepted.published.contract {
             *entry = Entry { instances: std::mem::take(&mut entry.instances), ..Entry::new(accepted.published) };
         } else {
-            entry.published.added = accepted.published.added;
+            if entry.published.added != accepted.published.added {
+                entry.published.added = accepted.published.added;
+                entry.bytes = quota::weight(&entry.published);
+            }
         }
         (entry.original_name, entry.notes, entry.proposed) = (accepted.original_name, accepted.notes, accepted.proposed);
         entry

@@ -1,4 +1,5 @@
 use super::*;
+use maniple_core::{Tenant, ports::Registrant, tool::Effect};
 use serde_json::{Value, json};
 
 fn tool(name: &str, version: &str) -> ToolDefinition {
@@ -7,7 +8,7 @@ fn tool(name: &str, version: &str) -> ToolDefinition {
 }
 fn resolved(catalog: &Catalog, wishes: &[&str]) -> Result<Vec<String>, String> {
     let wishes: Vec<_> = wishes.iter().map(|w| ToolWish::parse(w).expect("a wish")).collect();
-    let tools = catalog.resolve(&AgentName::parse("a").expect("a name"), &wishes).map_err(|e| e.to_string())?;
+    let tools = catalog.resolve(&Tenant::default(), &AgentName::parse("a").expect("a name"), &wishes).map_err(|e| e.to_string())?;
     Ok(tools.iter().map(|t| format!("{} {}", t.definition.name, t.definition.version)).collect())
 }
 fn refused(endpoint: &str, parameters: Value) -> String {
@@ -28,12 +29,30 @@ fn a_wish_gets_the_highest_version_in_its_range() {
 #[test]
 fn what_is_missing_is_named_with_what_there_is() {
     let catalog = Catalog::new(vec![tool("web_search", "1.0.0"), tool("web_search", "1.1.0")]).expect("good ones");
-    let message = resolved(&catalog, &["web_serach", "clock@^7", "zzz", "clock"]).expect_err("missing");
+    let wishes = ["web_serach", "clock@^7", "zzz", "clock"].map(|wish| ToolWish::parse(wish).expect("a wish"));
+    let message =
+        catalog.check_wishes(&Tenant::default(), &AgentName::parse("a").expect("a name"), &wishes).expect_err("missing").to_string();
     assert_eq!(
         message,
         "agent `a`: there is no tool `web_serach`; did you mean `web_search` (1.0.0, 1.1.0)?; tool `clock` has no version in `^7`; \
          there is 1.0.0; there is no tool `zzz`; there are calculator, clock, http_fetch, web_search; tool `clock` is listed twice"
     );
+}
+
+#[test]
+fn a_tool_that_was_taken_out_is_gone_and_the_agents_that_list_it_go_on_without_it() {
+    let catalog = Catalog::default();
+    let by = Registrant { name: "ann".into(), tenant: Tenant::default(), admin: false, operator: false };
+    let origin = Origin::of(by, Source::Added, None).expect("it may be added");
+    for version in ["1.0.0", "2.0.0"] {
+        let accepted = catalog.plan(&origin, vec![tool("t", version).into()]).all().expect("a good one").remove(0);
+        catalog.join(&origin, accepted, None);
+    }
+    assert_eq!(resolved(&catalog, &["t@^1", "clock"]), Ok(vec!["t 1.0.0".into(), "clock 1.0.0".into()]));
+    catalog.forget(&Realm::Of(Tenant::default()), "t", Some(&Version::new(1, 0, 0)));
+    assert_eq!(resolved(&catalog, &["t@^1", "clock"]), Ok(vec!["clock 1.0.0".into()]), "nothing is left in its range");
+    catalog.forget(&Realm::Of(Tenant::default()), "t", None);
+    assert_eq!(resolved(&catalog, &["t", "clock"]), Ok(vec!["clock 1.0.0".into()]), "nothing is left of its name");
 }
 
 fn take(catalog: &Catalog, definitions: Vec<ToolDefinition>, files: Files) -> Result<(), Vec<String>> {
@@ -74,7 +93,7 @@ fn a_version_that_is_published_keeps_its_contract_and_may_have_many_instances() 
 
     take(&catalog, vec![other.clone()], Files::Looking).expect("looked at");
     assert_eq!(resolved(&catalog, &["t"]), Ok(vec![]));
-    let seen = catalog.versions("t").expect("known");
+    let seen = catalog.versions(&Tenant::default(), "t").expect("known");
     assert_eq!((seen[0].state, seen[0].definition.description.as_str()), (ToolState::Quarantined, "another"));
 
     take(&catalog, vec![other], Files::Lenient).expect("somebody writes it");
@@ -82,7 +101,7 @@ fn a_version_that_is_published_keeps_its_contract_and_may_have_many_instances() 
 
     let two = vec![at("http://a.test/", tool("u", "1.0.0")), at("http://b.test/", tool("u", "1.0.0"))];
     take(&catalog, two, Files::Strict).expect("one version at two places");
-    assert_eq!(catalog.versions("u").expect("known")[0].instances.len(), 2);
+    assert_eq!(catalog.versions(&Tenant::default(), "u").expect("known")[0].instances.len(), 2);
 }
 
 #[test]
@@ -100,21 +119,63 @@ fn a_minor_version_that_breaks_callers_is_refused_with_the_breaks_and_a_major_on
     let catalog = Catalog::new(vec![with("2.0.0", narrower), with("1.0.0", before), with("1.1.0", wider)]).expect("they may");
     assert_eq!(resolved(&catalog, &["search@^1"]), Ok(vec!["search 1.1.0".into()]));
     assert_eq!(resolved(&catalog, &["search"]), Ok(vec!["search 2.0.0".into()]), "two majors live side by side");
-    let versions = catalog.versions("search").expect("known");
+    let versions = catalog.versions(&Tenant::default(), "search").expect("known");
     assert_eq!(versions[1].verdict, Some(maniple_core::tool::Verdict::Compatible));
     assert_eq!(versions[0].verdict, Some(maniple_core::tool::Verdict::Breaking));
     assert!(!versions[0].changes.is_empty());
 }
 
 #[test]
+fn who_ever_brings_it_only_a_major_version_takes_less_care() {
+    let careful = |version: &str| ToolDefinition { requires_approval: true, ..tool("pay", version) };
+    let unasked = |version: &str| tool("pay", version);
+    let repeatable = |version: &str| ToolDefinition { effect: Some(Effect::Idempotent), ..careful(version) };
+    let by = Registrant { name: "ann".into(), tenant: Tenant::default(), admin: true, operator: true };
+    let because = || Some("we looked".to_owned());
+    let origins = [
+        Origin::File(Files::Strict),
+        Origin::File(Files::Lenient),
+        Origin::Mcp { server: "m".into() },
+        Origin::Openapi { document: "d".into(), has_base_url: true },
+        Origin::of(by.clone(), Source::Registered, because()).expect("it may"),
+        Origin::of(by, Source::Added, because()).expect("it may"),
+    ];
+    for origin in origins {
+        let catalog = Catalog::default();
+        let bring = |definition: ToolDefinition| {
+            let accepted = catalog.plan(&origin, vec![Incoming::from(definition)]).all().map_err(|errors| errors[0].to_string())?;
+            let loosened = accepted[0].loosened.clone();
+            accepted.into_iter().for_each(|one| drop(catalog.join(&origin, one, None)));
+            Ok::<_, String>(loosened)
+        };
+        bring(careful("1.1.0")).expect("the first");
+        for (definition, told) in [
+            (unasked("1.2.0"), "approval no longer required"),
+            (unasked("1.1.1"), "make it 2.0.0"),
+            (repeatable("1.2.0"), "effect loosened"),
+            (unasked("1.0.0"), "within one line every version takes the same care"),
+        ] {
+            let refused = bring(definition).expect_err(told);
+            assert!(refused.contains(told), "{origin:?}: {refused}");
+        }
+        bring(unasked("2.0.0")).expect("a major one may");
+        bring(careful("1.2.0")).expect("it takes the same care");
+        if origin == Origin::File(Files::Lenient) {
+            bring(careful("3.0.0")).expect("a major one may");
+            assert_eq!(bring(unasked("3.0.0")).expect("somebody writes it").len(), 1, "and is told");
+        }
+    }
+}
+
+#[test]
 fn what_changed_under_a_pin_is_quarantined_and_says_so() {
     let catalog = Catalog::new(vec![at("http://good.test/", tool("t", "1.0.0"))]).expect("a good one");
-    catalog.pin(Pins::of(&catalog.list(None, 100)));
+    catalog.pin(Pins::of(&catalog.list(&Tenant::default(), None, 100)));
     assert_eq!(resolved(&catalog, &["t", "clock"]).map(|found| found.len()), Ok(2));
 
     take(&catalog, vec![at("http://evil.test/", tool("t", "1.0.0")), tool("t", "1.0.1")], Files::Strict).expect("it moved");
     assert_eq!(resolved(&catalog, &["t"]), Ok(vec![]));
-    let seen = catalog.versions("t").expect("known");
+    let seen = catalog.versions(&Tenant::default(), "t").expect("known");
     assert_eq!((seen[0].state, seen[1].state), (ToolState::Quarantined, ToolState::Quarantined));
     assert!(seen[0].reason.as_deref().is_some_and(|why| why.contains("pins 1.0.0, not 1.0.1")), "{seen:?}");
     assert!(seen[1].reason.as_deref().is_some_and(|why| why.contains("evil.test")), "{seen:?}");

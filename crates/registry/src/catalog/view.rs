@@ -21,6 +21,7 @@ impl Entry {
             contract: published.contract.clone(),
             effect: published.definition.effect(),
             owner: published.owner.clone(),
+            realm: published.realm.clone(),
             source: first.map_or(published.source, |instance| instance.source),
             state,
             reason,

@@ -1,8 +1,9 @@
 //! The section `credentials`: what proves to tools who calls them, as an operator writes it.
 
-use super::{AuthStyle, Credential, CredentialKind, Oauth2, Place};
-use maniple_core::{Error, Result, settings::Secret};
+use super::{AuthStyle, Credential, CredentialKind, Oauth2, Place, users};
+use maniple_core::{Error, Result, settings::Secret, tool::Realm};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// A credential as an operator writes it; its name is the key that it stands under.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -12,6 +13,10 @@ pub struct CredentialSettings {
     pub kind: Kind,
     /// Where it may be sent: `host`, `host:port` or `*.example.com`; 1 to 64.
     pub hosts: Vec<String>,
+    /// Whose tools may use it: `operator`, which is files, imports and what the scope `operator` brings, and `tenant:NAME`, what
+    /// that tenant's principals register. Default `operator` alone.
+    #[serde(default = "users::operator_only", rename = "for", with = "users")]
+    pub users: BTreeSet<Realm>,
     /// The key, or the secret of the client. Usually `${env:NAME}` or `${file:PATH}`.
     pub secret: Secret,
     /// Of an `api_key`: the header it is sent in. This or `query`.
@@ -90,6 +95,6 @@ impl CredentialSettings {
                 auth_style: self.auth_style.unwrap_or_default(),
             }),
         };
-        Ok(Credential { kind, hosts: self.hosts.clone() })
+        Ok(Credential { kind, hosts: self.hosts.clone(), users: self.users.clone() })
     }
 }

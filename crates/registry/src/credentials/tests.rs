@@ -97,7 +97,11 @@ fn secret() -> SecretString {
     SECRET.to_owned().into()
 }
 fn key_in(place: Place, prefix: &str, hosts: &[String]) -> Credential {
-    Credential { kind: CredentialKind::ApiKey { place, prefix: prefix.into(), secret: secret() }, hosts: hosts.to_vec() }
+    Credential {
+        kind: CredentialKind::ApiKey { place, prefix: prefix.into(), secret: secret() },
+        hosts: hosts.to_vec(),
+        users: [Realm::Node].into(),
+    }
 }
 fn oauth2(token_url: String) -> Oauth2 {
     Oauth2 { token_url, client_id: "me".into(), secret: secret(), scopes: vec![], audience: None, auth_style: AuthStyle::Header }
@@ -107,13 +111,13 @@ fn credentials(credential: Credential) -> Credentials {
 }
 /// One whose tokens are for x.test.
 fn tokens_of(oauth2: Oauth2) -> Arc<Credentials> {
-    Arc::new(credentials(Credential { kind: CredentialKind::Oauth2(oauth2), hosts: vec!["x.test".into()] }))
+    Arc::new(credentials(Credential { kind: CredentialKind::Oauth2(oauth2), hosts: vec!["x.test".into()], users: [Realm::Node].into() }))
 }
 fn tool_url() -> Url {
     Url::parse("https://x.test/").unwrap()
 }
 async fn bearer(credentials: &Credentials) -> Result<String, Unauthorized> {
-    let authorization = credentials.authorize("c", &tool_url()).await?;
+    let authorization = credentials.authorize("c", &Realm::Node, &tool_url()).await?;
     let mut headers = HeaderMap::new();
     authorization.sign(&mut headers);
     Ok(headers["authorization"].to_str().unwrap().to_owned())
@@ -131,9 +135,9 @@ fn seconds(n: u64) -> Duration {
 /// Calls a tool at this endpoint, as the credential `c` says.
 async fn call(credentials: &Credentials, fields: Value, arguments: Value) -> Invoked {
     let call = invocation(fields, arguments);
-    let who = credentials.authorize("c", &Url::parse(&call.tool.endpoint).unwrap()).await.unwrap();
+    let who = credentials.authorize("c", &Realm::Node, &Url::parse(&call.tool.endpoint).unwrap()).await.unwrap();
     let egress = Egress::new(&["127.0.0.0/8".into()]).unwrap();
-    Transport::new(Arc::new(Client::new(egress))).call_as(&call, &who).await
+    Transport::new(Arc::new(Client::new(egress)), Default::default()).call_as(&call, &who).await
 }
 fn invocation(fields: Value, arguments: Value) -> Invocation {
     let mut definition = json!({ "name": "t", "version": "1.0.0", "description": "d", "method": "GET" });
@@ -146,6 +150,7 @@ fn invocation(fields: Value, arguments: Value) -> Invocation {
         key: "k".into(),
         agent: AgentName::parse("a").unwrap(),
         tenant: Tenant::default(),
+        agreed: None,
         trace: None,
         timeout: seconds(10),
         tool: Arc::new(tool),
@@ -156,10 +161,10 @@ fn invocation(fields: Value, arguments: Value) -> Invocation {
 async fn a_question_about_a_call_in_doubt_shows_the_key_where_the_call_would() {
     let (tool, elsewhere) = (Server::start("127.0.0.1", |_, _| "7").await, Server::start("127.0.0.1", |_, _| "7").await);
     let credentials = Arc::new(credentials(key_in(Place::Header("X-Api-Key".into()), "", &[tool.address.to_string()])));
-    let transports = crate::Transports::new(Egress::new(&[]).unwrap(), credentials);
+    let transports = crate::Transports::new(Egress::new(&[]).unwrap(), credentials, Default::default());
     for (server, shown) in [(&tool, true), (&elsewhere, false)] {
         let call = invocation(json!({ "endpoint": tool.url("/x"), "credential": "c", "probe_url": server.url("/probe") }), json!({}));
-        assert_eq!(transports.probe(&server.url("/probe"), &call).await, Probed::Happened(json!("7")));
+        assert_eq!(transports.probe(&server.url("/probe"), &call, &Realm::Node).await, Probed::Happened(json!("7")));
         assert_eq!(server.seen()[0].2.contains_key("x-api-key"), shown);
         assert_eq!(server.seen()[0].1, "/probe?key=k");
     }
@@ -234,7 +239,7 @@ async fn nothing_is_sent_to_a_host_that_is_not_listed_and_no_token_is_fetched_fo
         ("c", "https://x.test:444/", "add `x.test:444` to its hosts"),
         ("d", "https://x.test/", "there is no credential `d`: maniple.yaml has c"),
     ] {
-        let refused = credentials.authorize(name, &Url::parse(url).unwrap()).await.unwrap_err();
+        let refused = credentials.authorize(name, &Realm::Node, &Url::parse(url).unwrap()).await.unwrap_err();
         assert!(matches!(&refused, Unauthorized::Forbidden(why) if why.contains(told)), "{refused}");
         assert!(matches!(Invoked::from(refused), Invoked::Refused(Refusal { kind: RefusalKind::Forbidden, .. })));
     }
@@ -248,14 +253,17 @@ async fn a_definition_may_use_a_credential_of_its_kind_for_its_hosts() {
         let tool = json!({ "name": "t", "version": "1.0.0", "description": "d", "endpoint": endpoint, "auth_type": auth_type, "credential": credential });
         serde_json::from_value(tool).unwrap()
     };
-    credentials.check(&tool("c", "api_key", "https://x.test/users/{id}")).unwrap();
+    let users_tool = tool("c", "api_key", "https://x.test/users/{id}");
+    credentials.check(&users_tool, &Realm::Node).unwrap();
+    let stranger = credentials.check(&users_tool, &Realm::Of(Tenant::default())).unwrap_err();
+    assert_eq!((stranger.field.as_deref(), stranger.message.contains("x.test")), (Some("credential"), false), "{stranger}");
     for (tool, field, told) in [
         (tool("d", "api_key", "https://x.test/"), "credential", "no credential `d`: maniple.yaml has c"),
         (tool("c", "oauth2", "https://x.test/"), "auth_type", "`auth_type: api_key`"),
         (tool("c", "api_key", "https://y.test/"), "endpoint", "add `y.test` to its hosts"),
         (tool("c", "api_key", "builtin:clock"), "endpoint", "has no host"),
     ] {
-        let error = credentials.check(&tool).unwrap_err();
+        let error = credentials.check(&tool, &Realm::Node).unwrap_err();
         assert_eq!(error.field.as_deref(), Some(field));
         assert!(error.message.contains(told), "{error}");
     }
@@ -341,7 +349,7 @@ async fn all_who_wait_share_a_failure_and_who_comes_later_asks_again() {
 async fn a_token_that_a_tool_refuses_is_thrown_away_once() {
     let server = token_server(json!(3600)).await;
     let credentials = tokens_of(oauth2(server.url("/token")));
-    let used = credentials.authorize("c", &tool_url()).await.unwrap();
+    let used = credentials.authorize("c", &Realm::Node, &tool_url()).await.unwrap();
     assert!(!credentials.invalidate("c", &used).await, "a tool that refuses a new token refuses the next one too");
     advance(seconds(11)).await;
     assert_eq!(bearer(&credentials).await.unwrap(), "Bearer token-1");
@@ -452,10 +460,13 @@ fn a_credential_that_could_not_work_is_refused_with_its_name_and_field() {
     let key = |place: Place, prefix: &str, secret: &str| Credential {
         kind: CredentialKind::ApiKey { place, prefix: prefix.into(), secret: secret.to_owned().into() },
         hosts: hosts.clone(),
+        users: [Realm::Node].into(),
     };
-    let oauth2 = |settings: Oauth2| Credential { kind: CredentialKind::Oauth2(settings), hosts: hosts.clone() };
+    let oauth2 =
+        |settings: Oauth2| Credential { kind: CredentialKind::Oauth2(settings), hosts: hosts.clone(), users: [Realm::Node].into() };
     let header = || Place::Header("x-key".into());
     for (field, told, credential) in [
+        ("for", "lists nobody", Credential { users: [].into(), ..key(header(), "", "k3y") }),
         ("hosts", "1 to 64 hosts", Credential { hosts: vec![], ..key(header(), "", "k3y") }),
         ("hosts", "`https://x.test`", Credential { hosts: vec!["https://x.test".into()], ..key(header(), "", "k3y") }),
         ("header", "no header name", key(Place::Header("a b".into()), "", "k3y")),

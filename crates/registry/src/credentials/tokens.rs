@@ -167,7 +167,7 @@ impl Source {
 
     /// Sends once. No redirect is followed: it would carry the secret to where no operator sent it.
     async fn send(&self, request: HttpRequest) -> Result<HttpResponse, Failure> {
-        let client = self.http.get().map_err(|_| Failure("no HTTP client could be made".into()))?;
+        let client = self.http.get().map_err(|_| Failure("no HTTP client could be made just now".into()))?;
         let request = reqwest::Request::try_from(request).map_err(|_| Failure("the request cannot be written".into()))?;
         let mut response = client.execute(request).await.map_err(|error| Failure(client::told(error)))?;
         let status = response.status();

@@ -136,6 +136,10 @@ impl Ledger {
             let invoked = match opened {
                 Ok(Opened::New) => return Ok(Sending { is_again: false, key: None, timeout: left }),
                 Ok(Opened::Again) => return Ok(Sending { is_again: true, key: None, timeout: left }),
+                // Whoever gave it such a key did not say whose call it is: it may be another's, and have its answer.
+                Ok(Opened::AgainAsGiven) if may_be_anothers(&key.key) => {
+                    Invoked::Unknown("it was sent before by an older version, under a key that may be a run's".into())
+                }
                 Ok(Opened::AgainAsGiven) => return Ok(Sending { is_again: true, key: Some(key.key.clone()), timeout: left }),
                 Ok(Opened::UnderWay(_)) if left.is_zero() => {
                     Invoked::Unknown(format!("it is under way, and was not over within {} ms", timeout.as_millis()))
@@ -182,7 +186,30 @@ impl Drop for OnItsWay<'_> {
     }
 }
 
+/// Whether a key as it was given looks like one that a run, or another principal's direct call, goes under.
+fn may_be_anothers(key: &str) -> bool {
+    let mut parts = key.rsplit(':');
+    let is_number = |part: Option<&str>| part.is_some_and(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()));
+    let is_a_runs = is_number(parts.next()) && is_number(parts.next()) && parts.next().is_some();
+    is_a_runs || key.contains("/call/")
+}
+
 fn other_arguments(key: &LedgerKey) -> Invoked {
     let told = format!("the key was used for `{}` with other arguments: use a new key for a new call", key.tool);
     Invoked::Refused(refused(RefusalKind::KeyReused, told))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_as_it_was_given_is_not_sent_again_where_it_may_be_anothers() {
+        for key in ["job-1:1:0", "acme/job-1:1:0", "a:b:12:3", "acme/call/ann/k"] {
+            assert!(may_be_anothers(key), "{key}");
+        }
+        for key in ["order/7", "k", "1:2", "a:1:b", "a::1", "job-1:1"] {
+            assert!(!may_be_anothers(key), "{key}");
+        }
+    }
 }

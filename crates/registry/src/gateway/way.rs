@@ -7,7 +7,7 @@ use super::{Gateway, refused};
 use crate::catalog::{Entry, InHand, Instance};
 use maniple_core::{
     ports::{Invocation, Invoked, RefusalKind},
-    tool::{ToolDefinition, ToolState},
+    tool::{self, Realm, ToolDefinition, ToolState},
 };
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -44,6 +44,8 @@ pub(super) enum Way {
 pub(super) struct Target {
     pub(super) definition: Arc<ToolDefinition>,
     pub(super) trusted: bool,
+    /// Whose definition it is.
+    pub(super) realm: Realm,
     /// The instance's count of it; none for a run that ends on a definition that is no more.
     pub(super) hand: Option<InHand>,
 }
@@ -56,6 +58,9 @@ impl Gateway {
             Definition::Published(entry) => entry,
             Definition::OfTheRun => {
                 let tool = &call.tool;
+                if !leads_as_agreed(tool, call) {
+                    return Err(led_elsewhere(call));
+                }
                 return match pins.against(&tool.name, &tool.version, &tool.contract_hash(), &tool.endpoint) {
                     None => Ok(Way::AsItBegan),
                     Some(why) => {
@@ -64,8 +69,12 @@ impl Gateway {
                 };
             }
         };
+        let agreed = |instance: &&Arc<Instance>| leads_as_agreed(&instance.definition, call);
+        if !entry.instances.is_empty() && !entry.instances.iter().any(|instance| agreed(&instance)) {
+            return Err(led_elsewhere(call));
+        }
         let (mut usable, mut worst) = (Vec::new(), (ToolState::Gone, "nobody serves it now".to_owned()));
-        for instance in &entry.instances {
+        for instance in entry.instances.iter().filter(agreed) {
             match entry.usable(instance, &pins) {
                 Ok(()) => usable.push(instance.clone()),
                 Err(why) => worst = why,
@@ -98,16 +107,33 @@ impl Gateway {
 /// The first instance of the way whose breaker still lets the call through.
 pub(super) fn take(way: Way, call: &Invocation) -> Result<Target, Invoked> {
     let Way::To(instances) = way else {
-        return Ok(Target { definition: call.tool.clone(), trusted: true, hand: None });
+        // Nobody but an operator wrote it.
+        return Ok(Target { definition: call.tool.clone(), trusted: true, realm: Realm::Node, hand: None });
     };
     let mut open = None;
     for instance in instances {
         match instance.take() {
-            Ok(hand) => return Ok(Target { definition: instance.definition.clone(), trusted: instance.trusted, hand: Some(hand) }),
+            Ok(hand) => {
+                let (definition, realm) = (instance.definition.clone(), instance.realm.clone());
+                return Ok(Target { definition, trusted: instance.trusted, realm, hand: Some(hand) });
+            }
             Err(wait) => open = open.min(Some(wait)).or(Some(wait)),
         }
     }
     Err(broken(&call.tool.name, open))
+}
+
+/// Whether a call of that definition goes the way that a person agreed to, if one did.
+fn leads_as_agreed(definition: &ToolDefinition, call: &Invocation) -> bool {
+    call.agreed.as_ref().is_none_or(|agreed| *agreed == tool::Way::of(definition))
+}
+
+fn led_elsewhere(call: &Invocation) -> Invoked {
+    let told = format!(
+        "`{}` leads elsewhere now than a person agreed to, or goes as somebody else, so it was not called. A new task asks anew",
+        call.tool.name
+    );
+    Invoked::Refused(refused(RefusalKind::NeedsApproval, told))
 }
 
 fn broken(tool: &str, wait: Option<Duration>) -> Invoked {

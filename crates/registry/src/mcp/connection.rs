@@ -112,8 +112,9 @@ impl Connection {
         };
         let (shaking_hands, last_line): (futures::future::BoxFuture<'_, _>, _) =
             match settings.transport(name).map_err(|error| error.message)? {
-                Transport::Stdio(ServerSettings { command, env, cwd, .. }) => {
-                    let (process, last_line) = stdio::start(name, command, env, cwd.as_deref())?;
+                Transport::Stdio(ServerSettings { command, env, cwd, keeper, .. }) => {
+                    let command = [keeper.as_slice(), command.as_slice()].concat();
+                    let (process, last_line) = stdio::start(name, &command, env, cwd.as_deref())?;
                     (Box::pin(serve_client_with_lifecycle_and_ct(handler, process, lifecycle, stop.clone())), Some(last_line))
                 }
                 Transport::Http(url, headers) => {

@@ -14,9 +14,11 @@ use super::{
     naming::{self, Names},
     settings::{ServerSettings, Times},
 };
+use maniple_aside::Aside;
 use maniple_core::{
     Result,
     ports::{Invocation, Invoked, Refusal, RefusalKind},
+    schema,
 };
 use std::{
     ops::ControlFlow,
@@ -30,6 +32,10 @@ use tokio_util::sync::CancellationToken;
 const STEADY: Duration = Duration::from_secs(60);
 /// A server that changes its tools all the time is listed no more often.
 const LISTED_AGAIN: Duration = Duration::from_secs(1);
+/// How long the end of a connection is waited for when this stops.
+const ENDS_WITHIN: Duration = Duration::from_secs(5);
+/// A listing of so many plain tools is read at once.
+const FEW_TOOLS: usize = 20;
 
 /// One MCP server: its tools, and calls of them.
 ///
@@ -40,6 +46,8 @@ pub struct Server {
     listing: watch::Receiver<Arc<Listing>>,
     connection: watch::Receiver<Option<Arc<Connection>>>,
     stop: CancellationToken,
+    /// All is over, a command and what it has started included.
+    stopped: CancellationToken,
 }
 
 /// What is known of a server.
@@ -74,15 +82,27 @@ pub enum State {
 impl Server {
     /// Begins to connect, in the background. `Invalid` where the settings break a rule.
     pub fn start(name: &str, settings: ServerSettings) -> Result<Self> {
+        Self::start_beside(Aside::default(), name, settings)
+    }
+
+    /// The same; what it lists is read aside with all else that takes long.
+    pub fn start_beside(aside: Aside, name: &str, settings: ServerSettings) -> Result<Self> {
         settings.check(name)?;
         let (name, settings): (Arc<str>, _) = (name.into(), Arc::new(settings));
         let (listing, listed) = watch::channel(Arc::new(Listing::default()));
         let (connection, connected) = watch::channel(None);
         let stop = CancellationToken::new();
         let names = Mutex::new(Names::default());
-        let supervisor = Supervisor { name: name.clone(), settings: settings.clone(), names, listing, connection, stop: stop.clone() };
-        tokio::spawn(supervisor.run());
-        Ok(Self { name, settings, listing: listed, connection: connected, stop })
+        let names = Arc::new(names);
+        let supervisor =
+            Supervisor { name: name.clone(), settings: settings.clone(), names, aside, listing, connection, stop: stop.clone() };
+        let stopped = CancellationToken::new();
+        let end = stopped.clone().drop_guard();
+        tokio::spawn(async move {
+            let _end = end;
+            supervisor.run().await;
+        });
+        Ok(Self { name, settings, listing: listed, connection: connected, stop, stopped })
     }
 
     /// Its name.
@@ -125,6 +145,12 @@ impl Server {
         self.stop.cancel();
     }
 
+    /// The same, and waits until that is done: a few seconds at most.
+    pub async fn stopped(&self) {
+        self.stop();
+        self.stopped.cancelled().await;
+    }
+
     async fn connected(&self, within: Duration) -> Option<Arc<Connection>> {
         let mut connection = self.connection.clone();
         let connected = tokio::time::timeout(within, connection.wait_for(Option::is_some)).await;
@@ -148,7 +174,8 @@ impl Drop for Server {
 struct Supervisor {
     name: Arc<str>,
     settings: Arc<ServerSettings>,
-    names: Mutex<Names>,
+    names: Arc<Mutex<Names>>,
+    aside: Aside,
     listing: watch::Sender<Arc<Listing>>,
     connection: watch::Sender<Option<Arc<Connection>>>,
     stop: CancellationToken,
@@ -163,6 +190,7 @@ impl Supervisor {
         }
         if let Some(connection) = self.connection.send_replace(None) {
             connection.close();
+            let _ = tokio::time::timeout(ENDS_WITHIN, connection.ended()).await;
         }
         self.lost("it was stopped".into());
     }
@@ -286,10 +314,13 @@ impl Supervisor {
 
     async fn list(&self, connection: &Connection) -> Result<(), String> {
         let listed = connection.list(self.settings.times.list).await?;
-        let batch = {
-            let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-            import::import(&self.name, &self.settings, &mut names, connection.server_version().as_deref(), listed)
+        let large = listed.iter().any(schema::is_heavy) || listed.len() > FEW_TOOLS;
+        let (name, settings, names, version) = (self.name.clone(), self.settings.clone(), self.names.clone(), connection.server_version());
+        let read = move || {
+            let mut names = names.lock().unwrap_or_else(PoisonError::into_inner);
+            import::import(&name, &settings, &mut names, version.as_deref(), listed)
         };
+        let batch = self.aside.run(large, &format!("mcp:{}", self.name), read).await.map_err(|error| error.to_string())?;
         let state = State::Connected { protocol: connection.protocol() };
         let news = Listing { tools: batch.tools, refused: batch.refused, state };
         self.listing.send_if_modified(|listing| {

@@ -40,6 +40,10 @@ pub struct ServerSettings {
     /// server's version.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "semver")]
     pub version: Option<Version>,
+    /// What a command is started with: a program, and arguments before the command's own, that ends it when this process is gone.
+    /// Nothing: it is started as it is. No key of the file.
+    #[serde(skip)]
+    pub keeper: Vec<String>,
     /// How patient the connection is. No key of the file.
     #[serde(skip)]
     pub times: Times,
@@ -59,6 +63,7 @@ impl Default for ServerSettings {
             command: Vec::new(),
             env: BTreeMap::new(),
             cwd: None,
+            keeper: Vec::new(),
             confirm: Confirm::Nothing,
             timeout: Period::seconds(30),
             version: None,

@@ -1,10 +1,15 @@
 //! A server on the standard streams of a command.
 //!
 //! What it writes is bounded: a line of more than 4 MiB is thrown away, what comes faster than 32 MiB or 2,000 messages a second
-//! is left in its pipe until there is time, and of what it says on standard error the beginning of each line goes to the log, at
-//! most 50 lines a second.
+//! is left in its pipe until there is time. What it says on standard error is read at 256 KiB a second, and the beginning of each
+//! line goes to the log, at most 50 lines a second.
+//!
+//! A command is the first of a process group of its own, and what it has started ends with it.
 
-use super::ticket::Ticket;
+use super::{
+    pace::{Pace, Paced},
+    ticket::Ticket,
+};
 use maniple_core::settings::Secret;
 use rmcp::{
     RoleClient,
@@ -12,26 +17,24 @@ use rmcp::{
     service::{RxJsonRpcMessage, TxJsonRpcMessage},
     transport::{Transport, async_rw::AsyncRwTransport},
 };
+use rustix::process::{Pid, Signal, kill_process_group};
 use std::{
     collections::BTreeMap,
     io,
     path::Path,
-    pin::Pin,
     process::Stdio,
     sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll},
     time::Duration,
 };
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, ReadBuf},
-    process::{Child, ChildStderr, ChildStdin, ChildStdout, Command},
-    time::{Instant, Sleep},
+    io::{AsyncRead, AsyncReadExt as _},
+    process::{Child, ChildStdin, ChildStdout, Command},
+    time::Instant,
 };
 
 const LINE_BYTES: usize = 4 << 20;
 const BYTES_A_SECOND: u64 = 32 << 20;
-const MESSAGE_SPACING: Duration = Duration::from_micros(500);
-const MESSAGES_BURST: Duration = Duration::from_secs(1);
+const ERROR_BYTES_A_SECOND: u64 = 256 << 10;
 const LOGGED_LINE_BYTES: usize = 1_024;
 const LOGGED_LINES_A_SECOND: u32 = 50;
 /// How long a server may take to go once its input is closed.
@@ -55,15 +58,34 @@ impl LastLine {
     }
 }
 
-/// A running command that speaks MCP. It is killed when this is dropped.
+/// A running command that speaks MCP. It is killed when this is dropped, and with it all that it has started.
 pub(super) struct Process {
+    /// Before the child: while nobody has waited for it, its number is nobody else's.
+    group: Group,
     child: Child,
     gone: bool,
     streams: AsyncRwTransport<RoleClient, Paced<ChildStdout>, ChildStdin>,
     /// One message is written at a time, so that what waits here is known not to have been written.
     writing: Arc<tokio::sync::Mutex<()>>,
-    /// When the next message would come, were they evenly spaced.
-    next_message: Instant,
+    pace: Pace,
+}
+
+/// The processes that a command has started, and itself.
+struct Group(Option<Pid>);
+
+impl Group {
+    fn end(&mut self) {
+        if let Some(first) = self.0.take() {
+            // Nobody there is as good.
+            let _ = kill_process_group(first, Signal::KILL);
+        }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.end();
+    }
 }
 
 /// Starts a command. The error names it.
@@ -81,15 +103,16 @@ pub(super) fn start(
     if let Some(cwd) = cwd {
         building.current_dir(cwd);
     }
-    building.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    building.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
     let mut child = building.spawn().map_err(|error| format!("cannot start `{program}`: {error}"))?;
+    let group = Group(child.id().and_then(|id| Pid::from_raw(id as i32)));
     let (Some(stdin), Some(stdout), Some(stderr)) = (child.stdin.take(), child.stdout.take(), child.stderr.take()) else {
         return Err(format!("`{program}` has no standard streams"));
     };
     let last_line = LastLine::default();
-    tokio::spawn(log(server.to_owned(), stderr, last_line.clone()));
-    let streams = AsyncRwTransport::new(Paced::new(stdout), stdin).with_max_line_length(LINE_BYTES);
-    Ok((Process { child, gone: false, streams, writing: Arc::default(), next_message: Instant::now() }, last_line))
+    tokio::spawn(log(server.to_owned(), Paced::new(stderr, ERROR_BYTES_A_SECOND), last_line.clone()));
+    let streams = AsyncRwTransport::new(Paced::new(stdout, BYTES_A_SECOND), stdin).with_max_line_length(LINE_BYTES);
+    Ok((Process { group, child, gone: false, streams, writing: Arc::default(), pace: Pace::new() }, last_line))
 }
 
 impl Transport<RoleClient> for Process {
@@ -112,12 +135,12 @@ impl Transport<RoleClient> for Process {
 
     /// The next message; `None` once the command is gone and its last words are read. Loses nothing when dropped.
     async fn receive(&mut self) -> Option<RxJsonRpcMessage<RoleClient>> {
-        tokio::time::sleep_until(self.next_message - MESSAGES_BURST).await;
+        tokio::time::sleep_until(self.pace.due()).await;
         if !self.gone {
             tokio::select! {
                 biased;
                 message = self.streams.receive() => {
-                    self.next_message = self.next_message.max(Instant::now()) + MESSAGE_SPACING;
+                    self.pace.message();
                     return message;
                 }
                 _ = self.child.wait() => self.gone = true, // its children may hold its output open for ever
@@ -129,16 +152,19 @@ impl Transport<RoleClient> for Process {
     /// Closes its input, and kills it where it does not go by itself.
     async fn close(&mut self) -> io::Result<()> {
         let _ = tokio::time::timeout(LAST_WORDS, self.streams.close()).await;
-        if !self.gone && tokio::time::timeout(GOES_WITHIN, self.child.wait()).await.is_err() {
-            self.child.kill().await?;
+        if !self.gone {
+            let _ = tokio::time::timeout(GOES_WITHIN, self.child.wait()).await;
         }
+        // Itself, where it is still there, and what it has started, which may not have noticed.
+        self.group.end();
+        self.child.wait().await?;
         self.gone = true;
         Ok(())
     }
 }
 
 /// What a server says on standard error, into the log.
-async fn log(server: String, mut stderr: ChildStderr, last_line: LastLine) {
+async fn log(server: String, mut stderr: impl AsyncRead + Unpin, last_line: LastLine) {
     let (mut chunk, mut line) = ([0; 4_096], Vec::new());
     let (mut second, mut logged, mut left_out) = (Instant::now(), 0, 0u64);
     while let Ok(read @ 1..) = stderr.read(&mut chunk).await {
@@ -165,58 +191,5 @@ async fn log(server: String, mut stderr: ChildStderr, last_line: LastLine) {
                 last_line.set(&text);
             }
         }
-    }
-}
-
-/// A reader that, on average, reads no more than so many bytes a second; the rest waits where it is.
-struct Paced<R> {
-    reader: R,
-    /// When the bytes read so far would have come at that pace.
-    next: Instant,
-    pause: Option<Pin<Box<Sleep>>>,
-}
-
-impl<R> Paced<R> {
-    fn new(reader: R) -> Self {
-        Self { reader, next: Instant::now(), pause: None }
-    }
-}
-
-impl<R: AsyncRead + Unpin> AsyncRead for Paced<R> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if let Some(pause) = &mut self.pause {
-            std::task::ready!(pause.as_mut().poll(cx));
-            self.pause = None;
-        }
-        let before = buf.filled().len();
-        std::task::ready!(Pin::new(&mut self.reader).poll_read(cx, buf))?;
-        let read = (buf.filled().len() - before) as u64;
-        let now = Instant::now();
-        self.next = self.next.max(now) + Duration::from_nanos(read * 1_000_000_000 / BYTES_A_SECOND);
-        if self.next > now + Duration::from_secs(1) {
-            self.pause = Some(Box::pin(tokio::time::sleep_until(self.next - Duration::from_secs(1))));
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_flood_is_read_at_its_pace_and_a_trickle_at_once() {
-        let started = Instant::now();
-        let mut paced = Paced::new(tokio::io::repeat(b'x'));
-        let mut chunk = vec![0; 1 << 20];
-        for _ in 0..32 {
-            paced.read_exact(&mut chunk).await.unwrap();
-        }
-        assert_eq!(started.elapsed(), Duration::ZERO, "the first second's worth is read at once");
-        for _ in 0..320 {
-            paced.read_exact(&mut chunk).await.unwrap();
-        }
-        let seconds = started.elapsed().as_secs_f64();
-        assert!((9.0..11.0).contains(&seconds), "{seconds}");
     }
 }

@@ -7,7 +7,10 @@ use crate::{
     lock,
 };
 use futures::future::try_join_all;
-use maniple_core::{Error, Result, tool::ToolDefinition};
+use maniple_core::{
+    Error, Result, schema,
+    tool::{Realm, ToolDefinition},
+};
 
 impl Registry {
     /// Takes the definitions of the project's files in the place of those before, all or none; every problem is told.
@@ -20,10 +23,11 @@ impl Registry {
     /// Takes what a project's origin brings in the place of what it brought before, and returns what may not be taken in: a name and
     /// the reason each. That is left out, or keeps the others out too, as [`Origin`] says.
     pub async fn take(&self, origin: &Origin, incoming: Vec<Incoming>) -> Result<Vec<(String, Error)>> {
-        let (incoming, unauthorised) = self.authorised(incoming);
+        let (incoming, unauthorised) = self.authorised(origin, incoming);
         let _one_at_a_time = self.changing.lock().await;
         let (catalog, planned) = (self.catalog.clone(), origin.clone());
-        let Judged { accepted, mut refused } = aside(move || catalog.plan(&planned, incoming)).await?;
+        let (large, whose) = (self.takes_long(origin, &incoming), origin.collection());
+        let Judged { accepted, mut refused } = self.aside.run(large, &whose, move || catalog.plan(&planned, incoming)).await?;
         refused.extend(unauthorised);
         if origin.policy().all_or_none && !refused.is_empty() {
             return Ok(refused);
@@ -33,11 +37,21 @@ impl Registry {
         Ok(refused)
     }
 
+    /// Whether reading these and comparing them with what is published may take long.
+    pub(super) fn takes_long(&self, origin: &Origin, incoming: &[Incoming]) -> bool {
+        const MANY: usize = 8;
+        let heavy = |tool: &ToolDefinition| schema::is_heavy(&tool.parameters) || tool.returns.as_ref().is_some_and(schema::is_heavy);
+        let (realms, realm) = (self.catalog.realms(), origin.realm());
+        let known =
+            |name: &str| realms.of(&realm).get(name).is_some_and(|all| all.values().any(|entry| heavy(&entry.published.definition)));
+        incoming.len() > MANY || incoming.iter().any(|one| heavy(&one.definition) || known(&one.definition.name))
+    }
+
     /// Those that may use the credential they name, and those that may not.
-    fn authorised(&self, incoming: Vec<Incoming>) -> (Vec<Incoming>, Vec<(String, Error)>) {
+    fn authorised(&self, origin: &Origin, incoming: Vec<Incoming>) -> (Vec<Incoming>, Vec<(String, Error)>) {
         let (mut may, mut may_not) = (Vec::with_capacity(incoming.len()), Vec::new());
         for one in incoming {
-            match self.credentials.check(&one.definition) {
+            match self.credentials.check(&one.definition, &origin.realm()) {
                 Ok(()) => may.push(one),
                 Err(error) => {
                     let message = format!("tool `{}`: {}", one.definition.name, error.message);
@@ -81,7 +95,7 @@ impl Registry {
         self.take_names(&accepted).await?;
         let Some(store) = &self.store else { return Ok(accepted) };
         for replaced in accepted.iter().filter(|one| one.news == News::OtherContract) {
-            store.unpublish(&replaced.definition.name, Some(&replaced.definition.version)).await?;
+            store.unpublish(&origin.realm(), &replaced.definition.name, Some(&replaced.definition.version)).await?;
         }
         let news: Vec<&mut Accepted> = accepted.iter_mut().filter(|one| one.news != News::None).collect();
         try_join_all(news.into_iter().map(|one| async move {
@@ -92,15 +106,18 @@ impl Registry {
         Ok(accepted)
     }
 
-    /// What others registered under a name that an operator takes is forgotten.
+    /// What was registered at the node under a name that the project takes is forgotten.
     async fn take_names(&self, accepted: &[Accepted]) -> Result<()> {
-        for one in accepted.iter().filter(|one| one.published.owner == OPERATOR) {
+        for one in accepted.iter().filter(|one| one.published.owner == OPERATOR && one.published.realm.is_node()) {
             let name = &one.definition.name;
-            let Some(owner) = self.catalog.shelf().owner(name).filter(|owner| *owner != OPERATOR).map(str::to_owned) else { continue };
+            let Some(owner) = self.catalog.realms().of(&Realm::Node).owner(name).filter(|owner| *owner != OPERATOR).map(str::to_owned)
+            else {
+                continue;
+            };
             if let Some(store) = &self.store {
-                store.unpublish(name, None).await?;
+                store.unpublish(&Realm::Node, name, None).await?;
             }
-            self.catalog.forget(name, None);
+            self.catalog.forget(&Realm::Node, name, None);
             tracing::warn!(tool = %name, owner, "its name was registered; the project's own tool takes it, and what was registered is forgotten");
         }
         Ok(())
@@ -112,13 +129,11 @@ fn say_what_changed(one: &Accepted) {
     let (tool, version) = (&one.definition.name, &one.definition.version);
     if one.news == News::OtherContract {
         tracing::warn!(%tool, %version, "its contract changed under its version; that is for writing it: `maniple serve` asks for a new version");
+        for loosened in &one.loosened {
+            tracing::warn!(%tool, %version, "{loosened}: `maniple serve` asks for a new major version");
+        }
     }
     if let Some(why) = &one.quarantine {
         tracing::warn!(%tool, %version, why, "quarantined: it is not used");
     }
-}
-
-/// Does what may take long, as reading and comparing schemas that somebody wrote to hurt, away from the threads that serve.
-pub(super) async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| Error::internal("a definition could not be read to its end").because(error))
 }

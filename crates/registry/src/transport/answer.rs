@@ -61,6 +61,11 @@ impl HttpAnswer {
         self.content_type.split(';').next().unwrap_or_default().trim()
     }
 
+    /// How many bytes the body has.
+    pub(crate) fn bytes(&self) -> usize {
+        self.body.len()
+    }
+
     /// The body as text; what is no UTF-8 is replaced.
     pub(crate) fn text(&self) -> String {
         if let Some(encoding) = &self.encoding {

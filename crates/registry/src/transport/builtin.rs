@@ -6,6 +6,7 @@ mod fetch;
 mod html;
 
 use super::client::Client;
+use maniple_aside::Aside;
 use maniple_core::{
     Error, Result,
     ports::{Invocation, Invoked},
@@ -35,18 +36,21 @@ pub(crate) fn check(name: &str) -> Result<()> {
 }
 
 /// Calls built-in tools.
-pub(crate) struct Transport(Arc<Client>);
+pub(crate) struct Transport {
+    client: Arc<Client>,
+    aside: Aside,
+}
 
 impl Transport {
-    pub(crate) fn new(client: Arc<Client>) -> Self {
-        Self(client)
+    pub(crate) fn new(client: Arc<Client>, aside: Aside) -> Self {
+        Self { client, aside }
     }
 
     pub(crate) async fn call(&self, name: &str, call: &Invocation) -> Invoked {
         let outcome = match name {
             "calculator" => calculator::call(&call.arguments),
             "clock" => clock::call(&call.arguments, jiff::Timestamp::now()),
-            "http_fetch" => return fetch::call(&self.0, call).await,
+            "http_fetch" => return fetch::call(&self.client, &self.aside, call).await,
             other => return Invoked::NotSent(format!("this version has no built-in tool `{other}`")),
         };
         outcome.map_or_else(|why| Invoked::Failed(json!({ "error": why })), Invoked::Ok)

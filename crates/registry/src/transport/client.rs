@@ -11,7 +11,7 @@
 //! hyper). So a request of which a byte may have been written is never sent again.
 //!
 //! `is_connect` is true of look-up, connecting, TLS and their time-out, all before the first byte: *not sent*.
-//! Any other error is *unknown*.
+//! Any other error is *unknown*. One that says that there was no file descriptor is *not sent* too, and soon worth another try.
 
 use super::answer::HttpAnswer;
 use crate::{
@@ -31,6 +31,9 @@ const REDIRECTS_MAX: usize = 5;
 /// How long connecting may take, by class: a call gets the longest that is at most half of its own time-out,
 /// so that "could not connect" is known before the call's time is over and nothing is known any more.
 const CONNECT_CLASSES_MS: [u64; 4] = [5_000, 1_000, 200, 20];
+
+/// How long a call waits that found no file descriptor.
+pub(crate) const STARVED_WAIT: Duration = Duration::from_secs(1);
 
 /// Headers that the wire sets itself, or that decide where a request goes: neither an argument nor a key travels as one.
 pub(crate) const WIRE_HEADERS: [&str; 14] = [
@@ -56,10 +59,11 @@ pub(crate) struct Client {
     egress: Egress,
 }
 
-/// A client that is made when it is first used: reading the machine's certificates would delay every start.
+/// A client that is made when it is first used, or when the registry is warmed is called: reading the
+/// machine's certificates would delay every start. That it cannot be made is no lasting fact, so the next call tries again.
 pub(crate) struct LazyClient {
     builder: Box<dyn Fn() -> reqwest::ClientBuilder + Send + Sync>,
-    made: OnceLock<Result<reqwest::Client, String>>,
+    made: OnceLock<reqwest::Client>,
 }
 
 impl LazyClient {
@@ -67,10 +71,31 @@ impl LazyClient {
         Self { builder: Box::new(builder), made: OnceLock::new() }
     }
     pub(crate) fn get(&self) -> Result<&reqwest::Client, Lost> {
-        let made =
-            self.made.get_or_init(|| (self.builder)().build().map_err(|error| format!("cannot make an HTTP client: {}", told(error))));
-        made.as_ref().map_err(|why| Lost::NotSent(why.clone()))
+        if let Some(client) = self.made.get() {
+            return Ok(client);
+        }
+        let made = (self.builder)().build().map_err(|error| {
+            let why = format!("cannot make an HTTP client: {}", chain(&error));
+            // The certificates are files: what kept them from being read is not always told.
+            if is_starved(&error) || std::fs::File::open("/dev/null").is_err() { Lost::Starved(why) } else { Lost::NotSent(why) }
+        })?;
+        Ok(self.made.get_or_init(|| made))
     }
+}
+
+/// Whether this process, or the machine, had no file descriptor left: nothing was sent, and soon there may be one.
+fn is_starved(error: &(dyn std::error::Error + 'static)) -> bool {
+    const EMFILE: i32 = 24;
+    const ENFILE: i32 = 23;
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let code = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
+        if matches!(code, Some(EMFILE | ENFILE)) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// One client for each class of patience.
@@ -85,9 +110,17 @@ impl Patient {
         Self(CONNECT_CLASSES_MS.into_iter().map(Duration::from_millis).map(client).collect())
     }
     pub(crate) fn for_timeout(&self, timeout: Duration) -> &LazyClient {
-        let fitting = self.0.iter().find(|(connect, _)| *connect <= timeout / 2).or(self.0.last());
+        let connect = connect_within(timeout);
+        let fitting = self.0.iter().find(|(class, _)| *class == connect).or(self.0.last());
         &fitting.expect("there are classes").1
     }
+}
+
+/// How long connecting may take for a call of so much time.
+pub(crate) fn connect_within(timeout: Duration) -> Duration {
+    let mut classes = CONNECT_CLASSES_MS.into_iter().map(Duration::from_millis);
+    let last = CONNECT_CLASSES_MS[CONNECT_CLASSES_MS.len() - 1];
+    classes.find(|connect| *connect <= timeout / 2).unwrap_or(Duration::from_millis(last))
 }
 
 /// A request before it is sent.
@@ -112,6 +145,8 @@ pub(crate) enum Lost {
     Astray(String),
     /// Not a byte was written.
     NotSent(String),
+    /// Not a byte was written, as this process is out of file descriptors.
+    Starved(String),
     /// Nobody knows.
     Unknown(String),
 }
@@ -141,6 +176,15 @@ impl Client {
     /// the operator's origin freely, elsewhere by the egress rules, never from https to http.
     pub(crate) async fn exchange(&self, request: Request) -> Result<HttpAnswer, Lost> {
         self.exchange_as(request, &Authorization::default()).await
+    }
+
+    /// Makes the clients of operators' URLs, so that no call has to read certificates.
+    pub(crate) fn warm(&self) {
+        for (_, client) in &self.trusted.0 {
+            if let Err(Lost::NotSent(why) | Lost::Starved(why)) = client.get() {
+                return tracing::warn!(why, "no HTTP client for tools yet: the first call tries again");
+            }
+        }
     }
 
     /// Why a URL that no operator wrote cannot be reached whatever its name leads to.
@@ -192,6 +236,7 @@ impl Client {
                 Some(why) => refused_at(why),
                 // An earlier hop was answered: the call did reach somebody.
                 None if hop > 0 => Lost::Unknown(told(error)),
+                None if error.is_connect() && is_starved(&error) => Lost::Starved(told(error)),
                 None if error.is_connect() || error.is_builder() => Lost::NotSent(told(error)),
                 None => Lost::Unknown(told(error)),
             }),
@@ -238,7 +283,10 @@ fn refused(error: &reqwest::Error) -> Option<String> {
 
 /// The causes of an error in a line, without its URL: arguments may be in it.
 pub(crate) fn told(error: reqwest::Error) -> String {
-    let error = error.without_url();
+    chain(&error.without_url())
+}
+
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -4,9 +4,10 @@ mod request;
 
 use super::{
     answer::HttpAnswer,
-    client::{Client, Lost, Request},
+    client::{Client, Lost, Request, STARVED_WAIT},
 };
 use crate::credentials::Authorization;
+use maniple_aside::{Aside, SMALL_BYTES};
 use maniple_core::{
     Error, Result,
     ports::{Invocation, Invoked, Refusal, RefusalKind},
@@ -17,7 +18,10 @@ use serde_json::json;
 use std::sync::Arc;
 
 /// Calls HTTP tools.
-pub(crate) struct Transport(Arc<Client>);
+pub(crate) struct Transport {
+    client: Arc<Client>,
+    aside: Aside,
+}
 
 /// Whether calls of this definition could be sent at all.
 pub(crate) fn check(tool: &ToolDefinition) -> Result<()> {
@@ -25,8 +29,8 @@ pub(crate) fn check(tool: &ToolDefinition) -> Result<()> {
 }
 
 impl Transport {
-    pub(crate) fn new(client: Arc<Client>) -> Self {
-        Self(client)
+    pub(crate) fn new(client: Arc<Client>, aside: Aside) -> Self {
+        Self { client, aside }
     }
 
     /// One attempt. A complete answer, whatever its status, is an outcome; arguments that cannot be sent are a
@@ -51,12 +55,20 @@ impl Transport {
         let trusted = call.trusted.then(|| url.origin());
         let method = request::method(call.tool.method);
         let request = Request { method, url, headers, body, trusted, timeout: call.timeout, keeps: STORED_RESULT_BYTES };
-        match tokio::time::timeout(call.timeout, self.0.exchange_as(request, who)).await {
-            Ok(Ok(answer)) => invoked(&answer),
+        match tokio::time::timeout(call.timeout, self.client.exchange_as(request, who)).await {
+            Ok(Ok(answer)) => {
+                let large = answer.bytes() > SMALL_BYTES;
+                // What it answered is known; only that it cannot be read now.
+                let read = self.aside.run(large, call.tenant.as_str(), move || invoked(&answer)).await;
+                read.unwrap_or_else(|busy| {
+                    Invoked::Failed(json!({ "error": format!("the call was carried out, but its answer could not be read: {busy}") }))
+                })
+            }
             Ok(Err(Lost::Refused(why))) => {
                 Invoked::Refused(Refusal { kind: RefusalKind::Forbidden, message: format!("tool `{}`: {why}", call.tool.name) })
             }
             Ok(Err(Lost::Astray(why))) => Invoked::Failed(json!({ "error": why })),
+            Ok(Err(Lost::Starved(why))) => Invoked::Wait(format!("tool `{}`: {why}", call.tool.name), STARVED_WAIT),
             Ok(Err(Lost::NotSent(why))) => Invoked::NotSent(format!("tool `{}`: {why}", call.tool.name)),
             Ok(Err(Lost::Unknown(why))) => Invoked::Unknown(format!("tool `{}`: {why}", call.tool.name)),
             Err(_) => Invoked::Unknown(format!("tool `{}` gave no complete answer within {} ms", call.tool.name, call.timeout.as_millis())),

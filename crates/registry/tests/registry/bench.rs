@@ -74,6 +74,7 @@ impl Bench {
             grants: Arc::new(Granted(wishes(granted))),
             egress: Egress::new(&["127.0.0.0/8".into()]).unwrap(),
             credentials,
+            aside: Default::default(),
             settings,
         };
         let registry = Arc::new(Registry::open(parts).await.unwrap());
@@ -95,13 +96,14 @@ impl Bench {
     }
     pub async fn offered(&self, wish: &str) -> Vec<String> {
         let agent = AgentName::parse("a").unwrap();
-        let offers = self.registry.resolve(&agent, &wishes(&[wish])).await.unwrap();
+        let offers = self.registry.resolve(&Tenant::default(), &agent, &wishes(&[wish])).await.unwrap();
         offers.iter().map(|offer| format!("{} {}", offer.definition.name, offer.definition.version)).collect()
     }
 }
 
+/// `admin` is one of its tenant, `ops` an operator.
 pub fn registration(definition: Value, by: &str) -> Registration {
-    let by = Registrant { name: by.into(), admin: by == "admin" };
+    let by = Registrant { name: by.into(), tenant: Tenant::default(), admin: by == "admin", operator: by == "ops" };
     Registration { definition, by, source: Source::Registered, override_reason: None }
 }
 
@@ -120,6 +122,7 @@ pub fn invocation(tool: &ToolDefinition, arguments: Value, key: &str) -> Invocat
         send: key.into(),
         agent: AgentName::parse("a").unwrap(),
         tenant: Tenant::default(),
+        agreed: None,
         trace: None,
         timeout: Duration::from_secs(5),
     }

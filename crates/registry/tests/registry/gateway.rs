@@ -5,16 +5,16 @@ use axum::http::StatusCode;
 use futures::future::join_all;
 use maniple_backends::memory;
 use maniple_core::{
-    Tenant,
+    Kind, Tenant,
     ports::{
         Admission, DirectCall, Invocation, Invoked, LedgerKey, Opened, Opening, Outcome, Probed, Refusal, RefusalKind, Registration,
-        RunCall, ToolRegistry, Tools,
+        RunCall, ToolRegistry, ToolStore, Tools,
     },
-    tool::{Effect, Source, ToolDefinition, ToolState},
+    tool::{Effect, Realm, Source, ToolDefinition, ToolState},
 };
 use maniple_registry::{
     GatewaySettings, Origin,
-    credentials::{AuthStyle, Credential, CredentialKind, Credentials, Oauth2},
+    credentials::{AuthStyle, Credential, CredentialKind, Credentials, Oauth2, Place},
 };
 use semver::VersionReq;
 use serde_json::{Value, json};
@@ -62,7 +62,8 @@ async fn what_may_not_go_is_refused_before_a_byte_is_sent() {
 #[tokio::test]
 async fn a_key_has_one_outcome_and_one_meaning() {
     let (bench, server) = (Bench::new(&["t"]).await, Counting::start().await);
-    let tool = bench.register(definition(&server.url, with_parameter())).await.definition;
+    let everybodys = || registration(definition(&server.url, with_parameter()), "ops");
+    let tool = bench.registry.register(everybodys()).await.unwrap().definition;
     server.set_slow(50);
     let calls = join_all((0..50).map(|_| bench.call(&tool, json!({ "to": "b" }), "k"))).await;
     assert!(calls.iter().all(|outcome| *outcome == Invoked::Ok(json!({ "n": 1, "path": "/" }))), "{calls:?}");
@@ -77,7 +78,7 @@ async fn a_key_has_one_outcome_and_one_meaning() {
 
     // Another process over the same store answers from the record too.
     let later = Bench::over(bench.store.clone(), &["t"], GatewaySettings::default()).await;
-    let tool = later.register(definition(&server.url, with_parameter())).await.definition;
+    let tool = later.registry.register(everybodys()).await.unwrap().definition;
     assert_eq!(ok(later.call(&tool, json!({ "to": "b" }), "k").await)["n"], 1);
     assert_eq!(server.calls(), 2);
 }
@@ -168,8 +169,11 @@ async fn one_version_is_balanced_over_its_instances_and_an_unhealthy_one_gets_no
             tokio::time::sleep(Duration::from_millis(300)).await;
         }
     });
-    until("both serve", async || bench.registry.versions("t").await.is_ok_and(|versions| versions[0].instances.len() == 2)).await;
-    let tool = bench.registry.versions("t").await.unwrap().remove(0).definition;
+    until("both serve", async || {
+        bench.registry.versions(&Tenant::default(), "t").await.is_ok_and(|versions| versions[0].instances.len() == 2)
+    })
+    .await;
+    let tool = bench.registry.versions(&Tenant::default(), "t").await.unwrap().remove(0).definition;
     for n in 0..20 {
         ok(bench.call(&tool, json!({}), &format!("k{n}")).await);
     }
@@ -177,7 +181,7 @@ async fn one_version_is_balanced_over_its_instances_and_an_unhealthy_one_gets_no
 
     a.set_well(false);
     until("one is unhealthy", async || {
-        bench.registry.versions("t").await.unwrap()[0].instances.iter().any(|i| i.state == ToolState::Unhealthy)
+        bench.registry.versions(&Tenant::default(), "t").await.unwrap()[0].instances.iter().any(|i| i.state == ToolState::Unhealthy)
     })
     .await;
     for n in 20..30 {
@@ -201,8 +205,8 @@ async fn who_is_silent_leaves_and_its_version_stays_known() {
     let registered = bench.register(definition(&server.url, json!({}))).await;
     assert_eq!((registered.new_version, registered.lease_ms), (true, Some(1_500)));
     assert!(!bench.register(definition(&server.url, json!({}))).await.new_version, "renewed");
-    until("it left", async || bench.registry.versions("t").await.unwrap()[0].instances.is_empty()).await;
-    let known = bench.registry.versions("t").await.unwrap().remove(0);
+    until("it left", async || bench.registry.versions(&Tenant::default(), "t").await.unwrap()[0].instances.is_empty()).await;
+    let known = bench.registry.versions(&Tenant::default(), "t").await.unwrap().remove(0);
     assert_eq!((known.state, known.owner.as_str()), (ToolState::Gone, "ann"));
     let changed = definition(&server.url, json!({ "description": "another" }));
     let told = bench.registry.register(registration(changed, "ann")).await.unwrap_err().to_string();
@@ -215,14 +219,14 @@ async fn a_name_belongs_to_whoever_registered_it_first() {
     let registered = bench.register(definition(&server.url, json!({}))).await;
     let next = |by: &str| registration(definition(&server.url, json!({ "version": "1.0.1" })), by);
     let denied = bench.registry.register(next("bob")).await.unwrap_err();
-    assert_eq!((denied.kind, denied.message.contains("belongs to `ann`")), (maniple_core::Kind::Denied, true));
+    assert_eq!((denied.kind, denied.message.contains("belongs to another principal")), (maniple_core::Kind::Denied, true));
     assert!(bench.registry.withdraw("t", &registered.instance, &next("bob").by).await.is_err());
     bench.registry.register(next("admin")).await.unwrap();
-    assert_eq!(bench.registry.versions("t").await.unwrap()[0].owner, "ann");
+    assert_eq!(bench.registry.versions(&Tenant::default(), "t").await.unwrap()[0].owner, "ann");
     bench.registry.withdraw("t", &registered.instance, &next("ann").by).await.unwrap();
     assert_eq!(bench.registry.remove("t", None, &next("ann").by).await.unwrap(), 2);
     bench.registry.register(next("bob")).await.unwrap();
-    assert_eq!(bench.registry.versions("t").await.unwrap()[0].owner, "bob");
+    assert_eq!(bench.registry.versions(&Tenant::default(), "t").await.unwrap()[0].owner, "bob");
 }
 
 #[tokio::test]
@@ -237,6 +241,47 @@ async fn after_failures_in_a_row_the_breaker_keeps_calls_away() {
     let kept = bench.call(&tool, json!({}), "k-open").await;
     assert!(matches!(&kept, Invoked::NotSent(why) if why.contains("breaker is open")), "{kept:?}");
     assert_eq!(server.calls(), 5);
+}
+
+#[tokio::test]
+async fn callers_that_are_in_a_hurry_do_not_keep_others_from_a_healthy_tool() {
+    let (bench, server) = (Bench::new(&["t"]).await, Counting::start().await);
+    let tool = bench.register(definition(&server.url, json!({ "timeout_ms": 5_000 }))).await.definition;
+    server.set_slow(100_000);
+    for n in 0..10 {
+        let hasty = Invocation { timeout: Duration::from_millis(12), ..invocation(&tool, json!({}), &format!("hasty{n}")) };
+        let lost = bench.registry.invoke(&RunCall(hasty)).await;
+        assert!(matches!(&lost, Invoked::Unknown(_) | Invoked::NotSent(_)), "{lost:?}");
+        assert!(!format!("{lost:?}").contains("breaker"), "{lost:?}");
+    }
+    server.set_slow(0);
+    ok(bench.registry.invoke(&RunCall(invocation(&tool, json!({}), "neighbour"))).await);
+}
+
+#[tokio::test]
+async fn a_tool_that_is_silent_for_its_own_time_is_kept_away_from() {
+    let (bench, server) = (Bench::new(&["t"]).await, Counting::start().await);
+    let tool = bench.register(definition(&server.url, json!({ "timeout_ms": 60 }))).await.definition;
+    server.set_slow(100_000);
+    for n in 0..5 {
+        let call = Invocation { timeout: Duration::from_millis(60), ..invocation(&tool, json!({}), &format!("k{n}")) };
+        assert!(matches!(bench.registry.invoke(&RunCall(call)).await, Invoked::Unknown(_)));
+    }
+    let kept = bench.registry.invoke(&RunCall(invocation(&tool, json!({}), "kept"))).await;
+    assert!(matches!(&kept, Invoked::NotSent(why) if why.contains("breaker is open")), "{kept:?}");
+}
+
+#[tokio::test]
+async fn a_broken_host_does_not_keep_others_from_fetching() {
+    let (bench, server) = (Bench::new(&["http_fetch"]).await, Counting::start().await);
+    let fetch = bench.registry.versions(&Tenant::default(), "http_fetch").await.unwrap()[0].definition.clone();
+    server.set_well(false);
+    for n in 0..10 {
+        let failed = bench.registry.invoke(&RunCall(invocation(&fetch, json!({ "url": server.url }), &format!("k{n}")))).await;
+        assert!(matches!(&failed, Invoked::Failed(_)), "{failed:?}");
+    }
+    server.set_well(true);
+    ok(bench.registry.invoke(&RunCall(invocation(&fetch, json!({ "url": server.url }), "well"))).await);
 }
 
 #[tokio::test]
@@ -269,7 +314,7 @@ async fn a_resend_with_a_new_token_is_counted_under_the_rate() {
         audience: None,
         auth_style: AuthStyle::Header,
     };
-    let credential = Credential { kind: CredentialKind::Oauth2(oauth2), hosts: vec![host] };
+    let credential = Credential { kind: CredentialKind::Oauth2(oauth2), hosts: vec![host], users: [Realm::Node].into() };
     let credentials = Credentials::new([("c".to_owned(), credential)].into()).unwrap();
     let bench = Bench::with(Arc::new(memory::TaskStore::new()), &["t"], GatewaySettings::default(), credentials).await;
     let fields = json!({ "effect": "pure", "rate_limit": 4, "auth_type": "oauth2", "credential": "c" });
@@ -285,6 +330,44 @@ async fn a_resend_with_a_new_token_is_counted_under_the_rate() {
     assert_eq!(server.calls(), 4, "the last of four; its resend has no place");
     assert!(matches!(bench.call(&file, json!({}), "k3").await, Invoked::Wait(..)));
     assert_eq!(server.calls(), 4);
+}
+
+/// A key for that server, for these tools.
+fn key_for(server: &Counting, users: &[Realm]) -> Credentials {
+    let kind = CredentialKind::ApiKey { place: Place::Header("x-key".into()), prefix: String::new(), secret: "s3cret".to_owned().into() };
+    let hosts = vec![server.url.trim_start_matches("http://").to_owned()];
+    Credentials::new([("shop".to_owned(), Credential { kind, hosts, users: users.iter().cloned().collect() })].into()).unwrap()
+}
+
+#[tokio::test]
+async fn who_registers_a_tool_cannot_have_a_credential_sent_that_is_not_for_them() {
+    let server = Counting::start().await;
+    let named = definition(&format!("{}/anywhere", server.url), json!({ "auth_type": "api_key", "credential": "shop" }));
+    let over = async |users: &[Realm], store: &Arc<dyn ToolStore>| {
+        Bench::with(store.clone(), &["t"], GatewaySettings::default(), key_for(&server, users)).await
+    };
+    let added = || Registration { source: Source::Added, ..registration(named.clone(), "ann") };
+    let empty = || Arc::new(memory::TaskStore::new()) as Arc<dyn ToolStore>;
+
+    let closed = over(&[Realm::Node], &empty()).await;
+    for registration in [added(), registration(named.clone(), "ann"), registration(named.clone(), "admin")] {
+        let refused = closed.registry.register(registration).await.unwrap_err();
+        assert_eq!((refused.kind, refused.field.as_deref()), (Kind::Invalid, Some("credential")));
+        assert!(!refused.message.contains("127.0.0.1"), "its hosts are the operator's affair: {refused}");
+    }
+    let file: ToolDefinition = serde_json::from_value(named.clone()).unwrap();
+    closed.registry.take_files(vec![file.clone()], maniple_registry::Files::Strict).await.unwrap();
+    ok(closed.call(&file, json!({}), "k").await);
+    assert_eq!(server.calls(), 1, "the operator's own tool goes with it");
+
+    // Where it was for them once, what they added then is not sent with it now.
+    let store = empty();
+    let open = over(&[Realm::Of(Tenant::default())], &store).await;
+    let tool = open.registry.register(added()).await.unwrap().definition;
+    ok(open.call(&tool, json!({}), "k").await);
+    let later = over(&[Realm::Node], &store).await;
+    assert_eq!(refusal(later.call(&tool, json!({}), "k2").await).kind, RefusalKind::Forbidden);
+    assert_eq!(server.calls(), 2);
 }
 
 /// It is so much later, all at once.
@@ -304,7 +387,7 @@ async fn what_was_added_is_served_wherever_it_was_added_after_a_restart_too() {
         assert!(!bench.registry.register(added).await.unwrap().new_version, "the version is known");
     }
     let later = Bench::over(bench.store.clone(), &["t"], GatewaySettings::default()).await;
-    let known = &later.registry.versions("t").await.unwrap()[0];
+    let known = &later.registry.versions(&Tenant::default(), "t").await.unwrap()[0];
     let mut endpoints: Vec<&str> = known.instances.iter().map(|instance| instance.endpoint.as_str()).collect();
     endpoints.sort_unstable();
     let mut expected = [one.url.as_str(), &other.url];
@@ -316,7 +399,7 @@ async fn what_was_added_is_served_wherever_it_was_added_after_a_restart_too() {
     assert_eq!((one.calls(), other.calls()), (2, 2));
     assert_eq!(later.registry.remove("t", None, &registration(json!({}), "ann").by).await.unwrap(), 1);
     let last = Bench::over(bench.store.clone(), &["t"], GatewaySettings::default()).await;
-    assert!(last.registry.versions("t").await.is_err(), "it was removed");
+    assert!(last.registry.versions(&Tenant::default(), "t").await.is_err(), "it was removed");
 }
 
 #[tokio::test]
@@ -325,7 +408,7 @@ async fn a_call_did_not_happen_only_where_every_instance_says_so() {
     for server in [&one, &other] {
         bench.register(definition(&server.url, json!({ "probe_url": format!("{}/probe", server.url) }))).await;
     }
-    let tool = bench.registry.versions("t").await.unwrap()[0].definition.clone();
+    let tool = bench.registry.versions(&Tenant::default(), "t").await.unwrap()[0].definition.clone();
     let call = RunCall(invocation(&tool, json!({}), "k"));
     one.set_status(StatusCode::NOT_FOUND);
     assert!(matches!(bench.registry.probe(&call).await, Probed::Happened(_)), "the other one knows of it");
@@ -341,7 +424,7 @@ async fn a_call_in_doubt_stays_so_although_a_newer_version_promises_more() {
     bench.register(definition(&server.url, json!({}))).await;
     // As a process that was killed in mid-call leaves it.
     let key = left_open(&bench, "k", Effect::AtMostOnce, Duration::ZERO).await;
-    let newer = bench.register(definition(&server.url, json!({ "version": "1.1.0", "effect": "idempotent" }))).await.definition;
+    let newer = bench.register(definition(&server.url, json!({ "version": "2.0.0", "effect": "idempotent" }))).await.definition;
     assert!(matches!(bench.call(&newer, json!({}), "k").await, Invoked::Unknown(_)));
     assert_eq!(server.calls(), 0);
     let outcome = Outcome::Ok(json!("then"));
@@ -381,9 +464,9 @@ async fn a_file_takes_a_name_that_somebody_registered_and_nothing_of_theirs_is_c
     let file: ToolDefinition = serde_json::from_value(definition(&ours.url, json!({}))).unwrap();
     let broken = ToolDefinition { name: "u".into(), endpoint: "nowhere".into(), ..file.clone() };
     bench.registry.take_files(vec![file.clone(), broken], maniple_registry::Files::Strict).await.unwrap_err();
-    assert_eq!(bench.registry.versions("t").await.unwrap().len(), 2, "all or nothing");
+    assert_eq!(bench.registry.versions(&Tenant::default(), "t").await.unwrap().len(), 2, "all or nothing");
     bench.registry.take_files(vec![file.clone()], maniple_registry::Files::Strict).await.unwrap();
-    let versions = bench.registry.versions("t").await.unwrap();
+    let versions = bench.registry.versions(&Tenant::default(), "t").await.unwrap();
     assert_eq!((versions.len(), versions[0].owner.as_str(), versions[0].instances.len()), (1, "operator", 1));
     let again = registration(definition(&theirs.url, json!({ "version": "1.9.0", "description": "theirs" })), "ann");
     assert_eq!(bench.registry.register(again).await.unwrap_err().kind, maniple_core::Kind::Denied);
@@ -398,7 +481,7 @@ async fn an_import_that_leads_elsewhere_under_its_version_is_not_used_until_it_l
         let tool: ToolDefinition = serde_json::from_value(definition(&server.url, json!({}))).unwrap();
         let origin = Origin::Openapi { document: "shop".into(), has_base_url: false };
         assert!(bench.registry.take(&origin, vec![tool.into()]).await.unwrap().is_empty());
-        bench.registry.versions("t").await.unwrap()[0].clone()
+        bench.registry.versions(&Tenant::default(), "t").await.unwrap()[0].clone()
     };
     assert_eq!(take(&good).await.state, ToolState::Healthy);
     for _ in 0..2 {
@@ -440,7 +523,7 @@ async fn an_agent_gets_what_it_was_granted_and_no_more() {
     bench.register(definition(&server.url, json!({ "name": "u" }))).await;
     let pick = async |agent: &str, name: &str, range: &str| {
         let agent = maniple_core::AgentName::parse(agent).unwrap();
-        let picked = bench.registry.pick(&agent, name, &VersionReq::parse(range).unwrap()).await;
+        let picked = bench.registry.pick(&Tenant::default(), &agent, name, &VersionReq::parse(range).unwrap()).await;
         picked.map(|offer| offer.definition.version.to_string()).map_err(|refusal| refusal.kind)
     };
     assert_eq!(pick("a", "t", "*").await, Ok("1.0.0".into()));
@@ -479,7 +562,7 @@ async fn a_registration_takes_no_place_of_a_files_instance() {
     let file: ToolDefinition = serde_json::from_value(definition(&server.url, json!({}))).unwrap();
     bench.registry.take_files(vec![file], maniple_registry::Files::Strict).await.unwrap();
     let with_tag = definition(&server.url, json!({ "tags": ["mine"] }));
-    bench.registry.register(registration(with_tag, "admin")).await.unwrap();
-    until("the registration left", async || bench.registry.versions("t").await.unwrap()[0].instances.len() == 1).await;
+    bench.registry.register(registration(with_tag, "ops")).await.unwrap();
+    until("the registration left", async || bench.registry.versions(&Tenant::default(), "t").await.unwrap()[0].instances.len() == 1).await;
     assert_eq!(bench.offered("t").await, ["t 1.0.0"]);
 }

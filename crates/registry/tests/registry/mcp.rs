@@ -58,6 +58,7 @@ fn invocation(server: &Server, tool: &str, arguments: Value) -> Invocation {
         send: "task-1:2:0/1".into(),
         agent: AgentName::parse("clerk").unwrap(),
         tenant: Tenant::default(),
+        agreed: None,
         trace: TraceContext::parse("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", Some("a=1")),
     }
 }

@@ -21,7 +21,7 @@ async fn two(server: &Counting, fields: Value, call_lease: Duration) -> ([Bench;
     for bench in &both {
         bench.register(definition(&server.url, fields.clone())).await;
     }
-    let tool = both[0].registry.versions("t").await.unwrap().remove(0).definition;
+    let tool = both[0].registry.versions(&Tenant::default(), "t").await.unwrap().remove(0).definition;
     (both, tool)
 }
 

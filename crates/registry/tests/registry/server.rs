@@ -42,6 +42,7 @@ pub fn invocation(tool: ToolDefinition, arguments: Value) -> Invocation {
         key: "task-1:2:0".into(),
         agent: AgentName::parse("a").unwrap(),
         tenant: Tenant::default(),
+        agreed: None,
         trace: TraceContext::parse("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", Some("a=1")),
         timeout: Duration::from_secs(10),
     }

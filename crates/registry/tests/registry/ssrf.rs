@@ -8,6 +8,7 @@ use crate::{
     server::{Server, answer, invocation, read_request, tool},
 };
 use async_trait::async_trait;
+use maniple_core::Tenant;
 use maniple_core::ports::{Invocation, Invoked, Probed, RunCall, ToolRegistry, Tools};
 use maniple_core::settings::Period;
 use maniple_core::tool::{ToolDefinition, ToolState};
@@ -66,6 +67,7 @@ async fn registry(allow: &[&str], names: &[&[&'static str]]) -> Arc<Registry> {
         grants: Arc::new(Granted(vec![])),
         egress: Egress::with_lookup(&allow, names).unwrap(),
         credentials: Default::default(),
+        aside: Default::default(),
         settings: GatewaySettings { health_every: Period::ms(20), health_failures: 1, ..GatewaySettings::default() },
     };
     Arc::new(Registry::open(parts).await.unwrap())
@@ -141,7 +143,7 @@ async fn healths(registry: &Arc<Registry>, count: usize) -> Vec<Asked> {
     let last = json!({ "name": "last", "health_url": format!("http://{LAST}:{}/", well.address.port()) });
     registered(registry, last).await.unwrap();
     until("all were polled", async || {
-        let unhealthy = registry.versions("last").await.unwrap()[0].instances[0].state == ToolState::Unhealthy;
+        let unhealthy = registry.versions(&Tenant::default(), "last").await.unwrap()[0].instances[0].state == ToolState::Unhealthy;
         unhealthy || well.connections() > 0
     })
     .await;
@@ -149,7 +151,7 @@ async fn healths(registry: &Arc<Registry>, count: usize) -> Vec<Asked> {
     work.await.unwrap(); // which ends its round first
     let mut found = Vec::new();
     for name in (0..count).map(|number| format!("t{number}")) {
-        found.push(match registry.versions(&name).await {
+        found.push(match registry.versions(&Tenant::default(), &name).await {
             Ok(versions) => versions[0].instances[0].reason.clone().map_or(Ok(()), Err),
             Err(error) => Err(error.to_string()),
         });

@@ -1,7 +1,7 @@
 //! The agents of this node as they are now. Running tasks keep the definitions they began with.
 
 use maniple_core::{
-    AgentName, Error, Result,
+    AgentName, Error, Result, Tenant,
     agent::{AgentDefinition, Contracts, Definitions},
     canonical,
     event::{Started, StartedTool},
@@ -23,8 +23,11 @@ pub type ByName = BTreeMap<AgentName, Arc<AgentDefinition>>;
 pub struct Agents {
     current: Arc<RwLock<Arc<ByName>>>,
     prepared: Arc<Mutex<HashMap<String, Arc<Prepared>>>>,
-    beginnings: Arc<Mutex<HashMap<AgentName, Arc<Beginning>>>>,
+    beginnings: Arc<Mutex<Beginnings>>,
 }
+
+/// What runs begin with, by whose they are and by their agent.
+type Beginnings = HashMap<(Tenant, AgentName), Arc<Beginning>>;
 
 /// Definitions with everything compiled that a run needs of them.
 pub struct Prepared {
@@ -34,7 +37,8 @@ pub struct Prepared {
     pub prompt: Prompt,
 }
 
-/// What every run of an agent begins with, until the agent or one of its tools changes.
+/// What every run of an agent begins with for one tenant, whose tools may be others than the next one's, until the agent or one of
+/// its tools changes.
 pub(crate) struct Beginning {
     agent: Arc<AgentDefinition>,
     /// The fact to record.
@@ -45,8 +49,10 @@ pub(crate) struct Beginning {
     pub(crate) prepared: Arc<Prepared>,
 }
 
-/// How many compiled definitions are kept; beyond, all are dropped and compiled again as needed.
+/// How many compiled definitions and how many beginnings are kept, and what the schemas may hold in bytes, estimated; beyond, all
+/// are dropped and made again as needed.
 const PREPARED_MAX: usize = 1_024;
+const PREPARED_BYTES: u64 = 128 << 20;
 
 impl Agents {
     /// These agents.
@@ -70,10 +76,11 @@ impl Agents {
         self.all().get(name).cloned()
     }
 
-    /// What a run of this agent begins with now.
-    pub(crate) fn begin(&self, agent: Arc<AgentDefinition>, offers: Vec<Offer>) -> Result<Arc<Beginning>> {
+    /// What a tenant's run of this agent begins with now.
+    pub(crate) fn begin(&self, tenant: &Tenant, agent: Arc<AgentDefinition>, offers: Vec<Offer>) -> Result<Arc<Beginning>> {
         let definitions = Definitions::of((*agent).clone(), offers);
-        let known = self.beginnings.lock().unwrap_or_else(PoisonError::into_inner).get(&agent.name).cloned();
+        let whose = (tenant.clone(), agent.name.clone());
+        let known = self.beginnings.lock().unwrap_or_else(PoisonError::into_inner).get(&whose).cloned();
         if let Some(known) = known.filter(|known| Arc::ptr_eq(&known.agent, &agent) && known.definitions.1 == definitions) {
             return Ok(known);
         }
@@ -90,7 +97,11 @@ impl Agents {
         };
         let prepared = self.prepare(definitions.clone(), hash.clone())?;
         let beginning = Arc::new(Beginning { agent, started, definitions: Arc::new((hash, definitions)), prepared });
-        self.beginnings.lock().unwrap_or_else(PoisonError::into_inner).insert(beginning.agent.name.clone(), beginning.clone());
+        let mut all = self.beginnings.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() >= PREPARED_MAX {
+            all.clear();
+        }
+        all.insert(whose, beginning.clone());
         Ok(beginning)
     }
 
@@ -102,7 +113,8 @@ impl Agents {
         let prompt = Prompt::compile(&definitions.agent.prompt)?;
         let prepared = Arc::new(Prepared { contracts: Contracts::compile(definitions)?, prompt });
         let mut all = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.len() >= PREPARED_MAX {
+        let weight = |prepared: &Arc<Prepared>| prepared.contracts.weight();
+        if all.len() >= PREPARED_MAX || all.values().map(weight).sum::<u64>() + weight(&prepared) > PREPARED_BYTES {
             all.clear();
         }
         all.insert(hash, prepared.clone());
@@ -119,5 +131,40 @@ impl Agents {
     }
     fn find(&self, hash: &str) -> Option<Arc<Prepared>> {
         self.prepared.lock().unwrap_or_else(PoisonError::into_inner).get(hash).cloned()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use maniple_core::{agent::AgentLimits, model::ModelName};
+
+    #[test]
+    fn two_tenants_whose_tools_differ_do_not_make_each_others_beginnings_anew() {
+        let agent = AgentDefinition {
+            name: AgentName::parse("search").unwrap(),
+            description: "For tests.".into(),
+            version: "1.0.0".parse().unwrap(),
+            model: ModelName::parse("fake/model").unwrap(),
+            fallbacks: vec![],
+            tools: vec![],
+            limits: AgentLimits::default(),
+            memory: Default::default(),
+            output_schema: None,
+            examples: vec![],
+            prompt: "You are tested.".into(),
+        };
+        let agents = Agents::new([agent]);
+        let begin = |tenant: &str, version: &str| {
+            let offer = Offer { definition: maniple_testkit::catalogue::definition("pay", version), trusted: false };
+            let agent = agents.get(&AgentName::parse("search").unwrap()).unwrap();
+            agents.begin(&Tenant::parse(tenant).unwrap(), agent, vec![offer]).unwrap()
+        };
+        let (acme, beta) = (begin("acme", "1.0.0"), begin("beta", "2.0.0"));
+        assert_eq!(acme.started.tools[0].version.to_string(), "1.0.0");
+        assert_eq!(beta.started.tools[0].version.to_string(), "2.0.0");
+        assert!(Arc::ptr_eq(&begin("acme", "1.0.0"), &acme) && Arc::ptr_eq(&begin("beta", "2.0.0"), &beta));
+        assert_eq!(begin("acme", "2.0.0").started.tools[0].version.to_string(), "2.0.0", "and what changes is told");
     }
 }

@@ -53,7 +53,7 @@ impl Desk {
         Ok(Page::of(found, limit, |approval| (approval.requested_at, approval.request.id.clone())))
     }
 
-    /// One request. `NotFound` for none, and for one of another tenant.
+    /// One request. `NotFound` for none, and for one of another tenant or of an agent that the principal may not use.
     pub async fn approval(&self, who: &Principal, id: &str) -> Result<Approval> {
         Act::LookAtApprovals.by(who)?;
         self.request(who, id).await
@@ -72,9 +72,7 @@ impl Desk {
     }
 
     async fn request(&self, who: &Principal, id: &str) -> Result<Approval> {
-        let found = self.parts.tasks.approval(&who.tenant, id).await?;
-        let approval = found.ok_or_else(|| Error::not_found(format!("there is no approval `{id}`")))?;
-        who.may_use(&approval.agent)?;
-        Ok(approval)
+        let found = self.parts.tasks.approval(&who.tenant, id).await?.filter(|approval| who.uses(&approval.agent));
+        found.ok_or_else(|| Error::not_found(format!("there is no approval `{id}`")))
     }
 }

@@ -15,6 +15,7 @@ use super::{Act, Desk, IdempotencyKey};
 use maniple_core::{
     AgentName, Error, Principal, Result, Tenant,
     ports::{Admission, DirectCall, DirectOutcome, Idempotency, Invoked, KeyWas, Probed, Refusal},
+    tool::Way,
     trace::TraceContext,
 };
 use semver::{Version, VersionReq};
@@ -35,7 +36,7 @@ pub struct ToolCall {
     pub range: VersionReq,
     /// The hash of the very contract that is meant; no other is called.
     pub contract: Option<String>,
-    /// On whose behalf; another tenant than the principal's needs the scope `admin`.
+    /// On whose behalf; another tenant than the principal's needs the scope `operator`.
     pub tenant: Option<Tenant>,
     /// How long it may take; never longer than the tool's own time-out.
     pub timeout: Option<Duration>,
@@ -46,7 +47,7 @@ pub struct ToolCall {
 /// Whose direct call it is, and under which key.
 #[derive(Debug, Clone, Default)]
 pub struct Direct {
-    /// Who asks, where the principal asks for others: keys are each one's own. Without the scope `admin` it is a name within
+    /// Who asks, where the principal asks for others: keys are each one's own. Without the scope `operator` it is a name within
     /// the principal's.
     pub principal: Option<String>,
     /// The key; one is made otherwise.
@@ -60,6 +61,8 @@ pub struct OfRun {
     pub key: String,
     /// Names this very send.
     pub send: String,
+    /// The way that a person agreed to, if one did.
+    pub agreed: Option<Way>,
 }
 
 /// A call that gave a result.
@@ -143,6 +146,7 @@ impl Desk {
         key: Option<IdempotencyKey>,
     ) -> Result<(Admission, KeyWas), NoResult> {
         Act::UseTools.by(who)?;
+        meant::is_a_runtime(who)?;
         let (key, tool) = (self.about(who, "admit", key, &call, json!({ "key": run.key, "send": run.send })).await?, call.tool.clone());
         let call = self.of_run(who, call, run).await?;
         let admission = self.parts.registry.admit(&call).await;
@@ -158,6 +162,7 @@ impl Desk {
         key: Option<IdempotencyKey>,
     ) -> Result<(Probed, KeyWas), NoResult> {
         Act::UseTools.by(who)?;
+        meant::is_a_runtime(who)?;
         let (key, tool) = (self.about(who, "probe", key, &call, json!({ "key": run.key, "send": run.send })).await?, call.tool.clone());
         let call = self.of_run(who, call, run).await?;
         let probed = self.parts.registry.probe(&call).await;
@@ -197,6 +202,7 @@ impl Desk {
     }
 
     fn send_name(&self, who: &Principal, call: &ToolCall, run: &OfRun) -> Result<SendName> {
+        meant::is_a_runtime(who)?;
         Ok(SendName {
             principal: (who.tenant.clone(), who.name.clone()),
             tenant: meant::tenant(who, call)?,

@@ -7,10 +7,12 @@
 
 use super::{Act, Desk, IdempotencyKey, Reader};
 use crate::worker::Started;
+use maniple_aside::SMALL_BYTES;
 use maniple_core::{
-    AgentName, Principal, Result, SessionId, TaskId, TaskKey,
+    AgentName, Error, Principal, Result, SessionId, TaskId, TaskKey,
     ports::{Created, Hint, Live, NewTask},
     request::{Acceptance, Content, TaskRequest},
+    schema,
     task::AgentResult,
     trace::TraceContext,
 };
@@ -32,10 +34,10 @@ impl Desk {
     /// Accepts a task. It is durable when this returns.
     ///
     /// `Denied` without the scope or the agent, `NotFound` for an agent that is not served here, `Invalid` for what is out of
-    /// bounds; the other errors are those of [`maniple_core::ports::Tasks::create`].
+    /// bounds, `Denied` too where the id or the key is that of a task which the principal may not see; the other errors are those of [`maniple_core::ports::Tasks::create`].
     pub async fn submit(&self, who: &Principal, submission: Submission) -> Result<Created> {
-        let new = self.checked(who, submission)?;
-        self.create(new).await
+        let new = self.checked(who, submission).await?;
+        self.create(who, new).await
     }
 
     /// Accepts a task and waits until it ends, parks, or `patience` is over; whichever it was, it goes on.
@@ -47,10 +49,10 @@ impl Desk {
         submission: Submission,
         patience: impl Future<Output = ()> + Send,
     ) -> Result<(Created, AgentResult)> {
-        let new = self.checked(who, submission)?;
+        let new = self.checked(who, submission).await?;
         let asked = new.task.key();
         let live = self.parts.bus.subscribe(&asked).await;
-        let created = self.create(new).await?;
+        let created = self.create(who, new).await?;
         let key = TaskKey { tenant: asked.tenant.clone(), id: created.result.task_id.clone() };
         if created.fresh {
             let result = self.settled(&key, live, created.result.clone(), patience).await?;
@@ -66,11 +68,11 @@ impl Desk {
     /// Accepts a task and follows it from its first event; subscribed before it is accepted, so that no delta is missed.
     /// `Unavailable`, or `Exhausted` for its tenant, and nothing is accepted, where there is no place for another stream.
     pub async fn submit_and_follow(&self, who: &Principal, submission: Submission) -> Result<(Created, Reader)> {
-        let new = self.checked(who, submission)?;
+        let new = self.checked(who, submission).await?;
         let seat = self.gate.stream(&who.tenant)?;
         let asked = new.task.key();
         let live = self.parts.bus.subscribe(&asked).await;
-        let created = self.create(new).await?;
+        let created = self.create(who, new).await?;
         let key = TaskKey { tenant: asked.tenant.clone(), id: created.result.task_id.clone() };
         let live = if key == asked { live } else { self.parts.bus.subscribe(&key).await };
         let reader = match created.fresh {
@@ -91,24 +93,32 @@ impl Desk {
     }
 
     /// The task that is asked for, checked.
-    fn checked(&self, who: &Principal, submission: Submission) -> Result<NewTask> {
+    async fn checked(&self, who: &Principal, submission: Submission) -> Result<NewTask> {
         let Submission { request, key, trace } = submission;
         Act::Submit.by(who)?;
         let agent = self.served(&request.agent)?;
         who.may_use(&agent.name)?;
-        let content = Content::Asked(Box::new(request.clone()));
-        let task = request.accept(Acceptance {
-            agent_limits: &agent.limits,
-            limits: self.terms.tasks,
-            tenant: who.tenant.clone(),
-            principal: who.name.clone(),
-            trace: Some(traced(trace)),
-            fresh_id: fresh_id(),
-            fresh_session: SessionId::of_uuid(Uuid::now_v7()),
-        })?;
+        let (limits, tenant, principal) = (self.terms.tasks, who.tenant.clone(), who.name.clone());
+        let large = request.output_schema.as_ref().is_some_and(schema::is_heavy) || request.prompt.len() > SMALL_BYTES;
+        let checking = move || {
+            let content = Content::Asked(Box::new(request.clone()));
+            let acceptance = Acceptance {
+                agent_limits: &agent.limits,
+                limits,
+                tenant,
+                principal,
+                trace: Some(traced(trace)),
+                fresh_id: fresh_id(),
+                fresh_session: SessionId::of_uuid(Uuid::now_v7()),
+            };
+            let task = request.accept(acceptance)?;
+            let idempotency = key.map(|key| key.of_task(content.hash()));
+            Ok::<_, Error>((task, content, idempotency))
+        };
+        let (task, content, idempotency) = self.parts.aside.run(large, who.tenant.as_str(), checking).await??;
         Ok(NewTask {
             task,
-            idempotency: key.map(|key| key.of_task(content.hash())),
+            idempotency,
             content,
             taken_over: None,
             requeues: None,
@@ -118,9 +128,13 @@ impl Desk {
         })
     }
 
-    pub(super) async fn create(&self, new: NewTask) -> Result<Created> {
+    pub(super) async fn create(&self, who: &Principal, new: NewTask) -> Result<Created> {
         let tenant = new.task.tenant.clone();
         let created = self.accept(new).await?;
+        if !created.fresh && !self.sees(who, &TaskKey { tenant: tenant.clone(), id: created.result.task_id.clone() }).await? {
+            let told = "another principal asked the same under this id or key: choose another, or use a token with the scope `read`";
+            return Err(Error::denied(told));
+        }
         // Of a task that was born claimed, its worker has told.
         if created.fresh && created.claim.is_none() {
             let key = TaskKey { tenant, id: created.result.task_id.clone() };

@@ -1,7 +1,7 @@
 //! How things are named at a desk, and whether who names them may.
 
-use super::Desk;
-use maniple_core::{AgentName, Error, Principal, Result, TaskId, TaskKey, agent::AgentDefinition, task::AgentResult};
+use super::{Act, Desk};
+use maniple_core::{AgentName, Error, Principal, Result, TaskId, TaskKey, agent::AgentDefinition, event::Event, task::AgentResult};
 use std::sync::Arc;
 
 /// Which agent is meant, as far as it is said.
@@ -36,17 +36,17 @@ impl Desk {
         let agents = self.parts.agents.all();
         let usable = || agents.values().filter(|agent| who.uses(&agent.name));
         match addressee {
+            // Whether it is there is for those who may use it: others are told the same of every name.
             Addressee::At(name) => {
-                let agent = agents.get(name).ok_or_else(|| no_agent(name.as_str()))?;
                 who.may_use(name)?;
-                Ok(agent.clone())
+                agents.get(name).cloned().ok_or_else(|| no_agent(name.as_str()))
             }
             Addressee::Named(name) => {
+                who.may_use(name)?;
                 let Some(agent) = agents.get(name) else {
                     let message = format!("there is no agent `{name}` here: there are {}", names(usable()));
                     return Err(Error::invalid(message).at("agent"));
                 };
-                who.may_use(name)?;
                 Ok(agent.clone())
             }
             Addressee::Unsaid => {
@@ -85,15 +85,30 @@ impl Desk {
         self.parts.agents.get(agent).ok_or_else(|| no_agent(agent.as_str()))
     }
 
-    /// The task that is meant as it is now, for those who may use its agent. Another tenant's is not there.
+    /// The task that is meant as it is now. Another tenant's, and one of an agent that the principal may not use, is not there.
     pub(super) async fn task(&self, who: &Principal, sought: &Sought) -> Result<(TaskKey, AgentResult)> {
         let key = TaskKey { tenant: who.tenant.clone(), id: sought.id.clone() };
         let task = self.now(&key).await?;
-        if sought.at.as_ref().is_some_and(|agent| *agent != task.agent) {
+        if sought.at.as_ref().is_some_and(|agent| *agent != task.agent) || !who.uses(&task.agent) {
             return Err(no_task(sought.id.as_str()));
         }
-        who.may_use(&task.agent)?;
         Ok((key, task))
+    }
+
+    /// The same for those who may see what becomes of it: for others it is not there either.
+    pub(super) async fn seen(&self, who: &Principal, sought: &Sought) -> Result<(TaskKey, AgentResult)> {
+        let (key, task) = self.task(who, sought).await?;
+        if self.sees(who, &key).await? { Ok((key, task)) } else { Err(no_task(sought.id.as_str())) }
+    }
+
+    /// Whether the principal may see what becomes of a task of its tenant: with `read` of any, otherwise of those it asked for.
+    pub(super) async fn sees(&self, who: &Principal, key: &TaskKey) -> Result<bool> {
+        if Act::Look.by(who).is_ok() {
+            return Ok(true);
+        }
+        let first = self.parts.tasks.events(key, 0, 1, usize::MAX).await?.and_then(|events| events.into_iter().next());
+        let asked = first.map(|first| first.event()).transpose()?;
+        Ok(matches!(asked, Some(Event::Accepted(task)) if task.principal == who.name))
     }
 
     pub(super) async fn now(&self, key: &TaskKey) -> Result<AgentResult> {

@@ -8,18 +8,18 @@
 //!
 //! The bus may lose, repeat and reorder: only the numbers count. Deltas pass by as they come,
 //! unless an event has replaced them or a higher attempt has voided them.
+//!
+//! What a reader holds is bounded in bytes, and shared with the other readers of its task. One whose client takes nothing is told to
+//! [`Reader::rest`]: then it holds a number, and reads on from there.
 
-use super::{Act, Desk, Seat, Sought, pulse::Pulse};
+use super::{Act, Desk, Seat, Sought, pages::Pages, pulse::Pulse};
 use futures::{Stream, StreamExt, stream::BoxStream};
 use maniple_core::{
     Principal, Result, TaskKey,
     event::{EventKind, StoredEvent},
-    ports::{Delta, Live, Tasks},
+    ports::{Delta, Live},
 };
 use std::{collections::VecDeque, sync::Arc};
-
-/// How many events one look into the journal brings.
-const PAGE: usize = 64;
 
 /// What a reader is told.
 #[derive(Debug, Clone)]
@@ -33,7 +33,7 @@ pub enum Told {
 /// One reader, which has a place among the streams until it is dropped. It is pulled: a slow one is left behind by the bus, loses deltas, and reads its events
 /// from the journal.
 pub struct Reader {
-    tasks: Arc<dyn Tasks>,
+    pages: Pages,
     key: TaskKey,
     live: BoxStream<'static, Live>,
     /// The last number passed on.
@@ -53,21 +53,11 @@ pub struct Reader {
 impl Desk {
     /// Follows a task's events after the number `after` (0: from the first).
     ///
-    /// `None` when the task has ended and nothing follows that number; `NotFound` for no such task, `Unavailable`, or
-    /// `Exhausted` for its tenant, where there is no place for another stream.
+    /// `None` when the task has ended and nothing follows that number; `NotFound` for no such task, and for one that the principal
+    /// may not see; `Unavailable`, or `Exhausted` for its tenant, where there is no place for another stream.
     pub async fn events(&self, who: &Principal, sought: &Sought, after: u64) -> Result<Option<Reader>> {
-        Act::Look.by(who)?;
-        self.following(who, sought, after).await
-    }
-
-    /// The same for those who have asked for the task, or may ask.
-    pub async fn follow(&self, who: &Principal, sought: &Sought, after: u64) -> Result<Option<Reader>> {
-        Act::Await.by(who)?;
-        self.following(who, sought, after).await
-    }
-
-    async fn following(&self, who: &Principal, sought: &Sought, after: u64) -> Result<Option<Reader>> {
-        let (key, _) = self.task(who, sought).await?;
+        Act::Follow.by(who)?;
+        let (key, _) = self.seen(who, sought).await?;
         let seat = self.gate.stream(&key.tenant)?;
         let mut reader = self.reader(&key, self.parts.bus.subscribe(&key).await, after, seat);
         let now = self.now(&key).await?;
@@ -82,7 +72,7 @@ impl Desk {
 
     pub(super) fn reader(&self, key: &TaskKey, live: BoxStream<'static, Live>, after: u64, seat: Seat) -> Reader {
         Reader {
-            tasks: self.parts.tasks.clone(),
+            pages: self.pages.clone(),
             key: key.clone(),
             live,
             after,
@@ -129,6 +119,20 @@ impl Reader {
         Ok(None)
     }
 
+    /// Lets go of what was read ahead: it is read again when it is wanted.
+    pub fn rest(&mut self) {
+        if !self.page.is_empty() {
+            self.page = VecDeque::new();
+            self.behind = true;
+        }
+    }
+
+    /// An event that was passed on, once more. `None` where its task is gone.
+    pub async fn again(&mut self, seq: u64) -> Result<Option<Arc<StoredEvent>>> {
+        let looked = self.pages.after(&self.key, seq.saturating_sub(1)).await?;
+        Ok(looked.and_then(|looked| looked.events.first().cloned()))
+    }
+
     /// As a stream that ends after the final event or an error.
     pub fn into_stream(self) -> impl Stream<Item = Result<Told>> + Send + use<> {
         futures::stream::unfold(self, |mut reader| async move {
@@ -140,13 +144,13 @@ impl Reader {
 
     /// Reads a page of the journal.
     async fn look(&mut self) -> Result<()> {
-        let Some(events) = self.tasks.events(&self.key, self.after, PAGE).await? else {
+        let Some(looked) = self.pages.after(&self.key, self.after).await? else {
             // Erased or forgotten while it was read.
             self.ended = true;
             return Ok(());
         };
-        self.behind = events.len() == PAGE;
-        self.page = events.into_iter().map(Arc::new).collect();
+        self.behind = looked.is_cut;
+        self.page = looked.events.iter().cloned().collect();
         Ok(())
     }
 
@@ -162,7 +166,7 @@ impl Reader {
                 self.look().await?;
                 if self.page.is_empty() {
                     // A reader that asked for what comes after the end waits for nothing.
-                    self.ended |= self.tasks.get(&self.key).await?.is_none_or(|now| now.status.is_final());
+                    self.ended |= self.pages.task(&self.key).await?.is_none_or(|now| now.status.is_final());
                 }
                 Ok(None)
             }

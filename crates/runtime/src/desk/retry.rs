@@ -18,7 +18,8 @@ impl Desk {
     /// Makes a new task of a failed one: the same request, its steps, tokens and deadline counted afresh,
     /// with the old record through the last step in which a tool call was started.
     ///
-    /// `Conflict` for a task that did not fail, or whose agent is not served any more; `NotFound` for none.
+    /// `Conflict` for a task that did not fail, or whose agent is not served any more; `NotFound` for none, and for one that the
+    /// principal may not see: its record becomes theirs.
     pub async fn retry(
         &self,
         who: &Principal,
@@ -49,7 +50,7 @@ impl Desk {
         requeues: bool,
     ) -> Result<Created> {
         Act::Submit.by(who)?;
-        let (old, result) = self.task(who, sought).await?;
+        let (old, result) = self.seen(who, sought).await?;
         if self.parts.agents.get(&result.agent).is_none() {
             let message = format!("the agent `{}` is not served here any more: put its file back, then retry", result.agent);
             return Err(Error::conflict(message).at("agent"));
@@ -64,7 +65,7 @@ impl Desk {
             trace: Some(intake::traced(trace)),
             ..asked(&journal)?
         };
-        self.create(NewTask {
+        let new = NewTask {
             task,
             content: Content::Retry(old.id.clone()),
             idempotency: key.map(|(key, path)| key.of_act(path)),
@@ -73,15 +74,15 @@ impl Desk {
             born: None,
             session_waiting_max: self.terms.limits.session_waiting,
             unfinished_max: self.terms.limits.unfinished_tasks,
-        })
-        .await
+        };
+        self.create(who, new).await
     }
 
     async fn journal(&self, key: &TaskKey) -> Result<Vec<StoredEvent>> {
         let mut journal: Vec<StoredEvent> = Vec::new();
         loop {
             let after = journal.last().map_or(0, |event| event.seq);
-            let page = self.parts.tasks.events(key, after, PAGE).await?.ok_or_else(|| no_task(key.id.as_str()))?;
+            let page = self.parts.tasks.events(key, after, PAGE, usize::MAX).await?.ok_or_else(|| no_task(key.id.as_str()))?;
             let is_last = page.len() < PAGE;
             journal.extend(page);
             if is_last {

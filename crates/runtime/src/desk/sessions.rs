@@ -4,7 +4,7 @@ use super::{Act, Addressee, Desk, Page};
 use maniple_core::{Kind, Principal, Result, SessionId, SessionKey, TaskId, ports::Turn};
 
 /// The most text of one page, in bytes; a single turn may be larger.
-const PAGE_BYTES: usize = 4 << 20;
+const PAGE_BYTES: usize = 2 << 20;
 
 impl Desk {
     /// The newest turns of a conversation, newest first; the next ones are those before [`Page::next`].

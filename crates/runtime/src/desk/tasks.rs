@@ -10,6 +10,9 @@ use maniple_core::{
 };
 use serde_json::json;
 
+/// What the tasks of one page weigh, in bytes; a single one may be heavier.
+const PAGE_BYTES: usize = 2 << 20;
+
 /// Which tasks to list.
 #[derive(Debug, Clone)]
 pub struct TaskQuery {
@@ -37,17 +40,21 @@ pub enum Cancelled {
     Final(AgentResult),
 }
 
-impl Desk {
-    /// A task as it is now. `NotFound` for none, and for one of another tenant.
-    pub async fn get(&self, who: &Principal, sought: &Sought) -> Result<AgentResult> {
-        Act::Look.by(who)?;
-        Ok(self.task(who, sought).await?.1)
+impl Cancelled {
+    fn without_output(self) -> Self {
+        let without = |result| AgentResult { output: None, structured: None, error_detail: None, ..result };
+        match self {
+            Self::Asked(result) => Self::Asked(without(result)),
+            Self::Final(result) => Self::Final(without(result)),
+        }
     }
+}
 
-    /// The same for those who have asked for it, or may ask.
-    pub async fn progress(&self, who: &Principal, sought: &Sought) -> Result<AgentResult> {
-        Act::Await.by(who)?;
-        Ok(self.task(who, sought).await?.1)
+impl Desk {
+    /// A task as it is now. `NotFound` for none, and for one that the principal may not see: see [`Act::Follow`].
+    pub async fn get(&self, who: &Principal, sought: &Sought) -> Result<AgentResult> {
+        Act::Follow.by(who)?;
+        Ok(self.seen(who, sought).await?.1)
     }
 
     /// Tasks. `NotFound` for the place of an agent that is not served and has left none.
@@ -64,18 +71,30 @@ impl Desk {
         Act::Look.by(who)?;
         let TaskQuery { of, status, session_id, before, limit } = query;
         let Some(agents) = self.agents_of(who, &of)? else { return Ok(Page::empty()) };
-        let list = ListTasks { tenant: who.tenant.clone(), agents, status, session_id, dead, before, limit: limit + 1 };
+        let list = ListTasks {
+            tenant: who.tenant.clone(),
+            agents,
+            status,
+            session_id,
+            dead,
+            before,
+            limit: limit + 1,
+            max_bytes: Some(PAGE_BYTES),
+        };
         let tasks = self.parts.tasks.list(&list).await?;
         if let (Addressee::At(agent), true) = (&of, tasks.is_empty()) {
             self.served(agent)?;
         }
-        Ok(Page::of(tasks, limit, |task| (task.created_at, task.task_id.clone())))
+        let is_cut = tasks.iter().map(AgentResult::weight).sum::<usize>() >= PAGE_BYTES;
+        Ok(Page::cut(tasks, limit, is_cut, |task| (task.created_at, task.task_id.clone())))
     }
 
-    /// Asks a task to stop. What is recorded first, the cancel or the end, wins.
+    /// Asks a task to stop. What is recorded first, the cancel or the end, wins. Who may not see the task is told its state and not
+    /// its output.
     pub async fn cancel(&self, who: &Principal, sought: &Sought, key: Option<IdempotencyKey>) -> Result<(Cancelled, KeyWas)> {
         Act::Cancel.by(who)?;
         let (task, _) = self.task(who, sought).await?;
+        let sees = self.sees(who, &task).await?;
         let idempotency = key.map(|key| key.of_act(format!("/tasks/{}/cancel", task.id)));
         // One id for all of them: a task is cancelled once, however often and by whomever it is asked.
         let signal = Signal { id: "cancel".into(), kind: SignalKind::Cancel, data: json!({ "by": who.name }), at: Default::default() };
@@ -96,7 +115,7 @@ impl Desk {
             }
             Signalled::Final(result) => Cancelled::Final(result),
         };
-        Ok((cancelled, was))
+        Ok((if sees { cancelled } else { cancelled.without_output() }, was))
     }
 
     /// Takes a task out of the dead letters; its record stays. `NotFound` where it is not there.

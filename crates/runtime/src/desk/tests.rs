@@ -43,7 +43,8 @@ fn node_on(bus: Arc<dyn Bus>) -> Node {
     let store = Arc::new(memory::TaskStore::with_clock(Arc::new(clock)));
     let agents = Agents::new([definition("search"), definition("write")]);
     let registry = Arc::new(Fake::with(&["pay@2.0.0", "pay@1.0.0"]));
-    let parts = DeskParts { tasks: store.clone(), bus: bus.clone(), agents, registry: registry.clone(), starter: None };
+    let parts =
+        DeskParts { tasks: store.clone(), bus: bus.clone(), agents, registry: registry.clone(), aside: Default::default(), starter: None };
     Node { desk: Desk::new(parts, Terms::default()), registry, store, bus }
 }
 
@@ -126,7 +127,7 @@ impl Node {
     /// What is recorded of a task.
     async fn journal(&self, id: &TaskId) -> Vec<Event> {
         let key = TaskKey { tenant: Tenant::default(), id: id.clone() };
-        let events = self.store.events(&key, 0, 100).await.unwrap().unwrap();
+        let events = self.store.events(&key, 0, 100, usize::MAX).await.unwrap().unwrap();
         events.iter().map(|event: &StoredEvent| event.event().unwrap()).collect()
     }
     /// Lets the task that is ready kill its worker until it is a dead letter.

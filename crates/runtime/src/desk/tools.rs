@@ -4,7 +4,7 @@ use super::{Act, Desk, IdempotencyKey, NoResult, Page};
 use maniple_core::{
     AgentName, Error, Kind, Principal, Result,
     ports::{Idempotency, KeyWas, Registration},
-    tool::{Offer, Registered, Source, ToolState, ToolVersion, ToolWish},
+    tool::{Offer, Registered, Source, ToolDefinition, ToolState, ToolVersion, ToolWish},
 };
 use semver::Version;
 use serde_json::{Value, json};
@@ -37,7 +37,7 @@ pub struct Definition {
     pub definition: Value,
     /// [`Source::Registered`], which expires, or [`Source::Added`], which stays.
     pub source: Source,
-    /// Why it is taken in although it is not proven; needs the scope `admin`.
+    /// Why it is taken in although it is not proven; needs the scope `admin`, or `operator`.
     pub unproven_because: Option<Reason>,
 }
 
@@ -46,25 +46,25 @@ impl Desk {
     pub async fn tools(&self, who: &Principal, after: Option<&str>, limit: usize) -> Result<Page<ToolVersion, String>> {
         Act::LookAtTools.by(who)?;
         // One name more than the page holds tells whether there is another page.
-        let mut tools = self.parts.registry.list(after, limit + 1).await?;
+        let mut tools = self.parts.registry.list(&who.tenant, after, limit + 1).await?;
         let mut names: Vec<String> = tools.iter().map(|tool| tool.definition.name.clone()).collect();
         names.dedup();
         let next = (names.len() > limit).then(|| names[limit - 1].clone());
         if next.is_some() {
             tools.retain(|tool| tool.definition.name != names[limit]);
         }
-        Ok(Page { items: tools, next })
+        Ok(Page { items: tools.into_iter().map(|tool| shown_to(who, tool)).collect(), next })
     }
 
     /// One version: the one that is meant, or the highest that can be called, or the highest.
     pub async fn tool(&self, who: &Principal, name: &str, version: Option<&Version>) -> Result<ToolVersion> {
         Act::LookAtTools.by(who)?;
-        let mut versions = self.parts.registry.versions(name).await?;
+        let mut versions = self.parts.registry.versions(&who.tenant, name).await?;
         let at = match version {
             Some(version) => versions.iter().position(|known| known.definition.version == *version),
             None => versions.iter().position(|known| known.state == ToolState::Healthy).or((!versions.is_empty()).then_some(0)),
         };
-        at.map(|at| versions.swap_remove(at)).ok_or_else(|| no_version(name, version, &versions))
+        at.map(|at| shown_to(who, versions.swap_remove(at))).ok_or_else(|| no_version(name, version, &versions))
     }
 
     /// The versions of a tool below `below`, highest first.
@@ -76,8 +76,9 @@ impl Desk {
         limit: usize,
     ) -> Result<Page<ToolVersion, Version>> {
         Act::LookAtTools.by(who)?;
-        let all = self.parts.registry.versions(name).await?;
+        let all = self.parts.registry.versions(&who.tenant, name).await?;
         let rest = all.into_iter().filter(|known| below.is_none_or(|below| known.definition.version < *below));
+        let rest = rest.map(|known| shown_to(who, known));
         Ok(Page::of(rest.take(limit + 1).collect(), limit, |last| last.definition.version.clone()))
     }
 
@@ -85,7 +86,7 @@ impl Desk {
     pub async fn granted_to(&self, who: &Principal, agent: &AgentName) -> Result<Vec<Offer>> {
         Act::LookAtTools.by(who)?;
         who.may_use(agent)?;
-        self.parts.registry.granted(agent).await
+        self.parts.registry.granted(&who.tenant, agent).await
     }
 
     /// Every tool that the principal may call, by name, with the agent on whose grant: the first by name of those that have it.
@@ -96,7 +97,7 @@ impl Desk {
             return Ok(found);
         }
         for agent in self.parts.agents.all().keys().filter(|agent| who.uses(agent)) {
-            let granted = match self.parts.registry.granted(agent).await {
+            let granted = match self.parts.registry.granted(&who.tenant, agent).await {
                 Ok(granted) => granted,
                 Err(error) if error.kind == Kind::NotFound => continue, // it has just gone
                 Err(error) => return Err(error),
@@ -111,7 +112,7 @@ impl Desk {
     /// All that a runtime's agent may use now.
     pub async fn resolve_all(&self, who: &Principal, agent: &AgentName, key: Option<IdempotencyKey>) -> Result<(Vec<Offer>, KeyWas)> {
         let key = self.question(who, agent, key, json!({ "agent": agent })).await?;
-        let offers = self.parts.registry.granted(agent).await?;
+        let offers = self.parts.registry.granted(&who.tenant, agent).await?;
         Ok((offers, self.remember(who, key, agent.as_str()).await?))
     }
 
@@ -127,7 +128,7 @@ impl Desk {
         if wishes.len() > WISHES_MAX {
             return Err(Error::invalid(format!("tools may name at most {WISHES_MAX}")).at("tools"));
         }
-        let offers = self.parts.registry.resolve(agent, wishes).await?;
+        let offers = self.parts.registry.resolve(&who.tenant, agent, wishes).await?;
         Ok((offers, self.remember(who, key, agent.as_str()).await?))
     }
 
@@ -140,7 +141,7 @@ impl Desk {
         key: Option<IdempotencyKey>,
     ) -> Result<(Offer, KeyWas), NoResult> {
         let key = self.question(who, agent, key, json!({ "agent": agent, "pick": wish })).await?;
-        let offer = self.parts.registry.pick(agent, &wish.name, &wish.range).await?;
+        let offer = self.parts.registry.pick(&who.tenant, agent, &wish.name, &wish.range).await?;
         Ok((offer, self.remember(who, key, agent.as_str()).await?))
     }
 
@@ -177,6 +178,41 @@ impl Desk {
         Act::UseTools.by(who)?;
         self.parts.registry.remove(name, version, &who.registrant()).await
     }
+}
+
+/// What a principal sees of a version. Where it is served, as whom it is called and what ails it there is for those who run it: of
+/// the node's own for operators, of a tenant's for those of it who may register tools.
+fn shown_to(who: &Principal, mut version: ToolVersion) -> ToolVersion {
+    let runs_it = match version.is_nodes() {
+        true => Act::LookAtNode.by(who),
+        false => Act::LookAtNode.by(who).or_else(|_| Act::UseTools.by(who)),
+    };
+    if runs_it.is_ok() {
+        return version;
+    }
+    hide_the_way(&mut version.definition);
+    if !version.is_nodes() {
+        version.owner.clear();
+    }
+    (version.reason, version.overridden) = (None, None);
+    for instance in &mut version.instances {
+        instance.endpoint.clear();
+        instance.reason = None;
+    }
+    version
+}
+
+/// What whoever asks at a door sees of an offer: a runtime, which acts on the node, all of it, and others what they may call.
+pub fn offered_to(who: &Principal, mut offer: Offer) -> Offer {
+    if Act::LookAtNode.by(who).is_err() {
+        hide_the_way(&mut offer.definition);
+    }
+    offer
+}
+
+fn hide_the_way(definition: &mut ToolDefinition) {
+    definition.endpoint.clear();
+    (definition.health_url, definition.probe_url, definition.credential) = (None, None, None);
 }
 
 fn no_version(name: &str, wanted: Option<&Version>, versions: &[ToolVersion]) -> Error {

@@ -5,10 +5,10 @@ use futures::{StreamExt, stream::BoxStream};
 use maniple_core::{Kind, Principal, Result, TaskKey, event::EventKind, ports::Live, task::AgentResult};
 
 impl Desk {
-    /// Waits until a task ends, parks, or `patience` is over, for those who have asked for it or may ask. `NotFound` for none.
+    /// Waits until a task ends, parks, or `patience` is over. `NotFound` for none, and for one that the principal may not see.
     pub async fn wait(&self, who: &Principal, sought: &Sought, patience: impl Future<Output = ()> + Send) -> Result<AgentResult> {
-        Act::Await.by(who)?;
-        let (key, _) = self.task(who, sought).await?;
+        Act::Follow.by(who)?;
+        let (key, _) = self.seen(who, sought).await?;
         let live = self.parts.bus.subscribe(&key).await;
         let now = self.now(&key).await?;
         self.settled(&key, live, now, patience).await

@@ -3,6 +3,7 @@
 use super::{Driver, Flow, Left, Parking, Recorded, TURNS_MAX, interrupt::Interrupt};
 use crate::{
     agent::{catalog::Prepared, context},
+    health::Admitted,
     lease::patiently,
     spans,
 };
@@ -40,24 +41,28 @@ impl Driver {
             Err(ending) => return self.end(ending).await,
         };
         let model = request.model.clone();
-        if let Err(wait) = self.parts.health.admit(&model) {
-            let told = "its circuit breaker is open after failures in a row";
-            let is_last = ask.model >= self.prepared()?.contracts.agent().fallbacks.len();
-            if !is_last {
-                return self.give_up(&ask, &model, told);
+        let admitted = match self.parts.health.admit(&model) {
+            Ok(admitted) => admitted,
+            Err(wait) => {
+                let told = "its circuit breaker is open after failures in a row";
+                let is_last = ask.model >= self.prepared()?.contracts.agent().fallbacks.len();
+                if !is_last {
+                    return self.give_up(&ask, &model, told);
+                }
+                let fault = Fault { retry_after: Some(wait), ..Fault::new(FaultKind::Overloaded, told) };
+                return self.failed(&ask, &model, fault).await;
             }
-            let fault = Fault { retry_after: Some(wait), ..Fault::new(FaultKind::Overloaded, told) };
-            return self.failed(&ask, &model, fault).await;
-        }
+        };
         self.tell(ask.step, started(&ask, &request))?;
         match self.record().await? {
-            Recorded::Yes => self.asked(ask, request).await,
+            Recorded::Yes => self.asked(ask, request, Some(admitted)).await,
             Recorded::Lost => Ok(Flow::Leave(Left::Lost)),
         }
     }
 
-    /// Sends a request whose start is recorded, and takes in what comes of it.
-    pub(super) async fn asked(&mut self, ask: Ask, request: ModelRequest) -> Result<Flow> {
+    /// Sends a request whose start is recorded, and takes in what comes of it. What says something of the model's health is told
+    /// before its place is given back.
+    pub(super) async fn asked(&mut self, ask: Ask, request: ModelRequest, admitted: Option<Admitted>) -> Result<Flow> {
         if !self.lease.holds(&self.parts.work).await {
             return Ok(Flow::Leave(Left::Lost));
         }
@@ -65,14 +70,24 @@ impl Driver {
         if ask.attempt == 1 {
             self.parts.health.called(&model);
         }
+        let begun = Instant::now();
         match self.send(&ask, &request).await? {
             Attempted::Reply(reply) => self.replied(&ask, model, reply),
             Attempted::Fault(fault) => {
-                self.parts.health.failed(&model, fault.kind);
+                if !self.was_cut(&request, &fault, begun.elapsed()) {
+                    self.parts.health.failed(&model, fault.kind);
+                }
+                drop(admitted);
                 self.failed(&ask, &model, fault).await
             }
             Attempted::Interrupted(flow) => Ok(flow),
         }
+    }
+
+    /// Whether a call ran out of time that its run or its agent had cut short: nothing is learnt of the model by that.
+    fn was_cut(&self, request: &ModelRequest, fault: &Fault, after: Duration) -> bool {
+        let given = request.times.whole;
+        fault.kind == FaultKind::TimedOut && given < self.settings.call_times().whole && after >= given
     }
 
     /// The request, or the end of a run that has no room for it.

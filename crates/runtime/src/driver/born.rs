@@ -41,8 +41,8 @@ impl Unborn {
     /// Nothing where its agent, its tools or its first request cannot be had at once, or its model is not to be asked now.
     pub(crate) fn of(parts: &Parts, settings: &WorkerSettings, task: &Task, turns: Vec<Turn>) -> Option<Box<Self>> {
         let agent = parts.agents.get(&task.agent)?;
-        let tools = parts.tools.offers_now(&agent.name, &agent.tools)?;
-        let beginning = parts.agents.begin(agent, tools).ok()?;
+        let tools = parts.tools.offers_now(&task.tenant, &agent.name, &agent.tools)?;
+        let beginning = parts.agents.begin(&task.tenant, agent, tools).ok()?;
         let prepared: &Prepared = &beginning.prepared;
         let mut run = Run::accepted(task.clone(), parts.work.now());
         run.tell(run.accepted_at(), 0, &Event::Started(beginning.started.clone())).ok()?;

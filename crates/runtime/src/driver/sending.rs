@@ -12,7 +12,7 @@ use maniple_core::{
     event::{ToolFinished, ToolStarted, ToolStatus},
     ports::{Invocation, Invoked, RunCall},
     retry,
-    tool::Effect,
+    tool::{Effect, Way},
 };
 use serde_json::Value;
 use std::{sync::Arc, time::Duration};
@@ -38,6 +38,8 @@ impl Driver {
             tool: tool.clone(),
             arguments: started.arguments.clone(),
             key: started.key.clone(),
+            // What was started before ways were recorded goes the way of the definitions that its run began with.
+            agreed: started.way.clone().or_else(|| tool.requires_approval.then(|| Way::of(tool))),
             agent: task.agent.clone(),
             tenant: task.tenant.clone(),
             trace: task.trace.clone(),
@@ -55,6 +57,9 @@ impl Driver {
         };
         if invocation.tool.requires_approval && invocation.tool.version != started.version {
             return not_again(format!("a person agreed to version {} of `{}`", started.version, started.name));
+        }
+        if invocation.tool.requires_approval && started.way.is_none() && self.run.task().retry_of.is_some() {
+            return not_again(format!("where a person agreed that `{}` is called was not recorded", started.name));
         }
         let span = spans::tool_call(&started);
         invocation.trace = (self.parts.tracing.context)(&span).or(invocation.trace);
@@ -89,7 +94,7 @@ async fn attempts(
             biased;
             // What is still on its way must not arrive after the next holder has had its answer. An `at_most_once`
             // call is nobody's to send again: it may go on.
-            () = lease.runs_out(), if started.effect != Effect::AtMostOnce => Invoked::Unknown("the claim ran out".to_owned()),
+            () = lease.runs_out(&parts.work), if started.effect != Effect::AtMostOnce => Invoked::Unknown("the claim ran out".to_owned()),
             invoked = invoking => {
                 invoked.unwrap_or_else(|_| Invoked::Unknown(format!("no answer in {} ms", invocation.timeout.as_millis())))
             }

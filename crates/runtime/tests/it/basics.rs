@@ -257,7 +257,7 @@ async fn a_failed_task_is_retried_from_its_record() {
     let world = World::new(model.clone());
     let (key, result) = run(&world, task("t")).await;
     assert_eq!((result.status, result.error), (TaskStatus::Failed, Some(ErrorCode::ModelRefused)));
-    let journal = world.store.events(&key, 0, usize::MAX).await.expect("it answers").expect("it is there");
+    let journal = world.store.events(&key, 0, usize::MAX, usize::MAX).await.expect("it answers").expect("it is there");
     let taken = take_over(&journal).expect("it failed");
     let mut retry = task("again");
     (retry.prompt, retry.retry_of) = (task("t").prompt, Some(key.id.clone()));

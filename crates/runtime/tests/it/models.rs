@@ -2,6 +2,7 @@
 
 use crate::world::{ONCE, World, ended, task};
 use maniple_core::{
+    breaker::State,
     estimate,
     message::ModelReply,
     model::{Fault, FaultKind, ModelName, ModelRequest},
@@ -175,6 +176,71 @@ async fn an_open_breaker_sends_runs_to_the_fallback_without_a_call() {
     assert_eq!(now, first + 1, "half-open lets one call try");
     worker.leave().await;
     world.check("breaker").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_its_runs_deadline_cuts_says_nothing_of_the_model() {
+    let model = Fake::new(|_, request| match request.times.whole {
+        whole if whole <= SECOND => (whole, Err(fault(FaultKind::TimedOut))),
+        _ => (SECOND, Ok(text("well"))),
+    });
+    let world = World::new(model.clone());
+    let worker = world.worker(Faults::none());
+    for number in 0..10 {
+        let mut hasty = task(&format!("hasty{number}"));
+        hasty.deadline_ms = Some(1_000);
+        let key = world.submit(hasty).await;
+        assert_eq!(world.finish(&key).await.error, Some(ErrorCode::DeadlineExceeded));
+    }
+    assert_eq!(worker.health.state(&ModelName::parse(FIRST).expect("legal")), State::Closed);
+    let key = world.submit(task("neighbour")).await;
+    assert_eq!(world.finish(&key).await.output.as_deref(), Some("well"));
+    worker.leave().await;
+    world.check("cut by deadlines").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_its_agent_cuts_short_says_nothing_of_the_model() {
+    let model = Fake::new(|_, request| (request.times.whole, Err(fault(FaultKind::TimedOut))));
+    for (call_max_ms, state) in [(Some(1_000), State::Closed), (None, State::Open)] {
+        let world = World::new(model.clone()).with(|agent| agent.limits.call_max_ms = call_max_ms);
+        let worker = world.worker(Faults::none());
+        // Three attempts each; five failures in a row open a breaker.
+        for number in 0..2 {
+            let key = world.submit(task(&format!("t{number}"))).await;
+            assert_eq!(world.finish(&key).await.error, Some(ErrorCode::ModelUnavailable));
+        }
+        assert_eq!(worker.health.state(&ModelName::parse(FIRST).expect("legal")), state, "{call_max_ms:?}");
+        worker.leave().await;
+        world.check("cut by its agent").await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_trial_that_comes_to_nothing_gives_its_place_to_the_next() {
+    let model = Fake::new(|number, request| match number {
+        0..5 => (Duration::ZERO, Err(fault(FaultKind::Overloaded))),
+        5 => (request.times.whole, Err(fault(FaultKind::TimedOut))),
+        6 => (Duration::ZERO, Err(fault(FaultKind::Refused))),
+        _ => (Duration::ZERO, Ok(text("back"))),
+    });
+    let world = World::new(model.clone());
+    let worker = world.worker(Faults::none());
+    for number in 0..2 {
+        world.finish(&world.submit(task(&format!("t{number}"))).await).await;
+    }
+    assert!(worker.health.is_open(&ModelName::parse(FIRST).expect("legal")));
+    tokio::time::sleep(11 * SECOND).await;
+    let mut hasty = task("hasty");
+    hasty.deadline_ms = Some(1_000);
+    world.finish(&world.submit(hasty).await).await;
+    world.finish(&world.submit(task("refused")).await).await;
+    let begun = Instant::now();
+    let key = world.submit(task("next")).await;
+    assert_eq!(world.finish(&key).await.output.as_deref(), Some("back"));
+    assert!(begun.elapsed() < 5 * SECOND, "it took {:?}", begun.elapsed());
+    worker.leave().await;
+    world.check("trials").await;
 }
 
 #[tokio::test(start_paused = true)]

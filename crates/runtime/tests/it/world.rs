@@ -89,12 +89,13 @@ impl World {
             tools: Arc::new(Called { inner: Arc::new(self.tools.clone()), faults: faults.clone() }),
             agents: agents.clone(),
             health: health.clone(),
+            aside: Default::default(),
             tracing: spans::Tracing::default(),
         };
         let stop = CancellationToken::new();
         let worker = Worker::new(parts, self.settings, stop.clone());
         let starter = worker.starter(store.clone());
-        let sweeping = tokio::spawn(jobs::sweep(store, self.bus.clone(), stop.clone()));
+        let sweeping = tokio::spawn(jobs::sweep(store, self.bus.clone(), worker.holds(), stop.clone()));
         let working = tokio::spawn(worker.work());
         Running { faults, agents, health, starter, stop, working, sweeping }
     }
@@ -198,7 +199,7 @@ impl World {
         self.store.get(key).await.expect("it answers").expect("it is there")
     }
     pub async fn events(&self, key: &TaskKey) -> Vec<StoredEvent> {
-        self.store.events(key, 0, usize::MAX).await.expect("it answers").expect("it is there")
+        self.store.events(key, 0, usize::MAX, usize::MAX).await.expect("it answers").expect("it is there")
     }
     /// The names of its events, in order.
     pub async fn names(&self, key: &TaskKey) -> Vec<String> {

@@ -3,7 +3,7 @@
 use super::{Ledger, Mode};
 use async_trait::async_trait;
 use maniple_core::{
-    AgentName, Error, Result,
+    AgentName, Error, Result, Tenant,
     ports::{self, Admission, Invoked, Probed, RunCall},
     tool::{Offer, ToolDefinition, ToolWish},
 };
@@ -57,10 +57,10 @@ impl Tools {
 
 #[async_trait]
 impl ports::Tools for Tools {
-    async fn resolve(&self, _agent: &AgentName, wishes: &[ToolWish]) -> Result<Vec<Offer>> {
+    async fn resolve(&self, _tenant: &Tenant, _agent: &AgentName, wishes: &[ToolWish]) -> Result<Vec<Offer>> {
         self.offers(wishes)
     }
-    fn offers_now(&self, _agent: &AgentName, wishes: &[ToolWish]) -> Option<Vec<Offer>> {
+    fn offers_now(&self, _tenant: &Tenant, _agent: &AgentName, wishes: &[ToolWish]) -> Option<Vec<Offer>> {
         self.offers(wishes).ok()
     }
 

@@ -40,6 +40,7 @@ pub(super) fn requested(id: &str, expires_at: Time) -> Event {
         tool: "pay".into(),
         version: "1.0.0".parse().expect("legal"),
         contract: "hash".into(),
+        way: None,
         arguments: json!({ "amount": 7 }),
         arguments_hash: "hash".into(),
         expires_at,

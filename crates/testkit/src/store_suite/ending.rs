@@ -3,7 +3,7 @@
 use super::*;
 use maniple_core::{
     agent::Definitions,
-    ports::{ListTasks, Swept},
+    ports::{ListTasks, Renewal, Swept},
     task::{ErrorCode, TaskStatus},
 };
 use serde_json::json;
@@ -18,6 +18,7 @@ pub(super) fn cases() -> Vec<Case> {
         case(a_deadline_wakes_a_parked_task_so_that_a_holder_ends_it),
         case(a_deadline_leaves_claimed_tasks_to_their_holders),
         case(three_barren_expiries_are_poison),
+        case(a_sweep_by_a_moment_takes_no_lease_that_ran_out_after_it),
         case(progress_resets_the_count_of_barren_expiries),
         case(released_and_parked_claims_do_not_count_towards_poison),
         case(a_dead_letter_is_dropped_once_and_its_record_stays),
@@ -37,6 +38,21 @@ fn ended(swept: &Swept) -> Vec<&str> {
     let mut names: Vec<&str> = swept.ended.iter().map(|(key, _)| key.id.as_str()).collect();
     names.sort_unstable();
     names
+}
+
+async fn a_sweep_by_a_moment_takes_no_lease_that_ran_out_after_it(w: World) {
+    let claim = w.running(task("a")).await;
+    for _ in 0..5 {
+        let moment = w.clock.now();
+        // Here the process stands still.
+        w.clock.advance(days(1));
+        let swept = w.store.sweep_leases_by(moment).await.expect("answers");
+        assert_eq!((swept.ready, swept.ended.len()), (vec![], 0), "it had not run out by then");
+        assert_eq!(w.store.renew(std::slice::from_ref(&claim)).await.expect("answers"), [Renewal::Held(vec![])]);
+    }
+    w.clock.advance(days(1));
+    assert_eq!(sweep(&w).await.ready.len(), 1);
+    assert_eq!(w.store.renew(std::slice::from_ref(&claim)).await.expect("answers"), [Renewal::Lost]);
 }
 
 async fn a_cancel_ends_a_task_never_claimed_at_once(w: World) {
@@ -205,7 +221,7 @@ async fn erasing_a_session_takes_its_tasks_and_keeps_their_ids(w: World) {
     assert_eq!(w.store.erase(&session("s")).await.expect("erased"), 2);
     assert_eq!(w.store.erase(&session("s")).await.expect("nothing left"), 0);
     assert_eq!(w.store.get(&key("a")).await.expect("answers"), None);
-    assert!(w.store.events(&key("a"), 0, 10).await.expect("answers").is_none());
+    assert!(w.store.events(&key("a"), 0, 10, usize::MAX).await.expect("answers").is_none());
     assert!(w.store.turns(&session("s"), None, 10, 1_000).await.expect("answers").is_empty());
     assert_eq!(w.store.turns(&session("other"), None, 10, 1_000).await.expect("answers").len(), 1);
     assert_eq!(kind(w.store.create(new(task_in("a", "s"))).await), Some(Kind::Conflict));

@@ -232,7 +232,7 @@ impl Known {
             Call::Signals(key) => say(store.signals(key).await),
             Call::Get(key) => say(store.get(key).await),
             Call::Events(key, after, limit) => {
-                let events = store.events(key, *after, *limit).await;
+                let events = store.events(key, *after, *limit, usize::MAX).await;
                 say(events.map(|events| events.map(|events| events.iter().map(|event| event.frame(&key.id)).collect::<Vec<_>>())))
             }
             Call::List(query) => say(store.list(query).await),
@@ -277,7 +277,7 @@ impl Known {
                 if result.status.is_final() && *self.finals.entry(key.clone()).or_insert_with(|| result.clone()) != result {
                     return Err(format!("the final result of {} changed", key.id));
                 }
-                let journal = store.events(&key, 0, 1_000).await.expect("answers").expect("listed");
+                let journal = store.events(&key, 0, 1_000, usize::MAX).await.expect("answers").expect("listed");
                 let gapless = journal.iter().zip(1..).all(|(event, seq)| event.seq == seq);
                 let one_end = journal.iter().rev().skip(1).all(|event| !event.is_final());
                 let ended = journal.last().is_some_and(|event| event.is_final());
@@ -363,7 +363,7 @@ fn any_wait(dice: &mut Rng) -> Duration {
 }
 fn any_query(dice: &mut Rng, clock: &ManualClock) -> ListTasks {
     let statuses = [TaskStatus::Pending, TaskStatus::Running, TaskStatus::Completed, TaskStatus::Failed, TaskStatus::Cancelled];
-    ListTasks {
+    let query = ListTasks {
         tenant: any_tenant(dice),
         agents: if dice.bool() { pick_agents(dice) } else { Vec::new() },
         status: dice.bool().then(|| statuses[dice.usize(0..5)]),
@@ -371,5 +371,8 @@ fn any_query(dice: &mut Rng, clock: &ManualClock) -> ListTasks {
         dead: dice.u32(0..4) == 0,
         before: (dice.u32(0..3) == 0).then(|| (Time(clock.now().0 - dice.i64(0..20_000)), id(&format!("t{}", dice.u32(0..20))))),
         limit: dice.usize(0..10),
-    }
+        max_bytes: None,
+    };
+    // By no dice of its own, so that a seed is the history it was.
+    ListTasks { max_bytes: (query.limit % 3 == 1).then_some(query.limit * 300), ..query }
 }

@@ -10,7 +10,9 @@ pub(super) fn cases() -> Vec<Case> {
     vec![
         case(a_list_is_newest_first_and_pages_without_gap_or_repeat),
         case(a_list_can_be_narrowed),
+        case(a_list_stops_once_it_weighs_too_much),
         case(events_are_read_after_a_number_and_within_a_limit),
+        case(events_are_read_until_they_weigh_too_much),
         case(nobody_elses_task_is_seen),
         case(turns_are_those_of_completed_tasks_newest_first),
         case(turns_stop_at_their_bounds),
@@ -75,13 +77,27 @@ async fn a_list_can_be_narrowed(w: World) {
     assert_eq!(list(&w, ListTasks { limit: 0, ..any() }).await, [""; 0]);
 }
 
+async fn a_list_stops_once_it_weighs_too_much(w: World) {
+    for name in ["a", "b", "c"] {
+        let claim = w.running(task(name)).await;
+        w.complete(&claim, 1, &"x".repeat(1_000)).await;
+        w.clock.advance(seconds(1));
+    }
+    let one = w.store.get(&key("a")).await.expect("answers").expect("exists").weight();
+    assert!(one > 1_000);
+    for (max_bytes, names) in [(0, vec!["c"]), (one, vec!["c"]), (one + 1, vec!["c", "b"]), (3 * one, vec!["c", "b", "a"])] {
+        assert_eq!(list(&w, ListTasks { limit: 10, max_bytes: Some(max_bytes), ..ListTasks::default() }).await, names, "{max_bytes} bytes");
+    }
+    assert_eq!(list(&w, ListTasks { limit: 0, max_bytes: Some(0), ..ListTasks::default() }).await, [""; 0]);
+}
+
 async fn events_are_read_after_a_number_and_within_a_limit(w: World) {
     let claim = w.running(task("a")).await;
     recorded(w.append(append(&claim, 1, (0..5).map(tool_finished).collect(), Then::Keep)).await);
     let read = |after, limit| {
         let store = w.store.clone();
         async move {
-            let events = store.events(&key("a"), after, limit).await.expect("answers").expect("exists");
+            let events = store.events(&key("a"), after, limit, usize::MAX).await.expect("answers").expect("exists");
             events.iter().map(|event| event.seq).collect::<Vec<_>>()
         }
     };
@@ -89,14 +105,27 @@ async fn events_are_read_after_a_number_and_within_a_limit(w: World) {
     assert_eq!(read(2, 3).await, [3, 4, 5]);
     assert_eq!(read(6, 3).await, [0; 0]);
     assert_eq!(read(u64::MAX, 3).await, [0; 0]);
-    assert!(w.store.events(&key("nobody"), 0, 10).await.expect("answers").is_none());
+    assert!(w.store.events(&key("nobody"), 0, 10, usize::MAX).await.expect("answers").is_none());
+}
+
+async fn events_are_read_until_they_weigh_too_much(w: World) {
+    let claim = w.running(task("a")).await;
+    recorded(w.append(append(&claim, 1, (0..5).map(tool_finished).collect(), Then::Keep)).await);
+    let all = w.store.events(&key("a"), 0, 100, usize::MAX).await.expect("answers").expect("exists");
+    let weight = |count: usize| all.iter().take(count).map(|event| event.weight()).sum::<usize>();
+    for (max_bytes, count) in [(0, 1), (1, 1), (weight(1), 1), (weight(1) + 1, 2), (weight(4), 4), (weight(6), 6), (usize::MAX, 6)] {
+        let read = w.store.events(&key("a"), 0, 100, max_bytes).await.expect("answers").expect("exists");
+        assert_eq!(read.len(), count, "within {max_bytes} bytes");
+    }
+    assert_eq!(w.store.events(&key("a"), 2, 1, usize::MAX).await.expect("answers").expect("exists").len(), 1);
+    assert_eq!(w.store.events(&key("a"), 0, 0, 0).await.expect("answers").expect("exists").len(), 0);
 }
 
 async fn nobody_elses_task_is_seen(w: World) {
     w.accept(task("a")).await;
     let other = TaskKey { tenant: Tenant::parse("other").expect("legal"), id: id("a") };
     assert_eq!(w.store.get(&other).await.expect("answers"), None);
-    assert!(w.store.events(&other, 0, 10).await.expect("answers").is_none());
+    assert!(w.store.events(&other, 0, 10, usize::MAX).await.expect("answers").is_none());
     assert_eq!(kind(w.store.signal(&other, signal("c", SignalKind::Cancel), None).await), Some(Kind::NotFound));
     let query = ListTasks { tenant: other.tenant, limit: 10, ..ListTasks::default() };
     assert_eq!(list(&w, query).await, [""; 0]);

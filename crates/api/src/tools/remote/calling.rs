@@ -63,7 +63,7 @@ impl RemoteTools {
         if what == "admit" {
             question.arguments.clear();
         }
-        question.run = Some(CallOfRun { key: call.key.clone(), send: call.send.clone(), again });
+        question.run = Some(CallOfRun { key: call.key.clone(), send: call.send.clone(), agreed: call.agreed.clone(), again });
         self.asking(call, what, &question)
     }
 

@@ -1,4 +1,4 @@
-//! What is thrown: twenty kinds of schemas and six values, each made to be too much.
+//! What is thrown: twenty-four kinds of schemas and nine values, each made to be too much.
 
 use serde_json::{Map, Value, json};
 
@@ -7,7 +7,7 @@ pub const BOMBS: u64 = 2_000;
 
 /// The bomb of this number: a kind by turns, larger with each turn.
 pub fn bomb(number: u64) -> (&'static str, Value) {
-    let (kind, size) = (number % 20, 2 + number / 20);
+    let (kind, size) = (number % 24, 2 + number / 24);
     let wide = size as usize * 40;
     let tower = size.min(MAX_TOWER);
     let defs = |make: &dyn Fn(u64) -> Value| (0..=size).map(|at| (format!("d{at}"), make(at))).collect::<Map<_, _>>();
@@ -64,7 +64,23 @@ pub fn bomb(number: u64) -> (&'static str, Value) {
             "prefixItems in a row",
             json!({ "prefixItems": (0..wide).map(|at| json!({ "maximum": at })).collect::<Vec<_>>(), "items": false }),
         ),
-        18 => ("not of not", (0..size).fold(json!({ "type": "string" }), |inner, _| json!({ "not": inner }))),
+        18 => (
+            "alternatives for each of many",
+            json!({ "items": { "anyOf": (0..(size * 12).min(990)).map(|at| json!({ "const": format!("{at}") })).collect::<Vec<_>>() } }),
+        ),
+        19 => (
+            "alternatives of many",
+            json!({ "oneOf": (0..size * 5).map(|at| json!({ "additionalProperties": { "const": format!("{at}") }, "items": { "maximum": at } })).collect::<Vec<_>>() }),
+        ),
+        20 => (
+            "patterns in a row",
+            json!({ "properties": (0..size * 2).map(|at| (format!("p{at}"), json!({ "pattern": format!("{at}(a{{1,{size}}}){{1,{size}}}") }))).collect::<Map<_, _>>() }),
+        ),
+        21 => (
+            "patterns of names",
+            json!({ "patternProperties": (0..size).map(|at| (format!("[01]*{at}[0-9a-p]{{{size}}}"), json!({ "enum": [at] }))).collect::<Map<_, _>>() }),
+        ),
+        22 => ("not of not", (0..size).fold(json!({ "type": "string" }), |inner, _| json!({ "not": inner }))),
         _ => (
             "conditions in a tower",
             (0..tower).fold(json!({ "maxLength": size }), |inner, _| json!({ "if": inner.clone(), "then": inner, "else": false })),
@@ -84,6 +100,9 @@ pub fn values() -> Vec<Value> {
         json!("a".repeat(100_000) + "b"),
         json!(1e308),
         json!((0..10_000).map(|at| (format!("p{at}"), json!(at))).collect::<Map<_, _>>()),
+        Value::from(vec![json!({ "k": -1, "n": { "k": "x", "a": null } }); 3_000]),
+        json!((0..100).map(|at| (format!("p{at}"), json!(vec![-1; 99]))).collect::<Map<_, _>>()),
+        json!({ "p0": "01".repeat(50_000), "p1": "a".repeat(50_000) }),
     ]
 }
 fn inner_leaf() -> Value {

@@ -9,7 +9,11 @@
 //! | its definition is no more | it ends on it all the same, where an operator wrote it | refused |
 
 use super::LedgerKey;
-use crate::{AgentName, Tenant, tool::ToolDefinition, trace::TraceContext};
+use crate::{
+    AgentName, Tenant,
+    tool::{ToolDefinition, Way},
+    trace::TraceContext,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::{mem, sync::Arc, time::Duration};
@@ -31,6 +35,8 @@ pub struct Invocation {
     pub agent: AgentName,
     /// On whose behalf.
     pub tenant: Tenant,
+    /// Of a call that a person agreed to: the way they agreed to. It is sent no other.
+    pub agreed: Option<Way>,
     /// The trace it belongs to.
     pub trace: Option<TraceContext>,
     /// The least of the tool's own time-out and what is left of the deadline.
@@ -188,6 +194,7 @@ mod tests {
             send: "s".into(),
             agent: AgentName::parse("a").unwrap(),
             tenant: Tenant::parse(tenant).unwrap(),
+            agreed: None,
             trace: None,
             timeout: Duration::from_secs(1),
         };
@@ -201,5 +208,29 @@ mod tests {
         assert_eq!(direct("acme", "a/b", "7").invocation().key, "acme/call/a%2Fb/7");
         assert_eq!(direct("acme", "Jürgen R.", "7").invocation().key, "acme/call/J%C3%BCrgen%20R./7", "it travels in a header");
         assert_ne!(direct("acme", "a", "b/7").invocation().key, direct("acme", "a/b", "7").invocation().key);
+    }
+
+    #[test]
+    fn no_key_of_a_run_is_that_of_a_direct_call_and_no_tenants_is_anothers() {
+        let (tenants, tasks) = (["default", "acme", "call", "acme.call"], ["job-1", "x:call:ann", "acme:1", "call"]);
+        let mut keys = std::collections::BTreeSet::new();
+        let mut count = 0;
+        for tenant in tenants {
+            // What cannot be a tenant's name or a task's id is what could make one look like the other.
+            assert!(Tenant::parse(&format!("{tenant}/call/ann")).is_err() && crate::TaskId::parse(&format!("x/call/{tenant}")).is_err());
+            let tenant_of_task = Tenant::parse(tenant).unwrap();
+            for task in tasks {
+                let prefix = if tenant_of_task.is_default() { String::new() } else { format!("{tenant}/") };
+                keys.insert(format!("{prefix}{task}:1:0"));
+                for principal in ["ann", "call", "acme/call", "%2F", ""] {
+                    for given in [format!("{task}:1:0"), format!("acme/{task}:1:0"), format!("ann/{task}:1:0")] {
+                        keys.insert(direct(tenant, principal, &given).invocation().key.clone());
+                        count += 1;
+                    }
+                }
+                count += 1;
+            }
+        }
+        assert_eq!(keys.len(), count, "each is its own");
     }
 }

@@ -3,7 +3,10 @@
 //! A file holds one case, or several as YAML documents (`---` between them). They are played in order over one
 //! store, so cases that name the same session are one conversation.
 
-use crate::yaml::{self, Problem};
+use crate::{
+    files::regular,
+    yaml::{self, Problem},
+};
 use maniple_core::{
     event::ToolStatus,
     model::FaultKind,
@@ -14,7 +17,7 @@ use serde::{
     de::{self, MapAccess, SeqAccess, Visitor},
 };
 use serde_json::{Map, Value};
-use std::{collections::BTreeMap, fmt, fs, path::Path};
+use std::{collections::BTreeMap, fmt, path::Path};
 
 /// The most a file of cases may weigh.
 const FILE_MAX: u64 = 1 << 20;
@@ -141,12 +144,8 @@ fn ok() -> ToolStatus {
 
 /// The cases of a file, each with a name; or what is wrong with it, and where.
 pub fn read(file: &Path) -> Result<Vec<Case>, Problem> {
-    let unreadable = |e: std::io::Error| Problem::of_file(file, format!("the file cannot be read: {e}"));
-    let size = fs::metadata(file).map_err(unreadable)?.len();
-    if size > FILE_MAX {
-        return Err(Problem::of_file(file, format!("the file has {size} bytes; at most {FILE_MAX} are read")));
-    }
-    parse(file, &fs::read_to_string(file).map_err(unreadable)?)
+    let text = regular::text(file, FILE_MAX).map_err(|e| Problem::of_file(file, format!("the file cannot be read: {e}")))?;
+    parse(file, &text)
 }
 
 fn parse(file: &Path, text: &str) -> Result<Vec<Case>, Problem> {

@@ -97,6 +97,7 @@ impl Stage {
             tools: fakes.clone(),
             agents: Agents::new(self.agents.iter().cloned()),
             health: Arc::new(ModelHealth::default()),
+            aside: Default::default(),
             tracing: Tracing::default(),
         };
         let mut live = bus.subscribe(&key).await;
@@ -127,7 +128,7 @@ impl Stage {
 
         let gone = || Error::internal("the task is gone");
         let result = store.get(&key).await?.ok_or_else(gone)?;
-        let calls = calls(&store.events(&key, 0, EVENTS_MAX).await?.ok_or_else(gone)?)?;
+        let calls = calls(&store.events(&key, 0, EVENTS_MAX, usize::MAX).await?.ok_or_else(gone)?)?;
         let mut complaints = fakes.complaints();
         if in_time.is_err() {
             complaints.push(format!("it did not end within {} s", TIME.as_secs()));
@@ -218,8 +219,8 @@ impl Fakes {
 
 #[async_trait]
 impl Tools for Fakes {
-    async fn resolve(&self, agent: &AgentName, wishes: &[ToolWish]) -> Result<Vec<Offer>> {
-        self.real.resolve(agent, wishes).await
+    async fn resolve(&self, tenant: &Tenant, agent: &AgentName, wishes: &[ToolWish]) -> Result<Vec<Offer>> {
+        self.real.resolve(tenant, agent, wishes).await
     }
     async fn admit(&self, _call: &RunCall) -> Admission {
         Admission::Now

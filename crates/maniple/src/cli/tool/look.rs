@@ -118,6 +118,7 @@ fn facts(known: &ToolVersion) -> Vec<(&'static str, String)> {
         ("deprecated", definition.deprecated.clone()),
         ("tags", (!definition.tags.is_empty()).then(|| definition.tags.join(", "))),
         ("owner", Some(format!("{} ({})", known.owner, known.source.as_str()))),
+        ("serves", known.realm.tenant().map(|tenant| format!("the tenant {tenant} only"))),
         ("published", known.published_at.map(|at| at.to_string())),
         ("verdict", compared),
         ("overridden", known.overridden.clone()),

@@ -1,9 +1,12 @@
 //! `lock` and `verify`: what the tools were when somebody last looked.
 
 use super::{everything, look::of_names};
-use crate::cli::{
-    exit::{Exit, Trouble},
-    screen,
+use crate::{
+    cli::{
+        exit::{Exit, Trouble},
+        screen,
+    },
+    files::{LOCK_MAX, regular},
 };
 use maniple_api::client::Client;
 use maniple_registry::lock::{FILE_NAME, Pins};
@@ -60,9 +63,9 @@ pub(super) async fn verify(client: &Client, file: &Path, as_json: bool) -> Resul
 }
 
 fn written(file: &Path) -> Result<Option<Pins>, Trouble> {
-    match std::fs::read_to_string(file) {
+    match regular::text(file, LOCK_MAX) {
         Ok(text) => Ok(Some(Pins::parse(&text)?)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(Trouble::usage(format!("{} cannot be read: {error}", file.display()))),
     }
 }

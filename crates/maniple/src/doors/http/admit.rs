@@ -20,9 +20,9 @@ pub(super) async fn admit(State(door): State<Arc<Door>>, mut request: Request, n
     Ok(next.run(request).await)
 }
 
-/// Who is it, and nothing more: for what is asked in an overload too.
+/// Who is it, and nothing more: for what is asked of the node itself, in an overload too.
 pub(super) async fn known(State(door): State<Arc<Door>>, mut request: Request, next: Next) -> Result<Response, Refusal> {
-    let principal = door.auth.principal(request.headers()).map_err(Refusal)?;
+    let principal = door.looker(request.headers())?;
     request.extensions_mut().insert(principal);
     Ok(next.run(request).await)
 }

@@ -12,7 +12,7 @@ use axum::{
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use maniple_api::{
     Problem, openapi as description,
     page::{self, Agent, AgentPage},
@@ -38,8 +38,8 @@ pub(super) async fn health() -> Response {
     answer::json(StatusCode::OK, &Health { status: "ok".into(), version: env!("CARGO_PKG_VERSION").into() })
 }
 
-/// 200, or 503 with each part.
-pub(super) async fn ready(State(door): State<Arc<Door>>) -> Result<Response, Refusal> {
+/// 200, or 503. Whoever may see what the node is made of is told of each part, and others of what kind they are.
+pub(super) async fn ready(State(door): State<Arc<Door>>, headers: HeaderMap) -> Result<Response, Refusal> {
     if door.leaving.is_cancelled() || door.closing.is_cancelled() {
         return Err(Problem::from(Error::unavailable("this node is leaving: use another")).into());
     }
@@ -47,6 +47,7 @@ pub(super) async fn ready(State(door): State<Arc<Door>>) -> Result<Response, Ref
         return Err(Problem::from(Error::unavailable("the parts of this node do not say how they are")).into());
     };
     let readiness = Readiness::of(parts);
+    let readiness = if door.shows_itself(&headers) { readiness } else { readiness.kinds() };
     if readiness.status != PartState::Failed {
         return Ok(answer::json(StatusCode::OK, &readiness));
     }
@@ -60,9 +61,9 @@ pub(super) async fn ready(State(door): State<Arc<Door>>) -> Result<Response, Ref
     Err(Problem::from(Error::unavailable(detail)).with("parts", parts).into())
 }
 
-/// Prometheus text. What it shows is everybody's, so where there are tokens it asks for one.
+/// Prometheus text. What it shows is everybody's: it is for those who may see what the node is made of.
 pub(super) async fn metrics(State(door): State<Arc<Door>>, Who(who): Who) -> Result<Response, Refusal> {
-    Act::Look.by(&who)?;
+    Act::LookAtNode.by(&who)?;
     // Asked for when somebody looks, so that what is shown is what is.
     let served = door.agents.all();
     for waiting in with_idle(served.keys(), door.upkeep.waiting().await?) {

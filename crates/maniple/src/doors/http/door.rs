@@ -20,6 +20,8 @@ pub struct Door {
     pub agents: Agents,
     /// Who may come in.
     pub auth: Auth,
+    /// The hash of the token that opens what the node says of itself, and nothing else.
+    pub collector: Option<[u8; 32]>,
     /// Bounds of what comes in.
     pub limits: Limits,
     /// The text of `/metrics`.
@@ -68,6 +70,7 @@ impl Door {
             upkeep,
             agents,
             auth: Auth::of(config.auth.as_ref(), config.insecure)?,
+            collector: config.metrics.hash(),
             limits: config.limits.door,
             metrics: Arc::new(move || metrics.render()),
             readiness,

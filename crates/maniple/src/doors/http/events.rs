@@ -1,7 +1,11 @@
 //! A task's events: as SSE, or as a WebSocket on upgrade. The same objects, the same numbers.
 //!
-//! A stream holds a reader and nothing else: a slow client is left behind by the bus and loses deltas first;
+//! A stream holds a reader and a piece of some KiB, however large its events: a slow client is left behind by the bus and loses deltas first;
 //! one whose connection takes nothing for [`super::server::STALLED`] loses it. Nothing that happens here touches the task.
+
+mod outgoing;
+mod socket;
+mod sse;
 
 use super::{
     Door,
@@ -10,28 +14,20 @@ use super::{
     place::{Asked, Place},
 };
 use axum::{
-    body::Body,
-    extract::{
-        State,
-        ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code, rejection::WebSocketUpgradeRejection},
-    },
+    extract::State,
     response::{IntoResponse, Response},
 };
-use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use maniple_api::{Problem, event::DELTA, page};
-use maniple_core::{Error, TaskId, ports::Delta};
+use maniple_api::{Problem, page};
+use maniple_core::Error;
 use maniple_runtime::desk::{Act, Reader, Told};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
+use socket::Upgrade;
 use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 /// How long a stream may be silent before a comment, or a ping, keeps it open.
 const KEPT_OPEN: Duration = Duration::from_secs(15);
-/// How long the other side has to say goodbye.
-const GOODBYE: Duration = Duration::from_secs(5);
-/// A reader has nothing to say to us: frames from it may be small.
-const WS_MESSAGE_MAX: usize = 64 << 10;
 
 #[derive(Deserialize)]
 pub(super) struct EventsQuery {
@@ -44,17 +40,14 @@ pub(super) async fn events(
     place: Place,
     Asked(query): Asked<EventsQuery>,
     headers: HeaderMap,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    upgrade: Upgrade,
 ) -> Result<Response, Refusal> {
-    Act::Look.by(&who)?;
+    Act::Follow.by(&who)?;
     let after = resume_after(&headers, query.after.as_deref())?;
     let reader = door.desk.events(&who, &place.task()?, after).await?;
     if wants_upgrade(&headers) {
         check_origin(&headers)?;
-        let upgrade = upgrade.map_err(|e| Problem::malformed(format!("the WebSocket handshake is wrong: {e}")))?;
-        let upgrade = upgrade.max_message_size(WS_MESSAGE_MAX).max_frame_size(WS_MESSAGE_MAX);
-        let following = reader.map(|reader| Following::of(&door, reader));
-        return Ok(upgrade.on_upgrade(move |socket| tell(socket, following)));
+        return Ok(upgrade.tell(reader.map(|reader| Following::of(&door, reader)))?);
     }
     match reader {
         Some(reader) => Ok(stream(&door, reader)),
@@ -105,85 +98,7 @@ impl Following {
 
 /// What a reader is told, as SSE.
 pub(super) fn stream(door: &Door, reader: Reader) -> Response {
-    let pieces = futures::stream::unfold(Following::of(door, reader), |mut following| async move {
-        let piece = match following.next().await {
-            Next::Told(told) => Ok(sse(&told, &following.reader.key().id)),
-            Next::KeepOpen => Ok(Bytes::from_static(b":\n\n")),
-            Next::End | Next::Leave => return None,
-            Next::Broken(error) => {
-                tracing::warn!(%error, source = ?error.source, "an event stream broke off; its reader will resume");
-                Err(error)
-            }
-        };
-        Some((piece, following))
-    });
-    let mut response = Response::new(Body::from_stream(pieces));
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
-    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-    response
-}
-
-/// One SSE frame. JSON text has no line breaks, so its data is one line.
-fn sse(told: &Told, task_id: &TaskId) -> Bytes {
-    let frame = match told {
-        Told::Event(event) => format!("id: {}\nevent: {}\ndata: {}\n\n", event.seq, event.name, event.frame(task_id)),
-        Told::Delta(delta) => format!("event: {DELTA}\ndata: {}\n\n", serde_json::to_string(delta).unwrap_or_default()),
-    };
-    frame.into()
-}
-
-async fn tell(mut socket: WebSocket, following: Option<Following>) {
-    let mut code = close_code::NORMAL;
-    if let Some(mut following) = following {
-        loop {
-            let next = tokio::select! {
-                next = following.next() => next,
-                heard = socket.recv() => match heard {
-                    Some(Ok(Message::Close(_))) | Some(Err(_)) | None => return,
-                    Some(Ok(_)) => continue,
-                },
-            };
-            let message = match next {
-                Next::Told(told) => Message::Text(frame(&told, &following.reader.key().id).into()),
-                Next::KeepOpen => Message::Ping(Bytes::new()),
-                Next::End => break,
-                Next::Leave => {
-                    code = close_code::RESTART;
-                    break;
-                }
-                Next::Broken(error) => {
-                    tracing::warn!(%error, source = ?error.source, "an event stream broke off; its reader will resume");
-                    code = close_code::AGAIN;
-                    break;
-                }
-            };
-            if socket.send(message).await.is_err() {
-                return;
-            }
-        }
-    }
-    let goodbye = async {
-        let _ = socket.send(Message::Close(Some(CloseFrame { code, reason: "".into() }))).await;
-        while let Some(Ok(_)) = socket.recv().await {}
-    };
-    let _ = tokio::time::timeout(GOODBYE, goodbye).await;
-}
-
-/// One text frame.
-fn frame(told: &Told, task_id: &TaskId) -> String {
-    #[derive(Serialize)]
-    struct Piece<'a> {
-        r#type: &'static str,
-        task_id: &'a TaskId,
-        step: u32,
-        data: &'a Delta,
-    }
-    match told {
-        Told::Event(event) => event.frame(task_id),
-        Told::Delta(delta) => serde_json::to_string(&Piece { r#type: DELTA, task_id, step: delta.step, data: delta }).unwrap_or_default(),
-    }
+    sse::response(Following::of(door, reader))
 }
 
 /// The number to resume after: the header wins over the query.

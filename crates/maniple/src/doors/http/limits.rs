@@ -15,11 +15,14 @@ pub struct Limits {
     pub json_members: u64,
     /// How long a request's head may take, 100 ms to 10 min; an idle connection is closed after it too. Default 10 s.
     pub header_read: Period,
+    /// Open connections, 1 to 1,000,000, and never so many that the node itself runs out of file descriptors: five eighths of what the
+    /// system leaves it. Beyond, 503, and `/health`. Default 40,000.
+    pub connections: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { body_bytes: 1 << 20, json_depth: 64, json_members: 10_000, header_read: Period::seconds(10) }
+        Self { body_bytes: 1 << 20, json_depth: 64, json_members: 10_000, header_read: Period::seconds(10), connections: 40_000 }
     }
 }
 
@@ -29,6 +32,7 @@ impl Section for Limits {
             Bound::of("body_bytes", self.body_bytes, 1_024..=64 << 20),
             Bound::of("json_depth", self.json_depth, 4..=128),
             Bound::of("json_members", self.json_members, 16..=1_000_000),
+            Bound::of("connections", self.connections, 1..=1_000_000),
             Bound::of("header_read", self.header_read, Period::ms(100)..=Period::minutes(10)),
         ]
     }

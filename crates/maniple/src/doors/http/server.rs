@@ -1,11 +1,14 @@
 //! Listens: one task a connection, each with its bounds, and a way to leave.
 
 mod patient;
+mod spare;
 
 pub use patient::STALLED;
 
 use super::CLOSE_MAX;
+use crate::descriptors::Shares;
 use axum::Router;
+use futures::FutureExt;
 use hyper::server::conn::http1;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -13,6 +16,7 @@ use hyper_util::{
 };
 use maniple_core::settings::Period;
 use patient::Patient;
+use spare::Spare;
 use std::{io, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -22,16 +26,19 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// The largest head of a request, in bytes.
 const HEAD_MAX: usize = 64 << 10;
-/// Connections at once; more are closed unheard.
-const CONNECTIONS_MAX: usize = 40_000;
+/// What a connection may leave unsent in the kernel, in bytes.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const UNSENT_MAX: u32 = 64 << 10;
 
 /// Serves until `stop`; then no connection is taken, idle ones are closed, and what is in flight has [`CLOSE_MAX`].
-/// A request's head may take `header_read`, and a connection may be idle as long.
+/// A request's head may take `header_read`, and a connection may be idle as long. Beyond the connections that `shares` has
+/// places for, one hears only how the node is.
 ///
 /// Cancel [`super::Door::closing`] together with `stop`, or before: event streams end by it.
-pub async fn serve(listener: TcpListener, router: Router, header_read: Period, stop: CancellationToken) {
+pub async fn serve(listener: TcpListener, router: Router, header_read: Period, shares: Shares, stop: CancellationToken) {
     let connections = TaskTracker::new();
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let places = Arc::new(Semaphore::new(shares.connections.min(Semaphore::MAX_PERMITS)));
+    let mut spare = Spare::new(router.clone(), shares.spare);
     let over = CancellationToken::new();
     loop {
         let accepted = tokio::select! {
@@ -42,6 +49,7 @@ pub async fn serve(listener: TcpListener, router: Router, header_read: Period, s
             Ok((stream, _)) => {
                 let Ok(place) = places.clone().try_acquire_owned() else {
                     metrics::counter!("maniple_http_shed_total", "what" => "connections").increment(1);
+                    spare.hear(stream);
                     continue;
                 };
                 let connection = talk(stream, router.clone(), header_read, stop.clone());
@@ -54,8 +62,17 @@ pub async fn serve(listener: TcpListener, router: Router, header_read: Period, s
                     drop(place);
                 });
             }
-            Err(error) => wait_after(error).await,
+            Err(error) => {
+                if is_starved(&error)
+                    && spare.give()
+                    && let Some(Ok((stream, _))) = listener.accept().now_or_never()
+                {
+                    spare.hear(stream);
+                }
+                wait_after(error).await;
+            }
         }
+        spare.keep();
     }
     drop(listener);
     connections.close();
@@ -64,6 +81,13 @@ pub async fn serve(listener: TcpListener, router: Router, header_read: Period, s
         over.cancel();
         connections.wait().await;
     }
+}
+
+/// Whether there was no file descriptor, of this process or of the machine.
+fn is_starved(error: &io::Error) -> bool {
+    const EMFILE: i32 = 24;
+    const ENFILE: i32 = 23;
+    matches!(error.raw_os_error(), Some(EMFILE | ENFILE))
 }
 
 /// A connection that failed before it was one says nothing; without file descriptors there is nothing to do but wait.
@@ -78,6 +102,9 @@ async fn wait_after(error: io::Error) {
 async fn talk(stream: TcpStream, router: Router, header_read: Period, stop: CancellationToken) {
     // Answers are small and written whole: waiting to fill a packet only costs time.
     let _ = stream.set_nodelay(true);
+    // What a client does not take stays with us, where it is bounded and shared.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let _ = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_MAX);
     let io = TokioIo::new(Patient::new(stream));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

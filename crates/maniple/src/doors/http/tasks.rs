@@ -16,7 +16,7 @@ use serde::Deserialize;
 use std::sync::Arc;
 
 pub(super) async fn get(State(door): State<Arc<Door>>, Who(who): Who, place: Place) -> Result<Response, Refusal> {
-    Act::Look.by(&who)?;
+    Act::Follow.by(&who)?;
     let result = door.desk.get(&who, &place.task()?).await?;
     Ok(answer::json(StatusCode::OK, &result))
 }

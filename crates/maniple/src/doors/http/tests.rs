@@ -10,8 +10,8 @@ mod tools;
 use super::*;
 use crate::config;
 use axum::{body::Body, response::Response};
+use futures::StreamExt;
 use http::{HeaderMap, Request, StatusCode, header};
-use http_body_util::BodyExt;
 use maniple_api::probe::{Part, PartState};
 use maniple_backends::{TokioClock, local, memory};
 use maniple_core::{
@@ -52,6 +52,7 @@ pub(super) struct Plan {
     pub limits: Limits,
     pub desk: desk::Limits,
     pub auth: Auth,
+    pub collector: Option<[u8; 32]>,
     pub work: bool,
     pub registry: Arc<dyn ToolRegistry>,
     pub serves: Serves,
@@ -64,6 +65,7 @@ impl Default for Plan {
             limits: Limits::default(),
             desk: desk::Limits::default(),
             auth: Auth::Open,
+            collector: None,
             work: true,
             registry: Arc::new(Fake::default()),
             serves: Serves::All,
@@ -129,6 +131,7 @@ pub(super) fn build(plan: Plan) -> House {
         tools: Arc::new(Tools::new(Ledger::new(), vec![])),
         agents: agents.clone(),
         health: Arc::new(ModelHealth::default()),
+        aside: Default::default(),
         tracing: Tracing::default(),
     };
     let stop = CancellationToken::new();
@@ -136,16 +139,24 @@ pub(super) fn build(plan: Plan) -> House {
     let mut starter = None;
     if plan.work {
         starter = Some(worker.starter(store.clone()));
+        tokio::spawn(jobs::sweep(store.clone(), bus.clone(), worker.holds(), stop.clone()));
         tokio::spawn(worker.work());
-        tokio::spawn(jobs::sweep(store.clone(), bus.clone(), stop.clone()));
     }
     let (closing, ready) = (CancellationToken::new(), Arc::new(AtomicBool::new(true)));
-    let desk_parts = DeskParts { tasks: store.clone(), bus: bus.clone(), agents: agents.clone(), registry: plan.registry, starter };
+    let desk_parts = DeskParts {
+        tasks: store.clone(),
+        bus: bus.clone(),
+        agents: agents.clone(),
+        registry: plan.registry,
+        aside: Default::default(),
+        starter,
+    };
     let door = Door {
         desk: Desk::new(desk_parts, desk::Terms { limits: plan.desk, ..Default::default() }),
         upkeep: store.clone(),
         agents,
         auth: plan.auth,
+        collector: plan.collector,
         limits: plan.limits,
         metrics: Arc::new(|| "# TYPE maniple_up gauge\nmaniple_up 1\n".to_owned()),
         readiness: Arc::new(Switch(ready.clone())),
@@ -185,6 +196,16 @@ impl Answer {
     }
 }
 
+/// A body as a connection takes it, piece by piece.
+pub async fn taken(body: Body) -> Vec<u8> {
+    let mut pieces = body.into_data_stream();
+    let mut bytes = Vec::new();
+    while let Some(piece) = pieces.next().await {
+        bytes.extend_from_slice(&piece.unwrap());
+    }
+    bytes
+}
+
 impl House {
     pub async fn open(&self, request: Request<Body>) -> Response {
         self.router.clone().oneshot(request).await.unwrap()
@@ -192,7 +213,7 @@ impl House {
     pub async fn ask(&self, request: Request<Body>) -> Answer {
         let response = self.open(request).await;
         let (parts, body) = response.into_parts();
-        Answer { status: parts.status, headers: parts.headers, bytes: body.collect().await.unwrap().to_bytes().to_vec() }
+        Answer { status: parts.status, headers: parts.headers, bytes: taken(body).await }
     }
     pub async fn get(&self, path: &str) -> Answer {
         self.ask(Request::get(path).body(Body::empty()).unwrap()).await

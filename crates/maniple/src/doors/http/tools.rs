@@ -14,8 +14,9 @@ use axum::{
 };
 use http::{StatusCode, request::Parts};
 use maniple_api::Problem;
-use maniple_core::{AgentName, Error, Principal, Result};
-use maniple_runtime::desk::{Act, Addressee};
+use maniple_core::{AgentName, Error, Principal, Result, Scope, Tenant};
+use maniple_runtime::desk::{Act, Addressee, Whom};
+use serde::Deserialize;
 use std::sync::Arc;
 
 /// The routes.
@@ -52,6 +53,32 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
             }
         }
         Ok(found)
+    }
+}
+
+/// For whom it is asked, as the query says: a runtime's node asks for those who asked it.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct WhomQuery {
+    tenant: Option<String>,
+    principal: Option<String>,
+    scope: Option<String>,
+}
+
+impl WhomQuery {
+    /// The principal that is meant; `Denied` for whoever may not speak for it.
+    fn meant_by(self, who: &Principal) -> Result<Principal> {
+        let is_name = |name: &String| (1..=255).contains(&name.len()) && !name.chars().any(|c| c.is_control() || c == '/');
+        if self.principal.as_ref().is_some_and(|name| !is_name(name)) {
+            return Err(Error::invalid("principal must be 1 to 255 bytes without `/` and control characters").at("principal"));
+        }
+        let scope = match self.scope.as_deref() {
+            None => None,
+            Some("admin") => Some(Scope::Admin),
+            Some("operator") => Some(Scope::Operator),
+            Some(_) => return Err(Error::invalid("scope must be `admin` or `operator`: what the principal has beside `tools`").at("scope")),
+        };
+        let tenant = self.tenant.as_deref().map(Tenant::parse).transpose()?;
+        Whom { tenant, principal: self.principal, scope }.meant_by(who)
     }
 }
 

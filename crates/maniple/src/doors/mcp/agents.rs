@@ -46,7 +46,8 @@ pub(super) fn named(at: &Handler, tool: &str) -> Option<Result<Arc<AgentDefiniti
     }
     let name = AgentName::parse(tool.strip_prefix(PREFIX)?).ok()?;
     match at.desk.agent_for(&at.caller.who, &Addressee::At(name)) {
-        Err(error) if error.kind == Kind::NotFound => None,
+        // One that is for others is told like one that is not there.
+        Err(error) if matches!(error.kind, Kind::NotFound | Kind::Denied) => None,
         found => Some(Act::Submit.by(&at.caller.who).and(found)),
     }
 }
@@ -80,7 +81,7 @@ pub(super) async fn call(
     let asked = match arguments.remove("task_id") {
         Some(id) if arguments.is_empty() => {
             let sought = known(agent, &id).map_err(refused)?;
-            desk.progress(who, &sought).await.map_err(refused)?
+            desk.get(who, &sought).await.map_err(refused)?
         }
         Some(_) => return Ok(wrong("task_id stands alone: leave the other arguments out").into()),
         None => {
@@ -133,7 +134,7 @@ async fn waited(at: &Handler, agent: &AgentDefinition, sought: &Sought, context:
     };
     let patience = desk.patience(&agent.name, until);
     let Some(token) = context.meta.get_progress_token() else { return desk.wait(who, sought, patience).await };
-    let reader = match desk.follow(who, sought, 0).await {
+    let reader = match desk.events(who, sought, 0).await {
         // No place for another stream: it is waited for in silence.
         Err(error) if error.kind == Kind::Unavailable => return desk.wait(who, sought, patience).await,
         reader => reader?,
@@ -142,7 +143,7 @@ async fn waited(at: &Handler, agent: &AgentDefinition, sought: &Sought, context:
         told = tell(reader, token, context) => told?,
         () = patience => {}
     }
-    desk.progress(who, sought).await
+    desk.get(who, sought).await
 }
 
 /// Tells a client each recorded fact as progress, until the task ends or parks.
@@ -160,8 +161,8 @@ async fn tell(reader: Option<Reader>, token: ProgressToken, context: &RequestCon
 
 /// `tasks/get`: a task as it is now.
 pub(super) async fn task(at: &Handler, id: &str) -> Result<GetTaskResult> {
-    Act::Await.by(&at.caller.who)?;
-    let result = at.desk.progress(&at.caller.who, &sought(id)?).await?;
+    Act::Follow.by(&at.caller.who)?;
+    let result = at.desk.get(&at.caller.who, &sought(id)?).await?;
     let payload = match result.status {
         TaskStatus::Pending | TaskStatus::Running => TaskPayload::Working,
         TaskStatus::Cancelled => TaskPayload::Cancelled,

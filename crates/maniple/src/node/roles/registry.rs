@@ -12,8 +12,8 @@ pub(super) fn build(_: &Config, parts: &Parts) -> Role {
     let registry = parts.tools.registry.clone();
     let mut jobs = vec![Job::new("registry", move |stop| async move { registry.work(stop).await })];
     for document in parts.tools.documents_elsewhere() {
-        let registry = parts.tools.registry.clone();
-        jobs.push(Job::new("openapi", move |stop| document.follow(registry, stop)));
+        let (registry, aside) = (parts.tools.registry.clone(), parts.aside.clone());
+        jobs.push(Job::new("openapi", move |stop| document.follow(registry, aside, stop)));
     }
     for server in parts.servers.clone() {
         let registry = parts.tools.registry.clone();

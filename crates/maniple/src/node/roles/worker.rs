@@ -13,12 +13,13 @@ use maniple_runtime::{Worker, WorkerSettings, jobs};
 pub(super) fn build(config: &Config, parts: &Parts) -> Role {
     let settings = WorkerSettings { renew_every: LEASE / 3, several_tenants: config.has_several_tenants(), ..config.worker };
     let worker = Worker::new(parts.runtime.clone(), settings, parts.stop_work.clone());
+    let held = worker.holds();
     let starter = Some(worker.starter(parts.store.tasks.clone()));
     let (sweeps, forgets, bus, retention) =
         (parts.store.upkeep.clone(), parts.store.upkeep.clone(), parts.store.bus.clone(), config.retention);
     let jobs = vec![
         Job::new("worker", move |_| worker.work()),
-        Job::new("sweep", move |stop| jobs::sweep(sweeps, bus, stop)),
+        Job::new("sweep", move |stop| jobs::sweep(sweeps, bus, held, stop)),
         Job::new("forget", move |stop| jobs::forget(forgets, retention, stop)),
     ];
     let probes = [Some(Probe::store(parts)), Probe::registry(config, parts), Some(Probe::models(config, parts))];

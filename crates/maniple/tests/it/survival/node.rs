@@ -53,6 +53,16 @@ impl World {
         }
         Self { folder, door: Door::new(format!("http://127.0.0.1:{port}")), ledger, model: fickle, _model: model, _tools: tools }
     }
+    /// An agent, `payer`, whose one call takes this long and is never sent twice.
+    pub fn has_a_payment_that_takes(&self, time: Duration) {
+        self.ledger.set("pay", Mode::Slow(time));
+        let path = self.folder.path().join("tools/pay.yaml");
+        let mut definition: serde_json::Value = serde_json::from_str(&fs::read_to_string(&path).expect("written")).expect("JSON");
+        definition["timeout_ms"] = 300_000.into();
+        write(&path, &definition.to_string());
+        let front = "description: pays\nversion: 1.0.0\nmodel: mock/tools-1-x1\ntools: [pay]";
+        write(&self.folder.path().join("agents/payer.md"), &format!("---\n{front}\n---\nYou pay.\n"));
+    }
     /// What the processes wrote to their standard error.
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()

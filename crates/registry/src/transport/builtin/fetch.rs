@@ -3,8 +3,9 @@
 use super::html;
 use crate::transport::{
     answer,
-    client::{Client, Lost, Request},
+    client::{Client, Lost, Request, STARVED_WAIT},
 };
+use maniple_aside::Aside;
 use maniple_core::{
     ports::{Invocation, Invoked},
     tool::STORED_RESULT_BYTES,
@@ -29,15 +30,23 @@ pub(super) fn definition() -> Value {
     })
 }
 
-pub(super) async fn call(client: &Client, call: &Invocation) -> Invoked {
+/// A page of so many bytes is read at once.
+const SMALL_PAGE: usize = 16 * 1024;
+
+pub(super) async fn call(client: &Client, aside: &Aside, call: &Invocation) -> Invoked {
     let request = match request(call) {
         Ok(request) => request,
         Err(why) => return Invoked::Failed(json!({ "error": why })),
     };
     match tokio::time::timeout(call.timeout, client.exchange(request)).await {
-        Ok(Ok(answer)) if answer.is_success() => Invoked::Ok(page(&answer)),
+        Ok(Ok(answer)) if answer.is_success() => {
+            let large = answer.bytes() > SMALL_PAGE;
+            let read = aside.run(large, call.tenant.as_str(), move || page(&answer)).await;
+            read.map_or_else(|busy| Invoked::NotSent(busy.to_string()), Invoked::Ok)
+        }
         Ok(Ok(answer)) => Invoked::Failed(answer.failure()),
         Ok(Err(Lost::Refused(why) | Lost::Astray(why))) => Invoked::Failed(json!({ "error": why })),
+        Ok(Err(Lost::Starved(why))) => Invoked::Wait(why, STARVED_WAIT),
         Ok(Err(Lost::NotSent(why))) => Invoked::NotSent(why),
         Ok(Err(Lost::Unknown(why))) => Invoked::Unknown(why),
         Err(_) => Invoked::Unknown(format!("no complete answer within {} ms", call.timeout.as_millis())),

@@ -32,8 +32,9 @@ const BLOCKS: [&str; 26] = [
     "tr",
 ];
 
-/// The text of a page, its title first. Linear in its length, whatever it is.
+/// The text of a page, its title first. One pass: linear in its length, whatever it is.
 pub(super) fn to_text(html: &str) -> String {
+    let mut quotes = Quotes::default();
     let mut text = String::with_capacity(html.len() / 4);
     let mut rest = html;
     let mut title = String::new();
@@ -49,7 +50,7 @@ pub(super) fn to_text(html: &str) -> String {
             rest = &rest[1..];
             continue;
         }
-        let Some(end) = end_of_tag(rest) else {
+        let Some(end) = quotes.end_of_tag(rest) else {
             break; // a tag that never ends: nothing of it is text
         };
         let tag = &rest[1..end];
@@ -79,18 +80,28 @@ pub(super) fn to_text(html: &str) -> String {
     tidy(&format!("{title}\n{text}"))
 }
 
-/// Where a tag ends; a `>` inside quotes does not end it.
-fn end_of_tag(text: &str) -> Option<usize> {
-    let mut quote = None;
-    for (at, byte) in text.bytes().enumerate() {
-        match (quote, byte) {
-            (None, b'>') => return Some(at),
-            (None, b'"' | b'\'') => quote = Some(byte),
-            (Some(open), byte) if open == byte => quote = None,
-            _ => {}
+/// Whether quotes are believed: until one has hidden every `>` to the end of the page. That end is looked for once, not
+/// once a tag.
+#[derive(Default)]
+struct Quotes {
+    are_odd: bool,
+}
+
+impl Quotes {
+    /// Where a tag ends; a `>` inside quotes does not end it.
+    fn end_of_tag(&mut self, text: &str) -> Option<usize> {
+        let mut quote = None;
+        for (at, byte) in text.bytes().enumerate().take_while(|_| !self.are_odd) {
+            match (quote, byte) {
+                (None, b'>') => return Some(at),
+                (None, b'"' | b'\'') => quote = Some(byte),
+                (Some(open), byte) if open == byte => quote = None,
+                _ => {}
+            }
         }
+        self.are_odd = true;
+        text.find('>') // an odd quote: end at the first `>` after all
     }
-    text.find('>') // an odd quote: end at the first `>` after all
 }
 
 /// What is inside an element that was just opened, and what comes after it.
@@ -203,6 +214,58 @@ mod tests {
         assert_eq!(to_text("a<!-- b"), "a");
         assert_eq!(to_text("a<b"), "a");
         assert_eq!(to_text("<p title='x>y\">z</p>q"), "y\">z\nq");
+    }
+
+    /// A mebibyte of each kind: what takes time squared takes minutes here, what is read once takes moments.
+    #[test]
+    #[allow(clippy::disallowed_methods)] // timed with much room
+    fn a_page_made_to_be_read_again_and_again_is_read_once() {
+        const BYTES: usize = 1 << 20;
+        let long = "x".repeat(BYTES);
+        let pages = [
+            r#"<a">""#,
+            r#"<a ">'"#,
+            r#"<a '>""#,
+            r#"<a title="b>"#,
+            "<",
+            "<a",
+            "<a<",
+            "</",
+            "<!--",
+            "<!-- -",
+            "<!",
+            "<?",
+            "<script",
+            "<script>",
+            "<script></scrip",
+            "<script></script",
+            "<style></",
+            "<head>",
+            "<head><title",
+            "<head><title></head>",
+            "<title>",
+            "<svg><svg>",
+            "<li>",
+            "<br>\n",
+            "&",
+            "&amp",
+            "&#",
+            "&#x;",
+            "&aaaaaaaaaaaaaaaa;",
+            " ",
+            "\n-\n",
+            ">",
+            "\"'>",
+        ];
+        let pages = pages.into_iter().map(|piece| piece.repeat(BYTES / piece.len()));
+        let wide = ["<a title=\"", "<a title=", "<a ", "<", "<!--", "&#", "<head><title>", "</"].map(|open| format!("{open}{long}"));
+        let closed = wide.clone().map(|page| format!("{page}\">")).into_iter().map(|page| page.repeat(2));
+        let began = std::time::Instant::now();
+        for page in pages.chain(wide).chain(closed) {
+            to_text(&page);
+            let begins = page.chars().take(20).collect::<String>();
+            assert!(began.elapsed() < std::time::Duration::from_secs(60), "{begins}… and those before it took {:?}", began.elapsed());
+        }
     }
 
     proptest! {

@@ -16,7 +16,7 @@ impl Desk {
     /// A direct call: the principal's own, or of one that it asks for.
     pub(super) async fn direct(&self, who: &Principal, call: ToolCall, direct: Direct) -> Result<DirectCall, NoResult> {
         let principal = match direct.principal {
-            Some(named) if named != who.name && Act::Vouch.by(who).is_err() => format!("{}/{named}", who.name),
+            Some(named) if named != who.name && Act::Operate.by(who).is_err() => format!("{}/{named}", who.name),
             Some(named) => named,
             None => who.name.clone(),
         };
@@ -24,8 +24,9 @@ impl Desk {
         Ok(DirectCall::new(principal, self.invocation(who, call, key, fresh()).await?))
     }
 
-    /// A call of a run elsewhere.
+    /// A call of a run elsewhere. What only the run's journal knows, such as that a person agreed, a runtime alone may tell.
     pub(super) async fn of_run(&self, who: &Principal, call: ToolCall, run: OfRun) -> Result<RunCall, NoResult> {
+        is_a_runtime(who)?;
         let tenant = tenant(who, &call)?;
         // A tenant's keys are its own, and a direct call's key is no run's.
         let in_tenant = if tenant.is_default() { Some(&*run.key) } else { run.key.strip_prefix(&format!("{tenant}/")) };
@@ -34,11 +35,7 @@ impl Desk {
             return Err(Error::invalid(told).at("run.key").into());
         }
         let call = self.invocation(who, call, run.key, run.send).await?;
-        if call.tool.requires_approval {
-            // That a person agreed is in the run's journal alone: it takes more than the right to call tools to say so.
-            Act::Vouch.by(who).map_err(|denied| denied.at("run"))?;
-        }
-        Ok(RunCall(call))
+        Ok(RunCall(Invocation { agreed: run.agreed, ..call }))
     }
 
     /// The call of the version that the agent gets, or that the caller means.
@@ -46,16 +43,16 @@ impl Desk {
         who.may_use(&call.agent)?;
         let tenant = tenant(who, &call)?;
         let ToolCall { tool: name, agent, arguments, range, contract, tenant: _, timeout, trace } = call;
-        let picked = self.parts.registry.pick(&agent, &name, &range).await;
+        let picked = self.parts.registry.pick(&tenant, &agent, &name, &range).await;
         let Offer { definition, trusted } = match &contract {
             None => match picked {
-                Err(refusal) if refusal.kind == RefusalKind::NotFound => return Err(self.missing(&name, &range, refusal).await),
+                Err(refusal) if refusal.kind == RefusalKind::NotFound => return Err(self.missing(&tenant, &name, &range, refusal).await),
                 other => other?,
             },
             Some(contract) => match picked {
                 Ok(offer) if offer.definition.contract_hash() == *contract => offer,
                 Err(refusal) if refusal.kind == RefusalKind::NotGranted => return Err(refusal.into()),
-                _ => self.of_contract(&name, contract).await?,
+                _ => self.of_contract(&tenant, &name, contract).await?,
             },
         };
         let own = Duration::from_millis(definition.timeout_ms);
@@ -68,13 +65,14 @@ impl Desk {
             send,
             agent,
             tenant,
+            agreed: None,
             trace: Some(traced(trace)),
         })
     }
 
     /// A tool that is there and not well may be tried again; one that is not there may not.
-    async fn missing(&self, name: &str, range: &VersionReq, refusal: Refusal) -> NoResult {
-        let versions = self.parts.registry.versions(name).await.unwrap_or_default();
+    async fn missing(&self, tenant: &Tenant, name: &str, range: &VersionReq, refusal: Refusal) -> NoResult {
+        let versions = self.parts.registry.versions(tenant, name).await.unwrap_or_default();
         let waits =
             |known: &ToolVersion| matches!(known.state, ToolState::Unhealthy | ToolState::Gone) && range.matches(&known.definition.version);
         match versions.iter().any(waits) {
@@ -84,9 +82,9 @@ impl Desk {
     }
 
     /// The version with this very contract, served well or not: the registry says which when it is called.
-    async fn of_contract(&self, name: &str, contract: &str) -> Result<Offer, Refusal> {
+    async fn of_contract(&self, tenant: &Tenant, name: &str, contract: &str) -> Result<Offer, Refusal> {
         let not_found = |message: String| Refusal { kind: RefusalKind::NotFound, message };
-        let versions = self.parts.registry.versions(name).await.map_err(|error| not_found(error.to_string()))?;
+        let versions = self.parts.registry.versions(tenant, name).await.map_err(|error| not_found(error.to_string()))?;
         let found = versions.into_iter().find(|known| known.contract == contract);
         let found = found.ok_or_else(|| not_found(format!("there is no version of `{name}` with that contract any more")))?;
         Ok(Offer { trusted: found.source.is_operators(), definition: found.definition })
@@ -97,11 +95,16 @@ impl Desk {
 pub(super) fn tenant(who: &Principal, call: &ToolCall) -> Result<Tenant> {
     match &call.tenant {
         Some(other) if *other != who.tenant => {
-            Act::Vouch.by(who).map_err(|denied| denied.at("tenant"))?;
+            Act::Operate.by(who).map_err(|denied| denied.at("tenant"))?;
             Ok(other.clone())
         }
         _ => Ok(who.tenant.clone()),
     }
+}
+
+/// `Denied` for whoever cannot speak of runs.
+pub(super) fn is_a_runtime(who: &Principal) -> Result<()> {
+    Act::Operate.by(who).map_err(|denied| denied.at("run"))
 }
 
 fn fresh() -> String {

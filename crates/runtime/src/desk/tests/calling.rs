@@ -21,7 +21,7 @@ pub fn pay() -> ToolCall {
 }
 
 fn of_run(key: &str, send: &str) -> OfRun {
-    OfRun { key: key.into(), send: send.into() }
+    OfRun { key: key.into(), send: send.into(), agreed: None }
 }
 
 fn went(none: NoResult) -> Invoked {
@@ -73,7 +73,14 @@ async fn a_call_goes_on_although_its_caller_leaves_and_has_its_place_until_it_en
     let registry = Arc::new(Fake::with(&["pay@1.0.0"]));
     let limits = Limits { in_flight_requests: 1, ..Limits::default() };
     let agents = Agents::new([definition("search")]);
-    let parts = DeskParts { tasks: store, bus: Arc::new(local::Bus::new()), agents, registry: registry.clone(), starter: None };
+    let parts = DeskParts {
+        tasks: store,
+        bus: Arc::new(local::Bus::new()),
+        agents,
+        registry: registry.clone(),
+        aside: Default::default(),
+        starter: None,
+    };
     let desk = Desk::new(parts, Terms { limits, ..Terms::default() });
     registry.will(Duration::from_secs(5), Invoked::Ok(json!(1)));
     let me = me();

@@ -6,11 +6,18 @@ use maniple_core::{
     Error,
     event::{ApprovalRequested, Question},
     ports::Also,
-    tool::{Source, ToolWish},
+    tool::{Instance, Realm, Source, ToolState, ToolWish},
 };
 use maniple_testkit::catalogue;
 
-const SCOPES: [Scope; 6] = [Scope::Run, Scope::Read, Scope::Cancel, Scope::Tools, Scope::Approve, Scope::Admin];
+const SCOPES: [Scope; 7] = [Scope::Run, Scope::Read, Scope::Cancel, Scope::Tools, Scope::Approve, Scope::Admin, Scope::Operator];
+/// What takes a scope beside that for tools: which. `admin` has none of it.
+const BESIDE: [(&str, Scope); 4] = [
+    ("call for another tenant", Scope::Operator),
+    ("call_for_run", Scope::Operator),
+    ("admit", Scope::Operator),
+    ("probe_for_run", Scope::Operator),
+];
 
 /// What somebody gets who has every right elsewhere.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -27,28 +34,26 @@ use Gets::{Denied, NotFound, So};
 /// What is asked about what `acme` has: how, with which scopes beside `admin`, what the admin of another tenant gets, and what
 /// one of `acme` gets who may use the agent `write` only. The task `t` is a dead letter of `search`, the task `asks` one that
 /// asks a person.
-const TABLE: [(&str, &[Scope], Gets, Gets); 37] = [
+const TABLE: [(&str, &[Scope], Gets, Gets); 32] = [
     ("submit", &[Scope::Run], So(1), Denied),
     ("submit_and_wait", &[Scope::Run], So(1), Denied),
     ("submit_and_follow", &[Scope::Run], So(1), Denied),
-    ("retry", &[Scope::Run], NotFound, Denied),
-    ("requeue", &[Scope::Run], NotFound, Denied),
-    ("get", &[Scope::Read], NotFound, Denied),
-    ("progress", &[Scope::Read, Scope::Run], NotFound, Denied),
-    ("wait", &[Scope::Read, Scope::Run], NotFound, Denied),
-    ("events", &[Scope::Read], NotFound, Denied),
-    ("follow", &[Scope::Read, Scope::Run], NotFound, Denied),
+    ("retry", &[Scope::Run], NotFound, NotFound),
+    ("requeue", &[Scope::Run], NotFound, NotFound),
+    ("get", &[Scope::Read, Scope::Run], NotFound, NotFound),
+    ("wait", &[Scope::Read, Scope::Run], NotFound, NotFound),
+    ("events", &[Scope::Read, Scope::Run], NotFound, NotFound),
     ("list", &[Scope::Read], So(0), So(0)),
     ("list of search", &[Scope::Read], So(0), Denied),
     ("dead_letters", &[Scope::Read], So(0), So(0)),
-    ("cancel", &[Scope::Cancel], NotFound, Denied),
-    ("drop_dead_letter", &[], NotFound, Denied),
+    ("cancel", &[Scope::Cancel], NotFound, NotFound),
+    ("drop_dead_letter", &[], NotFound, NotFound),
     ("conversation", &[Scope::Read], So(0), Denied),
     ("erase", &[], So(0), Denied),
     ("approvals", &[Scope::Read, Scope::Approve], So(0), So(0)),
     ("approvals of search", &[Scope::Read, Scope::Approve], So(0), Denied),
-    ("approval", &[Scope::Read, Scope::Approve], NotFound, Denied),
-    ("decide", &[Scope::Approve], NotFound, Denied),
+    ("approval", &[Scope::Read, Scope::Approve], NotFound, NotFound),
+    ("decide", &[Scope::Approve], NotFound, NotFound),
     ("agents", &[Scope::Read], So(2), So(1)),
     ("tools", &[Scope::Read, Scope::Tools], So(2), So(2)),
     ("tool", &[Scope::Read, Scope::Tools], So(1), So(1)),
@@ -62,9 +67,6 @@ const TABLE: [(&str, &[Scope], Gets, Gets); 37] = [
     ("withdraw", &[Scope::Tools], So(1), So(1)),
     ("remove", &[Scope::Tools], So(2), So(2)),
     ("call", &[Scope::Tools], So(1), Denied),
-    ("call for another tenant", &[], So(1), Denied),
-    ("call_for_run", &[Scope::Tools], So(1), Denied),
-    ("admit", &[Scope::Tools], So(1), Denied),
 ];
 
 async fn ask(desk: &Desk, how: &str, who: &Principal) -> Result<usize> {
@@ -78,10 +80,8 @@ async fn ask(desk: &Desk, how: &str, who: &Principal) -> Result<usize> {
         "retry" => desk.retry(who, &t, None, None).await.map(|_| 1),
         "requeue" => desk.requeue(who, &t, None, None).await.map(|_| 1),
         "get" => desk.get(who, &t).await.map(|_| 1),
-        "progress" => desk.progress(who, &t).await.map(|_| 1),
         "wait" => desk.wait(who, &t, now(())).await.map(|_| 1),
         "events" => desk.events(who, &t, 0).await.map(|_| 1),
-        "follow" => desk.follow(who, &t, 0).await.map(|_| 1),
         "list" => desk.list(who, all()).await.map(|page| page.items.len()),
         "list of search" => desk.list(who, TaskQuery { of: search, ..all() }).await.map(|page| page.items.len()),
         "dead_letters" => desk.dead_letters(who, all()).await.map(|page| page.items.len()),
@@ -106,7 +106,7 @@ async fn ask_of_tools(desk: &Desk, how: &str, who: &Principal) -> Result<usize> 
         unproven_because: why.map(|why| Reason::parse(why).unwrap()),
     };
     // A run's key is its tenant's.
-    let run = || OfRun { key: format!("{}/t:1:0", who.tenant), send: "s".into() };
+    let run = || OfRun { key: format!("{}/t:1:0", who.tenant), send: "s".into(), agreed: None };
     let far = ToolCall { tenant: Some(Tenant::parse("far").unwrap()), ..calling::pay() };
     match how {
         "tools" => desk.tools(who, None, 50).await.map(|page| page.items.len()),
@@ -123,6 +123,7 @@ async fn ask_of_tools(desk: &Desk, how: &str, who: &Principal) -> Result<usize> 
         "call" => desk.call(who, calling::pay(), Direct::default()).await.map(|_| 1).map_err(refused),
         "call for another tenant" => desk.call(who, far, Direct::default()).await.map(|_| 1).map_err(|none| unfielded(refused(none))),
         "call_for_run" => desk.call_for_run(who, calling::pay(), run()).await.map(|_| 1).map_err(refused),
+        "probe_for_run" => desk.probe_for_run(who, calling::pay(), run(), None).await.map(|_| 1).map_err(refused),
         "admit" => desk.admit(who, calling::pay(), run(), None).await.map(|_| 1).map_err(refused),
         other => panic!("nobody can ask for {other}"),
     }
@@ -137,7 +138,7 @@ fn refused(none: NoResult) -> Error {
 
 /// What names the tenant as the fault says that a scope is missing.
 fn unfielded(error: Error) -> Error {
-    Error { field: error.field.filter(|field| field != "tenant"), ..error }
+    Error { field: error.field.filter(|field| field != "tenant" && field != "run"), ..error }
 }
 
 fn admin(tenant: &str, agents: Option<&str>) -> Principal {
@@ -159,6 +160,7 @@ async fn world() -> Node {
         tool: "pay".into(),
         version: "1.0.0".parse().unwrap(),
         contract: "c0".into(),
+        way: None,
         arguments: json!({}),
         arguments_hash: "h0".into(),
         expires_at: claimed.now.plus(Duration::from_secs(60)),
@@ -177,7 +179,7 @@ async fn world() -> Node {
 }
 
 #[tokio::test(start_paused = true)]
-async fn everything_has_its_scopes_and_admin_has_them_all() {
+async fn everything_in_a_tenant_has_its_scopes_and_admin_has_them_all() {
     for (how, scopes, ..) in TABLE {
         for scope in SCOPES {
             let node = world().await;
@@ -193,7 +195,50 @@ async fn everything_has_its_scopes_and_admin_has_them_all() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_another_tenants_is_not_there_and_what_is_another_agents_is_denied() {
+async fn what_goes_beyond_a_tenant_takes_operator_and_no_admin_has_it() {
+    for (how, beside) in BESIDE {
+        for scope in SCOPES {
+            let node = world().await;
+            let who = Principal { scopes: only(Scope::Tools).with(scope), ..admin("acme", None) };
+            match ask(&node.desk, how, &who).await {
+                Ok(_) => assert_eq!(scope, beside, "{how}"),
+                Err(error) => {
+                    assert!(scope != beside && error.kind == Kind::Denied && error.message.contains("operator"), "{how}: {error}")
+                }
+            }
+            let alone = Principal { scopes: only(scope), ..who };
+            assert!(scope == Scope::Tools || ask(&node.desk, how, &alone).await.is_err(), "{how} with {scope} alone");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_an_operator_speaks_for_others_and_hands_on_no_more_than_it_is_told() {
+    let tenant = |name: &str| Some(Tenant::parse(name).unwrap());
+    let (acme, principal) = (admin("acme", None), Some("bob".to_owned()));
+    for (whom, field) in [
+        (Whom { tenant: tenant("evil"), ..Whom::default() }, "tenant"),
+        (Whom { principal: principal.clone(), ..Whom::default() }, "principal"),
+        (Whom { tenant: tenant("acme"), scope: Some(Scope::Operator), ..Whom::default() }, "principal"),
+    ] {
+        let denied = whom.meant_by(&acme).unwrap_err();
+        assert_eq!((denied.kind, denied.field.as_deref()), (Kind::Denied, Some(field)));
+    }
+    let own = Whom { tenant: tenant("acme"), ..Whom::default() };
+    assert_eq!(own.meant_by(&acme).unwrap(), acme, "one speaks for oneself");
+    let node = Principal { scopes: only(Scope::Tools).with(Scope::Operator), ..admin("default", None) };
+    let meant = |principal: &Option<String>, scope| {
+        let whom = Whom { tenant: tenant("acme"), principal: principal.clone(), scope };
+        whom.meant_by(&node).unwrap().registrant()
+    };
+    let (bob, ann) = (meant(&principal, None), meant(&None, None));
+    assert_eq!((bob.name.as_str(), bob.admin, bob.operator), ("acme/bob", false, false));
+    assert_eq!((ann.name.as_str(), ann.admin, ann.operator), ("acme/ann", true, false), "it may everything in that tenant");
+    assert!(meant(&principal, Some(Scope::Operator)).operator);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_another_tenants_or_another_agents_is_not_there_and_another_agent_is_denied() {
     for (how, _, foreign_tenant, foreign_agent) in TABLE {
         for (who, expected) in [(admin("evil", None), foreign_tenant), (admin("acme", Some("write")), foreign_agent)] {
             let node = world().await;
@@ -234,6 +279,8 @@ async fn a_request_goes_to_the_agent_it_is_addressed_to_or_names_or_to_the_only_
         (&any, Addressee::At(of("search")), "search"),
         (&any, Addressee::At(of("gone")), "NotFound"),
         (&writer, Addressee::At(of("search")), "Denied"),
+        (&writer, Addressee::At(of("gone")), "Denied"),
+        (&writer, Addressee::Named(of("gone")), "Denied"),
         (&any, Addressee::Named(of("search")), "search"),
         (&any, Addressee::Named(of("gone")), "Invalid"),
         (&writer, Addressee::Named(of("search")), "Denied"),
@@ -259,4 +306,82 @@ async fn an_agents_place_has_its_own_tasks_only() {
     let of = |name: &str| TaskQuery { of: Addressee::At(AgentName::parse(name).unwrap()), ..all() };
     assert_eq!(node.desk.list(&ann, of("write")).await.unwrap().items.len(), 0);
     assert_eq!(node.desk.list(&ann, of("gone")).await.unwrap_err().kind, Kind::NotFound);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_may_only_run_sees_what_they_asked_for_and_nothing_of_what_others_did() {
+    let node = world().await;
+    let with =
+        |name: &str, scopes: &[Scope]| Principal { name: name.into(), scopes: scopes.iter().copied().collect(), ..admin("acme", None) };
+    let (ann, bob) = (with("ann", &[Scope::Run]), with("bob", &[Scope::Run, Scope::Cancel]));
+    for how in ["get", "wait", "events", "retry", "requeue"] {
+        assert_eq!(ask(&node.desk, how, &ann).await.map_err(|error| error.kind), Ok(1), "{how} of one's own");
+    }
+    let node = world().await;
+    for how in ["get", "wait", "events", "retry", "requeue"] {
+        let hidden = ask(&node.desk, how, &bob).await.unwrap_err();
+        assert_eq!((hidden.kind, &*hidden.message), (Kind::NotFound, "there is no task `t`"), "{how}: as of a task that is not there");
+    }
+    let again = node.desk.submit(&bob, submission("t")).await.unwrap_err();
+    assert_eq!(again.kind, Kind::Denied, "who guesses what was asked under an id is not told what came of it: {again}");
+    assert_eq!(node.desk.list(&bob, all()).await.unwrap_err().kind, Kind::Denied);
+    assert!(node.desk.get(&with("eve", &[Scope::Read]), &sought("t")).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_may_only_cancel_learns_that_it_ended_and_not_with_what() {
+    let node = node();
+    node.desk.submit(&me(), submission("t")).await.unwrap();
+    node.end(&node.claim().await, 1).await;
+    let output = async |who: &Principal| match node.desk.cancel(who, &sought("t"), None).await.unwrap().0 {
+        Cancelled::Final(result) => (result.status, result.output),
+        Cancelled::Asked(result) => panic!("{result:?}"),
+    };
+    let stopper = Principal { name: "bob".into(), scopes: only(Scope::Cancel), ..me() };
+    assert_eq!(output(&stopper).await, (TaskStatus::Completed, None));
+    assert_eq!(output(&me()).await, (TaskStatus::Completed, Some("done".into())));
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_a_tool_is_called_and_as_whom_is_shown_to_those_who_run_it() {
+    for (owner, scopes, sees) in [
+        ("operator", &[Scope::Operator, Scope::Read][..], true),
+        ("operator", &[Scope::Admin], false),
+        ("operator", &[Scope::Tools], false),
+        ("operator", &[Scope::Read], false),
+        ("acme/ann", &[Scope::Admin], true),
+        ("acme/ann", &[Scope::Tools], true),
+        ("acme/ann", &[Scope::Read], false),
+    ] {
+        let node = node();
+        node.registry.change("pay@2.0.0", |known| {
+            known.owner = owner.into();
+            known.realm = if owner == "operator" { Realm::Node } else { Realm::Of(Tenant::parse("acme").unwrap()) };
+            known.reason = Some("https://pay.test/health answers 503".into());
+            known.overridden = Some("ann: pay.test said so".into());
+            let tool = &mut known.definition;
+            tool.endpoint = "https://pay.test/charge".into();
+            (tool.health_url, tool.probe_url) = (Some("https://pay.test/health".into()), Some("https://pay.test/probe".into()));
+            tool.credential = Some("pay.test".into());
+            known.instances = vec![Instance {
+                id: "i1".into(),
+                endpoint: tool.endpoint.clone(),
+                state: ToolState::Unhealthy,
+                reason: known.reason.clone(),
+                source: Source::File,
+                lease_ms: None,
+            }];
+        });
+        let who = Principal { scopes: scopes.iter().copied().collect(), ..admin("acme", None) };
+        let version = "2.0.0".parse().unwrap();
+        let shown = [
+            serde_json::to_string(&node.desk.tools(&who, None, 50).await.unwrap().items).unwrap(),
+            serde_json::to_string(&node.desk.tool(&who, "pay", Some(&version)).await.unwrap()).unwrap(),
+            serde_json::to_string(&node.desk.tool_versions(&who, "pay", None, 50).await.unwrap().items).unwrap(),
+        ];
+        for shown in shown {
+            assert_eq!(shown.contains("pay.test"), sees, "{owner} {scopes:?}: {shown}");
+            assert_eq!(shown.contains("acme/ann"), sees && owner != "operator", "{owner} {scopes:?}: {shown}");
+        }
+    }
 }

@@ -35,6 +35,31 @@ async fn a_reader_ahead_of_the_journal_still_ends_with_the_task() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_reader_that_rests_now_and_then_misses_and_repeats_nothing() {
+    let node = node();
+    node.desk.submit(&me(), submission("t")).await.unwrap();
+    let claimed = node.claim().await;
+    let mut after = 1;
+    for step in 1..=150 {
+        after = node.record(&claimed, after, vec![(step, asked(1))], Then::Keep).await;
+    }
+    node.end(&claimed, after).await;
+    for rests_every in 1..7 {
+        let mut reader = node.desk.events(&me(), &sought("t"), 0).await.unwrap().unwrap();
+        let mut seen = Vec::new();
+        while let Some(Told::Event(event)) = reader.next().await.unwrap() {
+            seen.push(event.seq);
+            if event.seq % rests_every == 0 {
+                reader.rest();
+                let again = reader.again(event.seq).await.unwrap().expect("it is there");
+                assert_eq!((again.seq, again.data.get()), (event.seq, event.data.get()));
+            }
+        }
+        assert_eq!(seen, (1..=after + 1).collect::<Vec<_>>());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_reader_that_lags_loses_deltas_and_no_event() {
     let node = node();
     let (_, reader) = node.desk.submit_and_follow(&me(), submission("t")).await.unwrap();
@@ -101,7 +126,8 @@ async fn a_thousand_random_disconnects_miss_repeat_and_reorder_nothing() {
             let _ = tokio::time::timeout(patience, reading).await;
         }
         worker.await.unwrap();
-        let all: Vec<u64> = node.store.events(&key("t"), 0, 10_000).await.unwrap().unwrap().iter().map(|event| event.seq).collect();
+        let all: Vec<u64> =
+            node.store.events(&key("t"), 0, 10_000, usize::MAX).await.unwrap().unwrap().iter().map(|event| event.seq).collect();
         assert_eq!(seen, all, "round {round} of seed {seed}");
     }
 }

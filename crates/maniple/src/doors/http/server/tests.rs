@@ -21,11 +21,11 @@ struct Served {
 }
 
 async fn served_with(plan: Plan) -> Served {
-    let header_read = plan.limits.header_read;
+    let (header_read, plan_connections) = (plan.limits.header_read, plan.limits.connections);
     let house = build(plan);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
-    let serving = tokio::spawn(serve(listener, house.router.clone(), header_read, stop.clone()));
+    let serving = tokio::spawn(serve(listener, house.router.clone(), header_read, Shares::of(plan_connections), stop.clone()));
     Served { house, address, stop, serving }
 }
 
@@ -166,6 +166,22 @@ async fn a_websocket_tells_the_same_events_and_says_goodbye() {
     }
     let refused = tokio_tungstenite::connect_async(format!("ws://{}/tasks/none/events", served.address)).await.unwrap_err();
     assert!(matches!(refused, tungstenite::Error::Http(answer) if answer.status() == 404));
+}
+
+#[tokio::test]
+async fn events_larger_than_a_piece_reach_their_readers_whole() {
+    let served = served().await;
+    for bytes in [8 << 10, 60 << 10, 300 << 10] {
+        let prompt: String = ('a'..='z').cycle().take(bytes).collect();
+        let id = served.client().run(&asking(&prompt), None).await.unwrap().result.task_id.to_string();
+        let url = format!("http://{}/tasks/{id}/events", served.address);
+        let by_sse: Vec<Value> =
+            frames(&reqwest::get(url).await.unwrap().bytes().await.unwrap()).into_iter().map(|frame| frame.2).collect();
+        assert_eq!(by_sse[0]["data"]["prompt"], prompt);
+        let told = websocket(&served, &format!("/tasks/{id}/events")).await;
+        let texts = told.iter().filter_map(|m| m.as_ref().unwrap().to_text().ok().filter(|text| text.starts_with('{')));
+        assert_eq!(texts.map(|text| serde_json::from_str::<Value>(text).unwrap()).collect::<Vec<_>>(), by_sse);
+    }
 }
 
 #[tokio::test]

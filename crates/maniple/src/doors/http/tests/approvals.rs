@@ -6,6 +6,7 @@ use maniple_core::{
     event::{ApprovalRequested, Event, Question},
     ports::{Also, Append, Room, Then},
     task::Progress,
+    tool::Way,
 };
 
 /// A node nobody works at, whose task asks for two calls; its router and a caller for it.
@@ -28,6 +29,12 @@ async fn asking(auth: Auth, token: Option<&str>) -> House {
             tool: "pay".into(),
             version: "1.0.0".parse().unwrap(),
             contract: "c0".into(),
+            way: Some(Way {
+                host: "https://pay.test".into(),
+                path: "/charge".into(),
+                credential: Some("till".into()),
+                places: Default::default(),
+            }),
             arguments: json!({ "amount": index }),
             arguments_hash: "h0".into(),
             expires_at,
@@ -57,7 +64,7 @@ async fn ask(house: &House, method: &str, path: &str, body: Option<Value>, heade
     }
     let response = house.router.clone().oneshot(request.body(body.map_or_else(Body::empty, Body::from)).unwrap()).await.unwrap();
     let (status, headers) = (response.status(), response.headers().clone());
-    let bytes = response.into_body().collect().await.unwrap().to_bytes();
+    let bytes = taken(response.into_body()).await;
     (status, headers, serde_json::from_slice(&bytes).unwrap_or_default())
 }
 
@@ -72,6 +79,7 @@ async fn what_a_run_asks_is_listed_shown_and_decided_once() {
     let (_, _, shown) = ask(&house, "GET", "/approvals/a%3Ab%3A1%3A0", None, &[]).await;
     let expected = json!({
         "id": "a:b:1:0", "task_id": "a:b", "agent": "search", "step": 1, "question": "may_call", "tool": "pay", "version": "1.0.0",
+        "way": { "host": "https://pay.test", "path": "/charge", "credential": "till" },
         "contract": "c0", "arguments": { "amount": 0 }, "requested_at": shown["requested_at"], "expires_at": shown["expires_at"],
         "state": "open", "decision": null,
     });
@@ -144,7 +152,7 @@ async fn who_may_look_and_who_may_decide() {
     for (who, looks, decides, listed) in [
         ("asker", 403, 403, None),
         ("reader", 200, 403, Some(2)),
-        ("else", 403, 403, Some(0)),
+        ("else", 404, 404, Some(0)),
         ("far", 404, 404, Some(0)),
         ("boss", 200, 200, Some(2)),
     ] {

@@ -16,16 +16,18 @@ pub(super) fn token(name: &str, tenant: &str, agents: &[&str], scopes: &[Scope])
 
 /// A house whose tokens are spelled like their names.
 fn locked() -> House {
-    use Scope::{Admin, Cancel, Read, Run};
+    use Scope::{Admin, Cancel, Operator, Read, Run};
     let tokens = vec![
         token("ann", "acme", &["*"], &[Run, Read, Cancel]),
         token("bob", "acme", &["write"], &[Run, Read, Cancel]),
         token("eve", "evil", &["*"], &[Run, Read, Cancel]),
         token("reader", "acme", &["*"], &[Read]),
         token("root", "acme", &["*"], &[Admin]),
+        token("node", "default", &["*"], &[Operator]),
     ];
     let auth = Auth::of(Some(&config::Auth { tokens }), false).unwrap();
-    build(Plan { agents: vec![agent("search"), agent("write")], auth, ..Plan::default() })
+    let collector = Some(Sha256::digest(b"collector").into());
+    build(Plan { agents: vec![agent("search"), agent("write")], auth, collector, ..Plan::default() })
 }
 
 async fn as_(house: &House, who: &str, mut request: Request<Body>) -> Answer {
@@ -53,7 +55,64 @@ async fn without_a_known_token_nobody_comes_in_but_probes_and_descriptions_are_o
     for path in ["/health", "/ready", "/openapi.json", "/docs"] {
         assert_eq!(house.get(path).await.status, StatusCode::OK, "{path}");
     }
-    assert_eq!(as_(&house, "ann", get("/metrics")).await.status, StatusCode::OK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_node_is_made_of_is_for_its_operator_and_the_collector_of_its_metrics() {
+    let house = locked();
+    house.ready.store(false, Ordering::SeqCst);
+    for who in ["ann", "root", "node", "collector", "mallory"] {
+        let may = matches!(who, "node" | "collector");
+        let metrics = as_(&house, who, get("/metrics")).await.status.as_u16();
+        assert_eq!(
+            metrics,
+            if may {
+                200
+            } else if who == "mallory" {
+                401
+            } else {
+                403
+            },
+            "{who}"
+        );
+        let ready = as_(&house, who, get("/ready")).await.problem(503);
+        let parts = match may {
+            true => {
+                json!([{ "name": "store", "state": "failed", "detail": "the disk is gone" }, { "name": "model:search", "state": "ready" }])
+            }
+            false => json!([{ "name": "store", "state": "failed" }, { "name": "model", "state": "ready" }]),
+        };
+        assert_eq!(ready["parts"], parts, "{who}");
+        assert_eq!(ready["detail"].as_str().unwrap().contains("disk"), may, "{who}");
+    }
+    let nobody = house.get("/ready").await.problem(503);
+    assert_eq!(nobody["detail"], "not ready: store");
+    for path in ["/tasks", "/tools", "/agents"] {
+        as_(&house, "collector", get(path)).await.problem(401);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_of_an_agent_that_one_may_not_use_is_told_as_one_that_is_not_there() {
+    let house = locked();
+    as_(&house, "ann", posting("/agents/search/run", &json!({"prompt": "fail", "id": "t-known"}))).await;
+    let told = |answer: Answer, id: &str| String::from_utf8(answer.bytes).unwrap().replace(id, "ID");
+    for place in ["/tasks/ID", "/status/ID", "/tasks/ID/events", "/agents/search/tasks/ID", "/agents/write/tasks/ID"] {
+        let at = |id: &str| get(&place.replace("ID", id));
+        let (there, gone) = (as_(&house, "bob", at("t-known")).await, as_(&house, "bob", at("t-gone")).await);
+        there.problem(404);
+        assert_eq!(told(there, "t-known"), told(gone, "t-gone"), "{place}");
+    }
+    for place in ["/tasks/ID/cancel", "/tasks/ID/retry", "/agents/search/tasks/ID/cancel"] {
+        let at = |id: &str| empty_post(&place.replace("ID", id));
+        let (there, gone) = (as_(&house, "bob", at("t-known")).await, as_(&house, "bob", at("t-gone")).await);
+        there.problem(404);
+        assert_eq!(told(there, "t-known"), told(gone, "t-gone"), "{place}");
+    }
+    let of = |name: &str| posting(&format!("/agents/{name}/run"), &json!({"prompt": "p"}));
+    let (there, gone) = (as_(&house, "bob", of("search")).await, as_(&house, "bob", of("nobody")).await);
+    there.problem(403);
+    assert_eq!(told(there, "search"), told(gone, "nobody"), "nor is an agent");
 }
 
 #[tokio::test(start_paused = true)]
@@ -140,7 +199,7 @@ async fn a_token_does_what_its_scopes_and_agents_allow() {
 
     assert_eq!(as_(&house, "bob", posting("/agents/search/run", &json!({"prompt": "p"}))).await.problem(403)["field"], "agent");
     as_(&house, "bob", posting("/run", &json!({"prompt": "p", "agent": "search"}))).await.problem(403);
-    as_(&house, "bob", get("/tasks/t")).await.problem(403);
+    as_(&house, "bob", get("/tasks/t")).await.problem(404);
     as_(&house, "bob", get("/tasks?agent=search")).await.problem(403);
     for query in ["/tasks?agent=search&status=odd", "/approvals?agent=search&state=odd", "/sessions/s/messages?agent=search&cursor=a%20b"] {
         assert_eq!(as_(&house, "bob", get(query)).await.problem(403)["field"], "agent", "{query}: who may not is told that first");

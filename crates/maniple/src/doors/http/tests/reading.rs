@@ -30,6 +30,30 @@ async fn a_run_can_be_asked_for_as_a_stream() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stream_hands_out_some_kib_until_they_are_taken_and_then_the_next() {
+    let house = house();
+    let id = house.run(&"x".repeat(200 << 10)).await["task_id"].as_str().unwrap().to_owned();
+    let response = house.open(Request::get(format!("/tasks/{id}/events")).body(Body::empty()).unwrap()).await;
+    let mut pieces = response.into_body().into_data_stream();
+    let (mut held, mut whole): (Vec<bytes::Bytes>, Vec<u8>) = Default::default();
+    loop {
+        // A minute in which nothing is taken.
+        match tokio::time::timeout(Duration::from_secs(60), pieces.next()).await {
+            Ok(Some(piece)) => held.push(piece.unwrap()),
+            Ok(None) => break,
+            Err(_) => {
+                assert!(!held.is_empty(), "it goes on once they are taken");
+                held.drain(..).for_each(|piece| whole.extend_from_slice(&piece));
+            }
+        }
+        let bytes: usize = held.iter().map(|piece| piece.len()).sum();
+        assert!(bytes <= 16 << 10, "{bytes} bytes are out at once");
+    }
+    held.drain(..).for_each(|piece| whole.extend_from_slice(&piece));
+    assert_eq!(frames(&whole), frames(&house.get(&format!("/tasks/{id}/events")).await.bytes));
+}
+
+#[tokio::test(start_paused = true)]
 async fn events_resume_after_any_number_the_header_wins_and_rubbish_is_400() {
     let house = house();
     let id = house.run("p").await["task_id"].as_str().unwrap().to_owned();

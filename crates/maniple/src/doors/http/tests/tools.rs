@@ -4,6 +4,7 @@ mod calling;
 mod remote;
 mod replicas;
 mod run_calls;
+mod tenants;
 
 use super::{guarding::token, *};
 use maniple_core::{
@@ -21,13 +22,15 @@ fn shop(tools: &[&str]) -> (House, Arc<Fake>) {
 
 /// The same, whose tokens are spelled like their names.
 fn locked_shop(tools: &[&str]) -> (House, Arc<Fake>) {
-    use Scope::{Admin, Read, Run, Tools};
+    use Scope::{Admin, Operator, Read, Run, Tools};
     let tokens = vec![
         token("maker", "default", &["*"], &[Tools]),
         token("bob", "acme", &["write"], &[Tools]),
         token("reader", "acme", &["*"], &[Read]),
         token("runner", "acme", &["*"], &[Run]),
         token("root", "acme", &["*"], &[Admin]),
+        token("node", "default", &["*"], &[Tools, Operator]),
+        token("other node", "default", &["*"], &[Tools, Operator]),
     ];
     let auth = Auth::of(Some(&config::Auth { tokens }), false).unwrap();
     let registry = Arc::new(Fake::with(tools));
@@ -118,6 +121,26 @@ async fn a_definition_is_new_with_201_and_renewed_with_200_by_whoever_the_token_
         ];
         assert_eq!(told, expected);
     }
+    // A node of a fleet says for whom it asks, and is believed; nobody else is.
+    for (who, query, field) in [
+        ("root", "tenant=other", "tenant"),
+        ("root", "principal=bob", "principal"),
+        ("root", "tenant=acme&scope=operator", "principal"),
+        ("maker", "tenant=default&principal=ann&scope=admin", "principal"),
+    ] {
+        assert_eq!(as_(&house, who, post(&format!("/tools?{query}"))).await.problem(403)["field"], field, "{who} {query}");
+    }
+    for (query, name, admin, operator) in [
+        ("", "node", false, true),
+        ("?tenant=acme&principal=ann", "acme/ann", false, false),
+        ("?tenant=acme&principal=ann&scope=admin", "acme/ann", true, false),
+        ("?tenant=default&principal=ann&scope=operator", "ann", false, true),
+        ("?tenant=acme", "acme/node", true, false),
+    ] {
+        assert!(as_(&house, "node", post(&format!("/tools{query}"))).await.status.is_success(), "{query}");
+        let by = seen(&registry.registrations).pop().unwrap().by;
+        assert_eq!((by.name.as_str(), by.admin, by.operator), (name, admin, operator), "{query}");
+    }
     as_(&house, "maker", post("/tools?override=please")).await.problem(403);
     assert_eq!(as_(&house, "root", post("/tools?override=%20")).await.problem(422)["field"], "override");
     assert_eq!(as_(&house, "maker", post("/tools?source=file")).await.problem(422)["field"], "source");
@@ -148,6 +171,10 @@ async fn looking_needs_one_of_two_scopes_and_acting_needs_the_one() {
         house.get(path).await.problem(401);
     }
     let of_run = json!({ "agent": "search", "run": { "key": "acme/t:1:0", "send": "s" } });
+    for what in ["invoke", "admit", "probe"] {
+        let refused = as_(&house, "root", posting(&format!("/tools/a/{what}"), &of_run)).await.problem(403);
+        assert_eq!(refused["field"], "run", "{what}: an admin is no runtime");
+    }
     for (path, body) in [
         ("/tools/a/invoke", json!({ "agent": "search" })),
         ("/tools/a/invoke", of_run.clone()),

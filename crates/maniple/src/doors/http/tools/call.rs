@@ -42,12 +42,12 @@ pub(super) async fn invoke(
             let told = "a run's call has its key in run.key: leave the header Idempotency-Key out";
             return Err(Error::invalid(told).at("Idempotency-Key").into());
         }
-        (Some(CallOfRun { key, send, again: true }), None) => {
+        (Some(CallOfRun { key, send, agreed, again: true }), None) => {
             let call = meant(&who, &named, request, &headers)?;
-            desk.came_of(&who, &call, &OfRun { key, send }).await?.ok_or_else(Problem::call_not_known)?
+            desk.came_of(&who, &call, &OfRun { key, send, agreed }).await?.ok_or_else(Problem::call_not_known)?
         }
-        (Some(CallOfRun { key, send, again: false }), None) => {
-            desk.call_for_run(&who, meant(&who, &named, request, &headers)?, OfRun { key, send }).await?
+        (Some(CallOfRun { key, send, agreed, again: false }), None) => {
+            desk.call_for_run(&who, meant(&who, &named, request, &headers)?, OfRun { key, send, agreed }).await?
         }
         (None, key) => {
             let direct = Direct { principal: request.principal.take(), key };
@@ -103,8 +103,8 @@ pub(super) async fn probe(
     Ok(answer::replayed(answer::json(StatusCode::OK, &ProbeAnswer::from(probed)), was.is_replay()))
 }
 
-fn of_run(CallOfRun { key, send, .. }: CallOfRun) -> OfRun {
-    OfRun { key, send }
+fn of_run(CallOfRun { key, send, agreed, .. }: CallOfRun) -> OfRun {
+    OfRun { key, send, agreed }
 }
 
 /// The call of a request.

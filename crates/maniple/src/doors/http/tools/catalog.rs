@@ -7,7 +7,7 @@ use super::{
         auth::Who,
         place::Asked,
     },
-    Named, agent,
+    Named, WhomQuery, agent,
 };
 use axum::{extract::State, response::Response};
 use http::StatusCode;
@@ -26,11 +26,14 @@ pub(super) struct ListQuery {
     agent: Option<String>,
     limit: Option<String>,
     cursor: Option<String>,
+    #[serde(flatten)]
+    whom: WhomQuery,
 }
 
 /// By name, the versions of each highest first; or with `agent` what that one may use, as its model is shown it.
 pub(super) async fn list(State(door): State<Arc<Door>>, Who(who): Who, Asked(query): Asked<ListQuery>) -> Result<Response, Refusal> {
     Act::LookAtTools.by(&who)?;
+    let who = query.whom.meant_by(&who)?;
     let limit = page::limit(query.limit.as_deref())?;
     if let Some(named) = query.agent {
         let offers = door.desk.granted_to(&who, &agent(Act::LookAtTools, &who, &named)?).await?;
@@ -48,6 +51,8 @@ pub(super) async fn list(State(door): State<Arc<Door>>, Who(who): Who, Asked(que
 #[derive(Deserialize)]
 pub(super) struct VersionQuery {
     version: Option<String>,
+    #[serde(flatten)]
+    whom: WhomQuery,
 }
 
 /// One version: the one that is named, or the highest that can be called, or the highest.
@@ -58,6 +63,7 @@ pub(super) async fn show(
     Asked(query): Asked<VersionQuery>,
 ) -> Result<Response, Refusal> {
     Act::LookAtTools.by(&who)?;
+    let who = query.whom.meant_by(&who)?;
     let wanted = query.version.as_deref().map(version).transpose()?;
     let found = door.desk.tool(&who, &named.tool, wanted.as_ref()).await?;
     Ok(answer::json(StatusCode::OK, &found))
@@ -72,6 +78,8 @@ pub(super) fn version(text: &str) -> Result<Version> {
 pub(super) struct PageQuery {
     limit: Option<String>,
     cursor: Option<String>,
+    #[serde(flatten)]
+    whom: WhomQuery,
 }
 
 /// Highest first.
@@ -82,6 +90,7 @@ pub(super) async fn versions(
     Asked(query): Asked<PageQuery>,
 ) -> Result<Response, Refusal> {
     Act::LookAtTools.by(&who)?;
+    let who = query.whom.meant_by(&who)?;
     let limit = page::limit(query.limit.as_deref())?;
     let below = query.cursor.as_deref().map(Version::parse).transpose().map_err(|_| page::not_ours())?;
     let Page { items, next } = door.desk.tool_versions(&who, &named.tool, below.as_ref(), limit).await?;

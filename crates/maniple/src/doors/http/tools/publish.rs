@@ -8,7 +8,7 @@ use super::{
         idempotency,
         place::Asked,
     },
-    Named, catalog, nothing_more,
+    Named, WhomQuery, catalog, nothing_more,
 };
 use axum::{body::Body, extract::State, response::Response};
 use http::{HeaderMap, StatusCode};
@@ -22,6 +22,8 @@ use std::sync::Arc;
 pub(super) struct RegisterQuery {
     source: Option<String>,
     r#override: Option<String>,
+    #[serde(flatten)]
+    whom: WhomQuery,
 }
 
 /// 201 for a version that was not known, 200 for one that was: its instance joins, or renews its lease.
@@ -33,6 +35,7 @@ pub(super) async fn register(
     body: Body,
 ) -> Result<Response, Refusal> {
     Act::UseTools.by(&who)?;
+    let who = query.whom.meant_by(&who)?;
     let source = match query.source.as_deref() {
         None | Some("registered") => Source::Registered,
         Some("added") => Source::Added,
@@ -50,7 +53,14 @@ pub(super) async fn register(
 }
 
 /// Takes one instance out: what a tool does when it stops. Its version stays known.
-pub(super) async fn withdraw(State(door): State<Arc<Door>>, Who(who): Who, named: Named) -> Result<Response, Refusal> {
+pub(super) async fn withdraw(
+    State(door): State<Arc<Door>>,
+    Who(who): Who,
+    named: Named,
+    Asked(whom): Asked<WhomQuery>,
+) -> Result<Response, Refusal> {
+    Act::UseTools.by(&who)?;
+    let who = whom.meant_by(&who)?;
     door.desk.withdraw(&who, &named.tool, &named.instance).await?;
     Ok(nothing_more())
 }
@@ -58,6 +68,8 @@ pub(super) async fn withdraw(State(door): State<Arc<Door>>, Who(who): Who, named
 #[derive(Deserialize)]
 pub(super) struct RemoveQuery {
     version: Option<String>,
+    #[serde(flatten)]
+    whom: WhomQuery,
 }
 
 /// Forgets one version, or all of a name.
@@ -68,6 +80,7 @@ pub(super) async fn remove(
     Asked(query): Asked<RemoveQuery>,
 ) -> Result<Response, Refusal> {
     Act::UseTools.by(&who)?;
+    let who = query.whom.meant_by(&who)?;
     let version = query.version.as_deref().map(catalog::version).transpose()?;
     let versions = door.desk.remove(&who, &named.tool, version.as_ref()).await?;
     Ok(answer::json(StatusCode::OK, &Removed { name: named.tool, versions }))

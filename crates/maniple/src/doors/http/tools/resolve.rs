@@ -12,14 +12,16 @@ use super::{
 use axum::{body::Body, extract::State, response::Response};
 use http::{HeaderMap, StatusCode};
 use maniple_api::tools::{ResolveAnswer, ResolveRequest};
-use maniple_core::{Error, Result, tool::ToolWish};
-use maniple_runtime::desk::Act;
+use maniple_core::{Error, Result, Tenant, tool::ToolWish};
+use maniple_runtime::desk::{Act, Whom, offered_to};
 use std::sync::Arc;
 
 pub(super) async fn resolve(State(door): State<Arc<Door>>, Who(who): Who, headers: HeaderMap, body: Body) -> Result<Response, Refusal> {
     Act::UseTools.by(&who)?;
     let key = idempotency::key(&headers)?;
     let request = ResolveRequest::read(&door.read_json(&headers, body).await?)?;
+    let tenant = request.tenant.as_deref().map(Tenant::parse).transpose()?;
+    let (asks, who) = (&who, Whom { tenant, ..Whom::default() }.meant_by(&who)?);
     let (desk, agent) = (&door.desk, agent(Act::UseTools, &who, &request.agent)?);
     let (offers, was) = match (request.tools, request.pick) {
         (Some(wishes), _) => {
@@ -33,5 +35,6 @@ pub(super) async fn resolve(State(door): State<Arc<Door>>, Who(who): Who, header
         }
         (None, None) => desk.resolve_all(&who, &agent, key).await?,
     };
+    let offers = offers.into_iter().map(|offer| offered_to(asks, offer)).collect();
     Ok(answer::replayed(answer::json(StatusCode::OK, &ResolveAnswer { offers }), was.is_replay()))
 }

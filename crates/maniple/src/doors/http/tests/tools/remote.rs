@@ -4,7 +4,8 @@ use super::*;
 use maniple_api::tools::RemoteTools;
 use maniple_backends::{RateLimiter, memory};
 use maniple_core::{
-    ports::{Invocation, Invoked, Registrant, Registration, RunCall, ToolRegistry, Tools},
+    Principal, Tenant,
+    ports::{Invocation, Invoked, Registration, RunCall, ToolRegistry, Tools},
     settings::Period,
     tool::{ToolDefinition, ToolWish},
 };
@@ -36,6 +37,7 @@ pub async fn registry_over(store: Arc<memory::TaskStore>) -> (Arc<Registry>, Dro
         grants: Arc::new(Granted),
         egress: Egress::new(&["127.0.0.0/8".into()]).unwrap(),
         credentials: Default::default(),
+        aside: Default::default(),
         settings: GatewaySettings { health_every, health_timeout, health_failures: 1, ..GatewaySettings::default() },
     };
     let registry = Arc::new(Registry::open(parts).await.unwrap());
@@ -84,7 +86,7 @@ async fn a_registry_behind_its_door_keeps_the_contract_of_every_registry() {
 pub async fn registered(at: &dyn ToolRegistry, server: &ledger::Server, effect: &str) -> ToolDefinition {
     let definition =
         json!({ "name": "t", "version": "1.0.0", "description": "Counts.", "endpoint": server.endpoint("t"), "effect": effect });
-    let by = Registrant { name: "local".into(), admin: true };
+    let by = Principal::local().registrant();
     let registration = Registration { definition, by, source: Source::Registered, override_reason: None };
     at.register(registration).await.unwrap().definition
 }
@@ -97,7 +99,8 @@ pub fn invocation(tool: &ToolDefinition, key: &str) -> Invocation {
         key: key.into(),
         send: format!("{key}#1.1"),
         agent: AgentName::parse("shopper").unwrap(),
-        tenant: maniple_core::Tenant::default(),
+        tenant: Tenant::default(),
+        agreed: None,
         trace: None,
         timeout: Duration::from_secs(2),
     }
@@ -110,7 +113,7 @@ async fn a_registry_that_is_not_there_was_sent_nothing() {
     let outcome = remote.invoke(&RunCall(invocation(&definition("t", "1.0.0"), "k"))).await;
     assert!(matches!(&outcome, Invoked::NotSent(why) if why.contains("does not answer")), "{outcome:?}");
     let wish = [ToolWish::parse("t").unwrap()];
-    let away = remote.resolve(&AgentName::parse("shopper").unwrap(), &wish).await.unwrap_err();
+    let away = remote.resolve(&Tenant::default(), &AgentName::parse("shopper").unwrap(), &wish).await.unwrap_err();
     assert_eq!(away.kind, maniple_core::Kind::Unavailable, "it may pass");
     assert!(remote.ping().await.is_err());
 }

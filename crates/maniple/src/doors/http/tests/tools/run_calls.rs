@@ -29,12 +29,12 @@ async fn a_send_is_made_once_and_what_came_of_it_is_known_to_whoever_asks_again(
 async fn a_send_that_this_process_does_not_know_of_is_not_made_by_asking_about_it() {
     let (house, registry) = locked_shop(&["a@1.0.0"]);
     let ask = async |who: &str, again| as_(&house, who, posting("/tools/a/invoke", &of_run("s", again))).await;
-    let unknown = ask("maker", true).await.problem(404);
+    let unknown = ask("node", true).await.problem(404);
     assert_eq!((&unknown["type"], unknown.get("outcome")), (&json!("urn:maniple:problem:call-not-known"), None));
     assert!(seen(&registry.calls).is_empty());
-    assert_eq!(ask("maker", false).await.status, StatusCode::OK);
-    assert_eq!(ask("maker", true).await.status, StatusCode::OK);
-    assert_eq!(ask("root", true).await.problem(404)["type"], unknown["type"], "nobody hears of another principal's calls");
+    assert_eq!(ask("node", false).await.status, StatusCode::OK);
+    assert_eq!(ask("node", true).await.status, StatusCode::OK);
+    assert_eq!(ask("other node", true).await.problem(404)["type"], unknown["type"], "nobody hears of another principal's calls");
 }
 
 #[tokio::test(start_paused = true)]
@@ -57,21 +57,24 @@ async fn every_outcome_of_a_runs_call_is_told_again_as_it_was() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_only_a_journal_knows_is_an_admins_word_and_the_rest_is_checked() {
+async fn what_only_a_journal_knows_is_an_operators_word_and_the_rest_is_checked() {
     let (house, registry) = locked_shop(&["a@1.0.0"]);
     let call = |more: Value| {
         let mut body = json!({ "agent": "search", "run": { "key": "t:1:0", "send": "s" } });
         body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         posting("/tools/a/invoke", &body)
     };
-    assert_eq!(as_(&house, "maker", call(json!({ "tenant": "acme" }))).await.problem(403)["field"], "tenant");
+    let own = json!({ "run": { "key": "acme/t:1:0", "send": "s" } });
+    for (who, more) in [("maker", json!({})), ("root", own)] {
+        let refused = as_(&house, who, call(more)).await.problem(403);
+        assert_eq!(refused["field"], "run", "{who} is no runtime, whatever the tool");
+    }
     registry.change("a@1.0.0", |known| known.definition.requires_approval = true);
-    assert_eq!(as_(&house, "maker", call(json!({}))).await.problem(403)["field"], "run", "that a person agreed");
     let theirs = json!({ "tenant": "other", "run": { "key": "other/t:1:0", "send": "s" } });
-    assert_eq!(as_(&house, "root", call(theirs)).await.status, StatusCode::OK);
+    assert_eq!(as_(&house, "node", call(theirs)).await.status, StatusCode::OK);
     assert_eq!((registry.call().tenant.as_str(), registry.call().key.as_str()), ("other", "other/t:1:0"));
     *seen(&registry.unfit) = Some(Refusal { kind: RefusalKind::Arguments, message: "at /n: too big".into() });
-    let unfit = as_(&house, "root", call(json!({ "tenant": "other", "run": { "key": "other/t:1:1", "send": "s" } }))).await.problem(422);
+    let unfit = as_(&house, "node", call(json!({ "tenant": "other", "run": { "key": "other/t:1:1", "send": "s" } }))).await.problem(422);
     assert_eq!(unfit["outcome"]["reason"], "arguments");
     assert_eq!(seen(&registry.calls).len(), 1);
 }
@@ -79,13 +82,19 @@ async fn what_only_a_journal_knows_is_an_admins_word_and_the_rest_is_checked() {
 #[tokio::test(start_paused = true)]
 async fn a_runs_key_is_its_tenants_and_no_direct_calls() {
     let (house, registry) = locked_shop(&["a@1.0.0"]);
-    for (who, key) in
-        [("maker", "acme/t:1:0"), ("maker", "default/call/ann/k"), ("root", "t:1:0"), ("root", "other/t:1:0"), ("root", "acme/call/ann/k")]
-    {
+    for (tenant, key) in [
+        ("default", "acme/t:1:0"),
+        ("default", "default/call/ann/k"),
+        ("default", "default/t:1:0"),
+        ("acme", "t:1:0"),
+        ("acme", "other/t:1:0"),
+        ("acme", "acme/call/ann/k"),
+        ("acme", "acme/call/ann/t:1:0"),
+    ] {
         for what in ["invoke", "admit", "probe"] {
-            let body = json!({ "agent": "search", "run": { "key": key, "send": "s" } });
-            let refused = as_(&house, who, posting(&format!("/tools/a/{what}"), &body)).await.problem(422);
-            assert_eq!(refused["field"], "run.key", "{who} {key} {what}");
+            let body = json!({ "agent": "search", "tenant": tenant, "run": { "key": key, "send": "s" } });
+            let refused = as_(&house, "node", posting(&format!("/tools/a/{what}"), &body)).await.problem(422);
+            assert_eq!(refused["field"], "run.key", "{tenant} {key} {what}");
         }
     }
     assert!(seen(&registry.calls).is_empty());
