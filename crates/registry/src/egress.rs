@@ -48,6 +48,22 @@ pub struct Egress {
 #[error("{0}")]
 pub struct Refused(String);
 
+impl Refused {
+    /// For a name that leads inside. Which address it was stays out: it would map the inside for whoever reads the answer. So does
+    /// whether there is such a name at all, where a model chose it.
+    pub(crate) fn not_public(name: &str) -> Self {
+        Self(format!("{name} is not on the public internet, and egress.allow in maniple.yaml does not list it"))
+    }
+}
+
+/// A name that nobody knows, or that could not be looked up.
+#[derive(Debug, thiserror::Error)]
+#[error("{name} cannot be looked up: {why}")]
+pub(crate) struct Unresolved {
+    pub(crate) name: String,
+    why: String,
+}
+
 impl Egress {
     /// `allow`: CIDRs (`10.0.0.0/8`), addresses and `host:port` that may be reached besides the public internet.
     pub fn new(allow: &[String]) -> Result<Self> {
@@ -96,9 +112,10 @@ impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
         let (rules, lookup) = (self.rules.clone(), self.lookup.clone());
         Box::pin(async move {
-            let addresses = lookup.lookup(name.as_str()).await?;
+            let unresolved = |why: String| Unresolved { name: name.as_str().to_owned(), why };
+            let addresses = lookup.lookup(name.as_str()).await.map_err(|error| unresolved(error.to_string()))?;
             if addresses.is_empty() {
-                return Err(format!("{} has no address", name.as_str()).into());
+                return Err(unresolved("it has no address".into()).into());
             }
             if let Some(rules) = rules {
                 addresses.iter().try_for_each(|ip| rules.check(*ip, name.as_str()))?;

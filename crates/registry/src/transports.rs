@@ -161,7 +161,14 @@ impl Transports {
         let request = Request { method: Method::GET, url, headers, body: None, trusted, timeout, keeps };
         match tokio::time::timeout(timeout, self.client.exchange_as(request, who)).await {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(Lost::Refused(why) | Lost::Astray(why) | Lost::NotSent(why) | Lost::Starved(why) | Lost::Unknown(why))) => Err(why),
+            Ok(Err(
+                Lost::Refused(why)
+                | Lost::Astray(why)
+                | Lost::NotSent(why)
+                | Lost::Unresolved(_, why)
+                | Lost::Starved(why)
+                | Lost::Unknown(why),
+            )) => Err(why),
             Err(_) => Err(format!("no answer in {} ms", timeout.as_millis())),
         }
     }

@@ -49,8 +49,7 @@ impl Rules {
         if allowed || address::is_public(ip) {
             return Ok(());
         }
-        // Which address it was stays out: it would map the inside for whoever reads the answer.
-        Err(Refused(format!("{of} is not on the public internet, and egress.allow in maniple.yaml does not list it")))
+        Err(Refused::not_public(of))
     }
 }
 

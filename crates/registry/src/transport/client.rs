@@ -16,13 +16,13 @@
 use super::answer::HttpAnswer;
 use crate::{
     credentials::Authorization,
-    egress::{Egress, Refused},
+    egress::{Egress, Refused, Unresolved},
 };
 use reqwest::{
     Method, StatusCode,
     header::{ACCEPT_ENCODING, HeaderMap, HeaderValue, LOCATION},
 };
-use std::{error::Error as _, sync::OnceLock, time::Duration};
+use std::{error::Error, sync::OnceLock, time::Duration};
 use url::{Origin, Url};
 
 /// How many redirects one call follows.
@@ -145,6 +145,8 @@ pub(crate) enum Lost {
     Astray(String),
     /// Not a byte was written.
     NotSent(String),
+    /// Not a byte was written, as this name could not be looked up.
+    Unresolved(String, String),
     /// Not a byte was written, as this process is out of file descriptors.
     Starved(String),
     /// Nobody knows.
@@ -234,6 +236,10 @@ impl Client {
             Ok(response) => Ok((response, request.url.clone())),
             Err(error) => Err(match refused(&error) {
                 Some(why) => refused_at(why),
+                None if let Some(name) = unresolved(&error) => match hop {
+                    0 => Lost::Unresolved(name, told(error)),
+                    _ => Lost::Astray(Refused::not_public(&name).to_string()),
+                },
                 // An earlier hop was answered: the call did reach somebody.
                 None if hop > 0 => Lost::Unknown(told(error)),
                 None if error.is_connect() && is_starved(&error) => Lost::Starved(told(error)),
@@ -271,10 +277,16 @@ fn redirect((response, from): &(reqwest::Response, Url)) -> Option<Result<Url, S
 }
 
 fn refused(error: &reqwest::Error) -> Option<String> {
+    cause::<Refused>(error).map(Refused::to_string)
+}
+fn unresolved(error: &reqwest::Error) -> Option<String> {
+    cause::<Unresolved>(error).map(|unresolved| unresolved.name.clone())
+}
+fn cause<E: Error + 'static>(error: &reqwest::Error) -> Option<&E> {
     let mut source = error.source();
     while let Some(cause) = source {
-        if let Some(refused) = cause.downcast_ref::<Refused>() {
-            return Some(refused.to_string());
+        if let Some(found) = cause.downcast_ref() {
+            return Some(found);
         }
         source = cause.source();
     }

@@ -69,7 +69,7 @@ impl Transport {
             }
             Ok(Err(Lost::Astray(why))) => Invoked::Failed(json!({ "error": why })),
             Ok(Err(Lost::Starved(why))) => Invoked::Wait(format!("tool `{}`: {why}", call.tool.name), STARVED_WAIT),
-            Ok(Err(Lost::NotSent(why))) => Invoked::NotSent(format!("tool `{}`: {why}", call.tool.name)),
+            Ok(Err(Lost::NotSent(why) | Lost::Unresolved(_, why))) => Invoked::NotSent(format!("tool `{}`: {why}", call.tool.name)),
             Ok(Err(Lost::Unknown(why))) => Invoked::Unknown(format!("tool `{}`: {why}", call.tool.name)),
             Err(_) => Invoked::Unknown(format!("tool `{}` gave no complete answer within {} ms", call.tool.name, call.timeout.as_millis())),
         }

@@ -40,6 +40,31 @@ async fn fetch(registry: &Registry, url: &str) -> Invoked {
     registry.invoke(&RunCall(invocation(tool("builtin:http_fetch", json!({})), json!({ "url": url })))).await
 }
 
+/// Knows one name, which leads inside.
+struct Inside;
+
+#[async_trait]
+impl Lookup for Inside {
+    async fn lookup(&self, name: &str) -> io::Result<Vec<IpAddr>> {
+        match name {
+            "wiki.corp.example" => Ok(vec!["10.1.2.3".parse().unwrap()]),
+            "empty.corp.example" => Ok(vec![]),
+            _ => Err(io::Error::other("failed to lookup address information: Name or service not known")),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_model_is_told_of_a_name_inside_what_it_is_told_of_none() {
+    let registry = Registry::new(Arc::new(Catalog::default()), Egress::with_lookup(&[], Arc::new(Inside)).unwrap());
+    let mut told = Vec::new();
+    for host in ["wiki.corp.example", "empty.corp.example", "none.corp.example"] {
+        let Invoked::Failed(failure) = fetch(&registry, &format!("http://{host}/")).await else { panic!("{host} is answered otherwise") };
+        told.push(failure["error"].as_str().unwrap().replace(host, "NAME"));
+    }
+    assert_eq!(told, vec!["NAME is not on the public internet, and egress.allow in maniple.yaml does not list it"; 3]);
+}
+
 /// Hosts that mean this machine or its neighbours. None is public under any reading: nothing leaves the machine.
 const HOSTS: &str = "
     127.0.0.1 127.1 127.0.1 2130706433 0x7f000001 0x7F.0.0.1 0177.0.0.1 017700000001 0x7f.1 127.0.0.1. 127.0.0.01 0x7f.0x0.0x0.0x1

@@ -1,6 +1,7 @@
 //! Reads a public web page. The URL comes from a model, so it passes the egress rules.
 
 use super::html;
+use crate::egress::Refused;
 use crate::transport::{
     answer,
     client::{Client, Lost, Request, STARVED_WAIT},
@@ -46,6 +47,8 @@ pub(super) async fn call(client: &Client, aside: &Aside, call: &Invocation) -> I
         }
         Ok(Ok(answer)) => Invoked::Failed(answer.failure()),
         Ok(Err(Lost::Refused(why) | Lost::Astray(why))) => Invoked::Failed(json!({ "error": why })),
+        // A model learns no names of the inside by what it is told of those there are.
+        Ok(Err(Lost::Unresolved(name, _))) => Invoked::Failed(json!({ "error": Refused::not_public(&name).to_string() })),
         Ok(Err(Lost::Starved(why))) => Invoked::Wait(why, STARVED_WAIT),
         Ok(Err(Lost::NotSent(why))) => Invoked::NotSent(why),
         Ok(Err(Lost::Unknown(why))) => Invoked::Unknown(why),
