@@ -3,6 +3,7 @@
 mod approvals;
 mod asking;
 mod guarding;
+mod matrix;
 mod mcp;
 mod reading;
 mod tools;
