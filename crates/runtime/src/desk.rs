@@ -85,6 +85,11 @@ impl Desk {
         Self { parts, gate: Arc::new(Gate::new(&terms.limits, terms.several_tenants)), sends: calls::Sends::default(), pages, terms }
     }
 
+    /// Where doors read what takes long to read.
+    pub fn aside(&self) -> &Aside {
+        &self.parts.aside
+    }
+
     /// What every request passes first.
     pub fn gate(&self) -> &Gate {
         &self.gate

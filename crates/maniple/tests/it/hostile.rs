@@ -27,9 +27,8 @@ fn schemas() -> Vec<Value> {
     ]
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn schemas_made_to_cost_delay_nobody_and_hold_little() {
-    let node = Served::start("");
+/// What comes of an attack, while `/health` is asked again and again.
+async fn answered_all_the_while<T>(node: &Served, attack: impl Future<Output = T>) -> T {
     let health = async {
         let mut slowest = Duration::ZERO;
         loop {
@@ -41,6 +40,15 @@ async fn schemas_made_to_cost_delay_nobody_and_hold_little() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
+    tokio::select! {
+        never = health => never,
+        came = attack => came,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn schemas_made_to_cost_delay_nobody_and_hold_little() {
+    let node = Served::start("");
     let attack = async {
         let mut asked = Vec::new();
         for round in 0..6 {
@@ -54,13 +62,36 @@ async fn schemas_made_to_cost_delay_nobody_and_hold_little() {
         }
         futures::future::join_all(asked).await.into_iter().map(|answer| answer.expect("it answers").status().as_u16()).collect::<Vec<_>>()
     };
-    let answers = tokio::select! {
-        never = health => never,
-        answers = attack => answers,
-    };
+    let answers = answered_all_the_while(&node, attack).await;
     let of = |status: u16| answers.iter().filter(|answer| **answer == status).count();
     assert!(answers.iter().all(|answer| [200, 201, 202, 422, 429, 503].contains(answer)), "{answers:?}");
     assert!(of(422) >= 12 && of(202) >= 6, "both ways are taken: {answers:?}");
-    let held = node.fullest_mib();
+    let held = node.peak_mib();
     assert!(held < HELD, "{held} MiB");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_made_to_cost_are_read_and_delay_nobody() {
+    let pages = axum::Router::new().route(
+        "/{shape}",
+        axum::routing::get(|axum::extract::Path(shape): axum::extract::Path<usize>| async move {
+            let shapes = ["<a\">\"", "<!--", "<script>", "<", "<a b='", "&amp"];
+            axum::response::Html(shapes[shape].repeat((420 << 10) / shapes[shape].len()))
+        }),
+    );
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let inside = listener.local_addr().expect("bound");
+    tokio::spawn(async move { axum::serve(listener, pages).await });
+    let node = Served::with_tools("http_fetch", &format!("egress: {{ allow: [\"{inside}\"] }}\n"));
+    let attack = futures::future::join_all((0..12).map(|n| {
+        let call = json!({ "agent": "assistant", "arguments": { "url": format!("http://{inside}/{}", n % 6) } });
+        node.post("/tools/http_fetch/invoke").json(&call).send()
+    }));
+    let began = Instant::now();
+    for answer in answered_all_the_while(&node, attack).await {
+        let answer = answer.expect("it answers");
+        assert_eq!(answer.status(), 200, "{}", answer.text().await.unwrap_or_default());
+    }
+    // Read in the square of its length, one such page took 16 s.
+    assert!(began.elapsed() < Duration::from_secs(10), "they took {:?}", began.elapsed());
 }

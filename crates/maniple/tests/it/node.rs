@@ -24,6 +24,11 @@ impl Served {
         Self::begin(ASSISTANT, more, |folder| spawn(folder, &["serve"]))
     }
 
+    /// The same, where the assistant has these tools.
+    pub fn with_tools(tools: &str, more: &str) -> Self {
+        Self::begin(&ASSISTANT.replace("clock, calculator", tools), more, |folder| spawn(folder, &["serve"]))
+    }
+
     /// The same with another model, in a process that may have so many file descriptors.
     pub fn with_descriptors(most: u32, model: &str, more: &str) -> Self {
         let limited = format!("ulimit -n {most}; exec \"$0\" serve");
@@ -89,12 +94,6 @@ impl Served {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it lives");
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line of it");
         line.split_whitespace().next().and_then(|kib| kib.parse::<usize>().ok()).expect("a number") >> 10
-    }
-    /// The most that it ever held, in MiB, as the kernel counts it.
-    pub fn fullest_mib(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it lives");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux tells");
-        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") / 1_024
     }
 
     /// Asks it to stop, and returns what it logged.

@@ -16,6 +16,7 @@ use maniple_core::{
     task::AgentResult,
     trace::TraceContext,
 };
+use serde_json::{Map, Value};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -99,7 +100,8 @@ impl Desk {
         let agent = self.served(&request.agent)?;
         who.may_use(&agent.name)?;
         let (limits, tenant, principal) = (self.terms.tasks, who.tenant.clone(), who.name.clone());
-        let large = request.output_schema.as_ref().is_some_and(schema::is_heavy) || request.prompt.len() > SMALL_BYTES;
+        let said = request.prompt.len() + [&request.metadata, &request.context].map(weight).iter().sum::<usize>();
+        let large = request.output_schema.as_ref().is_some_and(schema::is_heavy) || said > SMALL_BYTES;
         let checking = move || {
             let content = Content::Asked(Box::new(request.clone()));
             let acceptance = Acceptance {
@@ -161,4 +163,23 @@ pub(super) fn fresh_id() -> TaskId {
 /// The caller's trace, or one that begins here.
 pub(super) fn traced(given: Option<TraceContext>) -> TraceContext {
     given.unwrap_or_else(|| TraceContext::begin(fastrand::u128(..), fastrand::u64(..)))
+}
+
+/// About how many bytes of JSON these are.
+fn weight(members: &Map<String, Value>) -> usize {
+    let mut open: Vec<&Value> = members.values().collect();
+    let mut bytes: usize = members.keys().map(String::len).sum();
+    while let Some(value) = open.pop() {
+        bytes += 8;
+        match value {
+            Value::String(text) => bytes += text.len(),
+            Value::Array(items) => open.extend(items),
+            Value::Object(members) => {
+                bytes += members.keys().map(String::len).sum::<usize>();
+                open.extend(members.values());
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+    bytes
 }

@@ -58,7 +58,7 @@ pub(super) async fn decide(
 ) -> Result<Response, Refusal> {
     Act::Decide.by(&who)?;
     let key = idempotency::key(&headers)?;
-    let Decision { decision, reason } = Decision::read(&door.read_json(&headers, body).await?)?;
+    let Decision { decision, reason } = Decision::read(&door.read_json(&who, &headers, body).await?)?;
     let said = Said { approve: decision == Choice::Approve, reason };
     let (decided, was) = door.desk.decide(&who, &place.id, said, key).await?;
     Ok(answer::replayed(answer::json(StatusCode::OK, &Approval::from(decided.approval)), was.is_replay()))

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use http::{HeaderMap, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use maniple_api::{Problem, json};
-use maniple_core::Error;
+use maniple_aside::SMALL_BYTES;
+use maniple_core::{Error, Principal};
 use maniple_runtime::desk::IdempotencyKey;
 use serde_json::Value;
 use std::time::Duration;
@@ -15,22 +16,22 @@ use std::time::Duration;
 const READ_MAX: Duration = Duration::from_secs(30);
 
 impl Door {
-    /// The JSON value of a body.
-    pub(super) async fn read_json(&self, headers: &HeaderMap, body: Body) -> Result<Value, Refusal> {
+    /// The JSON value of a body. A long one is read aside, in its tenant's turn.
+    pub(super) async fn read_json(&self, who: &Principal, headers: &HeaderMap, body: Body) -> Result<Value, Refusal> {
         check_media_type(headers)?;
         let bytes = self.read(headers, body).await?;
-        self.parse(&bytes)
+        self.parse(who, bytes).await
     }
 
     /// The key of a call that takes nothing else: fails unless the body is empty or an empty object.
-    pub(super) async fn read_key(&self, headers: &HeaderMap, body: Body) -> Result<Option<IdempotencyKey>, Refusal> {
+    pub(super) async fn read_key(&self, who: &Principal, headers: &HeaderMap, body: Body) -> Result<Option<IdempotencyKey>, Refusal> {
         let key = idempotency::key(headers)?;
         let bytes = self.read(headers, body).await?;
         if bytes.is_empty() {
             return Ok(key);
         }
         check_media_type(headers)?;
-        match self.parse(&bytes)? {
+        match self.parse(who, bytes).await? {
             Value::Object(members) => match members.keys().next() {
                 None => Ok(key),
                 Some(name) => Err(Error::invalid(format!("there is no field `{name}`: this call takes none")).at(name.clone()).into()),
@@ -39,10 +40,11 @@ impl Door {
         }
     }
 
-    fn parse(&self, bytes: &[u8]) -> Result<Value, Refusal> {
+    async fn parse(&self, who: &Principal, bytes: Bytes) -> Result<Value, Refusal> {
         let limits = &self.limits;
         let bounds = json::Bounds { depth: limits.json_depth as usize, members: limits.json_members as usize };
-        Ok(json::parse(bytes, bounds)?)
+        let parsed = self.desk.aside().run(bytes.len() > SMALL_BYTES, who.tenant.as_str(), move || json::parse(&bytes, bounds));
+        Ok(parsed.await??)
     }
 
     async fn read(&self, headers: &HeaderMap, body: Body) -> Result<Bytes, Refusal> {

@@ -28,7 +28,7 @@ pub(super) async fn requeue(
     body: Body,
 ) -> Result<Response, Refusal> {
     Act::Submit.by(&who)?;
-    let key = door.read_key(&headers, body).await?;
+    let key = door.read_key(&who, &headers, body).await?;
     let created = door.desk.requeue(&who, &place.task()?, key, trace(&headers)).await?;
     Ok(answer::replayed(answer::accepted(&created.result), created.replayed))
 }
@@ -42,7 +42,7 @@ pub(super) async fn drop(
     body: Body,
 ) -> Result<Response, Refusal> {
     Act::Erase.by(&who)?;
-    let key = door.read_key(&headers, body).await?;
+    let key = door.read_key(&who, &headers, body).await?;
     let (result, was) = door.desk.drop_dead_letter(&who, &place.task()?, key).await?;
     Ok(answer::replayed(answer::json(StatusCode::OK, &result), was.is_replay()))
 }

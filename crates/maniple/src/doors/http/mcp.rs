@@ -18,7 +18,7 @@ pub(super) async fn serve(State(door): State<Arc<Door>>, Who(who): Who, request:
     // The protocol asks for it whoever shows a token.
     visitor::is_no_foreign_page(&parts.headers)?;
     // Read here, so that it keeps the bounds of every other body.
-    let message = door.read_json(&parts.headers, body).await?;
+    let message = door.read_json(&who, &parts.headers, body).await?;
     let body = serde_json::to_vec(&message).map_err(|error| Error::internal(format!("a message cannot be written: {error}")))?;
     parts.headers.insert(header::CONTENT_LENGTH, body.len().into());
     let config = StreamableHttpServerConfig::default()

@@ -62,7 +62,7 @@ impl Door {
             desk.agent_for(who, &place.addressee(None)?)?;
         }
         let key = idempotency::key(headers)?;
-        let request = TaskRequest::read(&self.read_json(headers, body).await?)?;
+        let request = TaskRequest::read(&self.read_json(who, headers, body).await?)?;
         let agent = desk.agent_for(who, &place.addressee(request.agent.as_deref())?)?;
         Ok(Submission { request: request.to(&agent.name)?, key, trace: trace(headers) })
     }

@@ -82,7 +82,7 @@ pub(super) async fn cancel(
     body: Body,
 ) -> Result<Response, Refusal> {
     Act::Cancel.by(&who)?;
-    let key = door.read_key(&headers, body).await?;
+    let key = door.read_key(&who, &headers, body).await?;
     Ok(cancelled(door.desk.cancel(&who, &place.task()?, key).await?))
 }
 
@@ -103,7 +103,7 @@ pub(super) async fn retry(
     body: Body,
 ) -> Result<Response, Refusal> {
     Act::Submit.by(&who)?;
-    let key = door.read_key(&headers, body).await?;
+    let key = door.read_key(&who, &headers, body).await?;
     let created = door.desk.retry(&who, &place.task()?, key, trace(&headers)).await?;
     Ok(answer::replayed(answer::accepted(&created.result), created.replayed))
 }

@@ -78,9 +78,7 @@ async fn who_lacks_the_scope_of_a_call_is_told_that_and_not_listened_to() {
     for operation in TABLE.iter().filter(|operation| operation.path != "/mcp") {
         let Some(scope) = operation.scope else { continue };
         let will_do = |name: &str| {
-            name == scope
-                || (name == "admin" && scope != "operator")
-                || operation.description.contains(&format!("The scope `{name}`"))
+            name == scope || (name == "admin" && scope != "operator") || operation.description.contains(&format!("The scope `{name}`"))
         };
         for way in ways(operation) {
             let path = way.replace("{id}", "t").replace("{name}", "tool").replace("{instance}", "i");

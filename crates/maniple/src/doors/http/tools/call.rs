@@ -32,7 +32,7 @@ pub(super) async fn invoke(
 ) -> Result<Response, Refusal> {
     Act::UseTools.by(&who)?;
     let given = idempotency::key(&headers)?;
-    let mut request = CallRequest::read(&door.read_json(&headers, body).await?)?;
+    let mut request = CallRequest::read(&door.read_json(&who, &headers, body).await?)?;
     if request.key.is_some() {
         return Err(Error::invalid("key is for probe: send it as the header Idempotency-Key").at("key").into());
     }
@@ -69,7 +69,7 @@ pub(super) async fn admit(
 ) -> Result<Response, Refusal> {
     Act::UseTools.by(&who)?;
     let key = idempotency::key(&headers)?;
-    let mut request = CallRequest::read(&door.read_json(&headers, body).await?)?;
+    let mut request = CallRequest::read(&door.read_json(&who, &headers, body).await?)?;
     let Some(run) = request.run.take().map(of_run) else {
         return Err(Error::invalid("run is missing: only a run's call takes its place before it is made").at("run").into());
     };
@@ -87,7 +87,7 @@ pub(super) async fn probe(
 ) -> Result<Response, Refusal> {
     Act::UseTools.by(&who)?;
     let key = idempotency::key(&headers)?;
-    let mut request = CallRequest::read(&door.read_json(&headers, body).await?)?;
+    let mut request = CallRequest::read(&door.read_json(&who, &headers, body).await?)?;
     let desk = &door.desk;
     let (probed, was) = match (request.run.take().map(of_run), request.key.take()) {
         (Some(run), None) => desk.probe_for_run(&who, meant(&who, &named, request, &headers)?, run, key).await?,

@@ -46,7 +46,7 @@ pub(super) async fn register(
     }
     let unproven_because = query.r#override.as_deref().map(Reason::parse).transpose()?;
     let key = idempotency::key(&headers)?;
-    let definition = door.read_json(&headers, body).await?;
+    let definition = door.read_json(&who, &headers, body).await?;
     let (registered, was) = door.desk.register(&who, Definition { definition, source, unproven_because }, key).await?;
     let status = if registered.new_version { StatusCode::CREATED } else { StatusCode::OK };
     Ok(answer::replayed(answer::json(status, &registered), was.is_replay()))

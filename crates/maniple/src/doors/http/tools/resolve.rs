@@ -19,7 +19,7 @@ use std::sync::Arc;
 pub(super) async fn resolve(State(door): State<Arc<Door>>, Who(who): Who, headers: HeaderMap, body: Body) -> Result<Response, Refusal> {
     Act::UseTools.by(&who)?;
     let key = idempotency::key(&headers)?;
-    let request = ResolveRequest::read(&door.read_json(&headers, body).await?)?;
+    let request = ResolveRequest::read(&door.read_json(&who, &headers, body).await?)?;
     let tenant = request.tenant.as_deref().map(Tenant::parse).transpose()?;
     let (asks, who) = (&who, Whom { tenant, ..Whom::default() }.meant_by(&who)?);
     let (desk, agent) = (&door.desk, agent(Act::UseTools, &who, &request.agent)?);
