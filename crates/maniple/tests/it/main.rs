@@ -7,6 +7,7 @@ mod files;
 mod floods;
 mod hostile;
 mod house;
+mod neighbours;
 mod node;
 mod old_store;
 mod survival;

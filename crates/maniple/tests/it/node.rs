@@ -29,6 +29,11 @@ impl Served {
         Self::begin(&ASSISTANT.replace("clock, calculator", tools), more, |folder| spawn(folder, &["serve"]))
     }
 
+    /// The same with another model.
+    pub fn with_model(model: &str, more: &str) -> Self {
+        Self::begin(&ASSISTANT.replace("demo/demo", model), more, |folder| spawn(folder, &["serve"]))
+    }
+
     /// The same with another model, in a process that may have so many file descriptors.
     pub fn with_descriptors(most: u32, model: &str, more: &str) -> Self {
         let limited = format!("ulimit -n {most}; exec \"$0\" serve");
