@@ -11,6 +11,10 @@
 //! ```
 //! It bounds how much is done at once, not how long one piece takes: a piece of work has a budget of its own.
 
+mod shares;
+
+pub use shares::{Share, Shares};
+
 use maniple_core::{
     Error, Result,
     settings::{Bound, Period, Section},

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! of what is left when the door opens:   5/8 connections   ·   1/16 connections that are only told how the node is (at most 32)
-//!                                        the rest: the store, tools, models, files
+//!                                        3/16 calls of tools · the rest: the store, models, files
 //! ```
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -32,15 +32,24 @@ pub struct Shares {
 impl Shares {
     /// What a door gets that wants so many connections, by what is left now.
     pub fn of(wanted: u64) -> Self {
-        let limit = getrlimit(Resource::Nofile).current.unwrap_or(NO_LIMIT);
-        let open = std::fs::read_dir("/proc/self/fd").map_or(OPEN_UNKNOWN, |open| open.count() as u64);
-        Self::among(limit.saturating_sub(open), wanted)
+        Self::among(left(), wanted)
+    }
+
+    /// How many calls of tools may be under way, of so many that are wanted.
+    pub fn calls(wanted: u32) -> u32 {
+        u32::try_from((left() * 3 / 16).max(4)).unwrap_or(u32::MAX).min(wanted)
     }
 
     fn among(left: u64, wanted: u64) -> Self {
         let connections = usize::try_from(wanted.min(left * 5 / 8).max(1)).unwrap_or(usize::MAX);
         Self { connections, spare: (left / 16).clamp(1, 32) as usize }
     }
+}
+
+fn left() -> u64 {
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(NO_LIMIT);
+    let open = std::fs::read_dir("/proc/self/fd").map_or(OPEN_UNKNOWN, |open| open.count() as u64);
+    limit.saturating_sub(open)
 }
 
 #[cfg(test)]

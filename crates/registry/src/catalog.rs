@@ -25,6 +25,7 @@ pub(crate) use shelf::{Entry, Shelf};
 
 use crate::{
     GatewaySettings,
+    gateway::told_why,
     lock::Pins,
     transport::{builtin, http},
 };
@@ -221,7 +222,13 @@ impl Catalog {
         versions.map(|entry| entry.view(&pins)).collect()
     }
     /// The highest version in a wish's range and in the range that was granted, or why there is none that can be called.
-    pub(crate) fn pick_within(&self, tenant: &Tenant, wish: &ToolWish, granted: &VersionReq) -> Result<Offer, (ToolState, String)> {
+    pub(crate) fn pick_within(
+        &self,
+        tenant: &Tenant,
+        wish: &ToolWish,
+        granted: &VersionReq,
+        tells_reasons: bool,
+    ) -> Result<Offer, (ToolState, String)> {
         let (realms, pins) = (self.realms(), self.pins());
         let mut entries = realms.seen_by(tenant).meet(wish).map_err(|why| (ToolState::Gone, why))?;
         entries.retain(|entry| granted.matches(&entry.published.definition.version));
@@ -233,7 +240,7 @@ impl Catalog {
         }
         entries.iter().find_map(|entry| entry.offer(&pins)).ok_or_else(|| {
             let (state, why) = entries.first().map(|entry| entry.state(&pins)).unwrap_or((ToolState::Gone, None));
-            (state, format!("tool `{wish}` is {}: {}", state.as_str(), why.unwrap_or_default()))
+            (state, format!("tool `{wish}` is {}: {}", state.as_str(), told_why(tells_reasons, &wish.name, why)))
         })
     }
 

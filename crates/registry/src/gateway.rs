@@ -50,6 +50,7 @@ pub(crate) struct Gateway {
     cache: Cache,
     validators: Validators,
     turn: AtomicUsize,
+    tells_reasons: bool,
 }
 
 impl Gateway {
@@ -63,7 +64,17 @@ impl Gateway {
         settings: &GatewaySettings,
     ) -> Self {
         let (cache, validators) = (Cache::new(settings.cache_bytes), Validators::new(aside, settings.schemas_bytes));
-        Self { catalog, transports, limiter, grants, ledger, cache, validators, turn: AtomicUsize::new(0) }
+        Self {
+            catalog,
+            transports,
+            limiter,
+            grants,
+            ledger,
+            cache,
+            validators,
+            turn: AtomicUsize::new(0),
+            tells_reasons: settings.tells_reasons,
+        }
     }
 
     /// Takes a place under the tool's rate for one send.
@@ -182,7 +193,7 @@ impl Gateway {
     async fn pass(&self, definition: Definition<'_>, call: &Invocation) -> Invoked {
         let entry = definition.published();
         if let Some((ToolState::Quarantined, why)) = entry.map(|entry| entry.state(&self.catalog.pins())) {
-            let told = format!("tool `{}` is quarantined: {}", call.tool.name, why.unwrap_or_default());
+            let told = format!("tool `{}` is quarantined: {}", call.tool.name, told_why(self.tells_reasons, &call.tool.name, why));
             return Invoked::Refused(refused(RefusalKind::Quarantined, told));
         }
         let caching = self.cache.of(call);
@@ -297,6 +308,14 @@ fn counted(outcome: Invoked) -> Invoked {
         metrics::counter!("maniple_tool_refusals_total", "reason" => reason(refusal.kind)).increment(1);
     }
     outcome
+}
+
+/// Why a tool cannot be called, for who calls it.
+pub(crate) fn told_why(tells_reasons: bool, name: &str, why: Option<String>) -> String {
+    match why {
+        Some(why) if tells_reasons => why,
+        Some(_) | None => format!("whoever runs it sees why with `maniple tool show {name}`"),
+    }
 }
 
 pub(crate) fn refused(kind: RefusalKind, message: String) -> Refusal {

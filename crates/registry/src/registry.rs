@@ -13,7 +13,7 @@ use crate::{
     mcp,
 };
 use async_trait::async_trait;
-use maniple_aside::Aside;
+use maniple_aside::{Aside, Shares};
 use maniple_contract::mend::{Mended, mend};
 use maniple_core::{
     AgentName, Error, Result, Tenant,
@@ -87,7 +87,8 @@ impl Registry {
 
     fn over(catalog: Arc<Catalog>, parts: Parts) -> Self {
         let credentials = Arc::new(parts.credentials);
-        let transports = Transports::new(parts.egress, credentials.clone(), parts.aside.clone());
+        let under_way = Shares::of(parts.settings.calls_at_once as usize, parts.settings.several_tenants);
+        let transports = Transports::new(parts.egress, credentials.clone(), parts.aside.clone(), under_way);
         let (limiter, grants, store) = (parts.limiter, parts.grants, parts.store);
         let ledger = Ledger::new(store.clone(), parts.settings.call_lease);
         let aside = parts.aside;
@@ -225,7 +226,7 @@ impl ToolRegistry for Registry {
             let why = format!("agent `{agent}` was not granted `{name}`: list it under `tools` in the agent's file");
             return Err(told(RefusalKind::NotGranted, why));
         };
-        let both = self.catalog.pick_within(tenant, &wish, &granted.range);
+        let both = self.catalog.pick_within(tenant, &wish, &granted.range, self.settings.tells_reasons);
         both.map_err(|(state, why)| match state {
             ToolState::Quarantined => told(RefusalKind::Quarantined, why),
             ToolState::Healthy | ToolState::Unhealthy | ToolState::Gone => told(RefusalKind::NotFound, why),

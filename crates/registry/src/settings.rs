@@ -16,6 +16,9 @@ pub struct GatewaySettings {
     pub health_failures: u32,
     /// What the cached results of pure tools may weigh, in bytes. Default 64 MiB.
     pub cache_bytes: u64,
+    /// How many calls of tools may be under way at once, 1 to 1,000,000, and never more than three sixteenths of the file
+    /// descriptors that are left when the node starts; what comes then waits. Shared among tenants. Default 10,000.
+    pub calls_at_once: u32,
     /// How many versions of tools one principal may bring, 1 to 100,000. Default 200.
     pub versions_per_principal: u32,
     /// What they may weigh in all, 64 KiB to 1 GiB: each as JSON with what is recorded of it, and again with 1 KiB for each place
@@ -43,6 +46,13 @@ pub struct GatewaySettings {
     /// that was killed. No key of the file: 6 s.
     #[serde(skip)]
     pub call_lease: Duration,
+    /// Whether several tenants are known to call. No key of the file: the tenants of its tokens say it.
+    #[serde(skip)]
+    pub several_tenants: bool,
+    /// Whether who calls is told why a tool cannot be called: addresses and what a server said at its end may be in it. No key of the
+    /// file: where nobody shows a token, whoever calls runs the node.
+    #[serde(skip)]
+    pub tells_reasons: bool,
 }
 
 impl Default for GatewaySettings {
@@ -52,6 +62,7 @@ impl Default for GatewaySettings {
             health_timeout: Period::seconds(2),
             health_failures: 2,
             cache_bytes: 64 << 20,
+            calls_at_once: 10_000,
             versions_per_principal: 200,
             bytes_per_principal: 4 << 20,
             versions_per_tenant: 1_000,
@@ -62,6 +73,8 @@ impl Default for GatewaySettings {
             versions_max: 100_000,
             instances_max: 100_000,
             call_lease: Duration::from_secs(6),
+            several_tenants: false,
+            tells_reasons: true,
         }
     }
 }
@@ -72,6 +85,7 @@ impl Section for GatewaySettings {
             Bound::of("health_every", self.health_every, Period::ms(100)..=Period::hours(1)),
             Bound::of("health_timeout", self.health_timeout, Period::ms(10)..=Period::minutes(1)),
             Bound::of("health_failures", self.health_failures, 1..=100),
+            Bound::of("calls_at_once", self.calls_at_once, 1..=1_000_000),
             Bound::of("versions_per_principal", self.versions_per_principal, 1..=100_000),
             Bound::of("bytes_per_principal", self.bytes_per_principal, (64 << 10)..=(1 << 30)),
             Bound::of("versions_per_tenant", self.versions_per_tenant, 1..=100_000),

@@ -6,11 +6,11 @@ use crate::{
     mcp,
     transport::{
         builtin,
-        client::{Client, Lost, Request},
+        client::{Client, Lost, Request, STARVED_WAIT},
         http,
     },
 };
-use maniple_aside::Aside;
+use maniple_aside::{Aside, Shares};
 use maniple_core::{
     ports::{Invocation, Invoked, Probed},
     tool::{Realm, STORED_RESULT_BYTES},
@@ -31,6 +31,7 @@ pub(crate) struct Transports {
     builtin: Arc<builtin::Transport>,
     credentials: Arc<Credentials>,
     mcp: Arc<RwLock<HashMap<String, Arc<mcp::Server>>>>,
+    under_way: Arc<Shares>,
 }
 
 /// How one attempt went.
@@ -41,7 +42,7 @@ pub(crate) struct Sent {
 }
 
 impl Transports {
-    pub(crate) fn new(egress: Egress, credentials: Arc<Credentials>, aside: Aside) -> Self {
+    pub(crate) fn new(egress: Egress, credentials: Arc<Credentials>, aside: Aside, under_way: Arc<Shares>) -> Self {
         let client = Arc::new(Client::new(egress));
         Self {
             http: Arc::new(http::Transport::new(client.clone(), aside.clone())),
@@ -49,6 +50,7 @@ impl Transports {
             credentials,
             client,
             mcp: Arc::default(),
+            under_way,
         }
     }
 
@@ -59,6 +61,11 @@ impl Transports {
 
     /// One attempt by a definition of this realm.
     pub(crate) async fn call(&self, call: &Invocation, realm: &Realm) -> Sent {
+        // Its connection is one of few, and a tool may take minutes to answer.
+        let Some(_place) = self.under_way.take(&call.tenant) else {
+            let told = format!("tool `{}`: all the calls of tools that may be under way at once are", call.tool.name);
+            return Sent { outcome: Invoked::Wait(told, STARVED_WAIT), token_thrown_away: false };
+        };
         let outcome = match call.tool.endpoint.split_once(':') {
             Some(("builtin", name)) => self.builtin.call(name, call).await,
             Some(("mcp", rest)) => {

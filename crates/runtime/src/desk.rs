@@ -36,7 +36,7 @@ mod wait;
 pub use acts::{Act, Whom};
 pub use approvals::{ApprovalQuery, Said};
 pub use calls::{Called, Direct, NoResult, OfRun, ToolCall};
-pub use gate::{Gate, Seat};
+pub use gate::{Gate, Presence, Seat};
 pub use intake::Submission;
 pub use keys::IdempotencyKey;
 pub use limits::{Limits, Terms};

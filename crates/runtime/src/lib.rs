@@ -12,7 +12,6 @@ mod ended;
 pub mod health;
 pub mod jobs;
 mod lease;
-mod shares;
 pub mod spans;
 pub mod worker;
 

@@ -16,7 +16,10 @@ impl Table {
         let agents = rules::agents_of(agents);
         let (mut claimed, mut handed_out) = (Vec::new(), BTreeMap::<Tenant, usize>::new());
         while claimed.len() < room.places.min(rules::CLAIM_MAX) {
-            let fits = |tenant: &Tenant| handed_out.get(tenant).copied().unwrap_or(0) < room.left_of(tenant);
+            let fits = |tenant: &Tenant| {
+                let own = handed_out.get(tenant).copied().unwrap_or(0);
+                own < room.left_of(tenant) && claimed.len() < room.places_of(tenant, own)
+            };
             let Some((tenant, number)) = self.next(&agents, fits) else { break };
             *handed_out.entry(tenant.clone()).or_default() += 1;
             self.turns.served(&agents, tenant);

@@ -63,9 +63,13 @@ fn in_turn(tx: &Tx, agents: &[AgentName], room: &Room) -> Result<Vec<(Tenant, i6
         let queue = queue(tx, agents, &tenant, room.left_of(&tenant))?;
         queues.push_back((tenant, queue));
     }
-    let mut picked = Vec::new();
+    let mut picked: Vec<(Tenant, i64)> = Vec::new();
     while picked.len() < room.places {
         let Some((tenant, mut places)) = queues.pop_front() else { break };
+        let own = picked.iter().filter(|(other, _)| *other == tenant).count();
+        if picked.len() >= room.places_of(&tenant, own) {
+            continue;
+        }
         if let Some(number) = places.pop_front() {
             picked.push((tenant.clone(), number));
             queues.push_back((tenant, places));
@@ -83,7 +87,8 @@ fn tenants(tx: &Tx, agents: &[AgentName], room: &Room) -> Result<Vec<Tenant>, Re
     let mut found = Vec::new();
     for (from, to) in [(last, END), ("", last)] {
         let mut after = from.to_owned();
-        while found.len() < room.places {
+        // Those that have some may be passed over for the last place.
+        while found.len() < room.places + room.left.len() {
             let Some(name) = next_tenant(tx, agents, &after, to)? else { break };
             let tenant = Tenant::parse(&name)?;
             if room.left_of(&tenant) > 0 {

@@ -55,12 +55,19 @@ pub struct Room {
     pub of_each: usize,
     /// Of those that have some of their places taken.
     pub left: BTreeMap<Tenant, usize>,
+    /// Of all places, so many are for tenants that have none.
+    pub kept: usize,
 }
 
 impl Room {
     /// So many, of whichever tenants.
     pub fn of(places: usize) -> Self {
-        Self { places, of_each: usize::MAX, left: BTreeMap::new() }
+        Self { places, of_each: usize::MAX, left: BTreeMap::new(), kept: 0 }
+    }
+    /// How many of all places a tenant may come to, by whether it has any or was handed one.
+    pub fn places_of(&self, tenant: &Tenant, handed_out: usize) -> usize {
+        let has_any = handed_out > 0 || self.left.contains_key(tenant);
+        self.places.saturating_sub(if has_any { self.kept } else { 0 })
     }
     /// How many more of a tenant.
     pub fn left_of(&self, tenant: &Tenant) -> usize {

@@ -13,6 +13,10 @@ use std::collections::HashMap;
 
 /// The most subschemas that one value may be checked against, references unrolled.
 const MAX_APPLICATIONS: u64 = 10_000;
+/// How many subschemas one `unevaluated…` may look through, one led to by the next: the validator goes down as deep on its stack.
+const MAX_CHAIN: u64 = 64;
+/// How many `unevaluated…` may stand one within what another looks through: each checks all of that twice.
+const MAX_UNEVALUATED: u64 = 3;
 /// How much one value may cost to be checked: some ten milliseconds.
 const MAX_CHECKED: u64 = 2_000_000;
 /// How many reasons may be collected for the sake of a good complaint: a few MiB of them.
@@ -70,7 +74,18 @@ impl Work {
         let order = graph
             .here_order()
             .ok_or("it refers to itself for the same value: let the reference lead into the value, as under `properties`")?;
+        let deep = graph.deep_here(&order);
+        if deep.iter().zip(&graph.has_unevaluated).any(|(deep, looks)| *looks && *deep > MAX_CHAIN) {
+            return Err(format!(
+                "what `unevaluatedProperties` or `unevaluatedItems` looks through leads on and on: more than {MAX_CHAIN} subschemas deep"
+            ));
+        }
         let components = graph.components();
+        if graph.unevaluated_within(&components).is_none_or(|deep| deep > MAX_UNEVALUATED) {
+            return Err(format!(
+                "`unevaluatedProperties` and `unevaluatedItems` stand within each other more than {MAX_UNEVALUATED} deep: name the members with `additionalProperties`"
+            ));
+        }
         let applications = graph.applications(&components, |_| 1).max(graph.sums(&order, |_| 1));
         if applications > MAX_APPLICATIONS {
             return Err(format!("its references multiply to too much work: more than {MAX_APPLICATIONS} subschemas for one value"));
@@ -130,6 +145,7 @@ pub(super) struct Graph {
     /// The states of its `patternProperties`.
     names: Vec<u64>,
     has_alternatives: Vec<bool>,
+    has_unevaluated: Vec<bool>,
 }
 
 impl Graph {
@@ -145,6 +161,7 @@ impl Graph {
             states: Vec::new(),
             names: Vec::new(),
             has_alternatives: Vec::new(),
+            has_unevaluated: Vec::new(),
         };
         while let Some(node) = nodes.get(graph.here.len()).copied() {
             let mut number = |next| {
@@ -166,6 +183,8 @@ impl Graph {
             graph.weights.push(weight(node));
             graph.states.push(node.get("pattern").and_then(Value::as_str).map_or(0, patterns::states));
             graph.names.push(members(node, "patternProperties").map(|name| patterns::states(name)).sum());
+            let looks_through = ["unevaluatedProperties", "unevaluatedItems"].iter().any(|keyword| node.get(keyword).is_some());
+            graph.has_unevaluated.push(looks_through);
             graph.has_alternatives.push(["anyOf", "oneOf"].iter().any(|keyword| node.get(keyword).is_some()));
         }
         Ok(graph)
@@ -200,6 +219,36 @@ impl Graph {
             sums[*node] = self.here[*node].iter().fold(own(*node), |sum, next| sum.saturating_add(sums[*next]));
         }
         sums.into_iter().max().unwrap_or(0)
+    }
+
+    /// How many subschemas each node leads to for the same value, one after the other, at most.
+    fn deep_here(&self, order: &[usize]) -> Vec<u64> {
+        let mut deep = vec![0u64; order.len()];
+        for node in order.iter().rev() {
+            deep[*node] = self.here[*node].iter().map(|next| deep[*next] + 1).max().unwrap_or(0);
+        }
+        deep
+    }
+
+    /// How many `unevaluated…` stand one within what another looks through, at most; `None` where one looks through itself.
+    fn unevaluated_within(&self, components: &[usize]) -> Option<u64> {
+        let looks = |node: usize| self.has_unevaluated[node] && !self.here[node].is_empty();
+        let count = components.len();
+        let (mut own, mut leads_to) = (vec![0u64; count], vec![Vec::new(); count]);
+        for node in 0..count {
+            if looks(node) {
+                if self.here[node].iter().any(|next| components[*next] == components[node]) {
+                    return None;
+                }
+                own[components[node]] = 1;
+            }
+            leads_to[components[node]].extend(self.both(node).map(|next| components[next]).filter(|next| *next != components[node]));
+        }
+        let mut deep = vec![0u64; count];
+        for component in (0..count).rev() {
+            deep[component] = own[component] + leads_to[component].iter().map(|next| deep[*next]).max().unwrap_or(0);
+        }
+        Some(deep.into_iter().max().unwrap_or(0))
     }
 
     /// The number of the component of each node: nodes that lead to each other are in one (Kosaraju's algorithm).

@@ -243,6 +243,51 @@ fn a_long_value_of_a_large_schema_is_no_trouble() {
     validator.check(&json!(vec![json!(row); 300])).expect("ninety thousand values, each of which meets one schema");
 }
 
+/// Each looks through the one before it.
+fn looking_through(depth: usize) -> Value {
+    let mut definitions = serde_json::Map::from_iter([("d0".to_owned(), json!({ "properties": { "zz": true } }))]);
+    for n in 1..=depth {
+        let before = format!("#/$defs/d{}", n - 1);
+        definitions.insert(format!("d{n}"), json!({ "allOf": [{ "$ref": before }], "unevaluatedProperties": { "type": "integer" } }));
+    }
+    json!({ "$defs": definitions, "allOf": [{ "$ref": format!("#/$defs/d{depth}") }] })
+}
+
+#[test]
+fn what_looks_through_what_looks_through_others_is_refused_where_it_multiplies() {
+    on_a_worker(|| {
+        for depth in [4, 14, 40, 300] {
+            let why = refused(&looking_through(depth));
+            assert!(why.contains("unevaluatedProperties") || why.contains("on and on"), "{depth}: {why}");
+        }
+        let through_members =
+            (0..5).fold(json!({}), |inner, _| json!({ "anyOf": [{ "properties": { "a": inner } }], "unevaluatedProperties": false }));
+        assert!(refused(&through_members).contains("within each other"));
+        let through_itself = json!({ "anyOf": [{ "properties": { "a": { "$ref": "#" } } }], "unevaluatedProperties": false });
+        assert!(refused(&through_itself).contains("within each other"));
+        let on_and_on = (1..300).map(|n| (format!("d{n}"), json!({ "$ref": format!("#/$defs/d{}", n - 1) })));
+        let definitions: serde_json::Map<String, Value> = on_and_on.chain([("d0".to_owned(), json!({}))]).collect();
+        assert!(refused(&json!({ "$defs": definitions, "$ref": "#/$defs/d299", "unevaluatedProperties": false })).contains("on and on"));
+    });
+}
+
+#[test]
+fn a_schema_that_adds_members_to_another_and_closes_it_is_no_trouble() {
+    let tree = json!({
+        "$defs": { "named": { "properties": { "name": { "type": "string" } } } },
+        "allOf": [{ "$ref": "#/$defs/named" }],
+        "properties": { "children": { "type": "array", "items": { "$ref": "#" } } },
+        "unevaluatedProperties": false
+    });
+    let tree = Validator::compile(&tree).unwrap();
+    tree.check(&json!({ "name": "a", "children": [{ "name": "b" }] })).unwrap();
+    assert!(tree.check(&json!({ "children": [{ "nme": "b" }] })).is_err());
+    let members: serde_json::Map<String, Value> = (0..8_000).map(|n| (format!("m{n}"), json!(n))).collect();
+    let began = Instant::now();
+    let _ = Validator::compile(&looking_through(3)).unwrap().check(&Value::Object(members));
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}
+
 #[test]
 fn patterns_are_bounded_in_sum() {
     let patterns = |count: usize, pattern: &str| {

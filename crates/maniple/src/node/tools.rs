@@ -3,6 +3,7 @@
 use super::{openapi::Document, project::all_of};
 use crate::{
     config::Config,
+    descriptors,
     files::{LOCK_MAX, regular},
 };
 use anyhow::Context as _;
@@ -14,7 +15,7 @@ use maniple_core::{
     tool::{ToolDefinition, ToolWish},
 };
 use maniple_registry::{
-    Egress, Files, Grants, Parts, Registry,
+    Egress, Files, GatewaySettings, Grants, Parts, Registry,
     lock::{self, Pins},
 };
 use maniple_runtime::Agents;
@@ -48,7 +49,12 @@ impl Tools {
             egress: Egress::new(&config.egress.allow)?,
             credentials: config.credentials()?,
             aside: aside.clone(),
-            settings: config.gateway,
+            settings: GatewaySettings {
+                calls_at_once: descriptors::Shares::calls(config.gateway.calls_at_once),
+                several_tenants: config.has_several_tenants(),
+                tells_reasons: config.auth.is_none(),
+                ..config.gateway
+            },
         };
         let registry = Arc::new(Registry::open(parts).await?);
         Ok(Self { registry, lock_file: config.path(lock::FILE_NAME), files, documents: Document::all(config).into(), aside })

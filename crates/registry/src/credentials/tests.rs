@@ -161,7 +161,8 @@ fn invocation(fields: Value, arguments: Value) -> Invocation {
 async fn a_question_about_a_call_in_doubt_shows_the_key_where_the_call_would() {
     let (tool, elsewhere) = (Server::start("127.0.0.1", |_, _| "7").await, Server::start("127.0.0.1", |_, _| "7").await);
     let credentials = Arc::new(credentials(key_in(Place::Header("X-Api-Key".into()), "", &[tool.address.to_string()])));
-    let transports = crate::Transports::new(Egress::new(&[]).unwrap(), credentials, Default::default());
+    let transports =
+        crate::Transports::new(Egress::new(&[]).unwrap(), credentials, Default::default(), maniple_aside::Shares::of(10, false));
     for (server, shown) in [(&tool, true), (&elsewhere, false)] {
         let call = invocation(json!({ "endpoint": tool.url("/x"), "credential": "c", "probe_url": server.url("/probe") }), json!({}));
         assert_eq!(transports.probe(&server.url("/probe"), &call, &Realm::Node).await, Probed::Happened(json!("7")));

@@ -3,7 +3,7 @@
 //! It is looked for before the rate is asked, so that a call that has nowhere to go takes no place under it; and taken after that, so
 //! that one that waits for its place does not hold a breaker's only trial.
 
-use super::{Gateway, refused};
+use super::{Gateway, refused, told_why};
 use crate::catalog::{Entry, InHand, Instance};
 use maniple_core::{
     ports::{Invocation, Invoked, RefusalKind},
@@ -63,9 +63,10 @@ impl Gateway {
                 }
                 return match pins.against(&tool.name, &tool.version, &tool.contract_hash(), &tool.endpoint) {
                     None => Ok(Way::AsItBegan),
-                    Some(why) => {
-                        Err(Invoked::Refused(refused(RefusalKind::Quarantined, format!("tool `{}` is quarantined: {why}", tool.name))))
-                    }
+                    Some(why) => Err(Invoked::Refused(refused(
+                        RefusalKind::Quarantined,
+                        format!("tool `{}` is quarantined: {}", tool.name, told_why(self.tells_reasons, &tool.name, Some(why))),
+                    ))),
                 };
             }
         };
@@ -82,7 +83,9 @@ impl Gateway {
         }
         let name = &call.tool.name;
         if usable.is_empty() {
-            return Err(match worst {
+            let (state, why) = worst;
+            let why = told_why(self.tells_reasons, name, Some(why));
+            return Err(match (state, why) {
                 (ToolState::Quarantined, why) => {
                     Invoked::Refused(refused(RefusalKind::Quarantined, format!("tool `{name}` is quarantined: {why}")))
                 }

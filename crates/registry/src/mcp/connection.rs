@@ -403,7 +403,12 @@ fn told(error: &(dyn std::error::Error + 'static)) -> String {
         Some(error) => error,
         None => error,
     };
-    let mut causes: Vec<String> = std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect();
+    // Without its URL: a secret may be in it.
+    let named = |error: &(dyn std::error::Error + 'static)| match error.downcast_ref::<reqwest::Error>().and_then(reqwest::Error::url) {
+        Some(url) => error.to_string().replace(&format!(" for url ({url})"), ""),
+        None => error.to_string(),
+    };
+    let mut causes: Vec<String> = std::iter::successors(Some(error), |error| error.source()).map(named).collect();
     causes.retain(|cause| !cause.starts_with("Transport"));
     if causes.is_empty() {
         causes.push("the connection is closed".into());

@@ -214,6 +214,39 @@ async fn who_is_silent_leaves_and_its_version_stays_known() {
 }
 
 #[tokio::test]
+async fn who_calls_is_told_why_a_tool_is_away_only_where_it_runs_the_node() {
+    for (tells_reasons, told, kept) in
+        [(true, "nobody serves it now", "maniple tool show t"), (false, "maniple tool show t", "nobody serves")]
+    {
+        let settings = GatewaySettings { tells_reasons, ..GatewaySettings::default() };
+        let (bench, server) = (Bench::over(Arc::new(memory::TaskStore::new()), &["t"], settings).await, Counting::start().await);
+        let registered = bench.register(definition(&server.url, json!({}))).await;
+        bench.registry.withdraw("t", &registered.instance, &registration(json!({}), "ann").by).await.unwrap();
+        let range = "*".parse().unwrap();
+        let picked = bench.registry.pick(&Tenant::default(), &invocation(&registered.definition, json!({}), "k").agent, "t", &range).await;
+        for said in [picked.unwrap_err().message, format!("{:?}", bench.call(&registered.definition, json!({}), "k").await)] {
+            assert!(said.contains(told) && !said.contains(kept), "{said}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn calls_beyond_those_that_may_be_under_way_wait() {
+    let settings = GatewaySettings { calls_at_once: 1, ..GatewaySettings::default() };
+    let (bench, server) = (Bench::over(Arc::new(memory::TaskStore::new()), &["t"], settings).await, Counting::start().await);
+    let tool = bench.register(definition(&server.url, json!({}))).await.definition;
+    server.set_slow(1_000);
+    let (one, other) = tokio::join!(bench.call(&tool, json!({}), "a"), async {
+        until("the first is there", async || server.calls() == 1).await;
+        bench.call(&tool, json!({}), "b").await
+    });
+    assert!(matches!(&other, Invoked::Wait(told, _) if told.contains("under way")), "{other:?}");
+    assert!(!matches!(one, Invoked::Wait(..)) && server.calls() == 1, "{one:?}");
+    server.set_slow(0);
+    assert!(!matches!(bench.call(&tool, json!({}), "b").await, Invoked::Wait(..)), "its place was given back");
+}
+
+#[tokio::test]
 async fn a_name_belongs_to_whoever_registered_it_first() {
     let (bench, server) = (Bench::new(&["t"]).await, Counting::start().await);
     let registered = bench.register(definition(&server.url, json!({}))).await;

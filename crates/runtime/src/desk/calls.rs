@@ -118,7 +118,7 @@ impl Desk {
                 let (version, timeout) = (call.0.tool.version.clone(), call.0.timeout);
                 let (registry, gate) = (self.parts.registry.clone(), self.gate.clone());
                 self.sends.take(send, version, timeout, async move {
-                    match gate.call() {
+                    match gate.call(&call.0.tenant) {
                         Some(_seat) => registry.invoke(&call).await,
                         None => full(),
                     }
@@ -213,7 +213,7 @@ impl Desk {
     }
 
     async fn carried_out(&self, call: DirectCall) -> DirectOutcome {
-        let Some(seat) = self.gate.call() else { return full().into() };
+        let Some(seat) = self.gate.call(&call.invocation().tenant) else { return full().into() };
         let registry = self.parts.registry.clone();
         let work = tokio::spawn(async move {
             let outcome = registry.call(&call).await;

@@ -1,7 +1,7 @@
 //! How much comes in at once, and how often a tenant may come: one count for all doors of a process.
 
 use super::Limits;
-use crate::shares::{Share, Shares};
+use maniple_aside::{Share, Shares};
 use maniple_core::{Error, Principal, Result, Tenant};
 use std::{
     collections::HashMap,
@@ -16,6 +16,9 @@ use tokio::{
 /// Over which a tenant's requests are counted.
 const WINDOW: Duration = Duration::from_secs(60);
 
+/// In which the weight of bodies is counted, in bytes.
+const BLOCK: usize = 4 << 10;
+
 /// A place that is held until this is dropped.
 #[derive(Debug)]
 pub struct Seat {
@@ -23,7 +26,7 @@ pub struct Seat {
     _share: Option<Share>,
 }
 
-/// A tenant's part of the requests, held until this is dropped.
+/// A tenant's part of the requests, or of what their bodies weigh, held until this is dropped.
 #[derive(Debug)]
 pub struct Presence {
     _share: Share,
@@ -35,8 +38,9 @@ pub struct Gate {
     of_requests: Arc<Shares>,
     streams: Arc<Semaphore>,
     of_streams: Arc<Shares>,
+    of_bodies: Arc<Shares>,
     /// Tool calls go on although their callers leave, and give their places among the requests back.
-    calls: Arc<Semaphore>,
+    calls: Arc<Shares>,
     requests_per_minute: Option<u64>,
     /// One a tenant, and tenants come from the settings: it does not grow.
     windows: Mutex<HashMap<Tenant, Window>>,
@@ -57,7 +61,8 @@ impl Gate {
             of_requests: shares(limits.in_flight_requests),
             streams: places(limits.event_streams),
             of_streams: shares(limits.event_streams),
-            calls: places(limits.in_flight_requests),
+            of_bodies: shares(limits.bodies_bytes / BLOCK as u64),
+            calls: shares(limits.in_flight_requests),
             requests_per_minute: limits.requests_per_minute,
             windows: Mutex::default(),
         }
@@ -92,9 +97,18 @@ impl Gate {
         Ok(())
     }
 
-    /// A place for a tool call.
-    pub(super) fn call(&self) -> Option<Seat> {
-        Some(Seat { _permit: self.calls.clone().try_acquire_owned().ok()?, _share: None })
+    /// A place for a tool call of a tenant.
+    pub(super) fn call(&self, tenant: &Tenant) -> Option<Share> {
+        self.calls.take(tenant)
+    }
+
+    /// Room for a body of a tenant, until it is read. `Unavailable` where those that are being read weigh all they may.
+    pub fn body(&self, tenant: &Tenant, bytes: usize) -> Result<Presence> {
+        let room = self.of_bodies.take_many(tenant, bytes.div_ceil(BLOCK).max(1));
+        room.map(|share| Presence { _share: share }).ok_or_else(|| {
+            shed("bodies");
+            Error::unavailable("the bodies that this node reads at once weigh all they may: try again").after(Duration::from_secs(1))
+        })
     }
 
     /// A place for an event stream of a tenant. `Exhausted` where it has its share of them.
@@ -146,5 +160,18 @@ mod tests {
         assert!(gate.stream(&beta.tenant).is_ok() && gate.let_in(&beta).is_ok());
         drop((streams, requests));
         assert!(gate.stream(&acme.tenant).is_ok() && gate.let_in(&acme).is_ok());
+    }
+
+    #[tokio::test]
+    async fn bodies_that_are_read_at_once_weigh_so_much_at_most_and_not_all_of_it_is_one_tenants() {
+        let gate = Gate::new(&Limits { bodies_bytes: 10 << 20, ..Limits::default() }, true);
+        let (acme, beta) = (Tenant::parse("acme").unwrap(), Tenant::parse("beta").unwrap());
+        let reading: Vec<_> = (0..8).map(|_| gate.body(&acme, 1 << 20).unwrap()).collect();
+        let refused = gate.body(&acme, 1).unwrap_err();
+        assert_eq!((refused.kind, refused.retry_after), (Kind::Unavailable, Some(Duration::from_secs(1))), "{refused}");
+        let theirs = gate.body(&beta, 1 << 20).unwrap();
+        assert!(gate.body(&beta, 1 << 20).is_err() && gate.body(&beta, 4 << 10).is_ok());
+        drop((reading, theirs));
+        assert!(gate.body(&acme, 8 << 20).is_ok());
     }
 }

@@ -13,6 +13,8 @@ use std::time::Duration;
 pub struct Limits {
     /// Requests handled at once, 1 to 1,000,000; beyond, 503. Default 20,000.
     pub in_flight_requests: u64,
+    /// What the bodies that are read at once may weigh, in bytes, 1 MiB to 1 TiB; beyond, 503. Default 256 MiB.
+    pub bodies_bytes: u64,
     /// Open event streams, 1 to 1,000,000; beyond, 503. Default 10,000.
     pub event_streams: u64,
     /// Requests of one tenant a minute; beyond, 429. Default: no limit.
@@ -27,6 +29,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             in_flight_requests: 20_000,
+            bodies_bytes: 256 << 20,
             event_streams: 10_000,
             requests_per_minute: None,
             session_waiting: 100,
@@ -39,6 +42,7 @@ impl Section for Limits {
     fn bounds(&self) -> Vec<Bound> {
         vec![
             Bound::of("in_flight_requests", self.in_flight_requests, 1..=1_000_000),
+            Bound::of("bodies_bytes", self.bodies_bytes, (1 << 20)..=(1 << 40)),
             Bound::of("event_streams", self.event_streams, 1..=1_000_000),
             Bound::of("session_waiting", self.session_waiting, 1..=10_000),
             Bound::of("unfinished_tasks", self.unfinished_tasks, 1..=100_000_000),

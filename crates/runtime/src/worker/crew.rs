@@ -5,10 +5,10 @@ use crate::{
     Parts,
     driver::{Drain, Driver},
     lease::{Held, Leases},
-    shares::{Share, Shares},
     spans,
 };
 use futures::FutureExt;
+use maniple_aside::{Share, Shares};
 use maniple_core::{
     Result, Tenant,
     ports::{Claim, Claimed, Room},

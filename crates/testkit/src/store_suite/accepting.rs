@@ -217,13 +217,17 @@ async fn a_tenants_priorities_order_its_own_tasks_only(w: World) {
 async fn a_tenant_is_handed_no_more_than_there_is_room_for(w: World) {
     of_tenants(&w, &[("a", "a1"), ("a", "a2"), ("a", "a3"), ("b", "b1"), ("b", "b2"), ("c", "c1"), ("c", "c2")]).await;
     let tenant = |name| Tenant::parse(name).expect("legal");
-    let room = Room { places: 10, of_each: 2, left: [(tenant("b"), 1), (tenant("c"), 0)].into() };
+    let room = Room { places: 10, of_each: 2, left: [(tenant("b"), 1), (tenant("c"), 0)].into(), kept: 0 };
     let claimed = w.store.claim(&[agent("search")], &room).await.expect("answers");
     assert_eq!(claimed.iter().map(|claimed| claimed.claim.key.id.as_str()).collect::<Vec<_>>(), ["a1", "b1", "a2"]);
     let room = Room { places: 1, left: [(tenant("a"), 0), (tenant("b"), 0)].into(), ..room };
     let claimed = w.store.claim(&[agent("search")], &room).await.expect("answers");
     assert_eq!(claimed[0].claim.key.id.as_str(), "c1", "those that are full are passed over");
-    assert_eq!(w.claim_ids(10).await, ["a3", "b2", "c2"], "and keep their turns");
+    let room = Room { places: 2, left: [(tenant("a"), 5), (tenant("b"), 5)].into(), kept: 1, ..room };
+    let claimed = w.store.claim(&[agent("search")], &room).await.expect("answers");
+    let names: Vec<&str> = claimed.iter().map(|claimed| claimed.claim.key.id.as_str()).collect();
+    assert_eq!(names, ["a3", "c2"], "the last place is for one that has none");
+    assert_eq!(w.claim_ids(10).await, ["b2"]);
 }
 
 async fn a_claim_hands_out_tasks_of_its_agents_only(w: World) {

@@ -314,7 +314,7 @@ fn any_tenant(dice: &mut Rng) -> Tenant {
 }
 fn any_room(dice: &mut Rng) -> Room {
     let left = (0..dice.usize(0..3)).map(|_| (any_tenant(dice), dice.usize(0..3))).collect();
-    Room { places: dice.usize(0..5), of_each: dice.usize(1..5), left }
+    Room { places: dice.usize(0..5), of_each: dice.usize(1..5), left, kept: dice.usize(0..2) }
 }
 fn any_session(dice: &mut Rng) -> SessionKey {
     let name = agent(["search", "writer"][dice.usize(0..2)]);

@@ -8,7 +8,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use maniple_api::{Problem, json};
 use maniple_aside::SMALL_BYTES;
 use maniple_core::{Error, Principal};
-use maniple_runtime::desk::IdempotencyKey;
+use maniple_runtime::desk::{IdempotencyKey, Presence};
 use serde_json::Value;
 use std::time::Duration;
 
@@ -19,14 +19,14 @@ impl Door {
     /// The JSON value of a body. A long one is read aside, in its tenant's turn.
     pub(super) async fn read_json(&self, who: &Principal, headers: &HeaderMap, body: Body) -> Result<Value, Refusal> {
         check_media_type(headers)?;
-        let bytes = self.read(headers, body).await?;
+        let (bytes, _room) = self.read(who, headers, body).await?;
         self.parse(who, bytes).await
     }
 
     /// The key of a call that takes nothing else: fails unless the body is empty or an empty object.
     pub(super) async fn read_key(&self, who: &Principal, headers: &HeaderMap, body: Body) -> Result<Option<IdempotencyKey>, Refusal> {
         let key = idempotency::key(headers)?;
-        let bytes = self.read(headers, body).await?;
+        let (bytes, _room) = self.read(who, headers, body).await?;
         if bytes.is_empty() {
             return Ok(key);
         }
@@ -47,15 +47,18 @@ impl Door {
         Ok(parsed.await??)
     }
 
-    async fn read(&self, headers: &HeaderMap, body: Body) -> Result<Bytes, Refusal> {
+    /// The bytes, and the room that they take.
+    async fn read(&self, who: &Principal, headers: &HeaderMap, body: Body) -> Result<(Bytes, Presence), Refusal> {
         let most = self.limits.body_bytes as usize;
         let said = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
         if said.is_some_and(|said| said > most as u64) {
             return Err(Problem::too_large(most).into());
         }
+        // One that does not say how long it is may be as long as any.
+        let room = self.desk.gate().body(&who.tenant, said.map_or(most, |said| said as usize))?;
         let reading = tokio::time::timeout(READ_MAX, Limited::new(body, most).collect());
         match reading.await {
-            Ok(Ok(body)) => Ok(body.to_bytes()),
+            Ok(Ok(body)) => Ok((body.to_bytes(), room)),
             Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Problem::too_large(most).into()),
             Ok(Err(_)) => Err(Problem::malformed("the body broke off: send it whole").into()),
             Err(_) => Err(Problem::too_slow(format!("the body did not come in {} s", READ_MAX.as_secs())).into()),

@@ -1,7 +1,7 @@
 //! How much of what there is one tenant may hold, so that the next one always finds a place.
 //!
-//! A tenant that is alone may hold everything. Where several are known, each holds at most four fifths, and one place at the least
-//! stays for the others. There are several where the settings name them, or once a second one has come.
+//! A tenant that is alone may hold everything. Where several are known, each holds at most four fifths, and the last place is for one
+//! that holds none. There are several where the settings name them, or once a second one has come.
 
 use maniple_core::{Tenant, ports::Room};
 use std::{
@@ -10,9 +10,9 @@ use std::{
 };
 use tokio::sync::Notify;
 
-/// Who holds how many of so many places.
+/// Who holds how many of so many places. Dropping a [`Share`] gives its place back.
 #[derive(Debug)]
-pub(crate) struct Shares {
+pub struct Shares {
     whole: usize,
     held: Mutex<Holders>,
     freed: Notify,
@@ -22,59 +22,70 @@ pub(crate) struct Shares {
 struct Holders {
     /// Whoever holds any. It is as long as that many tenants hold something at once.
     by_tenant: HashMap<Tenant, usize>,
+    /// What they hold together.
+    in_all: usize,
     /// The first that came, until another one does.
     first: Option<Tenant>,
     are_several: bool,
 }
 
-/// One place of a tenant, until it is dropped.
+/// Places of a tenant, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Share {
+pub struct Share {
     of: Arc<Shares>,
     tenant: Tenant,
+    places: usize,
 }
 
 impl Shares {
     /// Of so many places, for several tenants if the settings say so.
-    pub(crate) fn of(whole: usize, are_several: bool) -> Arc<Self> {
+    pub fn of(whole: usize, are_several: bool) -> Arc<Self> {
         let held = Mutex::new(Holders { are_several, ..Holders::default() });
         Arc::new(Self { whole, held, freed: Notify::new() })
     }
 
     /// A place, if it is within the tenant's share.
-    pub(crate) fn take(self: &Arc<Self>, tenant: &Tenant) -> Option<Share> {
+    pub fn take(self: &Arc<Self>, tenant: &Tenant) -> Option<Share> {
+        self.take_many(tenant, 1)
+    }
+
+    /// So many places at once, if they are within the tenant's share.
+    pub fn take_many(self: &Arc<Self>, tenant: &Tenant, places: usize) -> Option<Share> {
         let mut held = self.lock();
         held.meet(tenant);
-        if held.of(tenant) >= self.most(&held) {
+        let own = held.of(tenant);
+        let kept = usize::from(held.are_several && own > 0);
+        if own + places > self.most(&held) || held.in_all + kept + places > self.whole {
             return None;
         }
-        Some(self.given(&mut held, tenant))
+        Some(self.given(&mut held, tenant, places))
     }
 
     /// A place that is known to be within the tenant's share.
-    pub(crate) fn enter(self: &Arc<Self>, tenant: &Tenant) -> Share {
+    pub fn enter(self: &Arc<Self>, tenant: &Tenant) -> Share {
         let mut held = self.lock();
         held.meet(tenant);
-        self.given(&mut held, tenant)
+        self.given(&mut held, tenant, 1)
     }
 
     /// So many more, and of whom how many.
-    pub(crate) fn room(&self, places: usize) -> Room {
+    pub fn room(&self, places: usize) -> Room {
         let held = self.lock();
         let most = self.most(&held);
         let left = held.by_tenant.iter().map(|(tenant, held)| (tenant.clone(), most.saturating_sub(*held))).collect();
-        Room { places, of_each: most, left }
+        let kept = usize::from(held.are_several && held.in_all + places >= self.whole);
+        Room { places, of_each: most, left, kept }
     }
 
     /// The tenants that hold all they may.
-    pub(crate) fn full(&self) -> Vec<Tenant> {
+    pub fn full(&self) -> Vec<Tenant> {
         let held = self.lock();
         let most = self.most(&held);
         held.by_tenant.iter().filter(|(_, held)| **held >= most).map(|(tenant, _)| tenant.clone()).collect()
     }
 
     /// Resolves when a tenant that held all it might has given one back.
-    pub(crate) async fn freed(&self) {
+    pub async fn freed(&self) {
         self.freed.notified().await;
     }
 
@@ -85,9 +96,10 @@ impl Shares {
         (self.whole / 5 * 4 + self.whole % 5 * 4 / 5).min(self.whole.saturating_sub(1)).max(1)
     }
 
-    fn given(self: &Arc<Self>, held: &mut Holders, tenant: &Tenant) -> Share {
-        *held.by_tenant.entry(tenant.clone()).or_default() += 1;
-        Share { of: self.clone(), tenant: tenant.clone() }
+    fn given(self: &Arc<Self>, held: &mut Holders, tenant: &Tenant, places: usize) -> Share {
+        *held.by_tenant.entry(tenant.clone()).or_default() += places;
+        held.in_all += places;
+        Share { of: self.clone(), tenant: tenant.clone(), places }
     }
 
     fn lock(&self) -> MutexGuard<'_, Holders> {
@@ -111,9 +123,11 @@ impl Drop for Share {
     fn drop(&mut self) {
         let mut held = self.of.lock();
         let most = self.of.most(&held);
+        let held_all = held.in_all + 1 >= self.of.whole;
+        held.in_all = held.in_all.saturating_sub(self.places);
         let Some(count) = held.by_tenant.get_mut(&self.tenant) else { return };
-        let was_full = *count >= most;
-        *count -= 1;
+        let was_full = *count >= most || held_all;
+        *count = count.saturating_sub(self.places);
         if *count == 0 {
             held.by_tenant.remove(&self.tenant);
         }
@@ -149,11 +163,22 @@ mod tests {
         let shares = Shares::of(10, false);
         let all = taken(&shares, "acme");
         assert_eq!(all.len(), 10);
-        let theirs = shares.take(&tenant("beta"));
-        assert!(theirs.is_some(), "how many places there are, others count");
+        assert!(shares.take(&tenant("beta")).is_none(), "there is no place");
         assert_eq!(shares.full(), [tenant("acme")]);
         drop(all);
         assert_eq!(taken(&shares, "acme").len(), 8);
+    }
+
+    #[test]
+    fn the_last_place_is_for_one_that_holds_none() {
+        let shares = Shares::of(10, true);
+        let (acme, beta) = (taken(&shares, "acme"), taken(&shares, "beta"));
+        assert_eq!((acme.len(), beta.len()), (8, 1));
+        let gamma = taken(&shares, "gamma");
+        assert_eq!(gamma.len(), 1);
+        drop(beta);
+        assert_eq!(taken(&shares, "gamma").len(), 0, "it holds one");
+        assert_eq!(taken(&shares, "delta").len(), 1);
     }
 
     #[test]
@@ -161,7 +186,8 @@ mod tests {
         let shares = Shares::of(5, true);
         let held: Vec<_> = (0..3).map(|_| shares.enter(&tenant("acme"))).collect();
         let room = shares.room(2);
-        assert_eq!((room.left_of(&tenant("acme")), room.left_of(&tenant("beta")), held.len()), (1, 2, 3));
+        assert_eq!((room.left_of(&tenant("acme")), room.left_of(&tenant("beta")), room.kept, held.len()), (1, 2, 1, 3));
+        assert_eq!(shares.room(1).kept, 0, "another place is left");
     }
 
     #[tokio::test]
