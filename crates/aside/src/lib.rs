@@ -13,7 +13,7 @@
 
 mod shares;
 
-pub use shares::{Share, Shares};
+pub use shares::{Full, Share, Shares};
 
 use maniple_core::{
     Error, Result,

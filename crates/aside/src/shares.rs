@@ -37,6 +37,15 @@ pub struct Share {
     places: usize,
 }
 
+/// Why there is no place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Full {
+    /// All are taken.
+    Whole,
+    /// Its tenant has its share, and the rest is for others.
+    Share,
+}
+
 impl Shares {
     /// Of so many places, for several tenants if the settings say so.
     pub fn of(whole: usize, are_several: bool) -> Arc<Self> {
@@ -44,21 +53,25 @@ impl Shares {
         Arc::new(Self { whole, held, freed: Notify::new() })
     }
 
-    /// A place, if it is within the tenant's share.
-    pub fn take(self: &Arc<Self>, tenant: &Tenant) -> Option<Share> {
+    /// A place, if there is one and it is within the tenant's share.
+    pub fn take(self: &Arc<Self>, tenant: &Tenant) -> Result<Share, Full> {
         self.take_many(tenant, 1)
     }
 
-    /// So many places at once, if they are within the tenant's share.
-    pub fn take_many(self: &Arc<Self>, tenant: &Tenant, places: usize) -> Option<Share> {
+    /// So many places at once. More than any tenant may hold is taken for that.
+    pub fn take_many(self: &Arc<Self>, tenant: &Tenant, places: usize) -> Result<Share, Full> {
         let mut held = self.lock();
         held.meet(tenant);
-        let own = held.of(tenant);
-        let kept = usize::from(held.are_several && own > 0);
-        if own + places > self.most(&held) || held.in_all + kept + places > self.whole {
-            return None;
+        let (own, most) = (held.of(tenant), self.most(&held));
+        let places = places.min(most);
+        if held.in_all + places > self.whole {
+            return Err(Full::Whole);
         }
-        Some(self.given(&mut held, tenant, places))
+        let kept = usize::from(held.are_several && own > 0);
+        if own + places > most || held.in_all + kept + places > self.whole {
+            return Err(Full::Share);
+        }
+        Ok(self.given(&mut held, tenant, places))
     }
 
     /// A place that is known to be within the tenant's share.
@@ -147,7 +160,7 @@ mod tests {
         Tenant::parse(name).unwrap()
     }
     fn taken(shares: &Arc<Shares>, name: &str) -> Vec<Share> {
-        std::iter::from_fn(|| shares.take(&tenant(name))).take(1_000).collect()
+        std::iter::from_fn(|| shares.take(&tenant(name)).ok()).take(1_000).collect()
     }
 
     #[test]
@@ -163,7 +176,7 @@ mod tests {
         let shares = Shares::of(10, false);
         let all = taken(&shares, "acme");
         assert_eq!(all.len(), 10);
-        assert!(shares.take(&tenant("beta")).is_none(), "there is no place");
+        assert_eq!(shares.take(&tenant("beta")).unwrap_err(), Full::Whole);
         assert_eq!(shares.full(), [tenant("acme")]);
         drop(all);
         assert_eq!(taken(&shares, "acme").len(), 8);
@@ -174,11 +187,22 @@ mod tests {
         let shares = Shares::of(10, true);
         let (acme, beta) = (taken(&shares, "acme"), taken(&shares, "beta"));
         assert_eq!((acme.len(), beta.len()), (8, 1));
+        assert_eq!(shares.take(&tenant("beta")).unwrap_err(), Full::Share);
         let gamma = taken(&shares, "gamma");
         assert_eq!(gamma.len(), 1);
         drop(beta);
         assert_eq!(taken(&shares, "gamma").len(), 0, "it holds one");
         assert_eq!(taken(&shares, "delta").len(), 1);
+    }
+
+    #[test]
+    fn many_places_are_taken_at_once_or_none_of_them() {
+        let shares = Shares::of(10, true);
+        let five = shares.take_many(&tenant("acme"), 5).unwrap();
+        assert_eq!(shares.take_many(&tenant("acme"), 4).unwrap_err(), Full::Share);
+        assert_eq!(shares.take_many(&tenant("beta"), 6).unwrap_err(), Full::Whole);
+        drop(five);
+        assert!(shares.take_many(&tenant("acme"), 1_000).is_ok(), "what is more than a share is taken for one");
     }
 
     #[test]

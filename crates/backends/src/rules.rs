@@ -183,6 +183,10 @@ pub(crate) fn session_full(max: u32) -> Error {
 pub(crate) fn node_full(max: u64) -> Error {
     Error::unavailable(format!("{max} tasks are unfinished, which is all this node takes: try again later")).after(Duration::from_secs(5))
 }
+pub(crate) fn tenant_full(tenant: &Tenant, max: u64) -> Error {
+    Error::exhausted(format!("the tenant `{tenant}` has {max} unfinished tasks, which is all it may: wait for some to end, or cancel them"))
+        .after(Duration::from_secs(5))
+}
 pub(crate) fn not_dead(id: &TaskId) -> Error {
     Error::not_found(format!("task `{id}` is not in the dead letters"))
 }

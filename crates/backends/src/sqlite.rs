@@ -130,11 +130,12 @@ impl TaskStore {
         schema::migrate(&db)?;
         sync_folder(&path);
         let counters = Counters::read(&db).map_err(failed)?;
+        let unfinished_of = writer::unfinished_of(&db).map_err(failed)?;
         let clock = Arc::new(Monotone::new(options.clock.clone(), counters.clock));
         let leases = Arc::new(Leases::default());
         let connections = (0..options.readers.max(1)).map(|_| connect(&path, &options)).collect::<Result<_>>()?;
 
-        let (mut writer, queue) = Writer::new(db, clock.clone(), counters, leases.clone(), &options);
+        let (mut writer, queue) = Writer::new(db, clock.clone(), (counters, unfinished_of), leases.clone(), &options);
         writer.now(sweep::void_claims)?;
         let (readers, mut threads) = Readers::start(connections)?;
         let writer = thread::Builder::new().name("maniple-write".into()).spawn(move || writer.work());

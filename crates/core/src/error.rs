@@ -90,3 +90,18 @@ impl Error {
         self
     }
 }
+
+/// Whether an error says that this process, or the machine, had no file descriptor left: soon there may be one.
+pub fn is_starved(error: &(dyn std::error::Error + 'static)) -> bool {
+    const EMFILE: i32 = 24;
+    const ENFILE: i32 = 23;
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let code = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
+        if matches!(code, Some(EMFILE | ENFILE)) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}

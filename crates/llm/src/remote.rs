@@ -16,6 +16,7 @@ use crate::{
 };
 use async_trait::async_trait;
 use maniple_core::{
+    error::is_starved,
     message::ModelReply,
     model::{Fault, FaultKind, ModelRequest},
     ports::{Model, OnText},
@@ -190,21 +191,6 @@ async fn refused(response: Response, between: Duration) -> Fault {
     let said = read::error_text(body(response), between).await;
     let said = if status.is_redirection() { redirect.unwrap_or(said) } else { said };
     fault::of_status(status.as_u16(), wait, &said)
-}
-
-/// Whether there was no file descriptor, of this process or of the machine.
-fn is_starved(error: &(dyn std::error::Error + 'static)) -> bool {
-    const EMFILE: i32 = 24;
-    const ENFILE: i32 = 23;
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        let code = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
-        if matches!(code, Some(EMFILE | ENFILE)) {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
 }
 
 /// An error with what lies below: the first line of reqwest's says little.

@@ -62,7 +62,7 @@ impl Transports {
     /// One attempt by a definition of this realm.
     pub(crate) async fn call(&self, call: &Invocation, realm: &Realm) -> Sent {
         // Its connection is one of few, and a tool may take minutes to answer.
-        let Some(_place) = self.under_way.take(&call.tenant) else {
+        let Ok(_place) = self.under_way.take(&call.tenant) else {
             let told = format!("tool `{}`: all the calls of tools that may be under way at once are", call.tool.name);
             return Sent { outcome: Invoked::Wait(told, STARVED_WAIT), token_thrown_away: false };
         };

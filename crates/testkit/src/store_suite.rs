@@ -188,6 +188,7 @@ pub fn new(task: Task) -> NewTask {
         born: None,
         session_waiting_max: 100,
         unfinished_max: 10_000,
+        unfinished_each: 10_000,
     }
 }
 /// An event that is progress.

@@ -15,6 +15,8 @@ pub(crate) struct Room {
     pub(crate) dead_letter_is_there: bool,
     /// How many tasks are unfinished.
     pub(crate) unfinished: u64,
+    /// How many of them are its tenant's.
+    pub(crate) unfinished_of_tenant: u64,
 }
 
 /// Who is in its session.
@@ -58,6 +60,9 @@ pub(crate) fn accept<E: From<maniple_core::Error>>(
     }
     if room.unfinished >= new.unfinished_max {
         return Err(rules::node_full(new.unfinished_max).into());
+    }
+    if room.unfinished_of_tenant >= new.unfinished_each {
+        return Err(rules::tenant_full(&new.task.tenant, new.unfinished_each).into());
     }
     if new.task.not_before.is_some_and(|moment| moment > now) {
         return Ok(State::Scheduled);

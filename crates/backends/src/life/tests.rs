@@ -39,11 +39,11 @@ fn signal(kind: SignalKind) -> Signal {
 }
 
 fn accepts(task: Task, room: Room, session: InSession) -> Result<State, Kind> {
-    let new = NewTask { session_waiting_max: 2, unfinished_max: 10, ..new(task) };
+    let new = NewTask { session_waiting_max: 2, unfinished_max: 10, unfinished_each: 8, ..new(task) };
     accept(&new, &room, NOW, || Ok::<_, Error>(session)).map_err(|error| error.kind)
 }
 fn room() -> Room {
-    Room { id_is_taken: false, dead_letter_is_there: false, unfinished: 0 }
+    Room { id_is_taken: false, dead_letter_is_there: false, unfinished: 0, unfinished_of_tenant: 0 }
 }
 
 #[test]
@@ -54,6 +54,7 @@ fn a_task_is_ready_where_nobody_is_before_it_and_waits_where_somebody_is() {
     assert_eq!(accepts(task(), room(), InSession::Head { waiting: 2 }), Err(Kind::Exhausted));
     assert_eq!(accepts(task(), Room { id_is_taken: true, ..room() }, InSession::Nobody), Err(Kind::Conflict));
     assert_eq!(accepts(task(), Room { unfinished: 10, ..room() }, InSession::Nobody), Err(Kind::Unavailable));
+    assert_eq!(accepts(task(), Room { unfinished: 9, unfinished_of_tenant: 8, ..room() }, InSession::Nobody), Err(Kind::Exhausted));
 }
 
 #[test]

@@ -108,6 +108,9 @@ impl Table {
         if self.unfinished >= new.unfinished_max {
             return Err(rules::node_full(new.unfinished_max));
         }
+        if self.unfinished_of.get(&key.tenant).copied().unwrap_or(0) >= new.unfinished_each {
+            return Err(rules::tenant_full(&key.tenant, new.unfinished_each));
+        }
         let joins = new.task.not_before.is_none_or(|moment| moment <= now);
         let session = self.sessions.get(&new.task.session());
         let waiting = session.filter(|session| session.head.is_some()).map(|session| session.waiting.len());
@@ -120,6 +123,7 @@ impl Table {
     fn insert(&mut self, new: NewTask, now: Time) -> u64 {
         self.rows_made += 1;
         self.unfinished += 1;
+        *self.unfinished_of.entry(new.task.tenant.clone()).or_default() += 1;
         let content_hash = new.content_hash();
         let (number, task) = (self.rows_made, new.task);
         let header = Header {

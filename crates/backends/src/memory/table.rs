@@ -143,6 +143,7 @@ pub(super) struct Table {
     pub(super) running: BTreeSet<u64>,
     pub(super) due: BTreeSet<(Time, u64)>,
     pub(super) unfinished: u64,
+    pub(super) unfinished_of: HashMap<Tenant, u64>,
     pub(super) rows_made: u64,
     pub(super) places_given: u64,
     pub(super) keys: HashMap<(Tenant, String, String), Known>,
@@ -277,6 +278,7 @@ impl Table {
             row.record(row.epoch, event)
         });
         self.unfinished -= 1;
+        *self.unfinished_of.get_mut(&self.rows[&number].key.tenant).expect("it was counted") -= 1;
         Ok((event, self.release_next(number, now)))
     }
 

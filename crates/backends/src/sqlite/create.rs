@@ -120,6 +120,7 @@ impl Submission {
                 None => false,
             },
             unfinished: tx.counters.unfinished as u64,
+            unfinished_of_tenant: tx.unfinished_of(&self.key.tenant) as u64,
         };
         life::accept(&self.new, &room, tx.now, || match self.new.session_is_new() {
             true => Ok(InSession::Nobody),
@@ -191,7 +192,7 @@ impl Submission {
             row.header.started_at.map(ms),
             definition,
         ])?;
-        tx.counters.unfinished += 1;
+        tx.count(&self.key.tenant, 1);
         Ok((row, events))
     }
 }

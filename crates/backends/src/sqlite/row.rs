@@ -165,7 +165,7 @@ pub(super) fn end(tx: &mut Tx, row: &mut Row, ending: &Ending) -> Result<(AgentR
     }
     approval::close(tx, row)?;
     tx.leased.insert(row.number, None);
-    tx.counters.unfinished -= 1;
+    tx.count(&row.tenant, -1);
     let released = frees_session && release_next(tx, row)?;
     Ok((result, Arc::new(event), released))
 }

@@ -161,6 +161,7 @@ DROP INDEX tool_calls_key;
 const TURNS: &str = "
 DROP INDEX tasks_ready;
 CREATE INDEX tasks_ready ON tasks (agent, tenant, priority DESC, place, ready_at) WHERE state = 2;
+CREATE INDEX tasks_scheduled ON tasks (tenant) WHERE state = 0; -- so that a tenant's unfinished tasks are counted without reading them
 ";
 
 // Until now every name was everybody's. `operator` was the project itself, `local` whoever asked where nobody was asked who they

@@ -8,7 +8,7 @@ use super::{
     failure::{Refusal, failed, is_io},
 };
 use crate::{clock::Monotone, life::Row, rules::Turns};
-use maniple_core::{AgentName, Error, Result, TaskKey, Time};
+use maniple_core::{AgentName, Error, Result, TaskKey, Tenant, Time};
 use rusqlite::Connection;
 use std::{
     collections::{BTreeMap, HashMap},
@@ -61,6 +61,22 @@ impl Counters {
     }
 }
 
+/// How many unfinished tasks each tenant has, counted when the store is opened.
+pub(super) fn unfinished_of(db: &Connection) -> rusqlite::Result<HashMap<Tenant, i64>> {
+    let mut all = HashMap::new();
+    // Each has an index that begins with the tenant.
+    for states in ["state = 0", "state = 1", "state >= 2 AND state <= 4"] {
+        let mut select = db.prepare(&format!("SELECT tenant, count(*) FROM tasks WHERE {states} GROUP BY tenant"))?;
+        let found = select.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))?;
+        for tenant in found {
+            let (name, count) = tenant?;
+            // A name that is none is nobody's to count.
+            Tenant::parse(&name).into_iter().for_each(|tenant| *all.entry(tenant).or_default() += count);
+        }
+    }
+    Ok(all)
+}
+
 /// What a command works with.
 pub(super) struct Tx<'a> {
     pub(super) db: &'a Connection,
@@ -70,6 +86,10 @@ pub(super) struct Tx<'a> {
     pub(super) leases: &'a Leases,
     /// Leases to set or, with `None`, to take away once this is committed.
     pub(super) leased: HashMap<i64, Option<Lease>>,
+    /// How many unfinished tasks each tenant had before this transaction.
+    before: &'a HashMap<Tenant, i64>,
+    /// How many more it has since.
+    more: HashMap<Tenant, i64>,
     pub(super) turns: &'a mut Turns,
     /// Definitions that are stored, by hash; emptied whenever a row in it may be gone.
     pub(super) known: &'a mut HashMap<String, i64>,
@@ -83,6 +103,19 @@ impl Tx<'_> {
         match self.leased.get(&row) {
             Some(changed) => changed.as_ref().is_some_and(|lease| lease.born == Some(token)),
             None => self.leases.lock().get(&row).is_some_and(|lease| lease.born == Some(token)),
+        }
+    }
+    /// How many unfinished tasks a tenant has.
+    pub(super) fn unfinished_of(&self, tenant: &Tenant) -> i64 {
+        let of = |counts: &HashMap<Tenant, i64>| counts.get(tenant).copied().unwrap_or(0);
+        of(self.before) + of(&self.more)
+    }
+    /// Counts a task that begins, or with -1 one that ends.
+    pub(super) fn count(&mut self, tenant: &Tenant, more: i64) {
+        self.counters.unfinished += more;
+        match self.more.get_mut(tenant) {
+            Some(count) => *count += more,
+            None => drop(self.more.insert(tenant.clone(), more)),
         }
     }
     pub(super) fn number(&mut self) -> i64 {
@@ -149,6 +182,7 @@ pub(super) struct Writer {
     pub(super) on_io_error: IoErrorPolicy,
     #[cfg(test)]
     pub(super) commit_fault: super::CommitFault,
+    unfinished_of: HashMap<Tenant, i64>,
     turns: Turns,
     known: HashMap<String, i64>,
     held: HashMap<TaskKey, Row>,
@@ -160,7 +194,7 @@ impl Writer {
     pub(super) fn new(
         db: Connection,
         clock: Arc<Monotone>,
-        counters: Counters,
+        (counters, unfinished_of): (Counters, HashMap<Tenant, i64>),
         leases: Arc<Leases>,
         options: &super::Options,
     ) -> (Self, Queue) {
@@ -173,6 +207,7 @@ impl Writer {
             on_io_error: options.on_io_error.clone(),
             #[cfg(test)]
             commit_fault: options.commit_fault.clone(),
+            unfinished_of,
             turns: Turns::default(),
             known: HashMap::new(),
             held: HashMap::new(),
@@ -242,6 +277,8 @@ impl Writer {
             counters: self.counters,
             leases: &self.leases,
             leased: HashMap::new(),
+            before: &self.unfinished_of,
+            more: HashMap::new(),
             turns: &mut self.turns,
             known: &mut self.known,
             held: &mut self.held,
@@ -249,13 +286,16 @@ impl Writer {
         for command in batch {
             command.run(&mut tx)?;
         }
-        let (mut counters, leased, now) = (tx.counters, tx.leased, tx.now);
+        let (mut counters, leased, more, now) = (tx.counters, tx.leased, tx.more, tx.now);
         if self.db.total_changes() != changes_before {
             counters.clock = now;
             counters.write(&self.db)?;
         }
         self.commit()?;
         self.counters = counters;
+        for (tenant, more) in more {
+            *self.unfinished_of.entry(tenant).or_default() += more;
+        }
         let mut leases = self.leases.lock();
         for (row, lease) in leased {
             match lease {

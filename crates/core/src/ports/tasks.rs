@@ -85,6 +85,8 @@ pub struct NewTask {
     pub session_waiting_max: u32,
     /// How many unfinished tasks the store may hold; `Unavailable` above.
     pub unfinished_max: u64,
+    /// How many of them may be its tenant's; `Exhausted` above.
+    pub unfinished_each: u64,
 }
 
 /// A wish that a task be accepted, claimed and begun in one transaction.

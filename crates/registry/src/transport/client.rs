@@ -18,6 +18,7 @@ use crate::{
     credentials::Authorization,
     egress::{Egress, Refused, Unresolved},
 };
+use maniple_core::error::is_starved;
 use reqwest::{
     Method, StatusCode,
     header::{ACCEPT_ENCODING, HeaderMap, HeaderValue, LOCATION},
@@ -81,21 +82,6 @@ impl LazyClient {
         })?;
         Ok(self.made.get_or_init(|| made))
     }
-}
-
-/// Whether this process, or the machine, had no file descriptor left: nothing was sent, and soon there may be one.
-fn is_starved(error: &(dyn std::error::Error + 'static)) -> bool {
-    const EMFILE: i32 = 24;
-    const ENFILE: i32 = 23;
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        let code = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
-        if matches!(code, Some(EMFILE | ENFILE)) {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
 }
 
 /// One client for each class of patience.

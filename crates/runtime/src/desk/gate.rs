@@ -1,7 +1,7 @@
 //! How much comes in at once, and how often a tenant may come: one count for all doors of a process.
 
 use super::Limits;
-use maniple_aside::{Share, Shares};
+use maniple_aside::{Full, Share, Shares};
 use maniple_core::{Error, Principal, Result, Tenant};
 use std::{
     collections::HashMap,
@@ -19,14 +19,13 @@ const WINDOW: Duration = Duration::from_secs(60);
 /// In which the weight of bodies is counted, in bytes.
 const BLOCK: usize = 4 << 10;
 
-/// A place that is held until this is dropped.
+/// A place among the requests, of whomever they may be, held until this is dropped.
 #[derive(Debug)]
 pub struct Seat {
     _permit: OwnedSemaphorePermit,
-    _share: Option<Share>,
 }
 
-/// A tenant's part of the requests, or of what their bodies weigh, held until this is dropped.
+/// A tenant's part of the requests, the streams or the bodies, held until this is dropped.
 #[derive(Debug)]
 pub struct Presence {
     _share: Share,
@@ -36,9 +35,8 @@ pub struct Presence {
 pub struct Gate {
     requests: Arc<Semaphore>,
     of_requests: Arc<Shares>,
-    streams: Arc<Semaphore>,
-    of_streams: Arc<Shares>,
-    of_bodies: Arc<Shares>,
+    streams: Arc<Shares>,
+    bodies: Arc<Shares>,
     /// Tool calls go on although their callers leave, and give their places among the requests back.
     calls: Arc<Shares>,
     requests_per_minute: Option<u64>,
@@ -54,14 +52,12 @@ struct Window {
 impl Gate {
     pub(super) fn new(limits: &Limits, several_tenants: bool) -> Self {
         let count = |n: u64| usize::try_from(n).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-        let places = |n: u64| Arc::new(Semaphore::new(count(n)));
         let shares = |n: u64| Shares::of(count(n), several_tenants);
         Self {
-            requests: places(limits.in_flight_requests),
+            requests: Arc::new(Semaphore::new(count(limits.in_flight_requests))),
             of_requests: shares(limits.in_flight_requests),
-            streams: places(limits.event_streams),
-            of_streams: shares(limits.event_streams),
-            of_bodies: shares(limits.bodies_bytes / BLOCK as u64),
+            streams: shares(limits.event_streams),
+            bodies: shares(limits.bodies_bytes / BLOCK as u64),
             calls: shares(limits.in_flight_requests),
             requests_per_minute: limits.requests_per_minute,
             windows: Mutex::default(),
@@ -70,14 +66,15 @@ impl Gate {
 
     /// A place for a request, of whomever it may be; a door asks for it first. `Unavailable` where there is none.
     pub fn enter(&self) -> Result<Seat> {
-        seat(&self.requests, "requests")
+        let permit = self.requests.clone().try_acquire_owned().map_err(|_| refused(Full::Whole, "requests", None))?;
+        Ok(Seat { _permit: permit })
     }
 
     /// Lets a request of the principal's tenant in. `Exhausted` where it has made all of this minute, or has its share of all
     /// requests in flight.
     pub fn let_in(&self, who: &Principal) -> Result<Presence> {
         self.count(who)?;
-        Ok(Presence { _share: share(&self.of_requests, &who.tenant, "requests")? })
+        present(&self.of_requests, &who.tenant, 1, "requests")
     }
 
     fn count(&self, who: &Principal) -> Result<()> {
@@ -99,46 +96,36 @@ impl Gate {
 
     /// A place for a tool call of a tenant.
     pub(super) fn call(&self, tenant: &Tenant) -> Option<Share> {
-        self.calls.take(tenant)
+        self.calls.take(tenant).ok()
     }
 
-    /// Room for a body of a tenant, until it is read. `Unavailable` where those that are being read weigh all they may.
+    /// Room for a body of a tenant, until it is read. `Unavailable` where those that are being read weigh all they may, `Exhausted`
+    /// where its tenant's do.
     pub fn body(&self, tenant: &Tenant, bytes: usize) -> Result<Presence> {
-        let room = self.of_bodies.take_many(tenant, bytes.div_ceil(BLOCK).max(1));
-        room.map(|share| Presence { _share: share }).ok_or_else(|| {
-            shed("bodies");
-            Error::unavailable("the bodies that this node reads at once weigh all they may: try again").after(Duration::from_secs(1))
-        })
+        present(&self.bodies, tenant, bytes.div_ceil(BLOCK).max(1), "bodies")
     }
 
-    /// A place for an event stream of a tenant. `Exhausted` where it has its share of them.
-    pub(super) fn stream(&self, tenant: &Tenant) -> Result<Seat> {
-        let seat = seat(&self.streams, "event streams")?;
-        Ok(Seat { _share: Some(share(&self.of_streams, tenant, "event streams")?), ..seat })
+    /// A place for an event stream of a tenant. `Unavailable` where there is none, `Exhausted` where it has its share of them.
+    pub(super) fn stream(&self, tenant: &Tenant) -> Result<Presence> {
+        present(&self.streams, tenant, 1, "event streams")
     }
 }
 
-fn seat(places: &Arc<Semaphore>, what: &'static str) -> Result<Seat> {
-    match places.clone().try_acquire_owned() {
-        Ok(permit) => Ok(Seat { _permit: permit, _share: None }),
-        Err(_) => {
-            shed(what);
-            Err(Error::unavailable(format!("this node has all the {what} it takes at once: try again")).after(Duration::from_secs(1)))
-        }
-    }
+fn present(shares: &Arc<Shares>, tenant: &Tenant, places: usize, what: &'static str) -> Result<Presence> {
+    let share = shares.take_many(tenant, places).map_err(|full| refused(full, what, Some(tenant)))?;
+    Ok(Presence { _share: share })
 }
 
-fn share(shares: &Arc<Shares>, tenant: &Tenant, what: &'static str) -> Result<Share> {
-    shares.take(tenant).ok_or_else(|| {
-        shed(what);
-        let message = format!("the tenant `{tenant}` has four fifths of all the {what} this node takes at once: the rest is for others");
-        Error::exhausted(message).after(Duration::from_secs(1))
-    })
-}
-
-fn shed(what: &'static str) {
+fn refused(full: Full, what: &'static str, tenant: Option<&Tenant>) -> Error {
     // The name is older than the second door.
     metrics::counter!("maniple_http_shed_total", "what" => what).increment(1);
+    let error = match (full, tenant) {
+        (Full::Share, Some(tenant)) => Error::exhausted(format!(
+            "the tenant `{tenant}` has its share of the {what} that this node takes at once: the rest is for others"
+        )),
+        (Full::Whole, _) | (Full::Share, None) => Error::unavailable(format!("this node has all the {what} it takes at once: try again")),
+    };
+    error.after(Duration::from_secs(1))
 }
 
 #[cfg(test)]
@@ -168,7 +155,8 @@ mod tests {
         let (acme, beta) = (Tenant::parse("acme").unwrap(), Tenant::parse("beta").unwrap());
         let reading: Vec<_> = (0..8).map(|_| gate.body(&acme, 1 << 20).unwrap()).collect();
         let refused = gate.body(&acme, 1).unwrap_err();
-        assert_eq!((refused.kind, refused.retry_after), (Kind::Unavailable, Some(Duration::from_secs(1))), "{refused}");
+        assert_eq!((refused.kind, refused.retry_after), (Kind::Exhausted, Some(Duration::from_secs(1))), "{refused}");
+        assert_eq!(gate.body(&beta, 3 << 20).unwrap_err().kind, Kind::Unavailable);
         let theirs = gate.body(&beta, 1 << 20).unwrap();
         assert!(gate.body(&beta, 1 << 20).is_err() && gate.body(&beta, 4 << 10).is_ok());
         drop((reading, theirs));

@@ -127,6 +127,7 @@ impl Desk {
             born: None,
             session_waiting_max: self.terms.limits.session_waiting,
             unfinished_max: self.terms.limits.unfinished_tasks,
+            unfinished_each: self.terms.unfinished_each(),
         })
     }
 

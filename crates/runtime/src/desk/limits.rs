@@ -21,7 +21,8 @@ pub struct Limits {
     pub requests_per_minute: Option<u64>,
     /// Tasks that may wait in one session, 1 to 10,000; beyond, 429. Default 100.
     pub session_waiting: u32,
-    /// Unfinished tasks in the store, 1 to 100,000,000; beyond, 503. Default 1,000,000.
+    /// Unfinished tasks in the store, 1 to 100,000,000; beyond, 503. Of several tenants none has more than four fifths of them;
+    /// beyond, 429. Default 1,000,000.
     pub unfinished_tasks: u64,
 }
 
@@ -61,6 +62,14 @@ pub struct Terms {
     pub sync_run: Duration,
     /// Whether several tenants are known to come: then none may have more than four fifths of anything.
     pub several_tenants: bool,
+}
+
+impl Terms {
+    /// How many unfinished tasks one tenant may have.
+    pub(super) fn unfinished_each(&self) -> u64 {
+        let all = self.limits.unfinished_tasks;
+        if self.several_tenants { (all / 5 * 4 + all % 5 * 4 / 5).max(1) } else { all }
+    }
 }
 
 impl Default for Terms {

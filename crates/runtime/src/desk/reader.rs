@@ -12,7 +12,7 @@
 //! What a reader holds is bounded in bytes, and shared with the other readers of its task. One whose client takes nothing is told to
 //! [`Reader::rest`]: then it holds a number, and reads on from there.
 
-use super::{Act, Desk, Seat, Sought, pages::Pages, pulse::Pulse};
+use super::{Act, Desk, Presence, Sought, pages::Pages, pulse::Pulse};
 use futures::{Stream, StreamExt, stream::BoxStream};
 use maniple_core::{
     Principal, Result, TaskKey,
@@ -47,7 +47,7 @@ pub struct Reader {
     whole_step: u32,
     /// Step and attempt of the newest delta: lower ones are void.
     newest: (u32, u32),
-    _seat: Seat,
+    _seat: Presence,
 }
 
 impl Desk {
@@ -70,7 +70,7 @@ impl Desk {
         Ok(Some(reader))
     }
 
-    pub(super) fn reader(&self, key: &TaskKey, live: BoxStream<'static, Live>, after: u64, seat: Seat) -> Reader {
+    pub(super) fn reader(&self, key: &TaskKey, live: BoxStream<'static, Live>, after: u64, seat: Presence) -> Reader {
         Reader {
             pages: self.pages.clone(),
             key: key.clone(),

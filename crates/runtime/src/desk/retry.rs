@@ -74,6 +74,7 @@ impl Desk {
             born: None,
             session_waiting_max: self.terms.limits.session_waiting,
             unfinished_max: self.terms.limits.unfinished_tasks,
+            unfinished_each: self.terms.unfinished_each(),
         };
         self.create(who, new).await
     }

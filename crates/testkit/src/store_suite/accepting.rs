@@ -21,6 +21,7 @@ pub(super) fn cases() -> Vec<Case> {
         case(a_key_whose_task_is_gone_is_a_conflict),
         case(a_hundred_tasks_wait_in_a_session_and_no_more),
         case(a_full_node_takes_no_more),
+        case(a_tenant_that_has_all_it_may_takes_no_more_and_leaves_the_rest_to_others),
         case(one_task_of_a_session_runs_and_they_run_in_order),
         case(a_cancelled_waiting_task_neither_runs_nor_holds_up_its_session),
         case(higher_priority_goes_first_and_then_the_oldest),
@@ -146,6 +147,25 @@ async fn a_full_node_takes_no_more(w: World) {
     assert!(!w.store.create(small("a")).await.expect("the same task").fresh);
     w.signal("a", signal("cancel", SignalKind::Cancel)).await;
     assert!(w.store.create(small("c")).await.expect("accepted").fresh);
+}
+
+async fn a_tenant_that_has_all_it_may_takes_no_more_and_leaves_the_rest_to_others(w: World) {
+    let of = |tenant: &str, task: Task| {
+        let task = Task { tenant: Tenant::parse(tenant).expect("legal"), ..task };
+        NewTask { unfinished_max: 4, unfinished_each: 3, ..new(task) }
+    };
+    let later = Some(w.clock.now().plus(days(1)));
+    let all = [Task { not_before: later, ..task("a1") }, task_in("a2", "s"), task_in("a3", "s")];
+    for task in all {
+        w.store.create(of("a", task)).await.expect("accepted");
+    }
+    let error = w.store.create(of("a", task("a4"))).await.expect_err("it has its share");
+    assert!(error.kind == Kind::Exhausted && error.retry_after.is_some() && error.message.contains("`a`"), "{error}");
+    w.store.create(of("b", task("b1"))).await.expect("there is room for others");
+    assert_eq!(kind(w.store.create(of("b", task("b2"))).await), Some(Kind::Unavailable), "and then for nobody");
+    let claimed = w.claim(1).await.pop().expect("ready");
+    w.complete(&claimed.claim, 1, "done").await;
+    assert!(w.store.create(of("a", task("a4"))).await.expect("one has ended").fresh);
 }
 
 async fn one_task_of_a_session_runs_and_they_run_in_order(w: World) {

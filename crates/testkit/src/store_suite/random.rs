@@ -147,6 +147,7 @@ impl Known {
             content: asked(&Task { prompt: format!("c{}", dice.u32(0..2)), ..task.clone() }),
             session_waiting_max: 4,
             unfinished_max: 20,
+            unfinished_each: 9,
             ..new(task)
         }
     }

@@ -110,6 +110,7 @@ impl Stage {
             born: None,
             session_waiting_max: 100,
             unfinished_max: 100,
+            unfinished_each: 100,
         };
         store.create(new).await?;
         let stop = CancellationToken::new();

@@ -14,6 +14,7 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
+use maniple_core::error::is_starved;
 use maniple_core::settings::Period;
 use patient::Patient;
 use spare::Spare;
@@ -81,13 +82,6 @@ pub async fn serve(listener: TcpListener, router: Router, header_read: Period, s
         over.cancel();
         connections.wait().await;
     }
-}
-
-/// Whether there was no file descriptor, of this process or of the machine.
-fn is_starved(error: &io::Error) -> bool {
-    const EMFILE: i32 = 24;
-    const ENFILE: i32 = 23;
-    matches!(error.raw_os_error(), Some(EMFILE | ENFILE))
 }
 
 /// A connection that failed before it was one says nothing; without file descriptors there is nothing to do but wait.
