@@ -1,7 +1,9 @@
 //! JSON Schema inside bounds: what we compile, we can check in bounded time.
 
+mod graph;
 mod levels;
 mod patterns;
+mod references;
 mod shape;
 mod work;
 

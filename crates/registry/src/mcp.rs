@@ -13,6 +13,7 @@
 //! | `readOnlyHint`, `idempotentHint` | a *proposed* effect; the tool is `at_most_once` until the operator confirms |
 //! | a definition that changed under its version | refused by the catalogue, which remembers versions |
 
+mod answers;
 mod connection;
 mod http;
 mod import;

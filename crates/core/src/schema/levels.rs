@@ -1,6 +1,6 @@
 //! What a value costs on each of its levels.
 
-use super::work::Graph;
+use super::graph::Graph;
 
 /// Deeper levels cost what the last one does.
 const MAX_LEVELS: usize = 128;

@@ -1,0 +1,95 @@
+//! What a server's answers, and the errors of its transport, come to.
+
+use super::{outcome, stdio::LastLine};
+use maniple_core::ports::Invoked;
+use rmcp::{model::ServerResult, service::ClientInitializeError, transport::streamable_http_client::StreamableHttpError};
+use serde_json::Value;
+
+/// A page of tools and the cursor of the next. Read member by member where rmcp cannot read the whole, so that one bad
+/// definition does not hide the others.
+pub(super) fn page(answer: ServerResult) -> Result<(Vec<Value>, Option<String>), String> {
+    let answer = match answer {
+        ServerResult::ListToolsResult(page) => serde_json::to_value(page),
+        ServerResult::CustomResult(page) => Ok(page.0),
+        other => serde_json::to_value(other),
+    };
+    let mut answer = answer.map_err(|error| format!("its list of tools cannot be read: {error}"))?;
+    let Some(Value::Array(tools)) = answer.get_mut("tools").map(Value::take) else {
+        return Err("its list of tools cannot be read: `tools` is no list".into());
+    };
+    let next = answer.get("nextCursor").and_then(Value::as_str).map(str::to_owned);
+    Ok((tools, next))
+}
+
+/// How a call went that was answered.
+pub(super) fn answered(answer: ServerResult) -> Invoked {
+    match answer {
+        ServerResult::CallToolResult(result) => outcome::of(result),
+        ServerResult::EmptyResult(_) => Invoked::Ok(Value::Null),
+        ServerResult::InputRequiredResult(_) => {
+            outcome::unusable("the server asks a person for input before it goes on, and nobody can be asked here")
+        }
+        _ => outcome::unusable("the server's answer is no result of a tool"),
+    }
+}
+
+/// A complete HTTP answer that is no MCP message, as a failure.
+pub(super) fn http_answer(error: &(dyn std::error::Error + 'static)) -> Option<Invoked> {
+    let failure = match over_http(error)? {
+        StreamableHttpError::HttpStatus(answer) => {
+            serde_json::json!({ "status": answer.status, "retry_after": answer.retry_after })
+        }
+        StreamableHttpError::AuthRequired(_) => serde_json::json!({ "status": 401 }),
+        StreamableHttpError::InsufficientScope(_) => serde_json::json!({ "status": 403 }),
+        error @ (StreamableHttpError::UnexpectedServerResponse(_)
+        | StreamableHttpError::UnexpectedContentType(_)
+        | StreamableHttpError::ResponseBodyTooLarge { .. }
+        | StreamableHttpError::Deserialize(_)) => return Some(outcome::unusable(&error.to_string())),
+        _ => return None,
+    };
+    Some(Invoked::Failed(failure))
+}
+
+/// The error of the HTTP transport among the causes of another.
+fn over_http<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a StreamableHttpError<reqwest::Error>> {
+    std::iter::successors(Some(error), |error| error.source()).find_map(|error| error.downcast_ref())
+}
+
+/// Why there is no connection.
+pub(super) fn no_handshake(error: &ClientInitializeError) -> String {
+    match error {
+        ClientInitializeError::TransportError { error, .. } => told(error.error.as_ref()),
+        ClientInitializeError::LegacyFallbackFailed { fallback, .. } => no_handshake(fallback),
+        other => told(other),
+    }
+}
+
+/// An error with its causes, without the names of the types it came through.
+pub(super) fn told(error: &(dyn std::error::Error + 'static)) -> String {
+    let error: &(dyn std::error::Error + 'static) = match over_http(error) {
+        Some(StreamableHttpError::Client(error)) => error,
+        Some(error) => error,
+        None => error,
+    };
+    // Without its URL: a secret may be in it.
+    let named = |error: &(dyn std::error::Error + 'static)| match error.downcast_ref::<reqwest::Error>().and_then(reqwest::Error::url) {
+        Some(url) => error.to_string().replace(&format!(" for url ({url})"), ""),
+        None => error.to_string(),
+    };
+    let mut causes: Vec<String> = std::iter::successors(Some(error), |error| error.source()).map(named).collect();
+    causes.retain(|cause| !cause.starts_with("Transport"));
+    if causes.is_empty() {
+        causes.push("the connection is closed".into());
+    }
+    let mut text = causes.join(": ");
+    text.truncate(text.floor_char_boundary(1_000));
+    text
+}
+
+/// With what a command said last on standard error.
+pub(super) fn with_last_line(why: String, last_line: Option<&LastLine>) -> String {
+    match last_line.and_then(LastLine::said) {
+        Some(line) => format!("{why}; its last line on standard error: {line}"),
+        None => why,
+    }
+}
