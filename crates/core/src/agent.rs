@@ -58,6 +58,9 @@ pub struct AgentLimits {
     pub sync_run_ms: Option<u64>,
     /// How long one model call may take in all, in milliseconds. Default 10 min.
     pub call_max_ms: Option<u64>,
+    /// How long a step waits out models that have too much to do, in milliseconds. Default 15 min.
+    #[serde(rename = "patience", skip_serializing_if = "Option::is_none", with = "milliseconds")]
+    pub patience_ms: Option<u64>,
 }
 
 /// How much of the conversation an agent is shown.

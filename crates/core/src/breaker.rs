@@ -81,6 +81,10 @@ impl Breaker {
     pub fn let_go(&mut self) {
         self.trying_since = None;
     }
+    /// A failure that was counted says nothing of the provider after all. What has opened stays open.
+    pub fn forgive(&mut self) {
+        self.failures = self.failures.saturating_sub(1);
+    }
     /// The call was answered.
     pub fn succeeded(&mut self) {
         *self = Self::new(self.settings);

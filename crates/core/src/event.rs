@@ -31,7 +31,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 
 /// What this build writes and the newest it can fold. A worker does not claim a task with newer events.
-pub const EVENT_VERSION: u32 = 2;
+pub const EVENT_VERSION: u32 = 3;
 
 /// Every event there is: its variant, its data, its name on the wire and in the journal.
 macro_rules! events {

@@ -13,6 +13,7 @@ pub mod event;
 pub mod id;
 pub mod message;
 pub mod model;
+pub mod pace;
 pub mod ports;
 pub mod principal;
 pub mod request;

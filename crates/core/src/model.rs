@@ -123,8 +123,12 @@ pub enum FaultKind {
     Throttled,
     /// 402, or a 429 that says the credit is used up: never ask again.
     Money,
-    /// 500, 502, 503, 504, 529, or a connection that could not be made.
+    /// 503, 529, or an answer that says the same: it has too much to do, or starts.
     Overloaded,
+    /// 500, 502, 504 and the like.
+    Failed,
+    /// A connection could not be made.
+    Unreachable,
     /// The connection broke before the first byte of an answer.
     CutBefore,
     /// A 200 answer broke off, or carried an error, or was not what it should be. All of it is discarded.
@@ -139,7 +143,18 @@ pub enum FaultKind {
     Denied,
     /// Any other 4xx: the provider does not understand the request or has no such model.
     Invalid,
-    /// It was not asked, or is not asked again: its breaker is open, or the wait is longer than the task can
-    /// or may wait. Made by the runtime, never by a provider.
+    /// It was not asked: its breaker is open, calls to it are held back, or its retry budget is used up. Made by the runtime,
+    /// never by a provider.
     NotAsked,
+}
+
+impl FaultKind {
+    /// Whether it says that there is too much to do: waiting helps, and no attempt is used up.
+    pub fn is_overload(self) -> bool {
+        matches!(self, Self::Throttled | Self::Overloaded | Self::NotAsked)
+    }
+    /// Whether it is an attempt that failed and may be made again.
+    pub fn is_attempt(self) -> bool {
+        matches!(self, Self::Failed | Self::Unreachable | Self::CutBefore | Self::CutAfter | Self::TimedOut)
+    }
 }

@@ -73,6 +73,8 @@ pub struct Step {
     pub number: u32,
     /// Attempts so far.
     pub attempts: u32,
+    /// When the first of them was begun or given up.
+    pub tried_at: Option<Time>,
     /// The attempts that came to nothing.
     pub faults: Vec<ModelFailed>,
     /// What the model said.
@@ -174,11 +176,16 @@ impl Run {
         match event {
             Event::Accepted(_) => return Err(Error::internal("a task is accepted twice")),
             Event::Started(started) => self.started = Some((started.clone(), at)),
-            Event::ModelStarted(started) => self.step(number).attempts = started.attempt,
+            Event::ModelStarted(started) => {
+                let step = self.step(number);
+                step.attempts = started.attempt;
+                step.tried_at.get_or_insert(at);
+            }
             Event::ModelFailed(failed) => {
                 self.compactions += u32::from(failed.fault == FaultKind::ContextTooLong);
                 let step = self.step(number);
                 step.attempts = step.attempts.max(failed.attempt);
+                step.tried_at.get_or_insert(at);
                 step.faults.push(failed.clone());
             }
             Event::ModelFinished(reply) => {
@@ -274,7 +281,7 @@ impl Run {
 
 impl Step {
     fn new(number: u32) -> Self {
-        Self { number, attempts: 0, faults: Vec::new(), reply: None, calls: Vec::new() }
+        Self { number, attempts: 0, tried_at: None, faults: Vec::new(), reply: None, calls: Vec::new() }
     }
     fn replied(&mut self, reply: ModelFinished) {
         self.calls = reply.calls.iter().cloned().map(Call::asked).collect();

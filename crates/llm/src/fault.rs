@@ -4,7 +4,9 @@
 //! |---|---|
 //! | 429 | throttled; money where it says that credit, quota or a spending limit is used up |
 //! | 402; any 4xx that says the balance is too low | money |
-//! | 408, 500, 502, 503, 504, 529 and other 5xx; no connection | overloaded |
+//! | 503, 529 | overloaded |
+//! | 408, 500, 502, 504 and other 5xx | failed |
+//! | no connection | unreachable |
 //! | 400, 413, 422, 500 that say the prompt is too long; any 413 | context too long |
 //! | 400, 403 of a content filter | refused |
 //! | 401, 403 | denied |
@@ -34,9 +36,10 @@ pub fn of_status(status: u16, retry_after: Option<Duration>, body: &str) -> Faul
         400 | 422 | 500 if said.too_long() => FaultKind::ContextTooLong,
         401 | 403 => FaultKind::Denied,
         413 => FaultKind::ContextTooLong,
-        408 => FaultKind::Overloaded,
+        408 => FaultKind::Failed,
+        503 | 529 => FaultKind::Overloaded,
         501 | 505 => FaultKind::Invalid,
-        500..=599 => FaultKind::Overloaded,
+        500..=599 => FaultKind::Failed,
         _ => FaultKind::Invalid,
     };
     let mut fault = Fault::new(kind, format!("HTTP {status}: {}", said.text()));

@@ -2,8 +2,8 @@
 //!
 //! | where it fails | fault |
 //! |---|---|
-//! | no file descriptor | waits for one, as long as `first_byte`; then overloaded |
-//! | no connection (name, refused, TLS) | overloaded |
+//! | no file descriptor | waits for one, as long as `first_byte`; then unreachable |
+//! | no connection (name, refused, TLS) | unreachable |
 //! | connected, broke before the status line | cut before |
 //! | no status line in `first_byte`, no chunk in `between_chunks`, fewer than `bytes_a_minute`, no end in `whole` | timed out |
 //! | a status that is no 2xx | [`fault::of_status`] |
@@ -54,7 +54,7 @@ impl Pool {
             .pool_max_idle_per_host(32)
             .tcp_nodelay(true)
             .build()
-            .map_err(|e| Fault::new(FaultKind::Overloaded, format!("no HTTP client can be made: {}", chain(&e))))?;
+            .map_err(|e| Fault::new(FaultKind::Unreachable, format!("no HTTP client can be made: {}", chain(&e))))?;
         Ok(self.0.get_or_init(|| built))
     }
 }
@@ -130,7 +130,7 @@ impl Remote {
         });
         match sent.await {
             Err(_) => Err(Fault::new(FaultKind::TimedOut, format!("no byte of an answer in {first_byte:?}"))),
-            Ok(Err(e)) if e.is_connect() => Err(Fault::new(FaultKind::Overloaded, format!("no connection: {}", chain(&e.without_url())))),
+            Ok(Err(e)) if e.is_connect() => Err(Fault::new(FaultKind::Unreachable, format!("no connection: {}", chain(&e.without_url())))),
             Ok(Err(e)) if e.is_builder() => Err(Fault::new(FaultKind::Invalid, format!("no request can be made: {}", chain(&e)))),
             Ok(Err(e)) => {
                 Err(Fault::new(FaultKind::CutBefore, format!("the connection broke before an answer: {}", chain(&e.without_url()))))

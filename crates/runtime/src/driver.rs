@@ -10,6 +10,7 @@ mod calling;
 mod doubting;
 mod interrupt;
 mod sending;
+mod waiting;
 
 use crate::{
     Parts,
@@ -135,7 +136,7 @@ impl Driver {
                 return self.hand_over().await;
             }
             let flow = match self.first.take() {
-                Some(First { ask, request }) => self.asked(ask, request, None).await?,
+                Some(First { ask, request, admitted }) => self.asked(ask, request, admitted).await?,
                 None => self.go_on().await?,
             };
             if let Flow::Leave(left) = flow {

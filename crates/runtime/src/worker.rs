@@ -41,8 +41,9 @@ pub struct WorkerSettings {
     /// The fewest bytes of a model's answer in a minute, framing and comments included, 0 to 1,000,000; one that brings fewer is
     /// asked again. 0 for any number. Default 10.
     pub bytes_a_minute: u32,
-    /// The longest Retry-After that is waited for. Default 10 min.
-    pub retry_after_max: Period,
+    /// How long a step waits out models that have too much to do, counted from its first try, up to 30 d; an agent may set its
+    /// own. Then the run fails as `model_unavailable`. Default 15 min.
+    pub patience: Period,
     /// How long a stopping worker waits for `at_most_once` calls in flight. Default 30 s.
     pub drain: Period,
     /// How long a person has to decide over a call, 1 s to 30 d; never beyond the task's deadline. Default 1 d.
@@ -67,7 +68,7 @@ impl Default for WorkerSettings {
             first_byte: Period::seconds(30),
             between_chunks: Period::seconds(30),
             bytes_a_minute: 10,
-            retry_after_max: Period::minutes(10),
+            patience: Period::minutes(15),
             drain: Period::seconds(30),
             approval_expires: Period::days(1),
             renew_every: Duration::from_secs(10) / 3,
@@ -92,6 +93,7 @@ impl Section for WorkerSettings {
             Bound::of("poll", self.poll, Period::ms(10)..=Period::hours(1)),
             Bound::of("bytes_a_minute", self.bytes_a_minute, 0..=1_000_000),
             Bound::of("first_byte", self.first_byte, Period::ms(1)..=Period::days(1)),
+            Bound::of("patience", self.patience, Period::ms(0)..=Period::days(30)),
             Bound::of("approval_expires", self.approval_expires, Period::seconds(1)..=Period::days(30)),
         ]
     }

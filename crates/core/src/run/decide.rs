@@ -4,8 +4,9 @@ use super::{REPAIRS, REPEATS_END, Run, Step, answer};
 use crate::{
     Time,
     agent::Contracts,
+    event::ModelFailed,
     message::{FinishReason, ModelReply},
-    retry::{self, Choice},
+    retry::{self, After, Choice},
     schema::Validator,
     task::{Ending, ErrorCode},
 };
@@ -38,6 +39,10 @@ pub struct Ask {
     pub attempt: u32,
     /// Which model of the agent's chain: 0 is its own, then the fallbacks.
     pub model: usize,
+    /// What is waited for first, by whoever was there when the attempt before it failed.
+    pub after: After,
+    /// Whether no other model is to be asked before it, should it have too much to do.
+    pub is_last_resort: bool,
     /// Whether this is the last step it may take: tools are shown, but it must answer.
     pub last: bool,
 }
@@ -53,6 +58,10 @@ impl Run {
         }
         if self.deadline().is_some_and(|deadline| deadline <= now) {
             let detail = "the task did not end inside deadline_ms, which counts from its acceptance; allow more, or ask for less";
+            let detail = match self.waits_for_model() {
+                Some(fault) => format!("{detail}; it waited for {}: {}", fault.model, fault.message),
+                None => detail.to_owned(),
+            };
             return Next::End(Ending { output: self.best_output(), ..Ending::failed(ErrorCode::DeadlineExceeded, detail) });
         }
         let (Some(_), Some(contracts)) = (&self.started, contracts) else {
@@ -71,12 +80,21 @@ impl Run {
 
     /// How much a call may say, after an estimate of its input; `None` where there is no room for it.
     ///
-    /// The first call is always made.
+    /// The first call is made unless its input alone is estimated at more than twice the budget.
     pub fn output_room(&self, estimated_input: u64) -> Option<u32> {
-        let left = self.task.token_budget.saturating_sub(self.progress.tokens_used);
-        let room = left.saturating_sub(estimated_input);
-        let first = self.progress.steps_used == 0;
-        (first || room >= LEAST_OUTPUT).then(|| room.max(LEAST_OUTPUT).min(u32::MAX.into()) as u32)
+        let budget = self.task.token_budget;
+        let room = budget.saturating_sub(self.progress.tokens_used).saturating_sub(estimated_input);
+        let is_made = match self.progress.steps_used {
+            0 => estimated_input <= budget.saturating_mul(2),
+            _ => room >= LEAST_OUTPUT,
+        };
+        is_made.then(|| room.max(LEAST_OUTPUT).min(u32::MAX.into()) as u32)
+    }
+
+    /// What was last said of a model that has too much to do, where that is what the run waits for.
+    pub fn waits_for_model(&self) -> Option<&ModelFailed> {
+        let step = self.steps.last().filter(|step| step.reply.is_none())?;
+        step.faults.last().filter(|fault| fault.fault.is_overload())
     }
 
     /// The end of a run that used up its tokens.
@@ -87,6 +105,20 @@ impl Run {
             error_detail: Some(format!("the run's model calls use up token_budget {budget}; allow more, or ask for less")),
             ..Ending::completed(self.best_output())
         }
+    }
+
+    /// The end of a run whose next call has no room: see [`Run::output_room`].
+    pub fn no_room(&self, estimated_input: u64) -> Ending {
+        let ending = self.out_of_tokens();
+        if self.progress.steps_used > 0 {
+            return ending;
+        }
+        let budget = self.task.token_budget;
+        let detail = format!(
+            "the first call's input alone is estimated at {estimated_input} tokens, more than twice token_budget {budget}, so it was \
+             not sent; allow more, or ask with less"
+        );
+        Ending { error_detail: Some(detail), ..ending }
     }
 
     /// The newest text a model said.
@@ -126,10 +158,11 @@ impl Run {
         let agent = contracts.agent();
         let chain: Vec<&str> = std::iter::once(&agent.model).chain(&agent.fallbacks).map(|name| name.as_str()).collect();
         match retry::choose(&chain, faults) {
-            Choice::Ask(model) => {
+            Choice::Ask(turn) => {
                 let steps_with_this = self.own_steps().len() as u32 + u32::from(step.is_none());
                 let last = steps_with_this >= self.task.max_steps;
-                Next::Ask(Ask { step: number, attempt: step.map_or(0, |step| step.attempts) + 1, model, last })
+                let attempt = step.map_or(0, |step| step.attempts) + 1;
+                Next::Ask(Ask { step: number, attempt, model: turn.model, after: turn.after, is_last_resort: turn.is_last, last })
             }
             Choice::End(code, detail) => Next::End(Ending { output: self.best_output(), ..Ending::failed(code, detail) }),
         }

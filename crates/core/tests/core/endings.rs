@@ -127,7 +127,7 @@ fn tools_are_offered_with_an_answer_demanded_in_the_last_step_and_only_there() {
     let mut bench = started(Task { max_steps: 3, ..task() });
     for step in 1..=3 {
         assert_eq!((bench.ask().step, bench.ask().last), (step, step == 3));
-        bench.faults(FaultKind::Overloaded);
+        bench.faults(FaultKind::Failed);
         assert_eq!((bench.ask().step, bench.ask().last), (step, step == 3), "another attempt is the same step");
         bench.calls(&[("look", &format!(r#"{{"n":{step}}}"#))]);
         if step < 3 {
@@ -164,7 +164,7 @@ fn a_model_that_cannot_be_reached_fails_the_run_after_every_attempt_at_every_mod
     let mut asked = Vec::new();
     while let Next::Ask(ask) = bench.next() {
         asked.push((ask.attempt, ask.model));
-        bench.faults(FaultKind::Overloaded);
+        bench.faults(FaultKind::Failed);
     }
     assert_eq!(asked, [(1, 0), (2, 0), (3, 0), (4, 1), (5, 1), (6, 1)]);
     assert_eq!(outcome(&bench.end()), (TaskStatus::Failed, Some(ErrorCode::ModelUnavailable), None));
@@ -174,7 +174,7 @@ fn a_model_that_cannot_be_reached_fails_the_run_after_every_attempt_at_every_mod
 fn the_next_step_begins_with_the_agents_own_model_again() {
     let mut bench = started(task());
     for _ in 0..3 {
-        bench.faults(FaultKind::Overloaded);
+        bench.faults(FaultKind::Failed);
     }
     assert_eq!(bench.ask().model, 1);
     bench.calls(&[("look", "{}")]).made(&json!("seen"));
@@ -204,12 +204,16 @@ fn the_output_of_a_call_is_capped_to_what_the_budget_leaves_after_its_input() {
     let mut bench = started(Task { token_budget: 1000, ..task() });
     assert_eq!(bench.live.output_room(300), Some(700));
     assert_eq!(bench.live.output_room(960), Some(64), "never under 64");
-    assert_eq!(bench.live.output_room(u64::MAX), Some(64), "the first call is always made");
+    assert_eq!(bench.live.output_room(2000), Some(64), "the first call is made though it leaves nothing");
+    assert_eq!(bench.live.output_room(2001), None, "but not with an input of more than twice the budget");
+    let ending = bench.live.no_room(2001);
+    assert_eq!((ending.status, ending.error), (TaskStatus::Completed, Some(ErrorCode::TokenBudgetExceeded)));
+    assert!(ending.error_detail.is_some_and(|detail| detail.contains("2001 tokens, more than twice token_budget 1000")));
     bench.said(reply(None, &[("look", "{}")], 500)).made(&json!("seen"));
     assert_eq!(bench.live.output_room(300), Some(200));
     assert_eq!(bench.live.output_room(436), Some(64));
     assert_eq!(bench.live.output_room(437), None, "a later call without room for 64 is not made");
-    let ending = bench.live.out_of_tokens();
+    let ending = bench.live.no_room(437);
     assert_eq!((ending.status, ending.error), (TaskStatus::Completed, Some(ErrorCode::TokenBudgetExceeded)));
 }
 

@@ -9,6 +9,7 @@ mod chance;
 mod endings;
 mod guards;
 mod journal;
+mod pace;
 mod retries;
 mod schemas;
 mod signals;

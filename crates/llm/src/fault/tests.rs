@@ -29,7 +29,7 @@ fn a_window_is_recognised_in_any_wording_and_a_mere_500_is_not() {
     ] {
         assert_eq!(kind(status, false, body), FaultKind::ContextTooLong, "{body}");
     }
-    assert_eq!(kind(500, false, r#"{"error":{"code":500,"message":"Failed to parse input"}}"#), FaultKind::Overloaded);
+    assert_eq!(kind(500, false, r#"{"error":{"code":500,"message":"Failed to parse input"}}"#), FaultKind::Failed);
     assert_eq!(kind(429, false, r#"{"error":{"message":"context window requests per minute"}}"#), FaultKind::Throttled);
 }
 

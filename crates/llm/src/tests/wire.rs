@@ -34,12 +34,12 @@ async fn each_status_of_the_fault_table_is_its_fault() {
         ("429 X", "", error("You exceeded your current quota, check your plan and billing", "insufficient_quota"), FaultKind::Money, None),
         ("402 X", "", error("Payment required", "x"), FaultKind::Money, None),
         ("400 X", "", error("Your credit balance is too low", "invalid_request_error"), FaultKind::Money, None),
-        ("500 X", "", "oops".into(), FaultKind::Overloaded, None),
-        ("502 X", "", "<html>".into(), FaultKind::Overloaded, None),
+        ("500 X", "", "oops".into(), FaultKind::Failed, None),
+        ("502 X", "", "<html>".into(), FaultKind::Failed, None),
         ("503 X", "retry-after: 3\r\n", String::new(), FaultKind::Overloaded, wait(3)),
-        ("504 X", "", String::new(), FaultKind::Overloaded, None),
+        ("504 X", "", String::new(), FaultKind::Failed, None),
         ("529 X", "", r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#.into(), FaultKind::Overloaded, None),
-        ("408 X", "", String::new(), FaultKind::Overloaded, None),
+        ("408 X", "", String::new(), FaultKind::Failed, None),
         (
             "400 X",
             "",
@@ -93,7 +93,7 @@ async fn a_connection_that_cannot_be_made_is_overload_and_one_that_breaks_early_
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
     let mut settings = lab(Api::OpenAi, &server);
     settings.base_url = Some(format!("http://{nobody}/v1"));
-    assert_eq!(call(&providers(settings), &asked()).await.0.expect_err("refused").kind, FaultKind::Overloaded);
+    assert_eq!(call(&providers(settings), &asked()).await.0.expect_err("refused").kind, FaultKind::Unreachable);
 }
 
 #[tokio::test]
@@ -266,7 +266,7 @@ async fn a_key_is_never_in_a_message_and_a_message_is_never_long() {
     let providers = providers(lab(Api::OpenAi, &server));
     let denied = call(&providers, &asked()).await.0.expect_err("denied");
     assert_eq!(denied.message, "lab: HTTP 401: bad key ***: set models.lab.api_key in maniple.yaml to a key of this provider");
-    for kind in [FaultKind::Invalid, FaultKind::Overloaded] {
+    for kind in [FaultKind::Invalid, FaultKind::Failed] {
         let fault = call(&providers, &asked()).await.0.expect_err("a fault");
         assert_eq!(fault.kind, kind);
         assert!(fault.message.len() <= 4096 && !fault.message.contains("sk-very"), "{}", fault.message.len());

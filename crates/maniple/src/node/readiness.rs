@@ -131,7 +131,7 @@ mod tests {
     use super::*;
     use crate::node::project;
     use maniple_backends::memory;
-    use maniple_core::model::FaultKind;
+    use maniple_core::{TaskId, TaskKey, Tenant, model::FaultKind};
     use std::time::Duration;
 
     async fn states(probes: Vec<Probe>) -> Vec<(String, PartState)> {
@@ -146,7 +146,8 @@ mod tests {
         let store = Probe::Store(Arc::new(memory::TaskStore::new()));
         let asked = |need| vec![store.clone(), Probe::Models { agents: agents.clone(), health: health.clone(), need }];
         let with = |model: PartState| vec![("store".to_owned(), PartState::Ready), ("model:assistant".to_owned(), model)];
-        let fail = |model: &ModelName| (0..5).for_each(|_| health.failed(model, FaultKind::Overloaded));
+        let task = |n| TaskKey { tenant: Tenant::default(), id: TaskId::parse(&format!("t{n}")).unwrap() };
+        let fail = |model: &ModelName| (0..5).for_each(|n| health.failed(model, &task(n), FaultKind::Overloaded, false));
         fail(&first);
         assert_eq!(states(asked(Need::Require)).await, with(PartState::Ready), "its fallback answers");
         fail(&second);

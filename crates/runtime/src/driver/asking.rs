@@ -1,6 +1,6 @@
-//! One attempt of a model call, and what follows when it comes to nothing.
+//! One attempt of a model call.
 
-use super::{Driver, Flow, Left, Parking, Recorded, TURNS_MAX, interrupt::Interrupt};
+use super::{Driver, Flow, Left, Recorded, TURNS_MAX};
 use crate::{
     agent::{catalog::Prepared, context},
     health::Admitted,
@@ -9,22 +9,17 @@ use crate::{
 };
 use maniple_core::{
     Result, canonical, estimate,
-    event::{Event, ModelFailed, ModelFinished, ModelStarted},
+    event::{Event, ModelFinished, ModelStarted},
     message::ModelReply,
     model::{CallTimes, Fault, FaultKind, ModelName, ModelRequest},
     ports::{Delta, Live, Turn},
-    retry,
-    run::{Ask, Awaited, Next, Run},
+    run::{Ask, Run},
     task::{Ending, ErrorCode},
 };
 use std::time::Duration;
 use tokio::time::Instant;
 use tracing::Instrument;
 
-/// The most text of a provider's complaint that is recorded, in bytes.
-const COMPLAINT_MAX: usize = 4096;
-/// A wait up to this long is waited out; beyond it the run parks and holds no worker.
-pub(super) const WAIT_IN_PLACE: Duration = Duration::from_secs(15);
 /// Deltas of a task come at most this often.
 const DELTA_EVERY: Duration = Duration::from_millis(50);
 
@@ -36,33 +31,24 @@ enum Attempted {
 
 impl Driver {
     pub(super) async fn ask(&mut self, ask: Ask) -> Result<Flow> {
+        let admitted = match self.place_for(&ask).await? {
+            Ok(admitted) => admitted,
+            Err(flow) => return Ok(flow),
+        };
         let request = match self.request(&ask).await? {
             Ok(request) => request,
             Err(ending) => return self.end(ending).await,
         };
-        let model = request.model.clone();
-        let admitted = match self.parts.health.admit(&model) {
-            Ok(admitted) => admitted,
-            Err(wait) => {
-                let told = "its circuit breaker is open after failures in a row";
-                let is_last = ask.model >= self.prepared()?.contracts.agent().fallbacks.len();
-                if !is_last {
-                    return self.give_up(&ask, &model, told);
-                }
-                let fault = Fault { retry_after: Some(wait), ..Fault::new(FaultKind::Overloaded, told) };
-                return self.failed(&ask, &model, fault).await;
-            }
-        };
         self.tell(ask.step, started(&ask, &request))?;
         match self.record().await? {
-            Recorded::Yes => self.asked(ask, request, Some(admitted)).await,
+            Recorded::Yes => self.asked(ask, request, admitted).await,
             Recorded::Lost => Ok(Flow::Leave(Left::Lost)),
         }
     }
 
     /// Sends a request whose start is recorded, and takes in what comes of it. What says something of the model's health is told
     /// before its place is given back.
-    pub(super) async fn asked(&mut self, ask: Ask, request: ModelRequest, admitted: Option<Admitted>) -> Result<Flow> {
+    pub(super) async fn asked(&mut self, ask: Ask, request: ModelRequest, admitted: Admitted) -> Result<Flow> {
         if !self.lease.holds(&self.parts.work).await {
             return Ok(Flow::Leave(Left::Lost));
         }
@@ -74,8 +60,11 @@ impl Driver {
         match self.send(&ask, &request).await? {
             Attempted::Reply(reply) => self.replied(&ask, model, reply),
             Attempted::Fault(fault) => {
+                if fault.kind.is_overload() {
+                    admitted.refused(fault.retry_after);
+                }
                 if !self.was_cut(&request, &fault, begun.elapsed()) {
-                    self.parts.health.failed(&model, fault.kind);
+                    self.parts.health.failed(&model, &self.key, fault.kind, self.is_repeated(&model, &fault));
                 }
                 drop(admitted);
                 self.failed(&ask, &model, fault).await
@@ -156,83 +145,6 @@ impl Driver {
         self.tell(ask.step, Event::ModelFinished(ModelFinished::from((ask.attempt, reply, model.to_string(), cost))))?;
         Ok(Flow::Go)
     }
-
-    /// Records the failure and waits where the next attempt goes to the same model.
-    async fn failed(&mut self, ask: &Ask, model: &ModelName, fault: Fault) -> Result<Flow> {
-        metrics::counter!("maniple_model_faults_total", "model" => model.to_string(), "fault" => format!("{:?}", fault.kind)).increment(1);
-        tracing::debug!(%model, fault = ?fault.kind, message = %fault.message, "a model call came to nothing");
-        self.tell_failed(ask, model, fault.kind, &fault.message)?;
-        let prepared = self.prepared()?;
-        let Next::Ask(next) = self.run.next(self.now(), Some(&prepared.contracts)) else { return Ok(Flow::Go) };
-        if next.model != ask.model || fault.kind == FaultKind::ContextTooLong {
-            return Ok(Flow::Go);
-        }
-        let failures = self.run.steps().last().map_or(1, |step| step.faults.iter().filter(|f| f.model == model.as_str()).count() as u32);
-        let wait = retry::backoff(failures, fault.retry_after, fastrand::f64());
-        match self.cannot_wait(wait, model) {
-            Some(why) => self.give_up(ask, model, &format!("{fault}; not asked again: {why}")),
-            None => self.wait(wait).await,
-        }
-    }
-
-    /// Records that this model is not asked in this step any more: the next of the chain is, if there is one.
-    fn give_up(&mut self, ask: &Ask, model: &ModelName, why: &str) -> Result<Flow> {
-        self.tell_failed(ask, model, FaultKind::NotAsked, why)?;
-        Ok(Flow::Go)
-    }
-
-    fn tell_failed(&mut self, ask: &Ask, model: &ModelName, fault: FaultKind, message: &str) -> Result<()> {
-        let failed = ModelFailed { attempt: ask.attempt, model: model.to_string(), fault, message: cut(message) };
-        self.tell(ask.step, Event::ModelFailed(failed))
-    }
-
-    /// Why the next attempt is not worth waiting for.
-    fn cannot_wait(&self, wait: Duration, model: &ModelName) -> Option<String> {
-        if self.interrupts.left().is_some_and(|left| left < wait) {
-            Some(format!("the deadline comes before the {} ms to wait", wait.as_millis()))
-        } else if wait > self.settings.retry_after_max.duration() {
-            Some(format!("it asks to wait {} s, more than worker.retry_after_max", wait.as_secs()))
-        } else if !self.parts.health.take_retry(model) {
-            Some("the retry budget is used up: a fifth of the calls, plus ten a minute".to_owned())
-        } else {
-            None
-        }
-    }
-
-    async fn wait(&mut self, wait: Duration) -> Result<Flow> {
-        if wait > WAIT_IN_PLACE {
-            return self.park_until(wait).await;
-        }
-        if let Recorded::Lost = self.record().await? {
-            return Ok(Flow::Leave(Left::Lost));
-        }
-        let until = Instant::now() + wait;
-        loop {
-            let interrupt: Interrupt = tokio::select! {
-                () = tokio::time::sleep_until(until) => return Ok(Flow::Go),
-                interrupt = self.interrupts.next() => interrupt,
-            };
-            if interrupt == Interrupt::Drain {
-                // Handed over as it is, whoever comes next would ask at once.
-                return self.park_until(until.saturating_duration_since(Instant::now())).await;
-            }
-            if let Some(flow) = self.interrupted(interrupt).await? {
-                return Ok(flow);
-            }
-        }
-    }
-
-    /// Lets go of the worker until the moment has come.
-    async fn park_until(&mut self, wait: Duration) -> Result<Flow> {
-        let moment = Awaited::moment(self.now().plus(wait));
-        loop {
-            match self.park(moment).await? {
-                Parking::Left(left) => return Ok(Flow::Leave(left)),
-                Parking::SignalsRead if self.run.is_cancelled() => return Ok(Flow::Go),
-                Parking::SignalsRead => {}
-            }
-        }
-    }
 }
 
 /// The request of a model call with `left` until the deadline, or the end of a run that has no room for it.
@@ -248,8 +160,8 @@ pub(super) fn request(
     let times = CallTimes { whole: left.map_or(call_max, |left| left.min(call_max)), ..times };
     let request = context::request(run, prepared, turns, ask, times);
     let mut request = request.map_err(|error| Ending::failed(ErrorCode::Internal, error.to_string()))?;
-    let room = run.output_room(estimate::request_tokens(&request));
-    request.max_output_tokens = room.ok_or_else(|| run.out_of_tokens())?;
+    let input = estimate::request_tokens(&request);
+    request.max_output_tokens = run.output_room(input).ok_or_else(|| run.no_room(input))?;
     Ok(request)
 }
 
@@ -261,10 +173,6 @@ pub(super) fn started(ask: &Ask, request: &ModelRequest) -> Event {
         request_hash: canonical::hash_bytes(&serde_json::to_vec(request).unwrap_or_default()),
         max_output_tokens: request.max_output_tokens,
     })
-}
-
-fn cut(message: &str) -> String {
-    message[..message.floor_char_boundary(COMPLAINT_MAX)].to_owned()
 }
 
 /// Passes text on: the first piece at once, then at most twenty times a second.

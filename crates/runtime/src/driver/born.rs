@@ -4,11 +4,11 @@ use super::{Driver, asking, interrupt::Drain};
 use crate::{
     Parts, WorkerSettings,
     agent::catalog::{Beginning, Prepared},
+    health::Admitted,
     lease::Lease,
 };
 use maniple_core::{
     AgentName, Tenant, Time,
-    breaker::State,
     event::Event,
     model::ModelRequest,
     ports::{Also, Born, Turn},
@@ -25,6 +25,7 @@ const RECORDED: u64 = 3;
 pub(super) struct First {
     pub(super) ask: Ask,
     pub(super) request: ModelRequest,
+    pub(super) admitted: Admitted,
 }
 
 /// What a task begins with, all of it had from memory.
@@ -34,6 +35,7 @@ pub(crate) struct Unborn {
     turns: Vec<Turn>,
     ask: Ask,
     request: ModelRequest,
+    admitted: Admitted,
     model_started: Event,
 }
 
@@ -49,12 +51,10 @@ impl Unborn {
         let Next::Ask(ask) = run.next(run.accepted_at(), Some(&prepared.contracts)) else { return None };
         let left = task.deadline_ms.map(Duration::from_millis);
         let request = asking::request(&run, prepared, &turns, &ask, settings.call_times(), left).ok()?;
-        if parts.health.state(&request.model) != State::Closed {
-            return None;
-        }
+        let admitted = parts.health.admit(&request.model, false).ok()?;
         let model_started = asking::started(&ask, &request);
         run.tell(run.accepted_at(), ask.step, &model_started).ok()?;
-        Some(Box::new(Self { beginning, run, turns, ask, request, model_started }))
+        Some(Box::new(Self { beginning, run, turns, ask, request, admitted, model_started }))
     }
 
     /// The wish to be born with that, under a name of its own.
@@ -82,11 +82,11 @@ impl Driver {
         claimed_at: Instant,
         drain: Drain,
     ) -> Box<Self> {
-        let Unborn { beginning, mut run, turns, ask, request, .. } = *unborn;
+        let Unborn { beginning, mut run, turns, ask, request, admitted, .. } = *unborn;
         run.born(at, RECORDED);
         let mut driver = Self::of(parts, settings, run, Some(turns), lease, (at, claimed_at), drain);
         driver.prepared = Some(beginning.prepared.clone());
-        driver.first = Some(First { ask, request });
+        driver.first = Some(First { ask, request, admitted });
         driver
     }
 }

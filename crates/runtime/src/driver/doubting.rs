@@ -70,7 +70,7 @@ pub(super) async fn probe(tools: &dyn Tools, call: &RunCall, until: Option<Insta
             match probed {
                 Ok(known @ (Probed::Happened(_) | Probed::DidNot)) => return known,
                 Ok(Probed::Unknown) | Err(_) if attempt == PROBES => break,
-                Ok(Probed::Unknown) | Err(_) => tokio::time::sleep(retry::backoff(attempt, None, fastrand::f64())).await,
+                Ok(Probed::Unknown) | Err(_) => tokio::time::sleep(retry::After::Failures(attempt).backoff(fastrand::f64())).await,
             }
         }
         Probed::Unknown

@@ -3,8 +3,8 @@
 use super::{
     Driver,
     admitting::over_the_rate,
-    asking::WAIT_IN_PLACE,
     doubting::{probe, settle},
+    waiting::WAIT_IN_PLACE,
 };
 use crate::{Parts, lease::Lease, spans};
 use futures::{FutureExt, future::BoxFuture};
@@ -111,7 +111,7 @@ async fn attempts(
             }
             Invoked::Wait(why, wait) => finished(&started, ToolStatus::Error, over_the_rate(&why, wait)),
             Invoked::NotSent(_) | Invoked::Unknown(_) if attempt < ATTEMPTS => {
-                tokio::time::sleep(retry::backoff(attempt, None, fastrand::f64())).await;
+                tokio::time::sleep(retry::After::Failures(attempt).backoff(fastrand::f64())).await;
                 continue;
             }
             Invoked::NotSent(why) => finished(&started, ToolStatus::Error, Value::String(format!("not sent: {why}"))),

@@ -206,7 +206,8 @@ async fn what_cannot_start_at_once_is_given_back_or_accepted_like_any_other() {
         world.finish(&task(id).key()).await;
     }
     let model = maniple_core::model::ModelName::parse("test/first").expect("legal");
-    (0..20).for_each(|_| worker.health.failed(&model, maniple_core::model::FaultKind::Overloaded));
+    let failed = |n| worker.health.failed(&model, &task(&format!("f{n}")).key(), maniple_core::model::FaultKind::Overloaded, false);
+    (0..5).for_each(failed);
     assert!(matches!(worker.starter.start(new(task("d"))).await, Started::NotNow(_)), "its model's breaker is open");
     worker.leave().await;
 }

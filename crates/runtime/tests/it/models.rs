@@ -4,7 +4,7 @@ use crate::world::{ONCE, World, ended, task};
 use maniple_core::{
     breaker::State,
     estimate,
-    message::ModelReply,
+    message::{Message, ModelReply},
     model::{Fault, FaultKind, ModelName, ModelRequest},
     task::{AgentResult, ErrorCode, TaskStatus, WaitingFor},
 };
@@ -50,7 +50,7 @@ fn asked(model: &Fake) -> Vec<String> {
 #[tokio::test(start_paused = true)]
 async fn what_passes_is_asked_three_times_and_then_the_fallback() {
     use FaultKind::*;
-    for kind in [Throttled, Overloaded, CutBefore, CutAfter, TimedOut] {
+    for kind in [Failed, Unreachable, CutBefore, CutAfter, TimedOut] {
         let model = fake(move |_, request| if request.model.as_str() == FIRST { Err(fault(kind)) } else { Ok(text("second")) });
         let result = run(&with_fallback(&model)).await;
         assert_eq!(ended(&result), (TaskStatus::Completed, None, Some("second")), "{kind:?}");
@@ -84,10 +84,10 @@ async fn a_refusal_and_a_wrong_key_end_the_run_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn when_nobody_is_left_the_caller_reads_what_the_last_one_said() {
-    let model = fake(|_, _| Err(fault(FaultKind::Overloaded)));
+    let model = fake(|_, _| Err(fault(FaultKind::Failed)));
     let result = run(&World::new(model.clone())).await;
     assert_eq!((result.status, result.error), (TaskStatus::Failed, Some(ErrorCode::ModelUnavailable)));
-    assert!(result.error_detail.expect("it says why").contains("as the test wished: Overloaded"));
+    assert!(result.error_detail.expect("it says why").contains("as the test wished: Failed"));
     assert_eq!(asked(&model).len(), 3);
 }
 
@@ -158,22 +158,24 @@ async fn a_wait_beyond_the_deadline_or_the_bound_is_not_begun() {
 
 #[tokio::test(start_paused = true)]
 async fn an_open_breaker_sends_runs_to_the_fallback_without_a_call() {
-    let model = fake(|_, request| if request.model.as_str() == FIRST { Err(fault(FaultKind::Overloaded)) } else { Ok(text("second")) });
+    let model = fake(|_, request| if request.model.as_str() == FIRST { Err(fault(FaultKind::CutBefore)) } else { Ok(text("second")) });
     let world = with_fallback(&model);
     let worker = world.worker(Faults::none());
-    for number in 0..4 {
+    let first = || asked(&model).iter().filter(|name| *name == FIRST).count();
+    for number in 0..5 {
+        assert!(!worker.health.is_open(&ModelName::parse(FIRST).expect("legal")), "{number} tasks do not open it, whatever their attempts");
         let key = world.submit(task(&format!("t{number}"))).await;
         assert_eq!(world.finish(&key).await.output.as_deref(), Some("second"));
     }
-    let first = asked(&model).iter().filter(|name| *name == FIRST).count();
-    // Five failures open it: three of the first run, two of the second.
-    assert_eq!(first, 5);
-    assert!(worker.health.is_open(&ModelName::parse(FIRST).expect("legal")));
+    assert!(worker.health.is_open(&ModelName::parse(FIRST).expect("legal")), "the failures of five tasks open it");
+    let before = first();
+    let key = world.submit(task("meanwhile")).await;
+    assert_eq!(world.finish(&key).await.output.as_deref(), Some("second"));
+    assert_eq!(first(), before);
     tokio::time::sleep(11 * SECOND).await;
     let key = world.submit(task("later")).await;
     world.finish(&key).await;
-    let now = asked(&model).iter().filter(|name| *name == FIRST).count();
-    assert_eq!(now, first + 1, "half-open lets one call try");
+    assert_eq!(first(), before + 1, "half-open lets one call try");
     worker.leave().await;
     world.check("breaker").await;
 }
@@ -205,8 +207,8 @@ async fn a_call_that_its_agent_cuts_short_says_nothing_of_the_model() {
     for (call_max_ms, state) in [(Some(1_000), State::Closed), (None, State::Open)] {
         let world = World::new(model.clone()).with(|agent| agent.limits.call_max_ms = call_max_ms);
         let worker = world.worker(Faults::none());
-        // Three attempts each; five failures in a row open a breaker.
-        for number in 0..2 {
+        // The failures of five tasks in a row open a breaker.
+        for number in 0..5 {
             let key = world.submit(task(&format!("t{number}"))).await;
             assert_eq!(world.finish(&key).await.error, Some(ErrorCode::ModelUnavailable));
         }
@@ -219,14 +221,14 @@ async fn a_call_that_its_agent_cuts_short_says_nothing_of_the_model() {
 #[tokio::test(start_paused = true)]
 async fn a_trial_that_comes_to_nothing_gives_its_place_to_the_next() {
     let model = Fake::new(|number, request| match number {
-        0..5 => (Duration::ZERO, Err(fault(FaultKind::Overloaded))),
-        5 => (request.times.whole, Err(fault(FaultKind::TimedOut))),
-        6 => (Duration::ZERO, Err(fault(FaultKind::Refused))),
+        0..15 => (Duration::ZERO, Err(fault(FaultKind::Unreachable))),
+        15 => (request.times.whole, Err(fault(FaultKind::TimedOut))),
+        16 => (Duration::ZERO, Err(fault(FaultKind::Refused))),
         _ => (Duration::ZERO, Ok(text("back"))),
     });
     let world = World::new(model.clone());
     let worker = world.worker(Faults::none());
-    for number in 0..2 {
+    for number in 0..5 {
         world.finish(&world.submit(task(&format!("t{number}"))).await).await;
     }
     assert!(worker.health.is_open(&ModelName::parse(FIRST).expect("legal")));
@@ -245,10 +247,10 @@ async fn a_trial_that_comes_to_nothing_gives_its_place_to_the_next() {
 
 #[tokio::test(start_paused = true)]
 async fn an_open_breaker_without_a_fallback_is_waited_for() {
-    let model = fake(|number, _| if number < 5 { Err(fault(FaultKind::Overloaded)) } else { Ok(text("back")) });
+    let model = fake(|number, _| if number < 15 { Err(fault(FaultKind::Unreachable)) } else { Ok(text("back")) });
     let world = World::new(model.clone());
     let worker = world.worker(Faults::none());
-    for number in 0..2 {
+    for number in 0..5 {
         let key = world.submit(task(&format!("t{number}"))).await;
         assert_eq!(world.finish(&key).await.error, Some(ErrorCode::ModelUnavailable));
     }
@@ -262,16 +264,117 @@ async fn an_open_breaker_without_a_fallback_is_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn retries_are_a_fifth_of_the_calls_and_ten_a_minute() {
-    let model = fake(|_, request| if request.model.as_str() == FIRST { Err(throttled(Duration::ZERO)) } else { Ok(text("second")) });
+async fn prompts_that_always_fail_open_no_breaker_for_the_others() {
+    let model = fake(|_, request| match request.messages.last() {
+        Some(Message::User { content }) if content == "poison" => Err(fault(FaultKind::Failed)),
+        _ => Ok(text("well")),
+    });
+    let world = World::new(model.clone());
+    let worker = world.worker(Faults::none());
+    for number in 0..10 {
+        let poison = maniple_core::task::Task { prompt: "poison".into(), ..task(&format!("p{number}")) };
+        let key = world.submit(poison).await;
+        assert_eq!(world.finish(&key).await.error, Some(ErrorCode::ModelUnavailable));
+    }
+    assert_eq!(worker.health.state(&ModelName::parse(FIRST).expect("legal")), State::Closed);
+    let begun = Instant::now();
+    let key = world.submit(task("good")).await;
+    assert_eq!(world.finish(&key).await.output.as_deref(), Some("well"));
+    assert!(begun.elapsed() < SECOND);
+    worker.leave().await;
+    world.check("poison").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_tasks_live_through_an_outage_without_using_an_attempt() {
+    let began = Instant::now();
+    let model = fake(move |_, _| if began.elapsed() < 300 * SECOND { Err(fault(FaultKind::Overloaded)) } else { Ok(text("back")) });
+    let world = World::new(model.clone());
+    let worker = world.worker(Faults::none());
+    let mut keys = Vec::new();
+    for number in 0..40 {
+        keys.push(world.submit(task(&format!("t{number}"))).await);
+    }
+    world.until(&keys[39], "run.parked").await;
+    assert_eq!(world.result(&keys[39]).await.waiting_for, Some(WaitingFor::Timer));
+    for key in &keys {
+        assert_eq!(world.finish(key).await.output.as_deref(), Some("back"));
+    }
+    assert!(began.elapsed() < 400 * SECOND, "it took {:?}", began.elapsed());
+    let calls = asked(&model).len();
+    assert!(calls < 40 + 40 + 60, "{calls} calls: the breaker lets one try every ten seconds");
+    worker.leave().await;
+    world.check("outage").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn patience_and_the_deadline_end_the_wait_for_a_model_that_has_too_much_to_do() {
+    for (patience_ms, deadline_ms, code, least, most) in [
+        (None, None, ErrorCode::ModelUnavailable, 15 * 60, 15 * 60),
+        (Some(40_000), None, ErrorCode::ModelUnavailable, 40, 40),
+        (None, Some(90_000), ErrorCode::DeadlineExceeded, 90, 91),
+    ] {
+        let model = fake(|_, _| Err(fault(FaultKind::Overloaded)));
+        let world = World::new(model.clone()).with(|agent| agent.limits.patience_ms = patience_ms);
+        let worker = world.worker(Faults::none());
+        let begun = Instant::now();
+        let key = world.submit(maniple_core::task::Task { deadline_ms, ..task("t") }).await;
+        let result = world.finish(&key).await;
+        let took = begun.elapsed().as_secs();
+        assert_eq!((result.status, result.error), (TaskStatus::Failed, Some(code)));
+        assert!((least..=most + 2).contains(&took), "{code:?} after {took} s");
+        assert!(result.error_detail.as_ref().is_some_and(|detail| detail.contains("as the test wished: Overloaded")), "{result:?}");
+        worker.leave().await;
+        world.check("patience").await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_burst_over_a_rate_limit_drains_at_its_pace() {
+    let window = std::sync::Mutex::new((0, 0));
+    let begun = Instant::now();
+    let model = fake(move |_, _| {
+        let mut window = window.lock().expect("no panic");
+        let second = begun.elapsed().as_secs();
+        *window = if window.0 == second { (second, window.1 + 1) } else { (second, 1) };
+        if window.1 > 10 { Err(throttled(SECOND)) } else { Ok(text("well")) }
+    });
+    let world = World::new(model.clone());
+    let worker = world.worker(Faults::none());
+    let mut keys = Vec::new();
+    for number in 0..80 {
+        keys.push(world.submit(task(&format!("t{number}"))).await);
+    }
+    for key in &keys {
+        assert_eq!(world.finish(key).await.output.as_deref(), Some("well"));
+    }
+    assert!(begun.elapsed() < 20 * SECOND, "8 s at best, not {:?}", begun.elapsed());
+    let calls = asked(&model).len();
+    assert!(calls < 80 + 80 + 60, "{calls} calls");
+    worker.leave().await;
+    world.check("burst").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_used_up_retry_budget_sends_runs_to_the_fallback_and_is_a_fifth_of_the_calls_and_ten_a_minute() {
+    let firsts = std::sync::atomic::AtomicU64::new(0);
+    let model = fake(move |_, request| {
+        if request.model.as_str() != FIRST {
+            return Ok(text("second"));
+        }
+        match firsts.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
+            number if number % 3 == 2 => Ok(text("first")),
+            number => Err(Fault::new(FaultKind::CutBefore, format!("broken for the {number}th time"))),
+        }
+    });
     let world = with_fallback(&model);
     let worker = world.worker(Faults::none());
     for number in 0..40 {
         let key = world.submit(task(&format!("t{number}"))).await;
-        assert_eq!(world.finish(&key).await.output.as_deref(), Some("second"));
+        assert_eq!(world.finish(&key).await.status, TaskStatus::Completed);
     }
-    let retries = asked(&model).iter().filter(|name| *name == FIRST).count() - 40;
-    assert!((10..=10 + 8 + 10).contains(&retries), "{retries} retries of 40 calls");
+    let again = asked(&model).iter().filter(|name| *name == FIRST).count() - 40;
+    assert!((10..=10 + 8 + 10).contains(&again), "{again} retries of 40 calls");
     worker.leave().await;
     world.check("retry budget").await;
 }
@@ -309,7 +412,7 @@ async fn what_is_too_long_is_asked_once_more_with_half_the_window() {
 async fn a_takeover_goes_on_with_the_attempts_where_the_first_worker_stopped() {
     let model = fake(|number, _| match number {
         0 => Ok(calls(&[(ONCE, json!({ "mark": "m", "place": "r0.0", "nonce": 1 }))])),
-        1..4 => Err(throttled(10 * SECOND)),
+        1..4 => Err(Fault { retry_after: Some(10 * SECOND), ..fault(FaultKind::Failed) }),
         _ => Ok(text("too late")),
     });
     let world = World::new(model.clone());

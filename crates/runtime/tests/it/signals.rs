@@ -135,8 +135,10 @@ async fn a_parked_run_is_cancelled_at_once_and_its_session_goes_on() {
     let asked = Instant::now();
     world.cancel(&first, "stop").await;
     assert_eq!(world.finish(&first).await.status, TaskStatus::Cancelled);
-    assert_eq!(world.finish(&next).await.status, TaskStatus::Completed);
+    world.until(&next, "task.started").await;
     assert!(asked.elapsed() < 3 * SECOND, "it took {:?}", asked.elapsed());
+    // What the model told the first to wait holds the next one back too, a minute at most.
+    assert_eq!(world.finish(&next).await.status, TaskStatus::Completed);
     worker.leave().await;
     world.check("cancelled while parked").await;
 }
