@@ -51,7 +51,7 @@ async fn killed_at_random_moments_it_loses_nothing_and_repeats_nothing() {
     }
     println!("{kills} kills, {total}: L = 0, D = 0, V = 0");
     assert_eq!(total.failed, 0, "{total}");
-    assert!(total.accepted > kills / 10 && total.doubted > 0, "too little happened: {total}");
+    assert!(total.accepted > kills / 4 && total.doubted > 0, "too little happened: {total}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

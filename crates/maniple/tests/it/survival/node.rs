@@ -35,7 +35,7 @@ impl World {
         let fickle = Fickle::new(0, 1).slow(Duration::from_millis(8));
         let model = model::Server::start(fickle.clone()).await.expect("a port");
         let tools = ledger::Server::start(ledger.clone()).await.expect("a port");
-        let port = TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr()).expect("a port").port();
+        let port = port_of_its_own();
         let settings = format!(
             "listen: 127.0.0.1:{port}\nmodels:\n  mock: {{ api: openai, base_url: \"{}\", api_key: none }}\ntelemetry: {{ level: warn }}\n",
             model.base_url()
@@ -67,6 +67,12 @@ impl World {
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
+}
+
+/// A free port below those that a kernel gives to clients and to whoever asks for any: while the node is dead nobody else gets it.
+fn port_of_its_own() -> u16 {
+    let mut ports = std::iter::repeat_with(|| fastrand::u16(20_000..32_768));
+    ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("it goes on for ever")
 }
 
 fn write(path: &Path, text: &str) {
