@@ -24,7 +24,7 @@ mod work;
 
 pub use approvals::{Approval, ApprovalState, Decided, Decision, ListApprovals};
 pub use bus::{Bus, Delta, Hint, Live};
-pub use models::{Model, Models, OnText, Price};
+pub use models::{Model, Models, OnText, Price, Server};
 pub use tasks::{Born, Conversation, Created, Idempotency, KeyWas, ListTasks, NewTask, Signalled, Tasks, Turn};
 pub use tools::*;
 pub use upkeep::{Swept, Upkeep, Waiting};

@@ -127,6 +127,11 @@ impl Models for Providers {
         }
     }
 
+    fn server(&self, name: &ModelName) -> Option<ports::Server> {
+        let Some(Served::Remote(provider)) = self.served.get(name.provider()) else { return None };
+        Some(ports::Server { address: provider.url.host_str()?.to_owned(), port: provider.url.port_or_known_default()? })
+    }
+
     fn price(&self, name: &ModelName) -> Option<ports::Price> {
         self.prices.get(name.provider())?.get(name.model()).map(Price::whole)
     }

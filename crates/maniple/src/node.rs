@@ -98,7 +98,15 @@ impl Node {
             several_tenants: config.has_several_tenants(),
         };
         let desk = Desk::new(
-            DeskParts { tasks, bus, agents: agents.clone(), registry: parts.registry(), aside: parts.aside.clone(), starter },
+            DeskParts {
+                tasks,
+                bus,
+                agents: agents.clone(),
+                registry: parts.registry(),
+                aside: parts.aside.clone(),
+                starter,
+                tracing: telemetry.tracing,
+            },
             terms,
         );
         let (upkeep, probes) = (parts.store.upkeep.clone(), Arc::new(Probes(probes)));

@@ -1,6 +1,8 @@
 //! Logs, spans and metrics of the process: what is written where, decided once at the start.
 
+mod help;
 mod lines;
+mod roots;
 mod settings;
 
 pub use settings::{LogFormat, TelemetrySettings};
@@ -11,7 +13,7 @@ use maniple_core::trace::TraceContext;
 use maniple_runtime::spans::Tracing;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use opentelemetry::{
-    Context, KeyValue,
+    Array, Context, KeyValue, StringValue, Value,
     propagation::TextMapPropagator,
     trace::{TraceContextExt as _, TracerProvider as _},
 };
@@ -64,8 +66,13 @@ pub fn install(settings: &TelemetrySettings, quiet: bool) -> anyhow::Result<Inst
     });
     // A second node in one process (a test, a command without a node) keeps the first one's logs.
     let _ = tracing_subscriber::registry().with(spans).with(logs.with_filter(filter)).try_init();
-    let tracing = if provider.is_some() { Tracing { adopt, context } } else { Tracing::default() };
+    let tracing = if provider.is_some() { Tracing { adopt, context, list } } else { Tracing::default() };
     Ok(Installed { provider, metrics: metrics()?, tracing })
+}
+
+/// The text of `/metrics`. What costs is a sum of fractions, which the recorder knows as a gauge only; it never falls.
+pub fn rendered(metrics: &PrometheusHandle) -> String {
+    metrics.render().replace("# TYPE maniple_cost_usd_total gauge", "# TYPE maniple_cost_usd_total counter")
 }
 
 /// How often histograms are folded.
@@ -107,6 +114,7 @@ fn exporter(endpoint: &str, ratio: f64) -> anyhow::Result<SdkTracerProvider> {
     Ok(SdkTracerProvider::builder()
         .with_span_processor(BatchSpanProcessor::builder(exporter, Tokio).build())
         .with_sampler(sampler)
+        .with_id_generator(roots::Ids::default())
         .with_resource(resource)
         .build())
 }
@@ -125,15 +133,26 @@ fn metrics() -> anyhow::Result<PrometheusHandle> {
         .and_then(|builder| builder.set_buckets_for_metric(Matcher::Suffix("_size".into()), &sizes))
         .and_then(PrometheusBuilder::install_recorder)
         .context("metrics cannot be recorded")?;
+    help::describe();
     *installed = Some(handle.clone());
     Ok(handle)
 }
 
+/// The first span of a trace that begins here has no parent: nobody would export it.
 fn adopt(span: &Span, trace: &TraceContext) {
+    if trace.begun_here {
+        // Looked at, the span begins.
+        return roots::named(trace.trace_id(), || drop(span.context()));
+    }
     let mut carrier = HashMap::from([(String::from("traceparent"), trace.traceparent.clone())]);
     carrier.extend(trace.tracestate.clone().map(|state| (String::from("tracestate"), state)));
     let parent = TraceContextPropagator::new().extract_with_context(&Context::new(), &carrier);
     let _ = span.set_parent(parent);
+}
+
+fn list(span: &Span, name: &'static str, values: &[&str]) {
+    let values = values.iter().map(|value| StringValue::from((*value).to_owned())).collect();
+    span.set_attribute(name, Value::Array(Array::String(values)));
 }
 
 fn context(span: &Span) -> Option<TraceContext> {

@@ -46,7 +46,7 @@ pub use reader::{Reader, Told};
 pub use tasks::{Cancelled, TaskPage, TaskQuery};
 pub use tools::{Definition, Reason, offered_to};
 
-use crate::{Agents, Starter};
+use crate::{Agents, Starter, spans::Tracing};
 use maniple_aside::Aside;
 use maniple_core::ports::{Bus, Tasks, ToolRegistry};
 use std::sync::Arc;
@@ -66,6 +66,8 @@ pub struct DeskParts {
     pub aside: Aside,
     /// A worker in this process, where tasks that can start at once do.
     pub starter: Option<Starter>,
+    /// Ties the spans of direct calls to traces from outside.
+    pub tracing: Tracing,
 }
 
 /// Takes tasks in, tells how they are, and passes on what people want of them, each for those who may.

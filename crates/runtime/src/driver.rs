@@ -17,6 +17,7 @@ use crate::{
     agent::catalog::Prepared,
     ended,
     lease::{Lease, patiently},
+    spans,
 };
 use born::First;
 pub(crate) use born::Unborn;
@@ -33,6 +34,7 @@ use maniple_core::{
 };
 use std::sync::Arc;
 use tokio::time::Instant;
+use tracing::Span;
 
 /// How a driver left its task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,6 +142,7 @@ impl Driver {
                 None => self.go_on().await?,
             };
             if let Flow::Leave(left) = flow {
+                spans::left(&Span::current(), &self.run);
                 return Ok(left);
             }
         }
@@ -198,6 +201,7 @@ impl Driver {
 
     async fn end(&mut self, ending: Ending) -> Result<Flow> {
         let (status, code) = (ending.status, ending.error);
+        spans::ended(&Span::current(), &ending);
         for doubt in self.run.open_doubts() {
             self.tell(self.run.step_number(), doubt)?;
         }

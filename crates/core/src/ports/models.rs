@@ -14,6 +14,19 @@ pub trait Models: Send + Sync {
     fn model(&self, name: &ModelName) -> Result<Arc<dyn Model>>;
     /// What it costs, where that is configured.
     fn price(&self, name: &ModelName) -> Option<Price>;
+    /// Where it is asked, for those who look; `None` for one in this process.
+    fn server(&self, _name: &ModelName) -> Option<Server> {
+        None
+    }
+}
+
+/// Where a provider is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// Its host.
+    pub address: String,
+    /// Its port.
+    pub port: u16,
 }
 
 /// What a model costs, in US dollars for a million tokens.

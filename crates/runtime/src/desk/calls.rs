@@ -12,16 +12,20 @@ mod sends;
 pub(super) use sends::Sends;
 
 use super::{Act, Desk, IdempotencyKey};
+use crate::spans;
 use maniple_core::{
     AgentName, Error, Principal, Result, Tenant,
-    ports::{Admission, DirectCall, DirectOutcome, Idempotency, Invoked, KeyWas, Probed, Refusal},
-    tool::Way,
+    event::ToolStatus,
+    ports::{Admission, DirectCall, DirectOutcome, Idempotency, Invocation, Invoked, KeyWas, Probed, Refusal},
+    tool::{Effect, Way},
     trace::TraceContext,
 };
 use semver::{Version, VersionReq};
 use sends::{SendName, broke_off};
 use serde_json::{Map, Value, json};
 use std::time::Duration;
+use tokio::time::Instant;
+use tracing::{Instrument, Span};
 
 /// Which call is meant.
 #[derive(Debug, Clone)]
@@ -215,12 +219,36 @@ impl Desk {
     async fn carried_out(&self, call: DirectCall) -> DirectOutcome {
         let Some(seat) = self.gate.call(&call.invocation().tenant) else { return full().into() };
         let registry = self.parts.registry.clone();
-        let work = tokio::spawn(async move {
+        let span = spans::direct_call(call.invocation());
+        call.invocation().trace.iter().for_each(|trace| (self.parts.tracing.adopt)(&span, trace));
+        let call = call.traced((self.parts.tracing.context)(&span));
+        let work = async move {
+            let begun = Instant::now();
             let outcome = registry.call(&call).await;
             drop(seat);
+            if !outcome.replayed {
+                count(call.invocation(), &outcome.invoked, begun.elapsed());
+            }
             outcome
-        });
-        work.await.unwrap_or_else(|_| broke_off().into())
+        };
+        tokio::spawn(work.instrument(span)).await.unwrap_or_else(|_| broke_off().into())
+    }
+}
+
+/// Counts a call as those of runs are.
+fn count(call: &Invocation, invoked: &Invoked, took: Duration) {
+    let status = match invoked {
+        Invoked::Ok(_) => ToolStatus::Ok,
+        Invoked::Refused(_) => ToolStatus::Refused,
+        Invoked::Unknown(_) if call.tool.effect() == Effect::AtMostOnce => ToolStatus::InDoubt,
+        Invoked::Failed(_) | Invoked::NotSent(_) | Invoked::Wait(..) | Invoked::Unknown(_) => ToolStatus::Error,
+    };
+    if let Some(cause) = spans::cause(invoked) {
+        spans::went_wrong(&Span::current(), &cause);
+    }
+    metrics::counter!("maniple_tool_calls_total", "tool" => call.tool.name.clone(), "status" => status.as_str()).increment(1);
+    if status != ToolStatus::Refused {
+        metrics::histogram!("maniple_tool_call_seconds", "tool" => call.tool.name.clone(), "status" => status.as_str()).record(took);
     }
 }
 

@@ -43,8 +43,15 @@ fn node_on(bus: Arc<dyn Bus>) -> Node {
     let store = Arc::new(memory::TaskStore::with_clock(Arc::new(clock)));
     let agents = Agents::new([definition("search"), definition("write")]);
     let registry = Arc::new(Fake::with(&["pay@2.0.0", "pay@1.0.0"]));
-    let parts =
-        DeskParts { tasks: store.clone(), bus: bus.clone(), agents, registry: registry.clone(), aside: Default::default(), starter: None };
+    let parts = DeskParts {
+        tasks: store.clone(),
+        bus: bus.clone(),
+        agents,
+        registry: registry.clone(),
+        aside: Default::default(),
+        starter: None,
+        tracing: Default::default(),
+    };
     Node { desk: Desk::new(parts, Terms::default()), registry, store, bus }
 }
 

@@ -101,7 +101,7 @@ impl Driver {
         let mut text = |piece: &str| deltas.text(piece);
         let begun = Instant::now();
         let mut call = model.call(request, &mut text);
-        let span = spans::llm_call(ask, &request.model);
+        let span = spans::llm_call(&self.run, ask, &request.model, self.parts.models.server(&request.model).as_ref());
         let answer = loop {
             tokio::select! {
                 biased;
@@ -118,11 +118,11 @@ impl Driver {
             .record(begun.elapsed());
         Ok(match answer {
             Ok(reply) => {
-                spans::answered(&span, &reply.usage);
+                spans::answered(&span, &self.parts.tracing, &reply);
                 Attempted::Reply(reply)
             }
             Err(fault) => {
-                span.record("error.type", tracing::field::debug(fault.kind));
+                spans::faulted(&span, &fault);
                 Attempted::Fault(fault)
             }
         })

@@ -61,7 +61,7 @@ impl Driver {
         if invocation.tool.requires_approval && started.way.is_none() && self.run.task().retry_of.is_some() {
             return not_again(format!("where a person agreed that `{}` is called was not recorded", started.name));
         }
-        let span = spans::tool_call(&started);
+        let span = spans::tool_call(&self.run, &started);
         invocation.trace = (self.parts.tracing.context)(&span).or(invocation.trace);
         let until = self.probe_until();
         attempts(self.parts.clone(), self.lease.clone(), invocation, started, until).instrument(span).boxed()
@@ -82,6 +82,7 @@ async fn attempts(
 ) -> ToolFinished {
     let begun = Instant::now();
     let mut attempt = 0;
+    let mut cause;
     let outcome = loop {
         attempt += 1;
         let call = RunCall(Invocation { send: send(&started, &lease, attempt), ..invocation.clone() });
@@ -100,6 +101,7 @@ async fn attempts(
             }
         };
         let fits = |wait: Duration| wait <= WAIT_IN_PLACE && until.is_none_or(|until| Instant::now() + wait < until);
+        cause = spans::cause(&invoked);
         break match invoked {
             Invoked::Ok(result) => finished(&started, ToolStatus::Ok, result),
             Invoked::Failed(result) => finished(&started, ToolStatus::Error, result),
@@ -120,7 +122,9 @@ async fn attempts(
             }
         };
     };
-    spans::returned(&tracing::Span::current(), outcome.status);
+    if let (false, Some(cause)) = (outcome.status == ToolStatus::Ok, cause) {
+        spans::went_wrong(&tracing::Span::current(), &cause);
+    }
     metrics::histogram!("maniple_tool_call_seconds", "tool" => started.name.clone(), "status" => outcome.status.as_str())
         .record(begun.elapsed());
     outcome

@@ -66,6 +66,11 @@ impl DirectCall {
         invocation.key = format!("{}/call/{}/{key}", invocation.tenant, in_a_path(&principal));
         Self { principal, key, invocation }
     }
+    /// The same in another trace.
+    pub fn traced(mut self, trace: Option<TraceContext>) -> Self {
+        self.invocation.trace = trace.or(self.invocation.trace);
+        self
+    }
     /// Who asks.
     pub fn principal(&self) -> &str {
         &self.principal

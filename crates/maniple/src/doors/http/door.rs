@@ -1,7 +1,7 @@
 //! What the door stands in front of.
 
 use super::{Auth, Limits};
-use crate::config::Config;
+use crate::{config::Config, telemetry};
 use async_trait::async_trait;
 use maniple_api::probe::Part;
 use maniple_core::{Result, ports::Upkeep};
@@ -72,7 +72,7 @@ impl Door {
             auth: Auth::of(config.auth.as_ref(), config.insecure)?,
             collector: config.metrics.hash(),
             limits: config.limits.door,
-            metrics: Arc::new(move || metrics.render()),
+            metrics: Arc::new(move || telemetry::rendered(&metrics)),
             readiness,
             closing: CancellationToken::new(),
             leaving: CancellationToken::new(),

@@ -151,6 +151,7 @@ pub(super) fn build(plan: Plan) -> House {
         registry: plan.registry,
         aside: Default::default(),
         starter,
+        tracing: Default::default(),
     };
     let door = Door {
         desk: Desk::new(desk_parts, desk::Terms { limits: plan.desk, ..Default::default() }),

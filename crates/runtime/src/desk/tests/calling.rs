@@ -80,6 +80,7 @@ async fn a_call_goes_on_although_its_caller_leaves_and_has_its_place_until_it_en
         registry: registry.clone(),
         aside: Default::default(),
         starter: None,
+        tracing: Default::default(),
     };
     let desk = Desk::new(parts, Terms { limits, ..Terms::default() });
     registry.will(Duration::from_secs(5), Invoked::Ok(json!(1)));
