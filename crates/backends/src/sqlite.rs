@@ -281,7 +281,16 @@ impl ports::Tasks for TaskStore {
 
     async fn erase(&self, session: &SessionKey) -> Result<u64> {
         let session = session.clone();
-        self.write(move |tx| forget::erase(tx, &session)).await
+        let (mut tasks, mut below) = (0, None);
+        loop {
+            let session = session.clone();
+            let erased = self.write(move |tx| forget::erase(tx, &session, below)).await?;
+            tasks += erased.tasks;
+            below = erased.below;
+            if below.is_none() {
+                return Ok(tasks);
+            }
+        }
     }
 
     async fn drop_dead_letter(&self, key: &TaskKey, idempotency: Option<Idempotency>) -> Result<KeyWas> {

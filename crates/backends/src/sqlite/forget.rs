@@ -8,17 +8,35 @@ use maniple_core::{
 };
 use std::time::Duration;
 
-pub(super) fn erase(tx: &mut Tx, session: &SessionKey) -> Result<u64, Refusal> {
-    let mut select = tx.db.prepare_cached("SELECT row, state FROM tasks WHERE tenant = ?1 AND agent = ?2 AND session = ?3")?;
-    let tasks = select.query_map(create::names(session), |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let tasks: Vec<(i64, i64)> = tasks.collect::<Result<_, _>>()?;
-    if tasks.iter().any(|(_, state)| *state < 5) {
-        return Err(rules::session_busy().into());
+/// The most tasks of a conversation that go in one transaction: others have their turn in between.
+pub(super) const ERASED_AT_ONCE: usize = 256;
+
+/// What went of a conversation.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Erased {
+    pub(super) tasks: u64,
+    /// Where the next transaction goes on, if anything is left.
+    pub(super) below: Option<i64>,
+}
+
+/// Erases the newest tasks of a conversation below a row; all of them are finished. What is accepted meanwhile stays.
+pub(super) fn erase(tx: &mut Tx, session: &SessionKey, below: Option<i64>) -> Result<Erased, Refusal> {
+    let [tenant, agent, name] = create::names(session);
+    if below.is_none() {
+        let mut unfinished = tx.db.prepare_cached("SELECT 1 FROM tasks WHERE tenant = ?1 AND agent = ?2 AND session = ?3 AND state < 5")?;
+        if unfinished.exists((tenant, agent, name))? {
+            return Err(rules::session_busy().into());
+        }
     }
-    for (row, _) in &tasks {
+    let mut select = tx.db.prepare_cached(
+        "SELECT row FROM tasks WHERE tenant = ?1 AND agent = ?2 AND session = ?3 AND row < ?4 ORDER BY row DESC LIMIT ?5",
+    )?;
+    let rows = select.query_map((tenant, agent, name, below.unwrap_or(i64::MAX), ERASED_AT_ONCE as i64), |row| row.get(0))?;
+    let rows: Vec<i64> = rows.collect::<Result<_, _>>()?;
+    for row in &rows {
         remove(tx, *row)?;
     }
-    Ok(tasks.len() as u64)
+    Ok(Erased { tasks: rows.len() as u64, below: rows.last().copied().filter(|_| rows.len() == ERASED_AT_ONCE) })
 }
 
 pub(super) fn drop_dead_letter(tx: &mut Tx, key: &TaskKey, idempotency: Option<&Idempotency>) -> Result<KeyWas, Refusal> {

@@ -1,4 +1,4 @@
-//! Contract §6: what is sent, what is refused, what is in doubt, and under which key.
+//! What is sent, what is refused, what is in doubt, and under which key.
 
 use crate::bench::{Bench, reply, task};
 use maniple_core::{

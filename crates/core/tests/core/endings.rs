@@ -1,4 +1,4 @@
-//! Contract §1: how a run ends, and which end applies first.
+//! How a run ends, and which end applies first.
 
 use crate::bench::{ACCEPTED, Bench, reply, signal, task};
 use maniple_core::{

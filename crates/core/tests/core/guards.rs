@@ -1,4 +1,4 @@
-//! Contract §1: repeated calls, schema repairs.
+//! Repeated calls and schema repairs.
 
 use crate::bench::{Bench, definitions, reply, task};
 use maniple_core::{

@@ -1,4 +1,4 @@
-//! Contract §2: a retry takes over the failed task's record through the last step in which a tool call was started.
+//! A retry takes over the failed task's record through the last step in which a tool call was started.
 
 use crate::bench::{ACCEPTED, Bench, definitions, reply, task};
 use maniple_core::{

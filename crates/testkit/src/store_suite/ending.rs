@@ -24,6 +24,7 @@ pub(super) fn cases() -> Vec<Case> {
         case(a_dead_letter_is_dropped_once_and_its_record_stays),
         case(erasing_a_session_takes_its_tasks_and_keeps_their_ids),
         case(an_id_used_again_is_taken_anew_when_its_task_goes),
+        case(a_long_session_is_erased_whole),
         case(a_session_with_an_unfinished_task_is_not_erased),
         case(old_tasks_are_forgotten_in_batches_and_their_ids_stay_taken_for_thirty_days),
         case(definitions_stay_until_no_task_needs_them),
@@ -237,6 +238,18 @@ async fn an_id_used_again_is_taken_anew_when_its_task_goes(w: World) {
         assert_eq!(kind(w.store.create(new(task_in("a", "s"))).await), Some(Kind::Conflict));
         w.clock.advance(days(30));
     }
+}
+
+async fn a_long_session_is_erased_whole(w: World) {
+    const LONG: u64 = 600;
+    for number in 0..LONG {
+        let name = format!("t{number}");
+        let claim = w.running(task_in(&name, "s")).await;
+        w.complete(&claim, 1, "done").await;
+    }
+    assert_eq!(w.store.erase(&session("s")).await.expect("erased"), LONG);
+    assert!(w.store.turns(&session("s"), None, 10, 1_000).await.expect("answers").is_empty());
+    assert_eq!(w.store.get(&key("t0")).await.expect("answers"), None);
 }
 
 async fn a_session_with_an_unfinished_task_is_not_erased(w: World) {

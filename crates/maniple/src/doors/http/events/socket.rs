@@ -94,7 +94,9 @@ async fn tell(mut socket: Socket, following: Option<Following>) {
             let next = tokio::select! {
                 next = following.next() => next,
                 heard = socket.next() => match heard {
-                    Some(Ok(Message::Close(_))) | Some(Err(_)) | None => return,
+                    // The library has its answer ready: it goes out before the connection does.
+                    Some(Ok(Message::Close(_))) => return goodbye(&mut socket).await,
+                    Some(Err(_)) | None => return,
                     Some(Ok(_)) => continue,
                 },
             };
@@ -120,11 +122,19 @@ async fn tell(mut socket: Socket, following: Option<Following>) {
             }
         }
     }
-    let goodbye = async {
-        let _ = socket.close(Some(CloseFrame { code, reason: "".into() })).await;
+    let closed = socket.close(Some(CloseFrame { code, reason: "".into() }));
+    if tokio::time::timeout(GOODBYE, closed).await.is_ok() {
+        goodbye(&mut socket).await;
+    }
+}
+
+/// Says what is still to be said, and waits until the other side has gone.
+async fn goodbye(socket: &mut Socket) {
+    let last = async {
+        let _ = socket.flush().await;
         while let Some(Ok(_)) = socket.next().await {}
     };
-    let _ = tokio::time::timeout(GOODBYE, goodbye).await;
+    let _ = tokio::time::timeout(GOODBYE, last).await;
 }
 
 /// One text frame.

@@ -11,7 +11,10 @@ use maniple_runtime::desk;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio_tungstenite::tungstenite::{self, Message, protocol::frame::coding::CloseCode};
+use tokio_tungstenite::tungstenite::{
+    self, Message,
+    protocol::{CloseFrame, frame::coding::CloseCode},
+};
 
 struct Served {
     house: super::super::tests::House,
@@ -236,6 +239,17 @@ async fn a_reader_that_leaves_cancels_nothing_and_gives_its_place_back() {
             assert_eq!(served.house.ended(&id).await["status"], "completed");
         }
     }
+}
+
+#[tokio::test]
+async fn a_reader_that_says_goodbye_is_answered() {
+    let served = served_with(Plan { work: false, ..Plan::default() }).await;
+    let id = served.client().submit(&asking("p"), None).await.unwrap().result.task_id.to_string();
+    let (mut socket, _) = tokio_tungstenite::connect_async(format!("ws://{}/tasks/{id}/events", served.address)).await.unwrap();
+    assert!(matches!(socket.next().await, Some(Ok(Message::Text(_)))));
+    socket.close(Some(CloseFrame { code: CloseCode::Away, reason: "".into() })).await.unwrap();
+    let last: Vec<_> = socket.collect().await;
+    assert!(matches!(last.last(), Some(Ok(Message::Close(Some(frame)))) if frame.code == CloseCode::Away), "{last:?}");
 }
 
 #[tokio::test]
