@@ -8,6 +8,7 @@
 //! by the outcome whether to call again.
 
 mod cache;
+mod doubts;
 pub(crate) mod ledger;
 mod validators;
 mod way;
@@ -18,6 +19,7 @@ use crate::{
     transport::{answer::FAILURE_BYTES, client::connect_within},
 };
 use cache::Cache;
+use doubts::{Doubts, Place};
 use futures::{StreamExt, stream};
 use ledger::{Ledger, Sending};
 use maniple_aside::Aside;
@@ -28,6 +30,7 @@ use maniple_core::{
 };
 use serde_json::{Value, json};
 use std::{
+    collections::HashSet,
     sync::{Arc, atomic::AtomicUsize},
     time::Duration,
 };
@@ -48,6 +51,7 @@ pub(crate) struct Gateway {
     grants: Arc<dyn Grants>,
     ledger: Ledger,
     cache: Cache,
+    doubts: Doubts,
     validators: Validators,
     turn: AtomicUsize,
     tells_reasons: bool,
@@ -71,6 +75,7 @@ impl Gateway {
             grants,
             ledger,
             cache,
+            doubts: Doubts::new(),
             validators,
             turn: AtomicUsize::new(0),
             tells_reasons: settings.tells_reasons,
@@ -133,24 +138,24 @@ impl Gateway {
         DirectOutcome { invoked: counted(outcome.invoked), ..outcome }
     }
 
-    /// Asks whether a call in doubt happened: every instance that it may have gone to. It did where one says so, and did not
-    /// only where all of them do.
+    /// Asks whether a call in doubt happened: every instance that it may have gone to, and where it is known to have gone, whoever
+    /// has left since. It did where one says so, and did not only where all of them do.
     pub(crate) async fn probe(&self, call: &Invocation) -> Probed {
-        let mut places: Vec<(Arc<ToolDefinition>, bool, Realm)> = Vec::new();
+        let mut places = self.doubts.of(call).await;
         let entry = self.entry(call);
-        let instances = entry.iter().flat_map(|entry| &entry.instances);
-        let instances = instances.map(|instance| (instance.definition.clone(), instance.trusted, instance.realm.clone()));
+        let instances = entry.iter().flat_map(|entry| &entry.instances).map(|instance| Place {
+            definition: instance.definition.clone(),
+            trusted: instance.trusted,
+            realm: instance.realm.clone(),
+        });
         // Where it began, if nobody is there any more.
         let began = if call.trusted { Realm::Node } else { Realm::Of(call.tenant.clone()) };
-        for place in instances.chain([(call.tool.clone(), call.trusted, began)]) {
-            let there = |known: &ToolDefinition| (&known.endpoint, &known.probe_url) == (&place.0.endpoint, &place.0.probe_url);
-            if !places.iter().any(|(known, ..)| there(known)) {
-                places.push(place);
-            }
-        }
-        let asked = stream::iter(places).map(|(tool, trusted, realm)| async move {
-            let Some(url) = tool.probe_url.clone() else { return Probed::Unknown };
-            self.transports.probe(&url, &Invocation { tool, trusted, ..call.clone() }, &realm).await
+        places.extend(instances.chain([Place { definition: call.tool.clone(), trusted: call.trusted, realm: began }]));
+        let mut known = HashSet::new();
+        places.retain(|place| known.insert((place.definition.endpoint.clone(), place.definition.probe_url.clone())));
+        let asked = stream::iter(places).map(|Place { definition, trusted, realm }| async move {
+            let Some(url) = definition.probe_url.clone() else { return Probed::Unknown };
+            self.transports.probe(&url, &Invocation { tool: definition, trusted, ..call.clone() }, &realm).await
         });
         let mut all_deny = true;
         let mut answers = asked.buffer_unordered(PROBES_AT_ONCE);
@@ -249,6 +254,7 @@ impl Gateway {
     async fn send(&self, target: way::Target, call: &Invocation) -> Invoked {
         let began = tokio::time::Instant::now();
         let given = call.timeout;
+        self.doubts.goes(call, &target).await;
         let mut call = Invocation { tool: target.definition, trusted: target.trusted, ..call.clone() };
         let mut sent = self.transports.call(&call, &target.realm).await;
         if sent.token_thrown_away && call.tool.effect() != Effect::AtMostOnce {
@@ -273,6 +279,7 @@ impl Gateway {
                 Invoked::NotSent(_) | Invoked::Unknown(_) | Invoked::Wait(..) | Invoked::Refused(_) => {}
             }
         }
+        self.doubts.went(&call, &sent.outcome).await;
         sent.outcome
     }
 

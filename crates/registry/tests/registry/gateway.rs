@@ -452,6 +452,25 @@ async fn a_call_did_not_happen_only_where_every_instance_says_so() {
 }
 
 #[tokio::test]
+async fn where_a_call_went_is_asked_about_it_though_it_has_left() {
+    let (bench, one, other) = (Bench::new(&["t"]).await, Counting::start().await, Counting::start().await);
+    let probed = |server: &Counting| definition(&server.url, json!({ "timeout_ms": 100, "probe_url": format!("{}/probe", server.url) }));
+    let tool = bench.register(probed(&one)).await.definition;
+    let call = RunCall(invocation(&tool, json!({}), "k"));
+    one.set_slow(60_000);
+    assert!(matches!(bench.registry.invoke(&call).await, Invoked::Unknown(_)));
+    assert_eq!(bench.registry.remove("t", None, &registration(json!({}), "ann").by).await.unwrap(), 1);
+    one.set_slow(0);
+    other.set_status(StatusCode::NOT_FOUND);
+    let tool = bench.register(probed(&other)).await.definition;
+    // The run goes on with the definition of whoever is there now.
+    let call = RunCall(invocation(&tool, json!({}), "k"));
+    assert!(matches!(bench.registry.probe(&call).await, Probed::Happened(_)), "it went to the one that left");
+    let another = RunCall(invocation(&tool, json!({}), "another"));
+    assert_eq!(bench.registry.probe(&another).await, Probed::DidNot);
+}
+
+#[tokio::test]
 async fn a_call_in_doubt_stays_so_although_a_newer_version_promises_more() {
     let (bench, server) = (Bench::new(&["t"]).await, Counting::start().await);
     bench.register(definition(&server.url, json!({}))).await;
