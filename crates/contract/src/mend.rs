@@ -15,11 +15,7 @@ pub use name::legal_name;
 
 pub use slips::slips;
 
-use maniple_core::{
-    Error, Result,
-    schema::{MAX_BYTES, Validator},
-    tool::ToolDefinition,
-};
+use maniple_core::{Error, Result, schema::MAX_BYTES, tool::ToolDefinition};
 use name::has_legal_part;
 use schema::Mender;
 use serde_json::{Map, Value, json};
@@ -119,13 +115,15 @@ pub fn mend(raw: Value) -> Result<Mended> {
     }
     if let Some(parameters) = members.remove("parameters") {
         let mut mender = Mender::new("/parameters");
-        let parameters = compiled(mender.parameters(parameters)?, "/parameters")?;
+        let parameters = mender.parameters(parameters)?;
+        let parameters = mender.compiled(parameters)?;
         members.insert("parameters".into(), parameters);
         notes.extend(mender.into_notes());
     }
     if let Some(returns) = members.remove("returns") {
         let mut mender = Mender::new("/returns");
-        let returns = compiled(mender.whole(returns)?, "/returns")?;
+        let returns = mender.whole(returns)?;
+        let returns = mender.compiled(returns)?;
         members.insert("returns".into(), returns);
         notes.extend(mender.into_notes());
     }
@@ -135,13 +133,9 @@ pub fn mend(raw: Value) -> Result<Mended> {
 /// Mends one schema, wherever it stands. `Invalid` tells the place, as a JSON pointer, and the reason.
 pub fn mend_schema(raw: Value) -> Result<(Value, Vec<Note>)> {
     let mut mender = Mender::new("");
-    let schema = compiled(mender.whole(raw)?, "")?;
+    let schema = mender.whole(raw)?;
+    let schema = mender.compiled(schema)?;
     Ok((schema, mender.into_notes()))
-}
-
-fn compiled(schema: Value, place: &str) -> Result<Value> {
-    Validator::compile(&schema).map_err(|why| refused(place, why))?;
-    Ok(schema)
 }
 
 fn refused(place: &str, why: impl fmt::Display) -> Error {

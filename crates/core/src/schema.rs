@@ -8,6 +8,8 @@ mod shape;
 mod work;
 
 use patterns::Patterns;
+pub use patterns::mend_patterns;
+pub use references::percent_decoded;
 use serde_json::Value;
 use shape::Shape;
 use std::fmt::{self, Write};
@@ -16,7 +18,7 @@ use work::{Explains, Work};
 /// The most a schema may weigh, as JSON text.
 pub const MAX_BYTES: usize = 64 * 1024;
 /// How deep it may nest.
-pub const MAX_DEPTH: usize = 32;
+pub const MAX_DEPTH: usize = 64;
 /// How many schemas and sub-values it may hold.
 pub const MAX_SUBSCHEMAS: usize = 1000;
 const MAX_COMPLAINTS: usize = 5;
@@ -53,12 +55,7 @@ impl Validator {
         // What a pattern remembers while it matches is bounded for all of them together.
         let remembered = DFA_BYTES / patterns.count.max(1);
         let weight = bytes as u64 * 16 + work.nodes * 1024 + patterns.states * 128 + (patterns.count * (remembered + 4096)) as u64;
-        jsonschema::options()
-            .with_draft(draft)
-            .with_pattern_options(jsonschema::PatternOptions::regex().size_limit(1 << 20).dfa_size_limit(remembered))
-            .build(schema)
-            .map(|compiled| Self { compiled, work, weight })
-            .map_err(|e| e.to_string())
+        options(remembered).with_draft(draft).build(schema).map(|compiled| Self { compiled, work, weight }).map_err(|e| e.to_string())
     }
 
     /// `Ok`, or what does not fit, readable for a model: at most five complaints, each with its place.
@@ -93,6 +90,11 @@ impl Validator {
     pub fn weight(&self) -> u64 {
         self.weight
     }
+}
+
+/// How patterns are matched: in linear time, and with so much memory each.
+fn options(dfa_bytes: usize) -> jsonschema::ValidationOptions<'static> {
+    jsonschema::options().with_pattern_options(jsonschema::PatternOptions::regex().size_limit(1 << 20).dfa_size_limit(dfa_bytes))
 }
 
 /// Whether compiling a schema, or finding it too much, may take longer than a millisecond.

@@ -7,8 +7,10 @@ use serde_json::Value;
 use std::{collections::BTreeMap, fmt};
 
 mod known;
+mod place;
 mod way;
 pub use known::{Instance, Offer, Published, Realm, Registered, Source, ToolState, ToolVersion, Verdict};
+pub use place::{Body, Carrier, FormField, Place, Sent, Style};
 pub use way::Way;
 
 /// A tool as its file or its registration defines it.
@@ -51,9 +53,12 @@ pub struct ToolDefinition {
     /// The HTTP method. Default POST.
     #[serde(default)]
     pub method: Method,
-    /// Where arguments travel that do not go where the method says: bodies of POST, PUT and PATCH, queries of the rest.
+    /// Where arguments travel that do not go where the others do: in the body where there is one, else in the query.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub places: BTreeMap<String, Place>,
+    /// How the body is written. Unsaid: POST, PUT and PATCH have one in JSON, the rest none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<Body>,
     /// JSON Schema of the result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
@@ -105,32 +110,6 @@ pub enum AuthType {
     None,
 }
 
-/// Where an argument travels.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(deny_unknown_fields)]
-pub struct Place {
-    /// In what.
-    #[serde(rename = "in")]
-    pub carrier: Carrier,
-    /// Under which name, where it is not the argument's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-}
-
-/// What carries an argument.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum Carrier {
-    /// The query.
-    Query,
-    /// A header. Those that HTTP or the registry itself needs are refused.
-    Header,
-    /// The whole body is this argument's value.
-    Body,
-}
-
 /// The HTTP method of a tool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -147,7 +126,7 @@ pub enum Method {
 }
 
 impl Method {
-    /// Whether arguments travel in the body; else in the query.
+    /// Whether arguments travel in the body where nothing else is said; else in the query.
     pub fn has_body(self) -> bool {
         matches!(self, Self::Post | Self::Put | Self::Patch)
     }
@@ -195,6 +174,11 @@ impl ToolDefinition {
             Method::Get | Method::Head => Effect::Pure,
             Method::Post | Method::Put | Method::Patch | Method::Delete => Effect::AtMostOnce,
         })
+    }
+
+    /// Whether calls may have a body: by what `body` says, else by the method.
+    pub fn has_body(&self) -> bool {
+        self.body.as_ref().map_or(self.method.has_body(), |body| body.sent != Sent::Never)
     }
 
     /// The hash of what callers rely on: not the endpoint, limits or tags, which belong to an instance.

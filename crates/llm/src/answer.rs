@@ -1,5 +1,6 @@
 //! What every answer gets, whoever gave it.
 
+use crate::shape;
 use maniple_core::{
     estimate,
     message::{ToolCall, Usage},
@@ -21,7 +22,8 @@ pub fn or_estimated(mut usage: Usage, request: &ModelRequest, text: Option<&str>
     usage
 }
 
-/// Gives an id to calls without one of their own, unlike any in the conversation before, and says "no arguments" in JSON.
+/// Gives an id to calls without one of their own, unlike any in the conversation before, says "no arguments" in JSON, and names
+/// arguments as their tool does.
 pub fn settled(mut calls: Vec<ToolCall>, request: &ModelRequest) -> Vec<ToolCall> {
     for at in 0..calls.len() {
         let (before, rest) = calls.split_at_mut(at);
@@ -31,6 +33,9 @@ pub fn settled(mut calls: Vec<ToolCall>, request: &ModelRequest) -> Vec<ToolCall
         }
         if call.arguments.trim().is_empty() {
             call.arguments = "{}".to_owned();
+        }
+        if let Some(tool) = request.tools.iter().find(|tool| tool.name == call.name) {
+            call.arguments = shape::original_names(tool, std::mem::take(&mut call.arguments));
         }
     }
     calls

@@ -22,6 +22,7 @@ mod provider;
 mod read;
 mod remote;
 pub mod scripted;
+pub mod shape;
 mod sse;
 
 pub use demo::Demo;

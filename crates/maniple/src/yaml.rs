@@ -80,7 +80,7 @@ impl fmt::Display for Problem {
 
 /// Reads a value. `first_line` is the line of the file on which `text` begins.
 pub fn read<T: DeserializeOwned>(file: &Path, text: &str, first_line: usize) -> Result<T, Problem> {
-    serde_saphyr::from_str(text).map_err(|error| problem(file, text, first_line, &error))
+    maniple_registry::yaml::read(text).map_err(|error| problem(file, text, first_line, &error))
 }
 
 /// What may stand behind keys that must be there.

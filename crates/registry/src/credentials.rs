@@ -132,6 +132,15 @@ struct Known {
     proof: Proof,
 }
 
+impl Known {
+    fn kind(&self) -> AuthType {
+        match self.proof {
+            Proof::Key(_) => AuthType::ApiKey,
+            Proof::Tokens(_) => AuthType::Oauth2,
+        }
+    }
+}
+
 enum Proof {
     Key(Authorization),
     Tokens(Tokens),
@@ -180,10 +189,7 @@ impl Credentials {
     pub fn check(&self, tool: &ToolDefinition, realm: &Realm) -> Result<()> {
         let (AuthType::ApiKey | AuthType::Oauth2, Some(name)) = (tool.auth_type, &tool.credential) else { return Ok(()) };
         let known = self.find(name, realm).map_err(|why| Error::invalid(why).at("credential"))?;
-        let kind = match known.proof {
-            Proof::Key(_) => AuthType::ApiKey,
-            Proof::Tokens(_) => AuthType::Oauth2,
-        };
+        let kind = known.kind();
         if kind != tool.auth_type {
             let message = format!("credential `{name}` is of kind {}: write `auth_type: {}`", word(kind), word(kind));
             return Err(Error::invalid(message).at("auth_type"));
@@ -192,6 +198,12 @@ impl Credentials {
             Ok(url) => known.hosts.check(name, &url).map_err(|why| Error::invalid(why).at("endpoint")),
             Err(error) => Err(Error::invalid(format!("endpoint `{}` is no URL: {error}", tool.endpoint)).at("endpoint")),
         }
+    }
+
+    /// What a definition of this realm may use, and of which kind each is.
+    pub fn kinds(&self, realm: &Realm) -> BTreeMap<String, AuthType> {
+        let theirs = self.0.iter().filter(|(_, known)| known.users.contains(realm));
+        theirs.map(|(name, known)| (name.clone(), known.kind())).collect()
     }
 
     /// What to add to a request for this URL that a definition of this realm leads to. A token is fetched if none is at hand, once

@@ -10,6 +10,7 @@
 //! | [`lock`] | `tools.lock`: what is used only as it was |
 //! | [`mcp`] | tools of MCP servers |
 //! | [`egress`] | where a URL that no operator wrote may lead |
+//! | [`yaml`] | YAML 1.2 as every file of a project is read |
 
 pub mod catalog;
 mod confirm;
@@ -24,6 +25,7 @@ mod registry;
 mod settings;
 mod transport;
 mod transports;
+pub mod yaml;
 
 pub use catalog::{Catalog, Files, Incoming, Origin};
 pub use confirm::Confirm;

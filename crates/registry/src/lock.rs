@@ -4,6 +4,7 @@
 //! otherwise is quarantined. Names that are not in it are not affected, nor is what tenants bring for themselves, but for the
 //! tenant `default`, which is a project's own where it has no other.
 
+use crate::yaml;
 use maniple_core::{Error, Result, Tenant, tool::ToolVersion};
 use semver::Version;
 use serde::{Deserialize, Serialize};
@@ -45,7 +46,7 @@ impl Pins {
             // As a write that was cut off leaves it: it would pin nothing.
             return Err(wrong("it is empty".into()));
         }
-        serde_saphyr::from_str(text).map_err(|error| wrong(error.to_string()))
+        yaml::read(text).map_err(|error| wrong(error.to_string()))
     }
 
     /// The file's text.

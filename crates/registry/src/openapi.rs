@@ -3,35 +3,43 @@
 //! | in the document | the tool |
 //! |---|---|
 //! | operationId, else method and path | a legal, unique name, `IMPORT_` before it |
-//! | parameters and the members of a JSON body | one object of arguments |
+//! | parameters and the members of a body | one object of arguments, each written where and how the document says |
 //! | method | as it is: GET and HEAD are pure; PUT and DELETE are *proposed* idempotent (RFC 9110, 9.2.2) and stay `at_most_once` until that is confirmed |
-//! | security scheme | a credential of that name, or the one it is mapped to |
+//! | security | the first alternative that a configured credential serves |
 //! | info.version | the version, made SemVer |
 //!
-//! Read as JSON or YAML, versions 3.0 and 3.1. The document is taken as values, not as types: documents in the wild break
+//! Read as JSON or YAML, versions 3.0 to 3.2. The document is taken as values, not as types: documents in the wild break
 //! theirs in places that no tool needs. What cannot become a tool is left out and said.
 
+mod arguments;
+mod body;
+mod document;
 mod operation;
+mod parameters;
 mod schema;
 mod security;
+mod servers;
 mod settings;
 
 pub use settings::ImportSettings;
 
+use document::Document;
 use maniple_core::{
     Error, Result,
-    tool::{Effect, ToolDefinition},
+    tool::{AuthType, Effect, ToolDefinition},
 };
-use semver::Version;
 use serde_json::{Map, Value};
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 /// The largest document, in bytes.
 pub const BYTES_MAX: usize = 16 << 20;
-/// The most operations of one document.
+/// The most operations that are taken of one document.
 pub const OPERATIONS_MAX: usize = 5_000;
 /// The longest text that a model is shown of a description, in bytes.
 const DESCRIPTION_MAX: usize = 1_024;
+
+/// The credentials that an import may use: what kind each name is.
+pub type Configured = BTreeMap<String, AuthType>;
 
 /// What a document became.
 #[derive(Debug, Clone, Default)]
@@ -64,23 +72,30 @@ pub struct Note {
 
 /// Reads a document; the import's name goes before every tool's. `Invalid` where it is none; what is wrong with one operation
 /// leaves that one out.
-pub fn import(name: &str, text: &str, settings: &ImportSettings) -> Result<Import> {
-    let document = read(text)?;
+pub fn import(name: &str, text: &str, settings: &ImportSettings, credentials: &Configured) -> Result<Import> {
+    let document = document::read(text)?;
     let mut import = Import::default();
     let mut taken = HashSet::new();
-    let mut seen = 0;
+    let (mut included, mut seen) = (0, 0);
     let none = Map::new();
     let paths = document.root.get("paths").and_then(Value::as_object).unwrap_or(&none);
-    for (path, item) in paths {
+    for (path, item) in paths.iter().filter(|(path, _)| !path.starts_with("x-")) {
         let item = document.resolved(item);
-        for (method, operation) in item.as_object().into_iter().flatten().filter(|(name, _)| METHODS.contains(&name.as_str())) {
+        let Some(members) = item.as_object() else {
+            let what = "it is no path item, or refers to one that is not in this document".to_owned();
+            import.left_out.push(Note { place: path.clone(), what });
+            continue;
+        };
+        for (method, operation) in members.iter().filter(|(name, _)| METHODS.contains(&name.as_str()) || FOREIGN.contains(&name.as_str())) {
             seen += 1;
-            if seen > OPERATIONS_MAX {
-                return Err(Error::invalid(format!("the document has more than {OPERATIONS_MAX} operations: include fewer, or split it")));
-            }
-            let found = operation::Operation { document: &document, import: name, settings, path, method, item, operation };
+            let found = operation::Operation { document: &document, import: name, settings, credentials, path, method, item, operation };
             if !found.is_included() {
                 continue;
+            }
+            included += 1;
+            if included > OPERATIONS_MAX {
+                let told = format!("more than {OPERATIONS_MAX} operations of the document are included: include fewer, or split it");
+                return Err(Error::invalid(told));
             }
             match found.tool(&mut taken) {
                 Ok(tool) => import.tools.push(tool),
@@ -88,83 +103,16 @@ pub fn import(name: &str, text: &str, settings: &ImportSettings) -> Result<Impor
             }
         }
     }
-    if seen == 0 {
+    if seen == 0 && import.left_out.is_empty() {
         return Err(Error::invalid("the document has no operations: it needs `paths`"));
     }
     Ok(import)
 }
 
+/// The methods that a tool can have.
 const METHODS: [&str; 6] = ["get", "head", "post", "put", "patch", "delete"];
-
-/// A document with what is asked of all of it.
-struct Document {
-    root: Value,
-    version: Version,
-    /// Whether its schemas are written as OpenAPI 3.0 has them.
-    is_3_0: bool,
-}
-
-fn read(text: &str) -> Result<Document> {
-    if text.len() > BYTES_MAX {
-        return Err(Error::invalid(format!("the document has {} bytes; at most {BYTES_MAX} are read", text.len())));
-    }
-    let root: Value = match serde_json::from_str(text) {
-        Ok(root) => root,
-        Err(_) if text.trim_start().starts_with('{') && serde_saphyr::from_str::<Value>(text).is_err() => {
-            let why = serde_json::from_str::<Value>(text).err().map(|error| error.to_string()).unwrap_or_default();
-            return Err(Error::invalid(format!("the document is no JSON: {why}")));
-        }
-        Err(_) => {
-            serde_saphyr::from_str(text).map_err(|error| Error::invalid(format!("the document is neither JSON nor YAML: {error}")))?
-        }
-    };
-    let Some(spec) = root.get("openapi").and_then(Value::as_str) else {
-        let told = match root.get("swagger").and_then(Value::as_str) {
-            Some(old) => format!("Swagger {old} is not read: convert the document to OpenAPI 3"),
-            None => "the document says no `openapi` version".to_owned(),
-        };
-        return Err(Error::invalid(told).at("openapi"));
-    };
-    if !spec.starts_with("3.") {
-        return Err(Error::invalid(format!("OpenAPI {spec} is not read: 3.0 and 3.1 are")).at("openapi"));
-    }
-    let is_3_0 = spec.starts_with("3.0");
-    let version = root.pointer("/info/version").map(version_of).unwrap_or(Version::new(1, 0, 0));
-    Ok(Document { version, is_3_0, root })
-}
-
-/// `2.1`, `v3` and dates become SemVer; what is nothing of the kind is 1.0.0.
-fn version_of(value: &Value) -> Version {
-    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    let text = text.trim().trim_start_matches(['v', 'V']);
-    if let Ok(version) = Version::parse(text) {
-        return version;
-    }
-    let core = text.split(['-', '+', ' ']).next().unwrap_or_default();
-    let mut numbers = if core.contains('.') { core.split('.').collect::<Vec<_>>() } else { text.split(['-', '/']).collect() }
-        .into_iter()
-        .map(str::parse::<u64>);
-    let mut next = || numbers.next().and_then(Result::ok);
-    match (next(), next(), next()) {
-        (Some(major), minor, patch) => Version::new(major, minor.unwrap_or(0), patch.unwrap_or(0)),
-        (None, ..) => Version::new(1, 0, 0),
-    }
-}
-
-impl Document {
-    /// What a `$ref` leads to, as far as it goes; references elsewhere lead nowhere.
-    fn resolved<'a>(&'a self, mut value: &'a Value) -> &'a Value {
-        const HOPS_MAX: usize = 16;
-        for _ in 0..HOPS_MAX {
-            let Some(target) = value.get("$ref").and_then(Value::as_str).and_then(|reference| self.at(reference)) else { return value };
-            value = target;
-        }
-        &Value::Null
-    }
-    fn at(&self, reference: &str) -> Option<&Value> {
-        self.root.pointer(reference.strip_prefix('#')?)
-    }
-}
+/// Those that none can.
+const FOREIGN: [&str; 3] = ["options", "trace", "query"];
 
 /// At most so many bytes of a text, cut between characters.
 fn shortened(text: &str, max: usize) -> String {

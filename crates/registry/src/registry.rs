@@ -22,10 +22,10 @@ use maniple_core::{
         ToolRegistry, ToolStore, Tools,
     },
     schema,
-    tool::{Offer, Published, Realm, Registered, Source, ToolState, ToolVersion, ToolWish},
+    tool::{AuthType, Offer, Published, Realm, Registered, Source, ToolState, ToolVersion, ToolWish},
 };
 use semver::{Version, VersionReq};
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
@@ -136,6 +136,11 @@ impl Registry {
     /// Which tools there are.
     pub fn catalog(&self) -> &Arc<Catalog> {
         &self.catalog
+    }
+
+    /// The credentials that the node's own definitions may use, and of which kind each is.
+    pub fn configured(&self) -> BTreeMap<String, AuthType> {
+        self.credentials.kinds(&Realm::Node)
     }
 
     /// A text that an operator named, such as a document to import: at most so many bytes, in so long.

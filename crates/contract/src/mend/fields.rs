@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use serde_path_to_error::Segment;
 
 /// What a definition may have. A test holds it against [`ToolDefinition`].
-const FIELDS: [&str; 22] = [
+const FIELDS: [&str; 23] = [
     "name",
     "version",
     "description",
@@ -20,6 +20,7 @@ const FIELDS: [&str; 22] = [
     "timeout_ms",
     "method",
     "places",
+    "body",
     "returns",
     "effect",
     "on_in_doubt",

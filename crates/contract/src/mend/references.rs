@@ -91,6 +91,64 @@ pub(super) fn lead_to_the_whole(schema: &mut Value) -> bool {
     found
 }
 
+/// Takes references out that lead nowhere in the schema, so that anything goes there, and makes those local that name the schema by
+/// its own `$id`. Returns those that are gone.
+pub(super) fn drop_dead(schema: &mut Value) -> Vec<String> {
+    let id = schema.get("$id").and_then(Value::as_str).map(|id| id.split('#').next().unwrap_or_default().to_owned());
+    let own = |reference: &str| {
+        let (document, fragment) = reference.split_once('#').unwrap_or((reference, ""));
+        let id = id.as_deref().filter(|id| !document.is_empty() && !id.is_empty())?;
+        let is_own =
+            document == id || id.rsplit('/').next() == Some(document) || id.strip_suffix(document).is_some_and(|base| base.ends_with('/'));
+        is_own.then(|| format!("#{fragment}"))
+    };
+    each(schema, &mut |reference| {
+        if let Some(local) = own(reference) {
+            *reference = local;
+        }
+    });
+    let whole = schema.clone();
+    let mut names = HashSet::new();
+    let mut open = vec![&whole];
+    while let Some(value) = open.pop() {
+        names.extend(["$anchor", "$dynamicAnchor"].iter().filter_map(|keyword| value.get(*keyword)?.as_str()).map(str::to_owned));
+        match value {
+            Value::Object(members) => open.extend(members.values()),
+            Value::Array(items) => open.extend(items),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+    let is_dead = |reference: &str| match reference.strip_prefix('#').and_then(percent_decoded) {
+        Some(pointer) if pointer.is_empty() || pointer.starts_with('/') => {
+            whole.pointer(&pointer).is_none_or(|target| !target.is_object() && !target.is_boolean())
+        }
+        Some(name) => !names.contains(&name),
+        None => true,
+    };
+    let mut dead = Vec::new();
+    each(schema, &mut |reference| {
+        if is_dead(reference) {
+            dead.push(std::mem::take(reference));
+        }
+    });
+    if !dead.is_empty() {
+        without_empty(schema);
+    }
+    dead
+}
+
+/// Takes out the references that were emptied.
+fn without_empty(schema: &mut Value) {
+    match schema {
+        Value::Object(members) => {
+            members.retain(|keyword, value| !(matches!(keyword.as_str(), "$ref" | "$dynamicRef") && value == ""));
+            members.values_mut().for_each(without_empty);
+        }
+        Value::Array(items) => items.iter_mut().for_each(without_empty),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
 fn each(schema: &mut Value, change: &mut impl FnMut(&mut String)) {
     match schema {
         Value::Object(members) => {

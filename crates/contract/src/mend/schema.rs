@@ -4,12 +4,12 @@ use super::{
     Note, escaped,
     kinds::kind,
     nothing, parsed,
-    references::{BY_NAME, Moves, VALUES, lead_to_the_whole},
+    references::{BY_NAME, Moves, VALUES, drop_dead, lead_to_the_whole},
     refused, short, short_place,
 };
 use maniple_core::{
     Result,
-    schema::{MAX_BYTES, MAX_DEPTH},
+    schema::{MAX_BYTES, MAX_DEPTH, Validator, mend_patterns},
 };
 use serde_json::{Map, Value, json};
 use std::collections::HashSet;
@@ -18,16 +18,13 @@ use std::collections::HashSet;
 const MAX_SCHEMAS: usize = 4_000;
 /// How many notes one schema makes; what is mended beyond is counted.
 const MAX_NOTES: usize = 100;
-/// Drafts that are not read, each with what draft-07 has in the place of what only they have.
-const OLDER_DRAFTS: [(&str, &str); 3] = [
-    (
-        "draft-03",
-        "required properties are names in a list, `divisibleBy` is `multipleOf`, `extends` is `allOf`, `disallow` is `not`, `id` is `$id`, \
-         and `exclusiveMinimum: true` takes the number of `minimum`",
-    ),
-    ("draft-04", "`id` is `$id`, and `exclusiveMinimum: true` takes the number of `minimum`"),
-    ("draft-06", "all of it is draft-07 too: only `$schema` changes"),
-];
+/// The draft that is not read, and what draft-07 has in the place of what only it has.
+const DRAFT_03: &str = "required properties are names in a list, `divisibleBy` is `multipleOf`, `extends` is `allOf`, `disallow` is `not`, \
+    `id` is `$id`, and `exclusiveMinimum: true` takes the number of `minimum`";
+/// Drafts of which all is draft-07 once it is mended.
+const AS_DRAFT_07: [&str; 2] = ["draft-04", "draft-06"];
+/// Whichever draft is the newest.
+const NEWEST: [&str; 2] = ["http://json-schema.org/schema", "https://json-schema.org/schema"];
 /// They hold a list of schemas.
 const LISTS: [&str; 4] = ["allOf", "anyOf", "oneOf", "prefixItems"];
 /// They hold one schema.
@@ -113,6 +110,20 @@ impl Mender {
         Ok(schema)
     }
 
+    /// A schema that compiles: what in one that does not cannot be checked is taken out, and said.
+    pub(super) fn compiled(&mut self, mut schema: Value) -> Result<Value> {
+        if Validator::compile(&schema).is_ok() {
+            return Ok(schema);
+        }
+        let at = self.at.clone();
+        for reference in drop_dead(&mut schema) {
+            self.say(&at, &format!("the reference `{}` leads nowhere in it: anything is taken there", short(&reference)));
+        }
+        mend_patterns(&mut schema).iter().for_each(|said| self.say(&at, said));
+        Validator::compile(&schema).map_err(|why| refused(&at, why))?;
+        Ok(schema)
+    }
+
     /// A schema of arguments: always an object.
     pub(super) fn parameters(&mut self, raw: Value) -> Result<Value> {
         let at = self.at.clone();
@@ -180,15 +191,26 @@ impl Mender {
         Ok(())
     }
 
-    /// 2019-09 is read as 2020-12; an older draft is refused by its name.
+    /// 2019-09 is read as 2020-12, draft-04 and draft-06 as draft-07; an older one is refused by its name.
     fn read_draft(&mut self, mut raw: Value) -> Result<Value> {
         let Some(members) = raw.as_object_mut() else { return Ok(raw) };
         let Some(Value::String(uri)) = members.get("$schema") else { return Ok(raw) };
         let (place, uri) = (format!("{}/$schema", self.at), uri.clone());
         if uri.contains("draft-07") {
             self.draft = Draft::Draft07;
-        } else if let Some((draft, change)) = OLDER_DRAFTS.iter().find(|(draft, _)| uri.contains(draft)) {
-            return Err(refused(&place, format!("{draft} is not read: convert the schema to draft-07 or 2020-12 ({change})")));
+        } else if let Some(draft) = AS_DRAFT_07.into_iter().find(|draft| uri.contains(draft)) {
+            self.draft = Draft::Draft07;
+            members.insert("$schema".into(), "http://json-schema.org/draft-07/schema#".into());
+            // What `$id` is called there; references into this very schema need none.
+            if members.get("id").is_some_and(Value::is_string) {
+                members.remove("id");
+            }
+            self.say(&place, &format!("{draft} is read as draft-07"));
+        } else if uri.contains("draft-03") {
+            return Err(refused(&place, format!("draft-03 is not read: convert the schema to draft-07 or 2020-12 ({DRAFT_03})")));
+        } else if NEWEST.contains(&uri.trim_end_matches('#')) {
+            members.remove("$schema");
+            self.say(&place, "the newest draft is read as 2020-12");
         } else if uri.contains("2019-09") {
             self.draft = Draft::Draft2019;
             members.remove("$schema");
@@ -247,6 +269,7 @@ impl Mender {
             let place = format!("{at}/{}", escaped(keyword));
             match value {
                 Value::Object(named) if keyword == "properties" => {
+                    hoisted.extend(self.required_inside(named, &place));
                     for (name, schema) in named {
                         let place = format!("{place}/{}", escaped(name));
                         let member = self.member(schema.take(), &place, depth + 1, is_part)?;
@@ -278,6 +301,16 @@ impl Mender {
             }
         }
         Ok(hoisted)
+    }
+
+    /// A list of names under `required` in a map of properties is that of the object: no list is a schema.
+    fn required_inside(&mut self, named: &mut Map<String, Value>, at: &str) -> Vec<String> {
+        let listed = named.get("required").and_then(Value::as_array);
+        let names: Option<Vec<String>> = listed.and_then(|names| names.iter().map(|name| name.as_str().map(str::to_owned)).collect());
+        let Some(names) = names else { return Vec::new() };
+        named.remove("required");
+        self.say(&format!("{at}/required"), "moved to the object it belongs to");
+        names
     }
 
     fn leave_out_nulls(&mut self, members: &mut Map<String, Value>, at: &str) {

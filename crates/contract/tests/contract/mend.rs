@@ -192,7 +192,6 @@ fn what_would_change_meaning_is_refused_with_its_place() {
         (json!({ "parameters": { "properties": { "a": 3 } } }), "/parameters/properties/a: a schema must be an object"),
         (json!({ "parameters": { "properties": {}, "required": [1] } }), "/parameters/required: "),
         (json!({ "parameters": "{" }), "/parameters: the text is no schema"),
-        (json!({ "returns": { "$ref": "http://elsewhere.test/" } }), "/returns: `$ref`"),
         (json!({ "version": "soon" }), "/version: unexpected character"),
         (json!({ "endpoints": [] }), "/endpoints: there is no field `endpoints`: did you mean `endpoint`?"),
         (json!({ "timeoutMs": 5 }), "/timeoutMs: there is no field `timeoutMs`: did you mean `timeout_ms`?"),
@@ -200,7 +199,7 @@ fn what_would_change_meaning_is_refused_with_its_place() {
         (json!({ "timeout_ms": "5" }), "/timeout_ms: invalid type"),
         (json!({ "timeout_ms": 0 }), "/timeout_ms: timeout_ms must be 1 to 600000"),
         (json!({ "description": " " }), "/description: description must say"),
-        (json!({ "places": { "a/b": { "in": "cookie" } } }), "/places/a~1b/in: unknown variant `cookie`"),
+        (json!({ "places": { "a/b": { "in": "sky" } } }), "/places/a~1b/in: unknown variant `sky`"),
         (json!({ "version": 1.1 }), "/version: 1.1 is a number"),
         (json!({ "name": "搜索" }), "/name: `搜索` has no character"),
         (json!({ "parameters": { "nullable": true, "properties": { "child": { "$ref": "#" } } } }), "/parameters/nullable: "),
@@ -218,15 +217,60 @@ fn what_would_change_meaning_is_refused_with_its_place() {
 
 #[test]
 fn a_draft_that_is_too_old_is_refused_by_its_name_with_what_to_convert() {
-    for (draft, converts) in [("draft-03", "`divisibleBy` is `multipleOf`"), ("draft-04", "`id` is `$id`"), ("draft-06", "only `$schema`")]
-    {
-        let uri = format!("http://json-schema.org/{draft}/schema#");
-        for field in ["parameters", "returns"] {
-            let why = definition(json!({ field: { "$schema": uri, "type": "object" } })).expect_err("refused");
-            let told = format!("/{field}/$schema: {draft} is not read: convert the schema to draft-07 or 2020-12");
-            assert!(why.starts_with(&told) && why.contains(converts), "{why}");
-        }
+    for field in ["parameters", "returns"] {
+        let uri = "http://json-schema.org/draft-03/schema#";
+        let why = definition(json!({ field: { "$schema": uri, "type": "object" } })).expect_err("refused");
+        let told = format!("/{field}/$schema: draft-03 is not read: convert the schema to draft-07 or 2020-12");
+        assert!(why.starts_with(&told) && why.contains("`divisibleBy` is `multipleOf`"), "{why}");
     }
+}
+
+#[test]
+fn draft_04_and_draft_06_are_read_as_draft_07() {
+    for draft in ["draft-04", "draft-06"] {
+        let uri = format!("http://json-schema.org/{draft}/schema#");
+        let schema = json!({
+            "$schema": uri, "id": "http://x.test/t", "type": "object",
+            "properties": { "id": { "type": "integer", "minimum": 0, "exclusiveMinimum": true }, "pair": { "items": [{ "type": "integer" }] } },
+        });
+        let (definition, notes) = definition(json!({ "parameters": schema })).expect("it is read");
+        let expected = json!({
+            "$schema": "http://json-schema.org/draft-07/schema#", "type": "object",
+            "properties": { "id": { "type": "integer", "exclusiveMinimum": 0 }, "pair": { "items": [{ "type": "integer" }] } },
+        });
+        assert_eq!(definition["parameters"], expected);
+        assert_eq!(notes[0], format!("/parameters/$schema: {draft} is read as draft-07"));
+    }
+}
+
+#[test]
+fn what_cannot_be_checked_in_a_schema_is_taken_out_alone_and_said() {
+    let schema = |mail: Value, other: Value| json!({ "type": "object", "properties": { "mail": mail, "other": other } });
+    for (mail, kept, told) in [
+        (json!({ "type": "string", "pattern": "^(?!.*\\.\\.)(a)\\1$" }), json!({ "type": "string" }), "is not checked"),
+        (json!({ "type": "string", "pattern": "^[a-z" }), json!({ "type": "string" }), "is not checked"),
+        (json!({ "pattern": "^[\\w-.]+$" }), json!({ "pattern": "^[\\w\\-.]+$" }), "is read as"),
+        (json!({ "pattern": "\\A\\d+\\Z" }), json!({ "pattern": "^\\d+$" }), "is read as"),
+        (json!({ "$ref": "#/$defs/Gone", "title": "t" }), json!({ "title": "t" }), "leads nowhere"),
+        (json!({ "$ref": "http://elsewhere.test/x.json" }), json!({}), "leads nowhere"),
+    ] {
+        let other = json!({ "type": "string", "pattern": "^a$" });
+        let (definition, notes) = definition(json!({ "parameters": schema(mail.clone(), other.clone()) })).expect("it is read");
+        assert_eq!(definition["parameters"], schema(kept, other), "{mail}");
+        assert!(notes.iter().any(|note| note.contains(told)), "{mail}: {notes:?}");
+    }
+}
+
+#[test]
+fn a_schema_that_names_itself_by_its_id_and_a_list_that_slipped_into_properties_are_read_as_meant() {
+    let own = json!({ "$id": "https://x.test/t.json", "type": "object", "properties": { "a": { "$ref": "t.json#/$defs/N" } }, "$defs": { "N": { "type": "string" } } });
+    assert_eq!(
+        definition(json!({ "parameters": own })).expect("it is read").0["parameters"]["properties"]["a"],
+        json!({ "$ref": "#/$defs/N" })
+    );
+    let slipped = json!({ "type": "object", "properties": { "coin": { "type": "string" }, "required": ["coin"] } });
+    let parameters = definition(json!({ "parameters": slipped })).expect("it is read").0["parameters"].clone();
+    assert_eq!(parameters, json!({ "type": "object", "properties": { "coin": { "type": "string" } }, "required": ["coin"] }));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! `(a{1,100}){1,100}` is seventeen characters and ten thousand states: repetitions multiply. A pattern that is bounded by itself is
 //! nothing when nine hundred of them stand beside each other, so they share one budget.
 
+use super::DFA_BYTES;
 use regex_syntax::hir::{Class, Hir, HirKind};
 use serde_json::Value;
 
@@ -48,13 +49,106 @@ impl Patterns {
         }
         self.states = self.states.saturating_add(states(pattern));
         if self.states > MAX_STATES {
-            let shown: String = pattern.chars().take(80).collect();
+            let shown = shown(pattern);
             return Err(format!(
                 "its patterns come to too much, with `{shown}` to more than {MAX_STATES} states: bound lengths by `maxLength`, not by repetition"
             ));
         }
         Ok(())
     }
+}
+
+/// Rewrites the patterns of a schema that only another engine reads (`[\w-.]`, `\A…\Z`), and takes those out that cannot be matched in
+/// bounded time (look-around, back-references, more states than all may have) or that are no patterns; the rest of it stays as it is.
+/// Says what was done, and looks at no more patterns than a schema may have.
+pub fn mend_patterns(schema: &mut Value) -> Vec<String> {
+    let mut said = Vec::new();
+    let mut looked_at = 0;
+    let mut open = vec![schema];
+    while let Some(value) = open.pop().filter(|_| looked_at <= MAX_PATTERNS) {
+        match value {
+            Value::Object(members) => {
+                if let Some(Value::String(pattern)) = members.get("pattern") {
+                    looked_at += 1;
+                    match mended(pattern, &mut said) {
+                        Some(mended) => drop(members.insert("pattern".into(), mended.into())),
+                        None => drop(members.remove("pattern")),
+                    }
+                }
+                if let Some(Value::Object(named)) = members.get_mut("patternProperties") {
+                    looked_at += named.len();
+                    if looked_at <= MAX_PATTERNS {
+                        let kept = std::mem::take(named).into_iter();
+                        *named = kept.filter_map(|(pattern, schema)| Some((mended(&pattern, &mut said)?, schema))).collect();
+                    }
+                }
+                // Values that are compared with are not schemas.
+                open.extend(members.iter_mut().filter(|(name, _)| !VALUES.contains(&name.as_str())).map(|(_, member)| member));
+            }
+            Value::Array(items) => open.extend(items),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+    said
+}
+
+/// A pattern as it can be matched; `None` where it cannot. What is not as it was is said.
+fn mended(pattern: &str, said: &mut Vec<String>) -> Option<String> {
+    if is_linear(pattern) {
+        return Some(pattern.to_owned());
+    }
+    let rewritten = rewritten(pattern);
+    if rewritten != pattern && is_linear(&rewritten) {
+        said.push(format!("the pattern `{}` is read as `{}`", shown(pattern), shown(&rewritten)));
+        return Some(rewritten);
+    }
+    said.push(format!("the pattern `{}` is not checked: it cannot be matched in bounded time", shown(pattern)));
+    None
+}
+
+/// The anchors of Python and Ruby as those of ECMA-262, and a `-` beside a class of characters, which can begin no range, as itself.
+fn rewritten(pattern: &str) -> String {
+    let mut out = String::with_capacity(pattern.len() + 4);
+    let mut characters = pattern.chars().peekable();
+    let (mut is_inside, mut is_behind_class) = (false, false);
+    while let Some(c) = characters.next() {
+        let was_behind_class = std::mem::take(&mut is_behind_class);
+        match c {
+            '\\' => match characters.next() {
+                Some('A') if !is_inside => out.push('^'),
+                Some('Z' | 'z') if !is_inside => out.push('$'),
+                Some(escaped) => {
+                    is_behind_class = matches!(escaped, 'w' | 'W' | 'd' | 'D' | 's' | 'S');
+                    out.extend(['\\', escaped]);
+                }
+                None => out.push('\\'),
+            },
+            '[' if !is_inside => {
+                is_inside = true;
+                out.push('[');
+            }
+            ']' if is_inside => {
+                is_inside = false;
+                out.push(']');
+            }
+            '-' if is_inside && was_behind_class && characters.peek() != Some(&']') => out.push_str("\\-"),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// Keywords that hold values.
+const VALUES: [&str; 5] = ["enum", "const", "default", "example", "examples"];
+
+/// Whether the validator can match it, within the bounds.
+fn is_linear(pattern: &str) -> bool {
+    let schema = serde_json::json!({ "pattern": pattern });
+    states(pattern) <= MAX_STATES && super::options(DFA_BYTES).build(&schema).is_ok()
+}
+
+fn shown(pattern: &str) -> String {
+    pattern.chars().take(80).collect()
 }
 
 /// How many states a pattern may come to. One that cannot be read comes to none: it is refused where it is compiled.

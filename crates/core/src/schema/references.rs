@@ -53,7 +53,8 @@ pub(super) fn targets<'a>(schema: &'a Value, anchors: &Anchors<'a>, reference: &
     anchors.get(fragment.as_str()).cloned().ok_or_else(nothing)
 }
 
-fn percent_decoded(text: &str) -> Option<String> {
+/// What a text of a URL says; `None` where it is not percent-encoded UTF-8.
+pub fn percent_decoded(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {

@@ -1,6 +1,6 @@
 //! The way of a call: where it goes and as whom. A contract does not say it, and a person who agrees to a call agrees to it.
 
-use super::{Place, ToolDefinition};
+use super::{Body, Place, ToolDefinition};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt};
 
@@ -20,13 +20,22 @@ pub struct Way {
     /// Where arguments travel that do not go where the method says.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub places: BTreeMap<String, Place>,
+    /// How the body is written, where the method does not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<Body>,
 }
 
 impl Way {
     /// The way of a definition's calls.
     pub fn of(tool: &ToolDefinition) -> Self {
         let (host, path) = split(&tool.endpoint);
-        Self { host: host.to_owned(), path: path.to_owned(), credential: tool.credential.clone(), places: tool.places.clone() }
+        Self {
+            host: host.to_owned(),
+            path: path.to_owned(),
+            credential: tool.credential.clone(),
+            places: tool.places.clone(),
+            body: tool.body.clone(),
+        }
     }
 }
 
@@ -85,6 +94,7 @@ mod tests {
             serde_json::json!({ "endpoint": "https://pay.test/b" }),
             serde_json::json!({ "auth_type": "api_key", "credential": "c" }),
             serde_json::json!({ "places": { "to": { "in": "query", "name": "from" } } }),
+            serde_json::json!({ "body": { "media_type": "text/plain" } }),
         ] {
             assert_ne!(way, of(other.clone()), "{other}");
         }

@@ -26,7 +26,7 @@ fn a_schema_is_bounded_in_bytes_depth_and_subschemas() {
     assert!(refused(&heavy).contains("at most 65536"), "{}", refused(&heavy));
     let deep = |depth| (0..depth).fold(json!({}), |inner, _| json!({ "not": inner }));
     Validator::compile(&deep(MAX_DEPTH)).unwrap();
-    assert!(refused(&deep(MAX_DEPTH + 1)).contains("deeper than 32"));
+    assert!(refused(&deep(MAX_DEPTH + 1)).contains("deeper than 64"));
     let wide = |count| json!({ "anyOf": vec![json!({}); count] });
     Validator::compile(&wide(MAX_SUBSCHEMAS - 1)).unwrap();
     assert!(refused(&wide(MAX_SUBSCHEMAS)).contains("more than 1000"));

@@ -2,7 +2,7 @@
 //!
 //! Tools, then system, are the same from step to step and from task to task: each ends in a cache mark.
 
-use crate::{answer, history};
+use crate::{answer, history, shape::Shape};
 use maniple_core::{
     message::{Message, ToolSpec},
     model::{ModelRequest, ToolChoice},
@@ -52,9 +52,9 @@ struct SystemText<'a> {
 }
 #[derive(Serialize)]
 struct Tool<'a> {
-    name: &'a str,
-    description: &'a str,
-    input_schema: &'a Value,
+    name: Cow<'a, str>,
+    description: Cow<'a, str>,
+    input_schema: Cow<'a, Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cache_control: Option<CacheMark>,
 }
@@ -106,7 +106,21 @@ fn system(request: &ModelRequest) -> Vec<SystemText<'_>> {
 
 impl<'a> Tool<'a> {
     fn of(tool: &'a ToolSpec, is_last: bool) -> Self {
-        Self { name: &tool.name, description: &tool.description, input_schema: &tool.parameters, cache_control: is_last.then_some(CACHED) }
+        let cache_control = is_last.then_some(CACHED);
+        match Shape::ANTHROPIC.of(tool) {
+            Cow::Borrowed(tool) => Self {
+                name: Cow::Borrowed(&tool.name),
+                description: Cow::Borrowed(&tool.description),
+                input_schema: Cow::Borrowed(&tool.parameters),
+                cache_control,
+            },
+            Cow::Owned(tool) => Self {
+                name: Cow::Owned(tool.name),
+                description: Cow::Owned(tool.description),
+                input_schema: Cow::Owned(tool.parameters),
+                cache_control,
+            },
+        }
     }
 }
 

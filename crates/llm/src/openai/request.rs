@@ -1,6 +1,6 @@
 //! A model request as Chat Completions JSON.
 
-use crate::{answer, history, provider::MaxTokensField};
+use crate::{answer, history, provider::MaxTokensField, shape::Shape};
 use maniple_core::{
     message::{Message, ToolCall, ToolSpec},
     model::{ModelRequest, ToolChoice},
@@ -101,7 +101,7 @@ struct CalledFunction<'a> {
 #[derive(Serialize)]
 struct Tool<'a> {
     r#type: &'static str,
-    function: &'a ToolSpec,
+    function: Cow<'a, ToolSpec>,
 }
 
 #[derive(Serialize)]
@@ -155,7 +155,7 @@ impl<'a> Call<'a> {
 
 impl<'a> Tool<'a> {
     fn of(function: &'a ToolSpec) -> Self {
-        Self { r#type: "function", function }
+        Self { r#type: "function", function: Shape::OPENAI.of(function) }
     }
 }
 

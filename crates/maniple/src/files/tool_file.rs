@@ -26,7 +26,7 @@ pub(super) fn remarks(file: &Path, tool: &ToolDefinition) -> Vec<Problem> {
 
 /// What mending would change in a definition that somebody else wrote; in a project's own file it is only proposed.
 fn hint(text: &str) -> Option<String> {
-    let raw: Value = serde_saphyr::from_str(text).ok()?;
+    let raw: Value = maniple_registry::yaml::read(text).ok()?;
     let notes: Vec<String> = match mend::mend(raw) {
         Ok(mended) => mended.notes.iter().map(ToString::to_string).collect(),
         Err(error) => vec![error.message.into_owned()],

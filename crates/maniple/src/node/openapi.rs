@@ -43,9 +43,9 @@ impl Document {
     /// Reads it and takes its tools over in the place of those before.
     pub(super) async fn take(&self, registry: &Registry, aside: &Aside) -> anyhow::Result<()> {
         let text = self.text(registry).await.with_context(|| format!("openapi.{}", self.name))?;
-        let (name, settings) = (self.name.clone(), self.settings.clone());
+        let (name, settings, credentials) = (self.name.clone(), self.settings.clone(), registry.configured());
         // A large document is work for a while: not on a thread that others wait for.
-        let read = move || openapi::import(&name, &text, &settings).with_context(|| format!("openapi.{name}"));
+        let read = move || openapi::import(&name, &text, &settings, &credentials).with_context(|| format!("openapi.{name}"));
         let read = aside.run(true, &format!("openapi:{}", self.name), read).await??;
         for note in &read.left_out {
             tracing::warn!(openapi = self.name, operation = note.place, why = note.what, "left out");

@@ -1,6 +1,6 @@
 //! What is added to one request.
 
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use std::fmt;
 use url::Url;
@@ -33,11 +33,15 @@ impl Authorization {
         Some(Self { token: number, ..Self::header(AUTHORIZATION, secret_header("Bearer ", token)?) })
     }
 
-    /// Puts it into a request's headers, in the place of what is there under its name.
+    /// Puts it into a request's headers, in the place of what is there under its name; beside the cookies that are there.
     pub(crate) fn sign(&self, headers: &mut HeaderMap) {
-        if let Some((name, value)) = &self.header {
-            headers.insert(name, value.clone());
-        }
+        let Some((name, value)) = &self.header else { return };
+        let beside = headers.get(name).filter(|_| *name == COOKIE).and_then(|others| {
+            let mut both = HeaderValue::from_bytes(&[value.as_bytes(), b"; ", others.as_bytes()].concat()).ok()?;
+            both.set_sensitive(true);
+            Some(both)
+        });
+        headers.insert(name, beside.unwrap_or_else(|| value.clone()));
     }
 
     /// The URL with its parameter, in the place of what is there under its name.

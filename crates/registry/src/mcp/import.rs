@@ -165,6 +165,8 @@ fn description(members: &Map<String, Value>, original: &str, notes: &mut Vec<Str
 fn schema(value: Option<Value>, field: &str) -> Result<Option<Value>, String> {
     match value {
         None | Some(Value::Null) => Ok(None),
+        // Anything goes.
+        Some(Value::Bool(true)) => Ok(Some(json!({}))),
         Some(Value::Object(members)) => {
             let value = Value::Object(members);
             let bytes = value.to_string().len();

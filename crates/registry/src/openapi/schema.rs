@@ -1,89 +1,213 @@
-//! Schemas of a document as JSON Schema 2020-12 with references of their own.
+//! Schemas of a document as JSON Schema 2020-12 with references of their own, as a request needs them: what is `readOnly` is neither
+//! offered nor required (OpenAPI 3.0.3, "Schema Object").
 
-use super::Document;
+use super::document::{Document, pointer};
 use serde_json::{Map, Value, json};
-use std::collections::BTreeSet;
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+};
 
 /// How deep a schema is read; deeper, anything goes.
 const DEPTH_MAX: usize = 64;
+/// How deep it is looked for what is `readOnly` beside each other.
+const COMPOSED_MAX: usize = 8;
 /// How many components one tool may draw in, and what they may weigh as JSON: more would not be within a tool's bounds anyway.
 const DEFINITIONS_MAX: usize = 500;
-const DEFINITIONS_BYTES: usize = 128 << 10;
+const DEFINITIONS_BYTES: usize = 64 << 10;
 /// Says nothing about a value, or only in OpenAPI.
 const DROPPED: [&str; 7] = ["example", "examples", "xml", "externalDocs", "discriminator", "nullable", "$schema"];
 /// Their members are named by the author.
 const BY_NAME: [&str; 5] = ["properties", "patternProperties", "$defs", "definitions", "dependentSchemas"];
 /// They hold values, not schemas.
 const VALUES: [&str; 4] = ["enum", "const", "default", "required"];
+/// They hold schemas of the same value.
+const COMPOSED: [&str; 3] = ["allOf", "anyOf", "oneOf"];
 
 pub(super) struct Schemas<'a> {
     document: &'a Document,
+    /// The pointers of what is referred to, by the name that it has here.
+    named: RefCell<BTreeMap<String, String>>,
+    notes: RefCell<BTreeSet<String>>,
 }
 
 impl<'a> Schemas<'a> {
     pub(super) fn new(document: &'a Document) -> Self {
-        Self { document }
+        Self { document, named: RefCell::default(), notes: RefCell::default() }
     }
 
-    /// A schema of the document, its references to components turned to `$defs`.
+    /// What was not read.
+    pub(super) fn notes(&self) -> impl Iterator<Item = String> {
+        self.notes.take().into_iter()
+    }
+
+    /// A schema of the document, its references turned to `$defs`.
     pub(super) fn taken(&self, schema: &Value) -> Value {
-        self.converted(schema, 0)
+        self.converted(schema, 0, &BTreeSet::new())
     }
 
     /// The `$defs` that a schema needs, and those that they need.
     pub(super) fn definitions(&self, schema: &Value) -> Map<String, Value> {
         let mut found = Map::new();
-        let mut open = referenced(schema);
+        let mut open = self.referenced(schema);
         let mut bytes = 0;
         while let Some(name) = open.pop_first() {
-            let key = unescaped(&name);
-            if found.contains_key(&key) || found.len() >= DEFINITIONS_MAX || bytes > DEFINITIONS_BYTES {
+            if found.contains_key(&name) {
                 continue;
             }
-            let reference = format!("#/components/schemas/{name}");
-            let definition = self.document.at(&reference).map_or(Value::Bool(true), |schema| self.taken(schema));
-            open.extend(referenced(&definition));
+            let pointer = self.named.borrow().get(&name).cloned().unwrap_or_default();
+            let schema = self.document.root.pointer(&pointer).filter(|_| found.len() < DEFINITIONS_MAX && bytes <= DEFINITIONS_BYTES);
+            // Beyond the bounds anything goes there, rather than nothing.
+            let definition = schema.map_or(Value::Bool(true), |schema| self.taken(schema));
+            open.extend(self.referenced(&definition));
             bytes += definition.to_string().len();
-            found.insert(key, definition);
+            found.insert(name, definition);
         }
         found
     }
 
-    fn converted(&self, schema: &Value, depth: usize) -> Value {
+    /// `others` are the names that are `readOnly` by what stands beside this schema.
+    fn converted(&self, schema: &Value, depth: usize, others: &BTreeSet<String>) -> Value {
         let Some(members) = schema.as_object() else {
             return if schema.is_boolean() { schema.clone() } else { Value::Bool(true) };
         };
         if depth > DEPTH_MAX {
             return Value::Bool(true);
         }
-        if let Some(reference) = members.get("$ref").and_then(Value::as_str) {
-            return match reference.strip_prefix("#/components/schemas/") {
-                Some(name) => json!({ "$ref": format!("#/$defs/{name}") }),
-                None => Value::Bool(true),
-            };
+        let reference = members.get("$ref").and_then(Value::as_str);
+        if let Some(reference) = reference {
+            // It says what it requires in its own place, where nobody knows what stands beside it here.
+            if depth < COMPOSED_MAX && self.requires(schema, others) {
+                return self.converted(self.document.resolved(schema), depth + 1, others);
+            }
+            let Some(reference) = self.reference(reference) else { return Value::Bool(true) };
+            let said = members.get("description").filter(|_| self.document.is_3_0);
+            if self.document.is_3_0 || members.len() == 1 {
+                let mut out = Map::from_iter([("$ref".to_owned(), reference.into())]);
+                out.extend(said.map(|said| ("description".to_owned(), said.clone())));
+                return Value::Object(out);
+            }
+            let mut beside = members.clone();
+            beside.remove("$ref");
+            let mut out = self.converted(&Value::Object(beside), depth, others);
+            out["$ref"] = reference.into();
+            return out;
         }
+        let mut read_only = others.clone();
+        self.read_only(schema, 0, &mut read_only);
         let mut out = Map::new();
         for (key, value) in members.iter().filter(|(key, _)| !DROPPED.contains(&key.as_str()) && !key.starts_with("x-")) {
             let converted = match value {
                 Value::Object(inner) if BY_NAME.contains(&key.as_str()) => {
-                    Value::Object(inner.iter().map(|(name, schema)| (name.clone(), self.converted(schema, depth + 1))).collect())
+                    let inner = inner.iter().filter(|(name, _)| key != "properties" || !read_only.contains(*name));
+                    Value::Object(inner.map(|(name, schema)| (name.clone(), self.converted(schema, depth + 1, &BTreeSet::new()))).collect())
                 }
-                Value::Object(_) if !VALUES.contains(&key.as_str()) => self.converted(value, depth + 1),
-                Value::Array(items) if matches!(key.as_str(), "allOf" | "anyOf" | "oneOf" | "prefixItems") => {
-                    items.iter().map(|schema| self.converted(schema, depth + 1)).collect()
+                Value::Array(names) if key == "required" => {
+                    let needed: Vec<Value> =
+                        names.iter().filter(|name| !name.as_str().is_some_and(|name| read_only.contains(name))).cloned().collect();
+                    if needed.is_empty() {
+                        continue;
+                    }
+                    needed.into()
+                }
+                Value::Object(_) if !VALUES.contains(&key.as_str()) => self.converted(value, depth + 1, &BTreeSet::new()),
+                Value::Array(items) if COMPOSED.contains(&key.as_str()) => {
+                    items.iter().map(|schema| self.converted(schema, depth + 1, &read_only)).collect()
+                }
+                Value::Array(items) if key == "prefixItems" => {
+                    items.iter().map(|schema| self.converted(schema, depth + 1, &BTreeSet::new())).collect()
                 }
                 _ => value.clone(),
             };
             out.insert(key.clone(), converted);
         }
-        if self.document.is_3_0 {
-            exclusive(&mut out, "exclusiveMinimum", "minimum");
-            exclusive(&mut out, "exclusiveMaximum", "maximum");
-        }
+        exclusive(&mut out, "exclusiveMinimum", "minimum");
+        exclusive(&mut out, "exclusiveMaximum", "maximum");
         if members.get("nullable") == Some(&Value::Bool(true)) {
             return nullable(out);
         }
         Value::Object(out)
+    }
+
+    /// The reference here to what one of the document leads to; none where that is not to be had, which is noted.
+    fn reference(&self, reference: &str) -> Option<String> {
+        let found = pointer(reference).filter(|pointer| self.document.root.pointer(pointer).is_some());
+        let Some(pointer) = found else {
+            let why = if reference.starts_with('#') { "leads nowhere" } else { "is not in this document" };
+            let shown: String = reference.chars().take(200).collect();
+            self.notes.borrow_mut().insert(format!("`{shown}` {why}: anything is taken there"));
+            return None;
+        };
+        let below = pointer.strip_prefix("/components/schemas/").unwrap_or(&pointer);
+        let wanted = match below.contains('/') {
+            // What lies below a component, or elsewhere, is one of its own here.
+            true => below.trim_start_matches('/').replace('/', "."),
+            false => unescaped(below),
+        };
+        let mut named = self.named.borrow_mut();
+        let mut name = wanted;
+        while named.get(&name).is_some_and(|other| *other != pointer) {
+            name.push('_');
+        }
+        let reference = format!("#/$defs/{}", escaped(&name));
+        named.insert(name, pointer);
+        Some(reference)
+    }
+
+    /// The names of members that are `readOnly` by a schema or what it is composed of.
+    fn read_only(&self, schema: &Value, depth: usize, names: &mut BTreeSet<String>) {
+        if depth > COMPOSED_MAX {
+            return;
+        }
+        let is_read_only = |schema: &Value| schema.get("readOnly") == Some(&Value::Bool(true));
+        let schema = self.document.resolved(schema);
+        for (name, member) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
+            if is_read_only(member) || is_read_only(self.document.resolved(member)) {
+                names.insert(name.clone());
+            }
+        }
+        for composed in COMPOSED.iter().filter_map(|key| schema.get(key)?.as_array()).flatten() {
+            self.read_only(composed, depth + 1, names);
+        }
+    }
+
+    /// Whether a schema requires one of those members, as far as it does not itself say that they are `readOnly`.
+    fn requires(&self, schema: &Value, names: &BTreeSet<String>) -> bool {
+        if names.is_empty() {
+            return false;
+        }
+        let mut own = BTreeSet::new();
+        self.read_only(schema, 0, &mut own);
+        self.required(schema, 0).iter().any(|name| names.contains(name) && !own.contains(name))
+    }
+    fn required(&self, schema: &Value, depth: usize) -> BTreeSet<String> {
+        let schema = self.document.resolved(schema);
+        let own = schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).map(str::to_owned);
+        let mut all: BTreeSet<String> = own.collect();
+        if depth < COMPOSED_MAX {
+            let composed = schema.get("allOf").and_then(Value::as_array).into_iter().flatten();
+            composed.for_each(|schema| all.extend(self.required(schema, depth + 1)));
+        }
+        all
+    }
+
+    /// The names of the `$defs` that a schema refers to.
+    fn referenced(&self, schema: &Value) -> BTreeSet<String> {
+        let mut found = BTreeSet::new();
+        let mut open = vec![schema];
+        while let Some(value) = open.pop() {
+            match value {
+                Value::Object(members) => {
+                    let reference = members.get("$ref").and_then(Value::as_str).and_then(pointer);
+                    let name = reference.as_deref().and_then(|pointer| pointer.strip_prefix("/$defs/")).map(unescaped);
+                    found.extend(name.filter(|name| self.named.borrow().contains_key(name)));
+                    open.extend(members.values());
+                }
+                Value::Array(items) => open.extend(items),
+                Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+            }
+        }
+        found
     }
 }
 
@@ -114,25 +238,19 @@ fn nullable(mut members: Map<String, Value>) -> Value {
     }
 }
 
-fn referenced(schema: &Value) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    let mut open = vec![schema];
-    while let Some(value) = open.pop() {
-        match value {
-            Value::Object(members) => {
-                let name = members.get("$ref").and_then(Value::as_str).and_then(|reference| reference.strip_prefix("#/$defs/"));
-                // One that leads on below a component draws in all of it.
-                found.extend(name.and_then(|name| name.split('/').next()).map(str::to_owned));
-                open.extend(members.values());
-            }
-            Value::Array(items) => open.extend(items),
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-        }
-    }
-    found
-}
-
 /// A name as a JSON pointer writes it, as it is.
 fn unescaped(name: &str) -> String {
     name.replace("~1", "/").replace("~0", "~")
+}
+
+/// A name as a reference writes it: as a JSON pointer does, and percent-encoded.
+fn escaped(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    for byte in name.replace('~', "~0").replace('/', "~1").bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'$' | b'!' | b'*' | b'@' | b':' => out.push(byte.into()),
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
 }

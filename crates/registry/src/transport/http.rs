@@ -13,7 +13,7 @@ use maniple_core::{
     ports::{Invocation, Invoked, Refusal, RefusalKind},
     tool::{STORED_RESULT_BYTES, ToolDefinition},
 };
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::header::{ACCEPT, HeaderMap, HeaderValue};
 use serde_json::json;
 use std::sync::Arc;
 
@@ -45,7 +45,7 @@ impl Transport {
             Ok(prepared) => prepared,
             Err(why) => return Invoked::Failed(json!({ "error": why })),
         };
-        let headers = match headers(call, body.is_some()) {
+        let headers = match headers(call) {
             Ok(mut headers) => {
                 headers.extend(placed);
                 headers
@@ -78,17 +78,14 @@ impl Transport {
 
 /// The headers that every question about a call carries.
 pub(crate) fn headers_of(call: &Invocation) -> HeaderMap {
-    headers(call, false).unwrap_or_default()
+    headers(call).unwrap_or_default()
 }
 
-fn headers(call: &Invocation, has_body: bool) -> Result<HeaderMap, String> {
+fn headers(call: &Invocation) -> Result<HeaderMap, String> {
     let mut headers = HeaderMap::new();
     let key = HeaderValue::from_str(&call.key).map_err(|_| format!("the key `{}` is no header value", call.key.escape_debug()))?;
     headers.insert("idempotency-key", key);
     headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/*;q=0.9, */*;q=0.1"));
-    if has_body {
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    }
     if let Some(trace) = &call.trace {
         for (name, value) in [("traceparent", Some(&trace.traceparent)), ("tracestate", trace.tracestate.as_ref())] {
             if let Some(value) = value.and_then(|v| HeaderValue::from_str(v).ok()) {

@@ -2,7 +2,7 @@
 
 use maniple_core::tool::{AuthType, Carrier, Effect, Method, ToolDefinition};
 use maniple_registry::Confirm;
-use maniple_registry::openapi::{Import, ImportSettings, import};
+use maniple_registry::openapi::{Configured, Import, ImportSettings};
 use serde_json::{Value, json};
 use std::fmt::Write;
 
@@ -54,6 +54,13 @@ components:
     Tree: { type: object, properties: { children: { type: array, items: { $ref: "#/components/schemas/Tree" } } } }
 "##;
 
+/// As the node does it that has these credentials.
+fn import(name: &str, text: &str, settings: &ImportSettings) -> maniple_core::Result<Import> {
+    let keys = ["key", "shop-key", "k"].map(|name| (name.to_owned(), AuthType::ApiKey));
+    let tokens = ["oauth", "shop-oauth"].map(|name| (name.to_owned(), AuthType::Oauth2));
+    let configured: Configured = keys.into_iter().chain(tokens).collect();
+    maniple_registry::openapi::import(name, text, settings, &configured)
+}
 fn imported(text: &str, change: impl FnOnce(&mut ImportSettings)) -> Import {
     let mut settings = ImportSettings::default();
     change(&mut settings);
@@ -182,7 +189,12 @@ fn what_is_hostile_or_odd_in_one_operation_costs_that_operation_at_most() {
     assert!(names.contains(&"shop_fine") && names.contains(&"shop_far") && names.contains(&"shop_deep"), "{names:?}");
     assert_eq!(names.iter().collect::<std::collections::BTreeSet<_>>().len(), names.len());
     assert_eq!(names.iter().filter(|name| name.starts_with("shop_same")).count(), 2, "{names:?}");
-    assert_eq!(import.left_out.iter().map(|note| note.place.as_str()).collect::<Vec<_>>(), ["GET /param"], "{:?}", import.left_out);
+    assert_eq!(
+        import.left_out.iter().map(|note| note.place.as_str()).collect::<Vec<_>>(),
+        ["/loop", "GET /param"],
+        "{:?}",
+        import.left_out
+    );
     assert!(tool(&import, "shop_fine").deprecated.is_some());
     assert_eq!(tool(&import, "shop_fine").version.to_string(), "7.0.0");
 }
@@ -256,4 +268,261 @@ fn a_path_does_not_choose_another_host_or_port_than_its_server() {
         let import = imported(&document, |settings| settings.base_url = Some("http://127.0.0.1:1930".into()));
         assert!(import.tools.is_empty() && import.left_out[0].what.contains("must begin with /"), "{path}: {import:?}");
     }
+}
+
+/// A document of these paths.
+fn document(paths: Value, more: Value) -> Value {
+    let mut document =
+        json!({ "openapi": "3.0.3", "info": { "version": "1.0.0" }, "servers": [{ "url": "https://x.test" }], "paths": paths });
+    document.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    document
+}
+fn body(media_type: &str, schema: Value, required: bool) -> Value {
+    json!({ "required": required, "content": { media_type: { "schema": schema } } })
+}
+
+#[test]
+fn parameters_are_written_as_the_document_says_and_nothing_is_said_where_that_is_usual() {
+    let list = json!({ "type": "array", "items": { "type": "string" } });
+    let object = json!({ "type": "object", "properties": { "a": { "type": "string" } } });
+    let parameters = json!([
+        { "name": "usual", "in": "query", "schema": list },
+        { "name": "text", "in": "query", "style": "form", "explode": false, "schema": { "type": "string" } },
+        { "name": "csv", "in": "query", "explode": false, "schema": list },
+        { "name": "pipes", "in": "query", "style": "pipeDelimited", "schema": list },
+        { "name": "deep", "in": "query", "style": "deepObject", "explode": true, "schema": object },
+        { "name": "spread", "in": "query", "schema": { "$ref": "#/components/schemas/O%62j" } },
+        { "name": "json", "in": "query", "content": { "application/json": { "schema": object } } },
+        { "name": "as_it_is", "in": "query", "allowReserved": true, "schema": { "type": "string" } },
+        { "name": "sid", "in": "cookie", "schema": { "type": "string" } },
+        { "name": "X-List", "in": "header", "schema": list },
+        { "name": "ids", "in": "path", "required": true, "schema": list },
+        { "name": "Content-Type", "in": "header", "required": true, "schema": { "type": "string" } },
+    ]);
+    let get = json!({ "operationId": "get", "parameters": parameters });
+    let paths = json!({ "/a/{ids}/{undescribed}": { "get": get } });
+    let import = imported(&document(paths, json!({ "components": { "schemas": { "Obj": object } } })).to_string(), |_| {});
+    let get = tool(&import, "shop_get");
+    let expected = json!({
+        "csv": { "in": "query", "style": "form", "explode": false }, "pipes": { "in": "query", "style": "pipeDelimited" },
+        "deep": { "in": "query", "style": "deepObject", "explode": true }, "spread": { "in": "query", "style": "form" },
+        "json": { "in": "query", "style": "json" }, "as_it_is": { "in": "query", "allow_reserved": true },
+        "sid": { "in": "cookie" }, "X-List": { "in": "header", "style": "simple" }, "ids": { "in": "path", "style": "simple" },
+    });
+    assert_eq!(serde_json::to_value(&get.places).unwrap(), expected);
+    assert_eq!(get.parameters["required"], json!(["ids", "undescribed"]), "a piece of the path is needed, described or not");
+    assert!(import.tools[0].notes[0].contains("does not describe `undescribed`"), "{:?}", import.tools[0].notes);
+}
+
+#[test]
+fn a_body_is_sent_in_the_media_type_that_suits_best_by_whatever_method() {
+    let charge = json!({ "type": "object", "required": ["amount"], "properties": { "amount": { "type": "integer" }, "currency": { "type": "string" } } });
+    let file = json!({ "type": "object", "properties": { "file": { "type": "string", "format": "binary" }, "tags": { "type": "array" } } });
+    let both = json!({ "required": true, "content": { "application/xml": { "schema": charge }, "application/merge-patch+json": { "schema": charge }, "application/json": { "schema": charge } } });
+    let of = |method: &str, id: &str, body: Value| (format!("/{id}"), json!({ method: { "operationId": id, "requestBody": body } }));
+    let paths: serde_json::Map<String, Value> = [
+        of("post", "form", body("application/x-www-form-urlencoded", charge.clone(), true)),
+        of("post", "maybe", body("application/x-www-form-urlencoded", charge.clone(), false)),
+        of("post", "upload", body("multipart/form-data", file, true)),
+        of("patch", "merge", body("application/merge-patch+json", charge.clone(), true)),
+        of("patch", "list", body("application/json-patch+json", json!({ "type": "array" }), true)),
+        of("patch", "both", both),
+        of("get", "search", body("application/json", charge.clone(), false)),
+        of("delete", "rows", body("application/vnd.api+json; ext=bulk", charge.clone(), true)),
+        of("put", "note", body("text/plain", json!({ "type": "string" }), true)),
+        of("post", "xml", body("application/xml", charge.clone(), true)),
+        of("post", "maybe_xml", body("application/xml", charge, false)),
+        (
+            "/bare".into(),
+            json!({ "post": { "operationId": "bare", "parameters": [{ "name": "q", "in": "query", "schema": { "type": "string" } }] } }),
+        ),
+    ]
+    .into_iter()
+    .collect();
+    let import = imported(&document(paths.into(), json!({})).to_string(), |_| {});
+    let body = |name: &str| serde_json::to_value(&tool(&import, &format!("shop_{name}")).body).unwrap();
+    let form = "application/x-www-form-urlencoded";
+    assert_eq!(body("form"), json!({ "media_type": form }));
+    assert_eq!(body("maybe"), json!({ "media_type": form, "sent": "if_given" }));
+    let maybe = &tool(&import, "shop_maybe").parameters;
+    assert_eq!((maybe.get("required"), &maybe["dependentRequired"]), (None, &json!({ "currency": ["amount"] })));
+    assert_eq!(body("upload"), json!({ "media_type": "multipart/form-data", "fields": { "file": { "file": true } } }));
+    assert_eq!(body("merge"), json!({ "media_type": "application/merge-patch+json" }));
+    assert_eq!(
+        (body("list"), tool(&import, "shop_list").places["body"].carrier),
+        (json!({ "media_type": "application/json-patch+json" }), Carrier::Body)
+    );
+    assert_eq!(body("both"), Value::Null, "plain JSON of a PATCH is what is usual");
+    assert_eq!(body("search"), json!({ "sent": "if_given" }));
+    assert_eq!(body("rows"), json!({ "media_type": "application/vnd.api+json; ext=bulk" }));
+    assert_eq!(
+        (body("note"), &tool(&import, "shop_note").parameters["required"]),
+        (json!({ "media_type": "text/plain" }), &json!(["body"]))
+    );
+    assert_eq!((body("bare"), tool(&import, "shop_bare").places.len()), (json!({ "sent": "never" }), 0));
+    assert_eq!(import.left_out.iter().map(|note| note.place.as_str()).collect::<Vec<_>>(), ["POST /xml"]);
+    assert!(import.left_out[0].what.contains("application/xml"));
+    let maybe_xml = import.tools.iter().find(|tool| tool.definition.name == "shop_maybe_xml").unwrap();
+    assert!(maybe_xml.notes.iter().any(|note| note.contains("without a body")), "{:?}", maybe_xml.notes);
+}
+
+#[test]
+fn what_is_read_only_is_neither_offered_nor_needed_wherever_it_stands() {
+    let pet = json!({ "type": "object", "required": ["id", "name"], "properties": {
+        "id": { "$ref": "#/components/schemas/Id" }, "name": { "type": "string" }, "secret": { "type": "string", "writeOnly": true } } });
+    let schemas = json!({
+        "Id": { "type": "integer", "readOnly": true }, "Pet": pet,
+        "Dog": { "allOf": [{ "$ref": "#/components/schemas/Pet" }, { "type": "object", "required": ["id", "breed"], "properties": { "breed": { "type": "string" } } }] },
+        "Base": { "type": "object", "required": ["at", "x"], "properties": { "at": {}, "x": {} } },
+        "Stamped": { "allOf": [{ "$ref": "#/components/schemas/Base" }, { "properties": { "at": { "type": "string", "readOnly": true } } }] },
+        "Kennel": { "type": "object", "properties": { "dogs": { "type": "array", "items": { "$ref": "#/components/schemas/Pet" } } } },
+    });
+    let of = |name: &str| {
+        (
+            format!("/{name}"),
+            json!({ "post": { "operationId": name, "requestBody": body("application/json", json!({ "$ref": format!("#/components/schemas/{name}") }), true) } }),
+        )
+    };
+    let paths: serde_json::Map<String, Value> = ["Pet", "Dog", "Stamped", "Kennel"].map(of).into_iter().collect();
+    let import = imported(&document(paths.into(), json!({ "components": { "schemas": schemas } })).to_string(), |_| {});
+    for (name, right, wrong) in [
+        ("Pet", json!({ "name": "rex", "secret": "s" }), json!({})),
+        ("Dog", json!({ "body": { "name": "rex", "breed": "x" } }), json!({ "body": { "name": "rex" } })),
+        ("Stamped", json!({ "body": { "x": 1 } }), json!({ "body": {} })),
+        ("Kennel", json!({ "dogs": [{ "name": "rex" }] }), json!({ "dogs": [{}] })),
+    ] {
+        let parameters = &tool(&import, &format!("shop_{name}")).parameters;
+        let validator = maniple_core::schema::Validator::compile(parameters).unwrap();
+        assert!(validator.check(&right).is_ok() && validator.check(&wrong).is_err(), "{name}: {parameters}");
+    }
+    assert_eq!(tool(&import, "shop_Pet").parameters["properties"].as_object().unwrap().keys().collect::<Vec<_>>(), ["name", "secret"]);
+}
+
+#[test]
+fn the_first_security_alternative_that_a_credential_serves_is_taken() {
+    let schemes = json!({
+        "oauth": { "type": "oauth2", "flows": {} }, "other": { "type": "openIdConnect" }, "key": { "type": "apiKey", "in": "cookie", "name": "sid" },
+        "strange": { "type": "mutualTLS" }, "name/slash": { "type": "http", "scheme": "bearer" },
+    });
+    let of = |settings: &ImportSettings, ways: Value| {
+        let paths = json!({ "/a": { "get": { "operationId": "a", "security": ways } } });
+        let text = document(paths, json!({ "components": { "securitySchemes": schemes } })).to_string();
+        let import = import("shop", &text, settings).unwrap();
+        import
+            .tools
+            .first()
+            .map(|tool| (tool.definition.auth_type, tool.definition.credential.clone()))
+            .ok_or_else(|| import.left_out[0].what.clone())
+    };
+    let served = |credential: &str, auth_type| Ok((auth_type, Some(credential.to_owned())));
+    let unsaid = ImportSettings::default();
+    assert_eq!(of(&unsaid, json!([{ "other": [] }, { "key": [] }])), served("key", AuthType::ApiKey), "nobody has one for `other`");
+    assert_eq!(of(&unsaid, json!([{ "oauth": [] }, { "key": [] }])), served("oauth", AuthType::Oauth2));
+    assert_eq!(of(&unsaid, json!([{ "strange": [] }, {}])), Ok((AuthType::None, None)));
+    assert_eq!(of(&unsaid, json!([])), Ok((AuthType::None, None)));
+    let mapped = ImportSettings { credentials: [("other".to_owned(), "k".to_owned())].into(), ..ImportSettings::default() };
+    assert_eq!(of(&mapped, json!([{ "other": [] }])), served("k", AuthType::ApiKey), "a key that does not expire serves a scheme of OAuth");
+    let one = ImportSettings { credential: Some("shop-key".into()), ..ImportSettings::default() };
+    assert_eq!(of(&one, json!([{ "name/slash": [] }])), served("shop-key", AuthType::ApiKey));
+    for (ways, why) in [
+        (json!([{ "other": [] }]), "there is no credential `other`"),
+        (json!([{ "oauth": [], "key": [] }]), "several at once"),
+        (json!([{ "strange": [] }]), "`strange` (mutualTLS) is of a sort"),
+    ] {
+        let told = of(&unsaid, ways.clone()).unwrap_err();
+        assert!(told.contains(why), "{ways}: {told}");
+    }
+}
+
+#[test]
+fn a_server_is_read_with_its_variables_and_from_where_the_document_came() {
+    let endpoint = |servers: Value, url: Option<&str>| {
+        let mut whole = document(json!({ "/a": { "get": { "operationId": "a" } } }), json!({ "servers": servers }));
+        if servers.is_null() {
+            whole.as_object_mut().unwrap().remove("servers");
+        }
+        let settings = ImportSettings { url: url.map(str::to_owned), ..ImportSettings::default() };
+        let import = import("shop", &whole.to_string(), &settings).unwrap();
+        import.tools.first().map(|tool| tool.definition.endpoint.clone()).ok_or_else(|| import.left_out[0].what.clone())
+    };
+    let at = Some("https://docs.test/api/v2/openapi.yaml");
+    let variables = json!({ "port": { "default": 8443 }, "base": { "enum": ["v1", "v2"] } });
+    for (servers, url, expected) in [
+        (json!([{ "url": "https://x.test:{port}/{base}", "variables": variables }]), None, "https://x.test:8443/v1/a"),
+        (json!([{ "url": "../v3/" }]), at, "https://docs.test/api/v3/a"),
+        (json!([{ "url": "/" }]), at, "https://docs.test/a"),
+        (json!([{ "url": "//y.test/b" }]), at, "https://y.test/b/a"),
+        (json!([{ "url": "https://x.test/b?key=1" }]), None, "https://x.test/b/a?key=1"),
+        (json!([]), at, "https://docs.test/a"),
+        (Value::Null, at, "https://docs.test/a"),
+    ] {
+        assert_eq!(endpoint(servers.clone(), url).as_deref(), Ok(expected), "{servers}");
+    }
+    for (servers, why) in [
+        (
+            json!([{ "url": "https://{region}.x.test", "variables": { "region": {} } }]),
+            "a variable `region` without a default: say `base_url`",
+        ),
+        (json!([{ "url": "/v1" }]), "is relative: say `base_url`"),
+        (Value::Null, "names no server: say `base_url`"),
+    ] {
+        assert!(endpoint(servers.clone(), None).unwrap_err().contains(why), "{servers}");
+    }
+}
+
+#[test]
+fn only_operations_that_are_included_count_towards_the_bound_and_every_other_one_is_said() {
+    let mut paths: serde_json::Map<String, Value> =
+        (0..6_000).map(|n| (format!("/{n}"), json!({ "get": { "operationId": format!("op{n}") } }))).collect();
+    paths.insert("/trace".into(), json!({ "trace": { "operationId": "t" }, "get": { "operationId": "kept" } }));
+    paths.insert("/elsewhere".into(), json!({ "$ref": "other.yaml#/paths/~1x" }));
+    let text = document(paths.into(), json!({})).to_string();
+    let settings = ImportSettings { include: vec!["op1".into(), "kept".into(), "t".into()], ..ImportSettings::default() };
+    let taken = import("", &text, &settings).unwrap();
+    assert_eq!(taken.tools.iter().map(|tool| tool.definition.name.as_str()).collect::<Vec<_>>(), ["op1", "kept"]);
+    assert_eq!(taken.left_out.iter().map(|note| note.place.as_str()).collect::<Vec<_>>(), ["/elsewhere", "TRACE /trace"]);
+    let all = import("", &text, &ImportSettings::default()).unwrap_err();
+    assert!(all.to_string().contains("more than 5000 operations of the document are included"), "{all}");
+}
+
+#[test]
+fn references_are_read_as_parts_of_a_url_and_those_that_lead_nowhere_are_said() {
+    let schema = |reference: &str| json!({ "type": "object", "properties": { "p": { "$ref": reference } } });
+    let of = |id: &str, reference: &str| {
+        (format!("/{id}"), json!({ "post": { "operationId": id, "requestBody": body("application/json", schema(reference), true) } }))
+    };
+    let mut paths: serde_json::Map<String, Value> = [
+        of("plain", "#/components/schemas/Page%C2%ABUser%C2%BB"),
+        of("path", "#/paths/~1users~1%7Bid%7D/get/responses/200/content/application~1json/schema"),
+        of("far", "other.json#/X"),
+        of("gone", "#/components/schemas/Gone"),
+    ]
+    .into_iter()
+    .collect();
+    let answer = json!({ "200": { "content": { "application/json": { "schema": { "type": "integer" } } } } });
+    paths.insert("/users/{id}".into(), json!({ "get": { "operationId": "user", "responses": answer } }));
+    let import = imported(
+        &document(paths.into(), json!({ "components": { "schemas": { "Page«User»": { "type": "integer" } } } })).to_string(),
+        |_| {},
+    );
+    for name in ["plain", "path"] {
+        let parameters = &tool(&import, &format!("shop_{name}")).parameters;
+        let validator = maniple_core::schema::Validator::compile(parameters).unwrap();
+        assert!(validator.check(&json!({ "p": 1 })).is_ok() && validator.check(&json!({ "p": "x" })).is_err(), "{parameters}");
+    }
+    for (name, why) in [("far", "`other.json#/X` is not in this document"), ("gone", "`#/components/schemas/Gone` leads nowhere")] {
+        let found = import.tools.iter().find(|tool| tool.definition.name == format!("shop_{name}")).unwrap();
+        assert!(found.notes.iter().any(|note| note.contains(why)), "{:?}", found.notes);
+    }
+}
+
+#[test]
+fn yaml_is_1_2_and_what_a_window_writes_is_read() {
+    let text = "openapi: 3.0\ninfo: { version: 1 }\nservers: [{ url: https://x.test }]\npaths:\n  /a:\n    get:\n      operationId: on\n      parameters:\n        - { name: y, in: query, schema: { type: string, enum: [NO, on, 017, 1_000, 12:30] } }\n      responses: { 200: { description: ok } }\n";
+    for text in [text.to_owned(), format!("\u{feff}{text}"), text.replace('\n', "\r\n")] {
+        let import = imported(&text, |_| {});
+        assert_eq!(tool(&import, "shop_on").parameters["properties"]["y"]["enum"], json!(["NO", "on", "017", "1_000", "12:30"]));
+    }
+    let json = document(json!({ "/a": { "get": { "operationId": "a" } } }), json!({})).to_string();
+    assert_eq!(imported(&format!("\u{feff}{json}"), |_| {}).tools.len(), 1);
 }

@@ -72,7 +72,7 @@ pub(super) async fn read(source: &str) -> Result<Value, Trouble> {
         }
         String::from_utf8(bytes).map_err(|_| Trouble::usage(format!("{source} is not UTF-8")))?
     };
-    match serde_saphyr::from_str(&text) {
+    match maniple_registry::yaml::read(&text) {
         Ok(value @ Value::Object(_)) => Ok(value),
         Ok(_) => Err(Trouble::usage(format!("{source} is no definition: it must be an object with name, version, description, endpoint"))),
         Err(error) => Err(Trouble::usage(format!("{source} is neither YAML nor JSON: {error}"))),

@@ -1,10 +1,13 @@
 //! From arguments to a URL and a body. Pure.
 
+mod form;
+mod written;
+
 use crate::transport::client;
-use maniple_core::tool::{Carrier, Method, ToolDefinition};
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use maniple_core::tool::{Body, Carrier, Method, Place, Sent, ToolDefinition};
+use reqwest::header::{CONTENT_TYPE, COOKIE, HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value};
-use std::fmt::Write;
+use std::collections::BTreeMap;
 use url::Url;
 
 /// A piece of an endpoint: text as it stands, or an argument to fill in.
@@ -50,7 +53,11 @@ pub(super) fn check(tool: &ToolDefinition) -> Result<(), String> {
 /// Headers that a credential writes, not an argument.
 const FOR_CREDENTIALS: [&str; 2] = ["authorization", "cookie"];
 
-/// The rules of `places`: each names a parameter, headers are legal and not ours, a body of its own leaves no room for members.
+/// The media type of a body where none is said.
+const JSON: &str = "application/json";
+
+/// The rules of `places` and `body`: each place names a parameter, headers are legal and not ours, a body of its own leaves no room for
+/// members.
 fn places(tool: &ToolDefinition) -> Result<(), String> {
     let properties = tool.parameters.get("properties").and_then(Value::as_object);
     let in_path: Vec<&str> =
@@ -60,10 +67,15 @@ fn places(tool: &ToolDefinition) -> Result<(), String> {
         if !properties.is_some_and(|properties| properties.contains_key(argument)) {
             return Err(format!("places: `{argument}` is no parameter"));
         }
+        let name = place.name.as_deref().unwrap_or(argument);
         match place.carrier {
             Carrier::Query => {}
+            Carrier::Path if in_path.contains(&argument.as_str()) => {}
+            Carrier::Path => return Err(format!("places: `{argument}` is not in the path: write `{{{argument}}}` in the endpoint")),
+            Carrier::Cookie if is_token(name) => {}
+            Carrier::Cookie => return Err(format!("places: `{argument}` cannot travel as the cookie `{name}`")),
             Carrier::Header => {
-                let name = place.name.as_deref().unwrap_or(argument).to_ascii_lowercase();
+                let name = name.to_ascii_lowercase();
                 if HeaderName::from_bytes(name.as_bytes()).is_err()
                     || (client::WIRE_HEADERS.contains(&name.as_str()) || FOR_CREDENTIALS.contains(&name.as_str()))
                     || name.starts_with("proxy-")
@@ -71,16 +83,61 @@ fn places(tool: &ToolDefinition) -> Result<(), String> {
                     return Err(format!("places: `{argument}` cannot travel as the header `{name}`"));
                 }
             }
-            Carrier::Body if tool.method.has_body() => whole.push(argument),
-            Carrier::Body => return Err(format!("places: `{argument}` cannot be the body of a method that has none")),
+            Carrier::Body if tool.has_body() => whole.push(argument),
+            Carrier::Body => return Err(format!("places: `{argument}` cannot be the body of a method that has none: write `body: {{}}`")),
         }
     }
     let homeless =
         properties.into_iter().flat_map(Map::keys).find(|name| !tool.places.contains_key(*name) && !in_path.contains(&name.as_str()));
     match (whole.as_slice(), homeless) {
-        ([], _) | ([_], None) => Ok(()),
-        ([_], Some(name)) => Err(format!("places: with a body of its own, `{name}` needs a place too")),
-        (_, _) => Err("places: only one argument can be the body".into()),
+        ([], _) | ([_], None) => {}
+        ([_], Some(name)) => return Err(format!("places: with a body of its own, `{name}` needs a place too")),
+        (_, _) => return Err("places: only one argument can be the body".into()),
+    }
+    body(tool, whole.len() == 1)
+}
+
+/// The rules of `body`: a media type that a header can carry, and one argument where it is not one of members.
+fn body(tool: &ToolDefinition, is_whole: bool) -> Result<(), String> {
+    let Some(body) = &tool.body else { return Ok(()) };
+    let media_type = body.media_type.as_deref().unwrap_or(JSON);
+    let legal = |media: &str| media.len() <= 255 && media.contains('/') && HeaderValue::from_str(media).is_ok() && !media.contains('*');
+    let of_parts = body.fields.values().filter_map(|field| field.media_type.as_deref());
+    if let Some(wrong) = std::iter::once(media_type).chain(of_parts).find(|media| !legal(media)) {
+        return Err(format!("body: `{wrong}` is no media type such as application/json"));
+    }
+    match Form::of(media_type) {
+        Form::Text if !is_whole && body.sent != Sent::Never => {
+            Err(format!("body: {media_type} is the text of one argument: give that the place `{{ in: body }}`"))
+        }
+        Form::Urlencoded | Form::Multipart if is_whole => {
+            Err(format!("body: {media_type} has fields, so no argument is the whole of it: remove the place `{{ in: body }}`"))
+        }
+        Form::Json | Form::Urlencoded | Form::Multipart | Form::Text => Ok(()),
+    }
+}
+
+/// A name that a cookie may have (RFC 6265, §4.1.1).
+fn is_token(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+}
+
+/// How a body is written.
+enum Form {
+    Json,
+    Urlencoded,
+    Multipart,
+    Text,
+}
+
+impl Form {
+    fn of(media_type: &str) -> Self {
+        match media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
+            "application/x-www-form-urlencoded" => Self::Urlencoded,
+            "multipart/form-data" => Self::Multipart,
+            _ if form::is_json(media_type) => Self::Json,
+            _ => Self::Text,
+        }
     }
 }
 
@@ -111,56 +168,70 @@ pub(super) fn prepare(tool: &ToolDefinition, arguments: &Value) -> Result<Prepar
         Value::Null => &no_arguments,
         _ => return Err("arguments must be an object".into()),
     };
-    let (mut url, in_path) = fill(&tool.endpoint, members)?;
-    let mut prepared = Prepared { url: url.clone(), body: None, headers: HeaderMap::new() };
-    let (mut query, mut body, mut whole) = (Vec::new(), Map::new(), None);
+    let (url, in_path) = fill(&tool.endpoint, &tool.places, members)?;
+    let mut prepared = Prepared { url, body: None, headers: HeaderMap::new() };
+    let (mut query, mut cookies, mut fields, mut whole) = (Vec::new(), Vec::new(), Map::new(), None);
     for (name, value) in members.iter().filter(|(name, _)| !in_path.contains(&name.as_str())) {
         let place = tool.places.get(name);
         let wire_name = place.and_then(|place| place.name.as_deref()).unwrap_or(name);
         match place.map(|place| place.carrier) {
-            Some(Carrier::Header) => header(&mut prepared.headers, wire_name, value)?,
+            Some(Carrier::Header) => header(&mut prepared.headers, wire_name, value, place)?,
+            Some(Carrier::Cookie) => cookies.extend(written::pairs(wire_name, value, place)),
             Some(Carrier::Body) => whole = Some(value),
-            Some(Carrier::Query) => pairs(&mut query, wire_name, value),
-            None if tool.method.has_body() => drop(body.insert(name.clone(), value.clone())),
-            None => pairs(&mut query, wire_name, value),
+            Some(Carrier::Query) => query.extend(written::pairs(wire_name, value, place)),
+            // It is in the path, or nowhere.
+            Some(Carrier::Path) => {}
+            None if tool.has_body() => drop(fields.insert(name.clone(), value.clone())),
+            None => query.extend(written::pairs(wire_name, value, None)),
         }
     }
-    if tool.method.has_body() {
-        let bytes = whole.map_or_else(|| serde_json::to_vec(&body), serde_json::to_vec).map_err(|e| e.to_string())?;
+    if let Some((media_type, bytes)) = written_body(tool, fields, whole)? {
+        let media_type = HeaderValue::from_str(&media_type).map_err(|_| format!("`{media_type}` is no media type"))?;
+        prepared.headers.insert(CONTENT_TYPE, media_type);
         prepared.body = Some(bytes);
     }
+    if !cookies.is_empty() {
+        let text = joined(cookies, "; ");
+        prepared.headers.insert(COOKIE, HeaderValue::from_str(&text).map_err(|_| "the cookies cannot be written as a header".to_owned())?);
+    }
     if !query.is_empty() {
-        url.query_pairs_mut().extend_pairs(query);
-        prepared.url = url;
+        let before = prepared.url.query().filter(|query| !query.is_empty()).map(|query| format!("{query}&")).unwrap_or_default();
+        prepared.url.set_query(Some(&format!("{before}{}", joined(query, "&"))));
     }
     Ok(prepared)
 }
 
-fn pairs<'a>(query: &mut Vec<(&'a str, String)>, name: &'a str, value: &Value) {
-    match value {
-        Value::Array(items) => query.extend(items.iter().filter_map(|item| Some((name, scalar(item)?)))),
-        other => query.extend(scalar(other).map(|text| (name, text))),
-    }
+fn joined(pairs: Vec<(String, String)>, separator: &str) -> String {
+    pairs.into_iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(separator)
 }
 
-fn header(headers: &mut HeaderMap, name: &str, value: &Value) -> Result<(), String> {
-    let Some(text) = scalar(value) else { return Ok(()) };
+/// The media type and the bytes of the body, if there is one.
+fn written_body(tool: &ToolDefinition, fields: Map<String, Value>, whole: Option<&Value>) -> Result<Option<(String, Vec<u8>)>, String> {
+    let usual = Body::default();
+    let body = tool.body.as_ref().unwrap_or(&usual);
+    if !tool.has_body() || (body.sent == Sent::IfGiven && fields.is_empty() && whole.is_none()) {
+        return Ok(None);
+    }
+    let media_type = body.media_type.as_deref().unwrap_or(JSON);
+    let bytes = match (Form::of(media_type), whole) {
+        (Form::Json, Some(whole)) => serde_json::to_vec(whole).map_err(|e| e.to_string())?,
+        (Form::Json, None) => serde_json::to_vec(&fields).map_err(|e| e.to_string())?,
+        (Form::Urlencoded, _) => form::urlencoded(&fields, body),
+        (Form::Multipart, _) => return Ok(Some(form::multipart(&fields, body))),
+        (Form::Text, whole) => whole.and_then(written::scalar).unwrap_or_default().into_bytes(),
+    };
+    Ok(Some((media_type.to_owned(), bytes)))
+}
+
+fn header(headers: &mut HeaderMap, name: &str, value: &Value, place: Option<&Place>) -> Result<(), String> {
+    let Some(text) = written::in_header(value, place) else { return Ok(()) };
     let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("`{name}` is no header"))?;
     let value = HeaderValue::from_str(&text).map_err(|_| format!("argument `{name}` cannot be written as a header"))?;
     headers.insert(name, value);
     Ok(())
 }
 
-/// One value of a query: text as it is, the rest as JSON text. `null` is left out.
-fn scalar(value: &Value) -> Option<String> {
-    match value {
-        Value::Null => None,
-        Value::String(text) => Some(text.clone()),
-        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => Some(value.to_string()),
-    }
-}
-
-fn fill<'a>(endpoint: &'a str, arguments: &Map<String, Value>) -> Result<(Url, Vec<&'a str>), String> {
+fn fill<'a>(endpoint: &'a str, places: &BTreeMap<String, Place>, arguments: &Map<String, Value>) -> Result<(Url, Vec<&'a str>), String> {
     let mut text = String::with_capacity(endpoint.len());
     let mut filled = Vec::new();
     for part in parts(endpoint)? {
@@ -168,7 +239,7 @@ fn fill<'a>(endpoint: &'a str, arguments: &Map<String, Value>) -> Result<(Url, V
             Part::Text(piece) => text.push_str(piece),
             Part::Argument(name) => {
                 filled.push(name);
-                text.push_str(&segment(name, arguments.get(name))?);
+                text.push_str(&segment(name, arguments.get(name), places.get(name))?);
             }
         }
     }
@@ -182,21 +253,13 @@ fn fill<'a>(endpoint: &'a str, arguments: &Map<String, Value>) -> Result<(Url, V
 }
 
 /// A value as (part of) one path segment: all but unreserved characters (RFC 3986, §2.3) percent-encoded.
-fn segment(name: &str, value: Option<&Value>) -> Result<String, String> {
-    let text = match value {
-        Some(Value::String(text)) if !text.is_empty() => text.clone(),
-        Some(Value::Number(_) | Value::Bool(_)) => value.map(Value::to_string).unwrap_or_default(),
-        _ => return Err(format!("argument `{name}` is part of the URL: it must be a text that is not empty, a number or a boolean")),
-    };
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(byte.into());
-        } else {
-            write!(encoded, "%{byte:02X}").map_err(|e| e.to_string())?;
-        }
-    }
-    Ok(encoded)
+fn segment(name: &str, value: Option<&Value>, place: Option<&Place>) -> Result<String, String> {
+    let wire_name = place.and_then(|place| place.name.as_deref()).unwrap_or(name);
+    let written = value.filter(|value| !value.is_null()).and_then(|value| written::in_path(wire_name, value, place));
+    written.ok_or_else(|| {
+        let lists = if place.is_some_and(|place| place.style.is_some()) { ", or a list or an object that is not empty" } else { "" };
+        format!("argument `{name}` is part of the URL: it must be a text that is not empty, a number or a boolean{lists}")
+    })
 }
 
 fn parts(endpoint: &str) -> Result<Vec<Part<'_>>, String> {
@@ -218,88 +281,4 @@ fn parts(endpoint: &str) -> Result<Vec<Part<'_>>, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn sent(method: &str, endpoint: &str, arguments: Value) -> Result<(String, Option<Value>), String> {
-        let definition = json!({ "name": "t", "version": "1.0.0", "description": "d", "endpoint": endpoint, "method": method });
-        let tool: ToolDefinition = serde_json::from_value(definition).expect("a definition");
-        let prepared = prepare(&tool, &arguments)?;
-        Ok((prepared.url.to_string(), prepared.body.map(|b| serde_json::from_slice(&b).expect("JSON"))))
-    }
-
-    #[test]
-    fn arguments_are_the_body_of_a_post_and_what_fills_the_path_is_not_in_it() {
-        let arguments = json!({ "id": 7, "note": "a b", "deep": { "x": [1] } });
-        let expected = ("http://x.test/pay/7?fixed=1".to_owned(), Some(json!({ "note": "a b", "deep": { "x": [1] } })));
-        for method in ["POST", "PUT", "PATCH"] {
-            assert_eq!(sent(method, "http://x.test/pay/{id}?fixed=1", arguments.clone()), Ok(expected.clone()));
-        }
-        assert_eq!(sent("POST", "http://x.test/", Value::Null), Ok(("http://x.test/".into(), Some(json!({})))));
-    }
-
-    #[test]
-    fn a_query_repeats_arrays_writes_objects_as_json_and_leaves_null_out() {
-        let arguments = json!({ "a": [1, "two", { "x": 1 }], "b": true, "n": null, "o": { "k": [1] }, "q": "ä&=+ ", "z": -1.5 });
-        let query = "k=v&a=1&a=two&a=%7B%22x%22%3A1%7D&b=true&o=%7B%22k%22%3A%5B1%5D%7D&q=%C3%A4%26%3D%2B+&z=-1.5";
-        for method in ["GET", "HEAD", "DELETE"] {
-            assert_eq!(sent(method, "http://x.test/s?k=v", arguments.clone()), Ok((format!("http://x.test/s?{query}"), None)));
-        }
-        assert_eq!(sent("GET", "http://x.test/s", json!({ "n": null })), Ok(("http://x.test/s".into(), None)));
-    }
-
-    #[test]
-    fn a_path_argument_cannot_leave_its_segment() {
-        for (value, path) in [
-            ("a/b", "a%2Fb"),
-            ("../../admin", "..%2F..%2Fadmin"),
-            ("a?x=1#f", "a%3Fx%3D1%23f"),
-            ("%2e%2e", "%252e%252e"),
-            ("a\\b\r\nX: y", "a%5Cb%0D%0AX%3A%20y"),
-            ("ä.~_-", "%C3%A4.~_-"),
-            ("@evil.test:80", "%40evil.test%3A80"),
-            ("...", "..."),
-        ] {
-            let url = sent("GET", "http://x.test/users/{id}/edit", json!({ "id": value })).expect(value).0;
-            assert_eq!(url, format!("http://x.test/users/{path}/edit"));
-        }
-        for value in [json!("."), json!(".."), json!(""), json!(null), json!([1]), json!({}), Value::Null] {
-            let refused = sent("GET", "http://x.test/users/{id}/edit", json!({ "id": value }));
-            assert!(refused.as_ref().is_err_and(|why| why.contains("`id`")), "{value}: {refused:?}");
-        }
-        assert!(sent("GET", "http://x.test/{a}{b}/", json!({ "a": ".", "b": "." })).is_err());
-    }
-
-    #[test]
-    fn an_argument_with_a_place_travels_there_under_its_name_there() {
-        let definition = json!({
-            "name": "t", "version": "1.0.0", "description": "d", "endpoint": "http://x.test/{id}", "method": "POST",
-            "parameters": { "type": "object", "required": ["id"], "properties": { "id": {}, "page": {}, "tenant": {}, "body": {} } },
-            "places": { "page": { "in": "query", "name": "p[]" }, "tenant": { "in": "header", "name": "X-Tenant" }, "body": { "in": "body" } },
-        });
-        let tool: ToolDefinition = serde_json::from_value(definition).expect("a definition");
-        check(&tool).expect("legal places");
-        let arguments = json!({ "id": 1, "page": [1, 2], "tenant": "a", "body": ["x", null] });
-        let prepared = prepare(&tool, &arguments).expect("a request");
-        assert_eq!(prepared.url.as_str(), "http://x.test/1?p%5B%5D=1&p%5B%5D=2");
-        assert_eq!((prepared.body.as_deref(), prepared.headers["x-tenant"].as_bytes()), (Some(&br#"["x",null]"#[..]), &b"a"[..]));
-        assert!(prepare(&tool, &json!({ "id": 1, "tenant": "a\r\nX-Evil: 1" })).is_err());
-
-        for (argument, place, why) in [
-            ("other", json!({ "in": "query" }), "is no parameter"),
-            ("tenant", json!({ "in": "header", "name": "Host" }), "cannot travel"),
-            ("tenant", json!({ "in": "header", "name": "Idempotency-Key" }), "cannot travel"),
-            ("tenant", json!({ "in": "header", "name": "a b" }), "cannot travel"),
-            ("tenant", json!({ "in": "body" }), "only one"),
-        ] {
-            let mut wrong = tool.clone();
-            wrong.places.insert(argument.into(), serde_json::from_value(place).expect("a place"));
-            let told = check(&wrong).expect_err(why);
-            assert!(told.contains(why), "{told}");
-        }
-        let mut homeless = tool.clone();
-        homeless.places.remove("page");
-        assert!(check(&homeless).is_err_and(|why| why.contains("`page` needs a place")));
-    }
-}
+mod tests;

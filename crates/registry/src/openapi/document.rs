@@ -1,0 +1,90 @@
+//! The document: read, and asked where its references lead.
+
+use super::BYTES_MAX;
+use crate::yaml;
+use maniple_core::{Error, Result, schema};
+use semver::Version;
+use serde_json::Value;
+
+/// How many references are followed one after the other.
+const HOPS_MAX: usize = 16;
+
+/// A document with what is asked of all of it.
+pub(super) struct Document {
+    pub(super) root: Value,
+    pub(super) version: Version,
+    /// Whether what stands beside a `$ref` in a schema says nothing.
+    pub(super) is_3_0: bool,
+}
+
+pub(super) fn read(text: &str) -> Result<Document> {
+    if text.len() > BYTES_MAX {
+        return Err(Error::invalid(format!("the document has {} bytes; at most {BYTES_MAX} are read", text.len())));
+    }
+    // A mark of its byte order is no part of it (RFC 8259, §8.1).
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let root: Value = match serde_json::from_str(text) {
+        Ok(root) => root,
+        Err(no_json) => yaml::read_foreign(text).map_err(|no_yaml| {
+            Error::invalid(match text.trim_start().starts_with('{') {
+                true => format!("the document is no JSON: {no_json}"),
+                false => format!("the document is neither JSON nor YAML: {}", no_yaml.without_snippet()),
+            })
+        })?,
+    };
+    // `openapi: 3.1` without quotes is a number in YAML.
+    let Some(spec) = root.get("openapi").and_then(|spec| spec.as_str().map(str::to_owned).or_else(|| Some(spec.as_f64()?.to_string())))
+    else {
+        let told = match root.get("swagger") {
+            Some(old) => format!("Swagger {} is not read: convert the document to OpenAPI 3", old.as_str().unwrap_or(&old.to_string())),
+            None => "the document says no `openapi` version".to_owned(),
+        };
+        return Err(Error::invalid(told).at("openapi"));
+    };
+    if !(spec == "3" || spec.starts_with("3.")) {
+        return Err(Error::invalid(format!("OpenAPI {spec} is not read: 3.0, 3.1 and 3.2 are")).at("openapi"));
+    }
+    let is_3_0 = spec == "3" || spec.starts_with("3.0");
+    let version = root.pointer("/info/version").map(version_of).unwrap_or(Version::new(1, 0, 0));
+    Ok(Document { version, is_3_0, root })
+}
+
+/// `2.1`, `v3` and dates become SemVer; what is nothing of the kind is 1.0.0.
+fn version_of(value: &Value) -> Version {
+    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let text = text.trim().trim_start_matches(['v', 'V']);
+    if let Ok(version) = Version::parse(text) {
+        return version;
+    }
+    let core = text.split(['-', '+', ' ']).next().unwrap_or_default();
+    let mut numbers = if core.contains('.') { core.split('.').collect::<Vec<_>>() } else { text.split(['-', '/']).collect() }
+        .into_iter()
+        .map(str::parse::<u64>);
+    let mut next = || numbers.next().and_then(Result::ok);
+    match (next(), next(), next()) {
+        (Some(major), minor, patch) => Version::new(major, minor.unwrap_or(0), patch.unwrap_or(0)),
+        (None, ..) => Version::new(1, 0, 0),
+    }
+}
+
+impl Document {
+    /// What a `$ref` leads to, as far as it goes; references elsewhere lead nowhere.
+    pub(super) fn resolved<'a>(&'a self, mut value: &'a Value) -> &'a Value {
+        for _ in 0..HOPS_MAX {
+            let Some(reference) = value.get("$ref").and_then(Value::as_str) else { return value };
+            let Some(target) = self.at(reference) else { return &Value::Null };
+            value = target;
+        }
+        &Value::Null
+    }
+    /// The place that a local reference names.
+    pub(super) fn at(&self, reference: &str) -> Option<&Value> {
+        self.root.pointer(&pointer(reference)?)
+    }
+}
+
+/// The JSON pointer of a local reference. In a URL it is percent-encoded (RFC 6901, §6).
+pub(super) fn pointer(reference: &str) -> Option<String> {
+    let fragment = reference.strip_prefix('#')?;
+    Some(schema::percent_decoded(fragment).unwrap_or_else(|| fragment.to_owned()))
+}
