@@ -121,6 +121,12 @@ impl Registry {
         self.transports.connect(server);
     }
 
+    /// Whether an MCP server is being connected to for the first time: until it is not any more, tools that would be its are not
+    /// missing but `Unavailable`.
+    pub fn set_connecting(&self, server: &str, is_connecting: bool) {
+        self.catalog.set_connecting(server, is_connecting);
+    }
+
     /// Whether those that an origin serves can be reached; told by whoever holds the connection.
     pub fn set_reachable(&self, origin: &Origin, why_not: Option<&str>) {
         let collection = origin.collection();
@@ -169,10 +175,13 @@ impl Registry {
 #[async_trait]
 impl Tools for Registry {
     async fn resolve(&self, tenant: &Tenant, agent: &AgentName, wishes: &[ToolWish]) -> Result<Vec<Offer>> {
-        self.catalog.resolve(tenant, agent, wishes)
+        let offers = self.catalog.resolve(tenant, agent, wishes)?;
+        self.catalog.is_settled(wishes, &offers)?;
+        Ok(offers)
     }
     fn offers_now(&self, tenant: &Tenant, agent: &AgentName, wishes: &[ToolWish]) -> Option<Vec<Offer>> {
-        self.catalog.resolve(tenant, agent, wishes).ok()
+        let offers = self.catalog.resolve(tenant, agent, wishes).ok()?;
+        self.catalog.is_settled(wishes, &offers).ok().map(|()| offers)
     }
     async fn admit(&self, RunCall(call): &RunCall) -> Admission {
         self.gateway.admit(call).await
@@ -299,7 +308,10 @@ impl ToolRegistry for Registry {
         if let Some(store) = &self.store {
             store.unpublish(&realm, name, version).await?;
         }
-        Ok(self.catalog.forget(&realm, name, version).len() as u64)
+        let quarantined = self.quarantined(&realm, name, version);
+        let forgotten = self.catalog.forget(&realm, name, version).len() as u64;
+        self.take_quarantined(quarantined).await?;
+        Ok(forgotten)
     }
 }
 
