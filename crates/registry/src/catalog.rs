@@ -261,8 +261,13 @@ impl Catalog {
         tells_reasons: bool,
     ) -> Result<Offer, (ToolState, String)> {
         let (realms, pins) = (self.realms(), self.pins());
-        let mut entries = realms.seen_by(tenant).meet(wish).map_err(|why| (ToolState::Gone, why))?;
-        entries.retain(|entry| granted.matches(&entry.published.definition.version));
+        let shelf = realms.seen_by(tenant);
+        // Whoever names no range means what was granted, a pre-release too.
+        let meant = if wish.range == VersionReq::STAR { granted } else { &wish.range };
+        let asked = ToolWish { name: wish.name.clone(), range: meant.clone() };
+        let mut entries = shelf.meet(&asked).map_err(|why| (ToolState::Gone, why))?;
+        let granted_ones = shelf.meet(&ToolWish { range: granted.clone(), ..asked }).unwrap_or_default();
+        entries.retain(|entry| granted_ones.iter().any(|other| Arc::ptr_eq(other, entry)));
         if entries.is_empty() {
             return Err((
                 ToolState::Gone,

@@ -18,8 +18,8 @@ use maniple_contract::mend::{Mended, mend};
 use maniple_core::{
     AgentName, Error, Result, Tenant,
     ports::{
-        Admission, DirectCall, DirectOutcome, Invoked, Probed, RateLimiter, Refusal, RefusalKind, Registrant, Registration, RunCall,
-        ToolRegistry, ToolStore, Tools,
+        Admission, Audience, DirectCall, DirectOutcome, Invoked, Probed, RateLimiter, Refusal, RefusalKind, Registrant, Registration,
+        RunCall, ToolRegistry, ToolStore, Tools,
     },
     schema,
     tool::{Offer, Published, Realm, Registered, Source, ToolState, ToolVersion, ToolWish},
@@ -198,6 +198,13 @@ impl Tools for Registry {
 impl ToolRegistry for Registry {
     async fn call(&self, call: &DirectCall) -> DirectOutcome {
         self.gateway.call(call).await
+    }
+
+    fn attend(&self, key: &str, audience: Arc<dyn Audience>) {
+        self.transports.attend(key, Some(audience));
+    }
+    fn leave(&self, key: &str) {
+        self.transports.attend(key, None);
     }
 
     async fn probe_call(&self, call: &DirectCall) -> Probed {

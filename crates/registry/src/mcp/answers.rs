@@ -1,9 +1,10 @@
 //! What a server's answers, and the errors of its transport, come to.
 
 use super::{outcome, reading, stdio::LastLine};
-use maniple_core::ports::Invoked;
+use maniple_core::ports::{Audience, Invoked};
 use rmcp::{model::ServerResult, service::ClientInitializeError, transport::streamable_http_client::StreamableHttpError};
 use serde_json::Value;
+use std::sync::Arc;
 
 /// A page of tools and the cursor of the next. Read member by member where rmcp cannot read the whole, so that one bad
 /// definition does not hide the others.
@@ -21,13 +22,14 @@ pub(super) fn page(answer: ServerResult) -> Result<(Vec<Value>, Option<String>),
     Ok((tools, next))
 }
 
-/// How a call went that was answered; `returns` is what its tool promises.
-pub(super) fn answered(answer: ServerResult, returns: Option<&Value>) -> Invoked {
+/// How a call went that was answered; `returns` is what its tool promises. An audience hears the pieces of the answer.
+pub(super) fn answered(answer: ServerResult, returns: Option<&Value>, audience: Option<&Arc<dyn Audience>>) -> Invoked {
     let ServerResult::CustomResult(passed) = answer else { return outcome::unusable("the server's answer is no result of a tool") };
-    match reading::result(&passed.0) {
-        Some(result) => outcome::of(result, returns),
-        None => outcome::of(passed.0, returns),
+    let result = reading::result(&passed.0).unwrap_or(passed.0);
+    if let (Some(audience), Some(pieces)) = (audience, result.get("content").and_then(Value::as_array)) {
+        audience.content(pieces);
     }
+    outcome::of(result, returns)
 }
 
 /// The error of the HTTP transport among the causes of another.

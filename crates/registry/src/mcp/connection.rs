@@ -10,13 +10,13 @@ use super::{
     stdio,
     ticket::Ticket,
 };
-use maniple_core::ports::{Invocation, Invoked};
+use maniple_core::ports::{Audience, Invocation, Invoked};
 use rmcp::{
     ClientHandler, ClientLifecycleMode, RoleClient,
     model::{
         CallToolRequest, CallToolRequestParams, ClientConfig, ClientRequest, DiscoverRequest, DiscoverRequestParams, ErrorCode,
-        Implementation, ListToolsRequest, PaginatedRequestParams, PingRequest, ProtocolVersion, RequestMetaObject, ServerResult,
-        SubscriptionFilter,
+        Implementation, ListToolsRequest, PaginatedRequestParams, PingRequest, ProgressNotificationParam, ProgressToken, ProtocolVersion,
+        RequestMetaObject, ServerResult, SubscriptionFilter,
     },
     service::{
         NotificationContext, Peer, PeerRequestOptions, RequestHandle, RunningService, ServiceError, serve_client_with_lifecycle_and_ct,
@@ -24,9 +24,9 @@ use rmcp::{
 };
 use serde_json::Value;
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashMap},
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -63,6 +63,7 @@ pub(super) struct Connection {
     calls: AtomicUsize,
     /// Requests carry a session, which the server may forget.
     has_session: Arc<AtomicBool>,
+    audiences: Audiences,
     /// The server says that its tools changed.
     pub(super) changed: Arc<Notify>,
     /// A call found that the connection is of no use.
@@ -85,9 +86,36 @@ enum Lost {
     Broken(ServiceError),
 }
 
+/// Who hears how far calls are, by the token that each was sent with.
+#[derive(Clone, Default)]
+struct Audiences(Arc<Mutex<HashMap<ProgressToken, Arc<dyn Audience>>>>);
+
+impl Audiences {
+    fn seats(&self) -> MutexGuard<'_, HashMap<ProgressToken, Arc<dyn Audience>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    /// Seats an audience until what is returned is dropped.
+    fn seat(&self, token: &ProgressToken, audience: &Arc<dyn Audience>) -> impl Drop + use<> {
+        self.seats().insert(token.clone(), audience.clone());
+        Seat { audiences: self.clone(), token: token.clone() }
+    }
+}
+
+struct Seat {
+    audiences: Audiences,
+    token: ProgressToken,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.audiences.seats().remove(&self.token);
+    }
+}
+
 /// What this client says of itself, and hears without asking.
 struct Handler {
     changed: Arc<Notify>,
+    audiences: Audiences,
 }
 
 impl ClientHandler for Handler {
@@ -100,6 +128,12 @@ impl ClientHandler for Handler {
     async fn on_tool_list_changed(&self, _: NotificationContext<RoleClient>) {
         self.changed.notify_one();
     }
+    async fn on_progress(&self, told: ProgressNotificationParam, _: NotificationContext<RoleClient>) {
+        let audience = self.audiences.seats().get(&told.progress_token).cloned();
+        if let Some(audience) = audience {
+            audience.progress(told.progress, told.total, told.message);
+        }
+    }
 }
 
 impl Connection {
@@ -108,7 +142,8 @@ impl Connection {
     pub(super) async fn open(name: &str, settings: &ServerSettings, handshake: Handshake, within: Duration) -> Result<Self, String> {
         let (changed, suspect, stop) = (Arc::new(Notify::new()), Arc::new(Notify::new()), CancellationToken::new());
         let has_session = Arc::new(AtomicBool::new(false));
-        let handler = Handler { changed: changed.clone() };
+        let audiences = Audiences::default();
+        let handler = Handler { changed: changed.clone(), audiences: audiences.clone() };
         let lifecycle = match handshake {
             Handshake::Newest => ClientLifecycleMode::Auto {
                 preferred_versions: vec![ProtocolVersion::V_2026_07_28],
@@ -142,7 +177,7 @@ impl Connection {
             let _end = end;
             let _ = service.waiting().await;
         });
-        Ok(Self { peer, stop, ended, calls: AtomicUsize::new(0), has_session, changed, suspect })
+        Ok(Self { peer, stop, ended, calls: AtomicUsize::new(0), has_session, audiences, changed, suspect })
     }
 
     /// The protocol version agreed on.
@@ -255,7 +290,7 @@ impl Connection {
     }
 
     /// One attempt of a call, within that time.
-    pub(super) async fn call(&self, original: &str, call: &Invocation, within: Duration) -> Invoked {
+    pub(super) async fn call(&self, original: &str, call: &Invocation, within: Duration, audience: Option<&Arc<dyn Audience>>) -> Invoked {
         let arguments = match &call.arguments {
             Value::Object(members) => members.clone(),
             Value::Null => Default::default(),
@@ -273,8 +308,8 @@ impl Connection {
         let mut request = CallToolRequest::new(CallToolRequestParams::new(original.to_owned()).with_arguments(arguments));
         request.extensions.insert(ticket.clone());
         let _in_flight = InFlight::begin(&self.calls);
-        match self.ask(ClientRequest::CallToolRequest(request), Some(meta), within).await {
-            Ok(answer) => answered(answer, call.tool.returns.as_ref()),
+        match self.ask_before(ClientRequest::CallToolRequest(request), Some(meta), within, audience).await {
+            Ok(answer) => answered(answer, call.tool.returns.as_ref(), audience),
             Err(lost) => self.unanswered(lost, &ticket, call),
         }
     }
@@ -293,11 +328,22 @@ impl Connection {
 
     /// Sends a request and waits for its answer. Whoever stops waiting has the server told.
     async fn ask(&self, request: ClientRequest, meta: Option<RequestMetaObject>, within: Duration) -> Result<ServerResult, Lost> {
+        self.ask_before(request, meta, within, None).await
+    }
+
+    async fn ask_before(
+        &self,
+        request: ClientRequest,
+        meta: Option<RequestMetaObject>,
+        within: Duration,
+        audience: Option<&Arc<dyn Audience>>,
+    ) -> Result<ServerResult, Lost> {
         let may_cancel = !matches!(request, ClientRequest::DiscoverRequest(_));
         let mut options = PeerRequestOptions::no_options();
         options.meta = meta;
         let asking = async {
             let handle = self.peer.send_request_with_option(request, options).await?;
+            let _seat = audience.map(|audience| self.audiences.seat(&handle.progress_token, audience));
             let mut waiting = Waiting(Some(handle), may_cancel);
             let answer = match &mut waiting.0 {
                 Some(handle) => (&mut handle.rx).await,

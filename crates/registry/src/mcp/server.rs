@@ -17,7 +17,7 @@ use super::{
 use maniple_aside::Aside;
 use maniple_core::{
     Result,
-    ports::{Invocation, Invoked, Refusal, RefusalKind},
+    ports::{Audience, Invocation, Invoked, Refusal, RefusalKind},
     schema,
     tool::Effect,
 };
@@ -131,6 +131,11 @@ impl Server {
 
     /// One attempt of a call. While the connection is being made it waits for a while, and then was not sent.
     pub async fn call(&self, call: &Invocation) -> Invoked {
+        self.call_before(call, None).await
+    }
+
+    /// The same before an audience, which hears how far it is and the pieces of its answer.
+    pub async fn call_before(&self, call: &Invocation, audience: Option<Arc<dyn Audience>>) -> Invoked {
         let Some(original) = naming::original(&self.name, &call.tool.endpoint) else {
             let message = format!("`{}` is no tool of the mcp server `{}`", call.tool.endpoint, self.name);
             return Invoked::Refused(Refusal { kind: RefusalKind::NotFound, message });
@@ -141,13 +146,13 @@ impl Server {
         let Some(connection) = self.connected(waits.min(call.timeout), |_| true).await else {
             return Invoked::NotSent(format!("tool `{}`: the mcp server `{}` {}", call.tool.name, self.name, self.absence()));
         };
-        let outcome = connection.call(&original, call, left()).await;
+        let outcome = connection.call(&original, call, left(), audience.as_ref()).await;
         // A session that the server has forgotten is made anew, and what it refused for that is asked once more.
         if !connection.forgot(&outcome, self.settings.times.ping.min(left())).await || !was_refused_unread(&outcome, call) {
             return outcome;
         }
         match self.connected(waits.min(left()), |other| !Arc::ptr_eq(other, &connection)).await {
-            Some(anew) => anew.call(&original, call, left()).await,
+            Some(anew) => anew.call(&original, call, left(), audience.as_ref()).await,
             None => outcome,
         }
     }

@@ -14,14 +14,14 @@ pub(super) use sends::Sends;
 use super::{Act, Desk, IdempotencyKey};
 use maniple_core::{
     AgentName, Error, Principal, Result, Tenant,
-    ports::{Admission, DirectCall, DirectOutcome, Idempotency, Invoked, KeyWas, Probed, Refusal},
+    ports::{Admission, Audience, DirectCall, DirectOutcome, Idempotency, Invoked, KeyWas, Probed, Refusal},
     tool::Way,
     trace::TraceContext,
 };
 use semver::{Version, VersionReq};
 use sends::{SendName, broke_off};
 use serde_json::{Map, Value, json};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// Which call is meant.
 #[derive(Debug, Clone)]
@@ -42,6 +42,8 @@ pub struct ToolCall {
     pub timeout: Option<Duration>,
     /// The caller's trace; one begins here otherwise.
     pub trace: Option<TraceContext>,
+    /// Who listens while it is under way.
+    pub audience: Option<Arc<dyn Audience>>,
 }
 
 /// Whose direct call it is, and under which key.
@@ -100,9 +102,10 @@ impl Desk {
     /// Calls a tool for whoever came through a door. The same key again has the same outcome.
     pub async fn call(&self, who: &Principal, call: ToolCall, direct: Direct) -> Result<Called, NoResult> {
         Act::UseTools.by(who)?;
+        let audience = call.audience.clone();
         let call = self.direct(who, call, direct).await?;
         let version = call.invocation().tool.version.clone();
-        let DirectOutcome { invoked, replayed } = self.carried_out(call).await;
+        let DirectOutcome { invoked, replayed } = self.carried_out(call, audience).await;
         called(invoked, version, replayed)
     }
 
@@ -212,11 +215,16 @@ impl Desk {
         })
     }
 
-    async fn carried_out(&self, call: DirectCall) -> DirectOutcome {
+    async fn carried_out(&self, call: DirectCall, audience: Option<Arc<dyn Audience>>) -> DirectOutcome {
         let Some(seat) = self.gate.call(&call.invocation().tenant) else { return full().into() };
         let registry = self.parts.registry.clone();
         let work = tokio::spawn(async move {
+            let key = call.invocation().key.clone();
+            let is_attended = audience.map(|audience| registry.attend(&key, audience)).is_some();
             let outcome = registry.call(&call).await;
+            if is_attended {
+                registry.leave(&key);
+            }
             drop(seat);
             outcome
         });
