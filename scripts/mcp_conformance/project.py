@@ -9,7 +9,7 @@ import urllib.request
 
 def write(folder, tools):
     sys.path.insert(0, os.path.dirname(tools))
-    names = ["simple_text", "image_content", "audio_content", "embedded_resource", "multiple_content_types", "error_handling", "tool_with_progress", "custom_header"]
+    names = ["simple_text", "image_content", "audio_content", "embedded_resource", "multiple_content_types", "error_handling", "tool_with_progress", "custom_header", "logging_tool", "streaming_elicitation"]
     granted = [f"test_{name}" for name in names] + ["json_schema_2020_12_tool"]
     os.makedirs(f"{folder}/agents")
     with open(f"{folder}/maniple.yaml", "w") as file:
@@ -23,7 +23,7 @@ def wait(url):
     for _ in range(150):
         try:
             with urllib.request.urlopen(f"{url}/tools?agent=tester", timeout=2) as answer:
-                if len(json.load(answer)["tools"]) >= 9:
+                if len(json.load(answer)["tools"]) >= 11:
                     return 0
         except (OSError, ValueError, KeyError):
             pass

@@ -53,6 +53,8 @@ SETS = {
         "error_handling": (PLAIN, None),
         "tool_with_progress": (PLAIN, [TEXT]),
         "custom_header": (HEADERS, [TEXT]),
+        "logging_tool": (PLAIN, [TEXT]),
+        "streaming_elicitation": (PLAIN, [TEXT]),
     },
 }
 
@@ -66,6 +68,8 @@ def call(tools, name, params):
     content = tools[name][1]
     if content is None:
         return {"isError": True, "content": [{"type": "text", "text": "This tool intentionally returns an error for testing"}]}
+    if name == "logging_tool":
+        send({"method": "notifications/message", "params": {"level": "info", "data": "This is a log message."}})
     token = params.get("_meta", {}).get("progressToken")
     if name == "tool_with_progress" and token is not None:
         for progress in (0, 50, 100):

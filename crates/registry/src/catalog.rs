@@ -181,7 +181,7 @@ impl Catalog {
     }
 
     /// The server, not yet connected to, that a tool of this name would come from.
-    fn comes_from(&self, tool: &str) -> Option<String> {
+    pub(crate) fn comes_from(&self, tool: &str) -> Option<String> {
         let connecting = self.connecting.read().unwrap_or_else(PoisonError::into_inner);
         let is_its = |server: &&String| tool.strip_prefix(server.as_str()).is_some_and(|rest| rest.starts_with('_'));
         connecting.iter().find(is_its).cloned()

@@ -244,6 +244,11 @@ impl ToolRegistry for Registry {
         };
         let both = self.catalog.pick_within(tenant, &wish, &granted.range, self.settings.tells_reasons);
         both.map_err(|(state, why)| match state {
+            // Not known yet, rather than not there.
+            ToolState::Gone if self.catalog.comes_from(name).is_some() => told(
+                RefusalKind::NotFound,
+                format!("tool `{name}` is not there yet: its mcp server is still being connected to; try again"),
+            ),
             ToolState::Quarantined => told(RefusalKind::Quarantined, why),
             ToolState::Healthy | ToolState::Unhealthy | ToolState::Gone => told(RefusalKind::NotFound, why),
         })

@@ -136,3 +136,7 @@ pub(super) fn elsewhere(config: &Config) -> anyhow::Result<Option<Arc<RemoteTool
     }
     Ok(Some(Arc::new(RemoteTools::new(&config.registry, token)?)))
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
