@@ -15,8 +15,11 @@ pub(super) fn page(answer: ServerResult) -> Result<(Vec<Value>, Option<String>),
         other => serde_json::to_value(other),
     };
     let mut answer = answer.map_err(|error| format!("its list of tools cannot be read: {error}"))?;
-    let Some(Value::Array(tools)) = answer.get_mut("tools").map(Value::take) else {
-        return Err("its list of tools cannot be read: `tools` is no list".into());
+    let tools = match answer.get_mut("tools").map(Value::take) {
+        Some(Value::Array(tools)) => tools,
+        // As a language writes an empty list that nobody made.
+        Some(Value::Null) => Vec::new(),
+        _ => return Err("its list of tools cannot be read: `tools` is no list".into()),
     };
     let next = answer.get("nextCursor").and_then(Value::as_str).map(str::to_owned);
     Ok((tools, next))

@@ -29,7 +29,7 @@ pub(super) fn of(result: Value, returns: Option<&Value>) -> Invoked {
         Some(_) | None => {}
     }
     let structured = members.remove("structuredContent").filter(|value| !value.is_null());
-    let is_error = members.get("isError") == Some(&Value::Bool(true));
+    let is_error = members.get("isError").is_some_and(|said| *said == true || *said == "true");
     let content = match (members.remove("content"), members.remove("toolResult")) {
         (None | Some(Value::Null), Some(old)) => return told(is_error, old, structured),
         (None, None) if structured.is_none() && !members.contains_key("isError") => match rest(members) {

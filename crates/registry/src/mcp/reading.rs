@@ -4,7 +4,7 @@
 //! UTF-8, half a surrogate pair, `NaN`, an error that is only a text, content of an unknown type. The results of calls pass the
 //! library by, as the text they were, and are read piece by piece by [`outcome`](super::outcome).
 
-use rmcp::model::{ClientJsonRpcMessage, ClientRequest, ListToolsResult, NumberOrString};
+use rmcp::model::{ClientJsonRpcMessage, ClientRequest, InitializeResult, ListToolsResult, NumberOrString};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::{
@@ -158,10 +158,25 @@ fn answer(mut members: Map<String, Value>, asked: Asked) -> Map<String, Value> {
                 Asked::List => ListToolsResult::deserialize(&result).is_err(),
                 Asked::Discover | Asked::Other => false,
             };
-            members.insert("result".into(), if passes { raw(&result) } else { result });
+            members.insert("result".into(), if passes { raw(&result) } else { greeting(result) });
         }
     }
     members
+}
+
+/// The answer to `initialize` where the library cannot read it: its version, and of all else no more than is used here.
+fn greeting(result: Value) -> Value {
+    let says_version = result.get("protocolVersion").is_some_and(Value::is_string);
+    if !says_version || InitializeResult::deserialize(&result).is_ok() {
+        return result;
+    }
+    let server = |name: &str| result.get("serverInfo").and_then(|server| server.get(name)).and_then(Value::as_str).unwrap_or_default();
+    let tells_changes = result.pointer("/capabilities/tools/listChanged") == Some(&Value::Bool(true));
+    json!({
+        "protocolVersion": result["protocolVersion"],
+        "capabilities": { "tools": { "listChanged": tells_changes } },
+        "serverInfo": { "name": server("name"), "version": server("version") },
+    })
 }
 
 /// An error with a code and a message, whatever it was.
@@ -306,6 +321,24 @@ mod tests {
         assert_eq!(result(&result_of(Asked::List, good)), None);
         let bad = r#"{"id": 1, "result": {"resultType": "complete", "tools": [{"name": 7}]}}"#;
         assert_eq!(result(&result_of(Asked::List, bad)), Some(json!({ "resultType": "complete", "tools": [{ "name": 7 }] })));
+    }
+
+    #[test]
+    fn a_greeting_that_cannot_be_read_whole_is_read_as_far_as_it_is_used() {
+        let greeted = |result: Value| {
+            let text = json!({ "id": 1, "result": result }).to_string();
+            let result = answer_to(&number(1), Asked::Other, &text).map(|answer| answer["result"].clone()).unwrap_or_default();
+            InitializeResult::deserialize(&result).map(|_| result).ok()
+        };
+        let good = json!({ "protocolVersion": "2025-06-18", "capabilities": { "x": {} }, "serverInfo": { "name": "s", "version": "2" }, "instructions": "i" });
+        assert_eq!(greeted(good.clone()), Some(good));
+        for odd in [
+            json!({ "protocolVersion": "2025-06-18", "capabilities": null, "serverInfo": { "name": "s", "version": "2" } }),
+            json!({ "protocolVersion": "2025-06-18", "capabilities": { "tools": true }, "serverInfo": { "name": "s", "version": "2", "title": 7 } }),
+        ] {
+            let plain = json!({ "protocolVersion": "2025-06-18", "capabilities": { "tools": { "listChanged": false } }, "serverInfo": { "name": "s", "version": "2" } });
+            assert_eq!(greeted(odd.clone()), Some(plain), "{odd}");
+        }
     }
 
     #[test]

@@ -3,7 +3,11 @@
 use super::ANSWER_BYTES;
 use crate::mcp::reading::{self, Asked, Questions};
 use futures::{Stream, StreamExt, stream::BoxStream};
-use rmcp::{model::NumberOrString, transport::streamable_http_client::SseError};
+use rmcp::{
+    model::{NumberOrString, ServerJsonRpcMessage},
+    transport::streamable_http_client::SseError,
+};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use sse_stream::{Sse, SseStream};
 use std::{
@@ -26,8 +30,11 @@ pub(super) fn answering(response: reqwest::Response, id: NumberOrString, asked: 
         event.map(|event| match event.data.as_deref().map(str::trim).filter(|data| !data.is_empty()) {
             None => event,
             Some(data) => {
-                let message = message(data, &id, asked).to_string();
-                event.data(message)
+                let message = message(data, &id, asked);
+                // What is none is passed over: before the answer to a handshake it would be the end of it.
+                let is_one = ServerJsonRpcMessage::deserialize(&message).is_ok();
+                let text = if is_one { message.to_string() } else { String::new() };
+                event.data(text)
             }
         })
     };

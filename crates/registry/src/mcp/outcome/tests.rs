@@ -96,6 +96,7 @@ fn an_error_is_a_failure_with_its_words_first_and_at_most_4_kib_of_them() {
     assert_eq!(failed(json!({ "structuredContent": { "code": 3 }, "isError": true })), json!({ "error": { "code": 3 } }));
     let silent = json!({ "error": "the tool failed, and does not say why" });
     assert_eq!(failed(json!({ "content": [], "isError": true })), silent);
+    assert_eq!(failed(json!({ "content": [text("no")], "isError": "true" })), json!({ "error": "no" }));
     let long = failed(json!({ "content": [text(&"ä".repeat(9_000))], "isError": true }));
     assert_eq!(long, json!({ "error": format!("{} [cut]", "ä".repeat(2_048)) }));
 }
