@@ -4,7 +4,7 @@ use axum::{
     Router,
     body::Bytes,
     extract::State,
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
 use maniple_core::{
@@ -68,13 +68,13 @@ impl Stub {
     }
 }
 
-async fn serve(State((heard, answers)): State<(Arc<Heard>, Arc<Answers>)>, headers: HeaderMap, body: Bytes) -> Response {
+async fn serve(State((heard, answers)): State<(Arc<Heard>, Arc<Answers>)>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
     let Ok(message) = serde_json::from_slice::<Value>(&body) else { return StatusCode::METHOD_NOT_ALLOWED.into_response() };
     let method = message["method"].as_str().unwrap_or_default().to_owned();
     heard.methods.lock().unwrap().push(method.clone());
     let session = heard.session.lock().unwrap().to_string();
     let knows = headers.get("mcp-session-id").is_none_or(|id| id.to_str().unwrap() == session);
-    if let Some(answer) = answers(&heard, &json!({ "message": message, "knows": knows })) {
+    if let Some(answer) = answers(&heard, &json!({ "message": message, "knows": knows, "path": uri.path() })) {
         return answer;
     }
     let Some(id) = message.get("id") else { return StatusCode::ACCEPTED.into_response() };
@@ -142,11 +142,9 @@ async fn a_redirect_is_followed_where_it_stays_and_told_where_it_does_not() {
     for (status, target, why) in
         [(307, "/mcp/", None), (308, "/mcp/", None), (302, "/mcp/", Some("/mcp/")), (308, "http://localhost:9/", Some("localhost:9"))]
     {
-        let moved = Mutex::new(true);
-        let stub = Stub::start(move |_, _| {
-            // The first path only; what follows it is asked for again.
-            let first = std::mem::replace(&mut *moved.lock().unwrap(), why.is_some());
-            first.then(|| (StatusCode::from_u16(status).unwrap(), [(header::LOCATION, target)]).into_response())
+        let stub = Stub::start(move |_, asked| {
+            let moved = (StatusCode::from_u16(status).unwrap(), [(header::LOCATION, target)]);
+            (asked["path"] == "/mcp").then(|| moved.into_response())
         })
         .await;
         let server = stub.imported(Confirm::Nothing).await;
