@@ -88,6 +88,9 @@ impl Node {
         if options.watch {
             let (agents, tools) = (agents.clone(), parts.tools.clone());
             jobs.push(Job::new("watch", move |stop| project.watch(agents, tools, stop)));
+        } else if options.files != Files::Looking {
+            let tools = parts.tools.clone();
+            jobs.push(Job::new("pins", move |stop| tools.follow_pins(stop)));
         }
         let (stop_work, stop_door) = (parts.stop_work.clone(), CancellationToken::new());
         let (tasks, bus) = (parts.store.tasks.clone(), parts.store.bus.clone());

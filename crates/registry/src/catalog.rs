@@ -50,11 +50,13 @@ pub(crate) const REGISTERED: &str = "registered";
 pub struct Catalog {
     realms: RwLock<Arc<Realms>>,
     pins: RwLock<Arc<Pins>>,
+    /// MCP servers that are being connected to for the first time: nobody knows their tools yet.
+    connecting: RwLock<BTreeSet<String>>,
 }
 
 impl Default for Catalog {
     fn default() -> Self {
-        let catalog = Self { realms: RwLock::default(), pins: RwLock::default() };
+        let catalog = Self { realms: RwLock::default(), pins: RwLock::default(), connecting: RwLock::default() };
         let builtins = builtin::definitions().into_iter().map(Incoming::from).collect();
         let accepted = catalog.plan(&Origin::Builtin, builtins).all().expect("the built-in definitions keep the rules");
         catalog.put(&Origin::Builtin, accepted);
@@ -169,6 +171,33 @@ impl Catalog {
         Ok(found)
     }
 
+    /// Whether an MCP server is being connected to for the first time.
+    pub(crate) fn set_connecting(&self, server: &str, is_connecting: bool) {
+        let mut connecting = self.connecting.write().unwrap_or_else(PoisonError::into_inner);
+        match is_connecting {
+            true => connecting.insert(server.to_owned()),
+            false => connecting.remove(server),
+        };
+    }
+
+    /// The server, not yet connected to, that a tool of this name would come from.
+    pub(crate) fn comes_from(&self, tool: &str) -> Option<String> {
+        let connecting = self.connecting.read().unwrap_or_else(PoisonError::into_inner);
+        let is_its = |server: &&String| tool.strip_prefix(server.as_str()).is_some_and(|rest| rest.starts_with('_'));
+        connecting.iter().find(is_its).cloned()
+    }
+
+    /// `Unavailable` where a wish that nothing is offered for may be met as soon as its server is connected to.
+    pub(crate) fn is_settled(&self, wishes: &[ToolWish], offers: &[Offer]) -> Result<()> {
+        for wish in wishes.iter().filter(|wish| offers.iter().all(|offer| offer.definition.name != wish.name)) {
+            if let Some(server) = self.comes_from(&wish.name) {
+                let told = format!("tool `{}`: the mcp server `{server}` is still being connected to", wish.name);
+                return Err(Error::unavailable(told).at("tools"));
+            }
+        }
+        Ok(())
+    }
+
     /// `Invalid` names every wish that nothing is known for, with what there is instead, and every tool that is wished for twice.
     pub fn check_wishes(&self, tenant: &Tenant, agent: &AgentName, wishes: &[ToolWish]) -> Result<()> {
         let realms = self.realms();
@@ -176,7 +205,9 @@ impl Catalog {
         let mut seen = BTreeSet::new();
         let mut wrong = Vec::new();
         for wish in wishes {
-            wrong.extend(if seen.insert(&wish.name) { shelf.meet(wish).err() } else { Some(listed_twice(wish)) });
+            let is_new = seen.insert(&wish.name);
+            let unmet = || shelf.meet(wish).err().filter(|_| self.comes_from(&wish.name).is_none());
+            wrong.extend(if is_new { unmet() } else { Some(listed_twice(wish)) });
         }
         if wrong.is_empty() { Ok(()) } else { Err(Error::invalid(format!("agent `{agent}`: {}", wrong.join("; "))).at("tools")) }
     }
@@ -230,8 +261,13 @@ impl Catalog {
         tells_reasons: bool,
     ) -> Result<Offer, (ToolState, String)> {
         let (realms, pins) = (self.realms(), self.pins());
-        let mut entries = realms.seen_by(tenant).meet(wish).map_err(|why| (ToolState::Gone, why))?;
-        entries.retain(|entry| granted.matches(&entry.published.definition.version));
+        let shelf = realms.seen_by(tenant);
+        // Whoever names no range means what was granted, a pre-release too.
+        let meant = if wish.range == VersionReq::STAR { granted } else { &wish.range };
+        let asked = ToolWish { name: wish.name.clone(), range: meant.clone() };
+        let mut entries = shelf.meet(&asked).map_err(|why| (ToolState::Gone, why))?;
+        let granted_ones = shelf.meet(&ToolWish { range: granted.clone(), ..asked }).unwrap_or_default();
+        entries.retain(|entry| granted_ones.iter().any(|other| Arc::ptr_eq(other, entry)));
         if entries.is_empty() {
             return Err((
                 ToolState::Gone,
@@ -269,7 +305,9 @@ fn led_astray(shelf: &Shelf, collection: &str, one: &Accepted) -> Option<String>
         return known.quarantine.clone();
     }
     let (from, to) = (&known.definition.endpoint, &one.definition.endpoint);
-    Some(format!("{} leads elsewhere now, from {from} to {to}: give it a new version, or remove this one", one.definition.version))
+    let (name, version) = (&one.definition.name, &one.definition.version);
+    let out = format!("`maniple tool rm {name}@{version}`");
+    Some(format!("{version} leads elsewhere now, from {from} to {to}: look at it, then take the published one out with {out}"))
 }
 
 /// Whether calls of both go to the same place in the same way.

@@ -28,6 +28,7 @@ use maniple_core::{
     ports::{Admission, DirectCall, DirectOutcome, Invocation, Invoked, Probed, RateLimiter, Refusal, RefusalKind, RunCall},
     tool::{Effect, Realm, ToolDefinition, ToolState},
 };
+use semver::VersionReq;
 use serde_json::{Value, json};
 use std::{
     collections::HashSet,
@@ -188,7 +189,9 @@ impl Gateway {
 
     fn granted(&self, agent: &AgentName, tool: &ToolDefinition) -> Result<(), Refusal> {
         let wishes = self.grants.of(agent).ok_or_else(|| refused(RefusalKind::NotGranted, format!("there is no agent `{agent}`")))?;
-        if wishes.iter().any(|wish| wish.name == tool.name && wish.range.matches(&tool.version)) {
+        // `*` means releases, and where there are none the pre-release that was picked.
+        let fits = |range: &VersionReq| range.matches(&tool.version) || (*range == VersionReq::STAR && !tool.version.pre.is_empty());
+        if wishes.iter().any(|wish| wish.name == tool.name && fits(&wish.range)) {
             return Ok(());
         }
         let told = format!("agent `{agent}` was not granted `{}` {}: list it under `tools` in the agent's file", tool.name, tool.version);

@@ -18,8 +18,8 @@ use maniple_contract::mend::{Mended, mend};
 use maniple_core::{
     AgentName, Error, Result, Tenant,
     ports::{
-        Admission, DirectCall, DirectOutcome, Invoked, Probed, RateLimiter, Refusal, RefusalKind, Registrant, Registration, RunCall,
-        ToolRegistry, ToolStore, Tools,
+        Admission, Audience, DirectCall, DirectOutcome, Invoked, Probed, RateLimiter, Refusal, RefusalKind, Registrant, Registration,
+        RunCall, ToolRegistry, ToolStore, Tools,
     },
     schema,
     tool::{AuthType, Offer, Published, Realm, Registered, Source, ToolState, ToolVersion, ToolWish},
@@ -121,6 +121,12 @@ impl Registry {
         self.transports.connect(server);
     }
 
+    /// Whether an MCP server is being connected to for the first time: until it is not any more, tools that would be its are not
+    /// missing but `Unavailable`.
+    pub fn set_connecting(&self, server: &str, is_connecting: bool) {
+        self.catalog.set_connecting(server, is_connecting);
+    }
+
     /// Whether those that an origin serves can be reached; told by whoever holds the connection.
     pub fn set_reachable(&self, origin: &Origin, why_not: Option<&str>) {
         let collection = origin.collection();
@@ -174,10 +180,13 @@ impl Registry {
 #[async_trait]
 impl Tools for Registry {
     async fn resolve(&self, tenant: &Tenant, agent: &AgentName, wishes: &[ToolWish]) -> Result<Vec<Offer>> {
-        self.catalog.resolve(tenant, agent, wishes)
+        let offers = self.catalog.resolve(tenant, agent, wishes)?;
+        self.catalog.is_settled(wishes, &offers)?;
+        Ok(offers)
     }
     fn offers_now(&self, tenant: &Tenant, agent: &AgentName, wishes: &[ToolWish]) -> Option<Vec<Offer>> {
-        self.catalog.resolve(tenant, agent, wishes).ok()
+        let offers = self.catalog.resolve(tenant, agent, wishes).ok()?;
+        self.catalog.is_settled(wishes, &offers).ok().map(|()| offers)
     }
     async fn admit(&self, RunCall(call): &RunCall) -> Admission {
         self.gateway.admit(call).await
@@ -194,6 +203,13 @@ impl Tools for Registry {
 impl ToolRegistry for Registry {
     async fn call(&self, call: &DirectCall) -> DirectOutcome {
         self.gateway.call(call).await
+    }
+
+    fn attend(&self, key: &str, audience: Arc<dyn Audience>) {
+        self.transports.attend(key, Some(audience));
+    }
+    fn leave(&self, key: &str) {
+        self.transports.attend(key, None);
     }
 
     async fn probe_call(&self, call: &DirectCall) -> Probed {
@@ -233,6 +249,11 @@ impl ToolRegistry for Registry {
         };
         let both = self.catalog.pick_within(tenant, &wish, &granted.range, self.settings.tells_reasons);
         both.map_err(|(state, why)| match state {
+            // Not known yet, rather than not there.
+            ToolState::Gone if self.catalog.comes_from(name).is_some() => told(
+                RefusalKind::NotFound,
+                format!("tool `{name}` is not there yet: its mcp server is still being connected to; try again"),
+            ),
             ToolState::Quarantined => told(RefusalKind::Quarantined, why),
             ToolState::Healthy | ToolState::Unhealthy | ToolState::Gone => told(RefusalKind::NotFound, why),
         })
@@ -304,7 +325,10 @@ impl ToolRegistry for Registry {
         if let Some(store) = &self.store {
             store.unpublish(&realm, name, version).await?;
         }
-        Ok(self.catalog.forget(&realm, name, version).len() as u64)
+        let quarantined = self.quarantined(&realm, name, version);
+        let forgotten = self.catalog.forget(&realm, name, version).len() as u64;
+        self.take_quarantined(quarantined).await?;
+        Ok(forgotten)
     }
 }
 

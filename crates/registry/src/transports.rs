@@ -12,7 +12,7 @@ use crate::{
 };
 use maniple_aside::{Aside, Shares};
 use maniple_core::{
-    ports::{Invocation, Invoked, Probed},
+    ports::{Audience, Invocation, Invoked, Probed},
     tool::{Realm, STORED_RESULT_BYTES},
 };
 use reqwest::{Method, header::HeaderMap};
@@ -32,6 +32,8 @@ pub(crate) struct Transports {
     credentials: Arc<Credentials>,
     mcp: Arc<RwLock<HashMap<String, Arc<mcp::Server>>>>,
     under_way: Arc<Shares>,
+    /// Who listens to calls, by their keys.
+    audiences: Arc<RwLock<HashMap<String, Arc<dyn Audience>>>>,
 }
 
 /// How one attempt went.
@@ -51,6 +53,7 @@ impl Transports {
             client,
             mcp: Arc::default(),
             under_way,
+            audiences: Arc::default(),
         }
     }
 
@@ -71,7 +74,7 @@ impl Transports {
             Some(("mcp", rest)) => {
                 let name = rest.split('/').next().unwrap_or_default();
                 match self.mcp(name) {
-                    Some(server) => server.call(call).await,
+                    Some(server) => server.call_before(call, self.audience(&call.key)).await,
                     None => Invoked::NotSent(format!("tool `{}`: maniple.yaml has no mcp server `{name}` any more", call.tool.name)),
                 }
             }
@@ -89,6 +92,18 @@ impl Transports {
     }
     fn mcp(&self, name: &str) -> Option<Arc<mcp::Server>> {
         self.mcp.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    /// From now on, this one listens to the call of a key, or nobody.
+    pub(crate) fn attend(&self, key: &str, audience: Option<Arc<dyn Audience>>) {
+        let mut audiences = self.audiences.write().unwrap_or_else(PoisonError::into_inner);
+        match audience {
+            Some(audience) => audiences.insert(key.to_owned(), audience),
+            None => audiences.remove(key),
+        };
+    }
+    fn audience(&self, key: &str) -> Option<Arc<dyn Audience>> {
+        self.audiences.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
     }
 
     async fn call_as(&self, credential: &str, realm: &Realm, call: &Invocation) -> Sent {

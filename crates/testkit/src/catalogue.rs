@@ -4,15 +4,15 @@ use async_trait::async_trait;
 use maniple_core::{
     AgentName, Error, Result, Tenant,
     ports::{
-        Admission, DirectCall, DirectOutcome, Invocation, Invoked, Probed, Refusal, RefusalKind, Registrant, Registration, RunCall,
-        ToolRegistry, Tools,
+        Admission, Audience, DirectCall, DirectOutcome, Invocation, Invoked, Probed, Refusal, RefusalKind, Registrant, Registration,
+        RunCall, ToolRegistry, Tools,
     },
     tool::{Offer, Realm, Registered, Source, ToolDefinition, ToolState, ToolVersion, ToolWish},
 };
 use semver::{Version, VersionReq};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -33,6 +33,9 @@ pub struct Fake {
     pub registrations: Mutex<Vec<Registration>>,
     /// What was taken out, and by whom.
     pub removals: Mutex<Vec<String>>,
+    /// The pieces of its answers, where somebody listens; before them, that half is done.
+    pub pieces: Mutex<Vec<Value>>,
+    audience: Mutex<Option<Arc<dyn Audience>>>,
 }
 
 /// What is in it now.
@@ -132,6 +135,11 @@ impl Fake {
         seen(&self.calls).push(call.clone());
         let next = { seen(&self.answers).pop() };
         let (after, answer) = next.unwrap_or((Duration::ZERO, Invoked::Ok(json!(null))));
+        let (pieces, audience) = (seen(&self.pieces).clone(), seen(&self.audience).clone());
+        if let Some(audience) = audience.filter(|_| !pieces.is_empty()) {
+            audience.progress(1.0, Some(2.0), Some("half".into()));
+            audience.content(&pieces);
+        }
         tokio::time::sleep(after).await;
         *seen(&self.finished) += 1;
         answer
@@ -144,6 +152,12 @@ impl ToolRegistry for Fake {
         let replayed = seen(&self.direct).iter().any(|known| known.ledger_key() == call.ledger_key());
         seen(&self.direct).push(call.clone());
         DirectOutcome { invoked: self.made(call.invocation()).await, replayed }
+    }
+    fn attend(&self, _: &str, audience: Arc<dyn Audience>) {
+        *seen(&self.audience) = Some(audience);
+    }
+    fn leave(&self, _: &str) {
+        *seen(&self.audience) = None;
     }
     async fn probe_call(&self, call: &DirectCall) -> Probed {
         seen(&self.direct).push(call.clone());
@@ -167,6 +181,7 @@ impl ToolRegistry for Fake {
     async fn granted(&self, _: &Tenant, agent: &AgentName) -> Result<Vec<Offer>> {
         match agent.as_str() {
             "search" => Ok(seen(&self.versions).iter().filter(|known| known.definition.name != "clock").map(offer).collect()),
+            "twice" => Err(Error::invalid(format!("agent `{agent}`: tool `pay` is listed twice")).at("tools")),
             _ => Err(Error::not_found(format!("there is no agent `{agent}`")).at("agent")),
         }
     }

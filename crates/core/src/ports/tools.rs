@@ -1,8 +1,10 @@
 //! The seams of the tool registry.
 
+mod audience;
 mod call;
 mod ledger;
 
+pub use audience::Audience;
 pub use call::{Admission, DirectCall, DirectOutcome, Invocation, Invoked, Probed, Refusal, RefusalKind, RunCall};
 pub use ledger::{LedgerKey, Opened, Opening, Outcome};
 
@@ -13,7 +15,7 @@ use crate::{
 use async_trait::async_trait;
 use semver::{Version, VersionReq};
 use serde_json::Value;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// What an agent may call, and one attempt of a run's call: all that a run knows of tools.
 ///
@@ -53,6 +55,17 @@ pub trait ToolRegistry: Tools {
     /// tool, key) before it is sent. The same key again has the same outcome, whichever process of the registry is asked: one that
     /// is under way is waited for, at most [`Invocation::timeout`].
     async fn call(&self, call: &DirectCall) -> DirectOutcome;
+
+    /// From now on, until [`ToolRegistry::leave`], this audience hears the call of that [`Invocation::key`], where the registry is in
+    /// this process.
+    fn attend(&self, key: &str, audience: Arc<dyn Audience>) {
+        let _ = (key, audience);
+    }
+
+    /// Nobody listens to that call any more.
+    fn leave(&self, key: &str) {
+        let _ = key;
+    }
 
     /// Asks the tool's `probe_url` whether a direct call in doubt happened. [`Probed::Unknown`] where there is none.
     async fn probe_call(&self, call: &DirectCall) -> Probed;

@@ -72,7 +72,7 @@ pub fn router(door: Door) -> Router {
         .route("/dead-letters", get(dead_letters::list))
         .route("/dead-letters/{id}/requeue", post(dead_letters::requeue))
         .route("/dead-letters/{id}/drop", post(dead_letters::drop));
-    let tools = tools::routes().route("/mcp", post(mcp::serve));
+    let tools = tools::routes().route("/mcp", post(mcp::serve)).route("/mcp/", post(mcp::serve));
     let admit = middleware::from_fn_with_state(door.clone(), admit::admit);
     let offered = match door.serves {
         Serves::All => tasks.merge(tools).route_layer(admit),

@@ -10,6 +10,7 @@
 //! more, loses no task. Clients that speak the tasks extension get each task as a task, under its own id.
 
 mod agents;
+mod audience;
 mod handler;
 mod tools;
 

@@ -1,6 +1,7 @@
 //! The MCP servers of the settings: connected, and their tools taken over whenever they change.
 
 use crate::config::Config;
+use futures::future::join_all;
 use maniple_aside::Aside;
 use maniple_registry::{
     Incoming, Origin, Registry,
@@ -9,8 +10,10 @@ use maniple_registry::{
 use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
-/// How long a start waits for servers that are slow to answer; their tools come when they do.
-const SETTLED_MAX: Duration = Duration::from_secs(5);
+/// How long a start waits for all servers together; tools of slower ones come when they do, and tasks that need them wait.
+const SETTLED_MAX: Duration = Duration::from_secs(1);
+/// How many tools that are left out one line of the log names.
+const NAMED_MAX: usize = 3;
 
 /// Connects to all servers and takes their tools over, as far as they answer soon.
 pub(super) async fn connect(config: &Config, keeps: bool, registry: &Arc<Registry>, aside: &Aside) -> anyhow::Result<Vec<Arc<Server>>> {
@@ -22,10 +25,11 @@ pub(super) async fn connect(config: &Config, keeps: bool, registry: &Arc<Registr
         let settings = ServerSettings { cwd: Some(cwd), keeper: keeper.clone(), ..settings.clone() };
         let server = Arc::new(Server::start_beside(aside.clone(), name, settings)?);
         registry.connect(server.clone());
+        registry.set_connecting(name, true);
         servers.push(server);
     }
-    for server in &servers {
-        take(registry, server.name(), &*server.settled(SETTLED_MAX).await).await?;
+    for (server, listing) in servers.iter().zip(join_all(servers.iter().map(|server| server.settled(SETTLED_MAX))).await) {
+        take(registry, server.name(), &listing).await?;
     }
     Ok(servers)
 }
@@ -47,18 +51,10 @@ pub(super) async fn follow(server: Arc<Server>, registry: Arc<Registry>, stop: C
 
 async fn take(registry: &Registry, name: &str, listing: &Listing) -> anyhow::Result<()> {
     let origin = Origin::Mcp { server: name.to_owned() };
-    if let State::Connected { protocol } = &listing.state {
-        for refused in &listing.refused {
-            tracing::warn!(mcp = name, tool = refused.original, why = refused.reason, "left out");
-        }
-        let incoming = listing.tools.iter().cloned();
-        let incoming =
-            incoming.map(|tool| Incoming { notes: tool.notes, proposed: tool.proposed_effect, ..Incoming::from(tool.definition) });
-        for (tool, error) in registry.take(&origin, incoming.collect()).await? {
-            tracing::warn!(mcp = name, tool, %error, "left out");
-        }
-        tracing::info!(mcp = name, protocol, tools = listing.tools.len(), "connected");
-    }
+    let taken = match &listing.state {
+        State::Connected { protocol } => take_tools(registry, name, &origin, listing, protocol).await,
+        State::Connecting | State::Lost { .. } => Ok(()),
+    };
     match &listing.state {
         State::Connected { .. } => registry.set_reachable(&origin, None),
         State::Connecting => registry.set_reachable(&origin, Some("it is being connected to")),
@@ -67,5 +63,31 @@ async fn take(registry: &Registry, name: &str, listing: &Listing) -> anyhow::Res
             registry.set_reachable(&origin, Some(reason));
         }
     }
+    registry.set_connecting(name, listing.state == State::Connecting);
+    taken
+}
+
+async fn take_tools(registry: &Registry, name: &str, origin: &Origin, listing: &Listing, protocol: &str) -> anyhow::Result<()> {
+    let incoming = listing.tools.iter().cloned();
+    let incoming = incoming.map(|tool| Incoming { notes: tool.notes, proposed: tool.proposed_effect, ..Incoming::from(tool.definition) });
+    let refused = registry.take(origin, incoming.collect()).await?;
+    let mut left_out: Vec<(String, String)> =
+        listing.refused.iter().map(|refused| (refused.original.clone(), refused.reason.clone())).collect();
+    left_out.extend(refused.into_iter().map(|(tool, error)| (tool, error.message.into_owned())));
+    say_what_is_left_out(name, &left_out);
+    tracing::info!(mcp = name, protocol, tools = listing.tools.len(), "connected");
     Ok(())
+}
+
+/// One line, however many there are.
+fn say_what_is_left_out(name: &str, left_out: &[(String, String)]) {
+    if left_out.is_empty() {
+        return;
+    }
+    for (tool, why) in left_out {
+        tracing::debug!(mcp = name, tool, why, "left out");
+    }
+    let named: Vec<String> = left_out.iter().take(NAMED_MAX).map(|(tool, why)| format!("{tool} ({why})")).collect();
+    let (count, named) = (left_out.len(), named.join("; "));
+    tracing::warn!(mcp = name, count, "tools are left out: {named}; the log names each at `RUST_LOG=info,maniple=debug`");
 }

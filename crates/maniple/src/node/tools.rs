@@ -19,7 +19,15 @@ use maniple_registry::{
     lock::{self, Pins},
 };
 use maniple_runtime::Agents;
-use std::{path::PathBuf, sync::Arc, time::SystemTime};
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+use tokio_util::sync::CancellationToken;
+
+/// How often the pins' file is looked at.
+const PINS_LOOKED_AT_EVERY: Duration = Duration::from_secs(1);
 
 /// The registry in this process, and how the project is taken into it.
 #[derive(Clone)]
@@ -83,6 +91,30 @@ impl Tools {
         files.map(|file| std::fs::metadata(file).and_then(|about| about.modified()).ok()).collect()
     }
 
+    /// Takes the pins over whenever their file changes, until `stop`: where the project is read at the start only, a tool that they
+    /// keep in quarantine is let out of it all the same by writing them anew.
+    pub(super) async fn follow_pins(self, stop: CancellationToken) {
+        let changed = |file: &PathBuf| std::fs::metadata(file).and_then(|about| about.modified()).ok();
+        let mut known = changed(&self.lock_file);
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(PINS_LOOKED_AT_EVERY) => {}
+                () = stop.cancelled() => return,
+            }
+            if changed(&self.lock_file) == known {
+                continue;
+            }
+            known = changed(&self.lock_file);
+            match self.pins() {
+                Ok(pins) => {
+                    self.registry.pin(pins);
+                    tracing::info!(file = %self.lock_file.display(), "changed: tools are used as it says now");
+                }
+                Err(error) => tracing::warn!(error = format!("{error:#}"), "pins stay as they were"),
+            }
+        }
+    }
+
     fn pins(&self) -> anyhow::Result<Pins> {
         match regular::text(&self.lock_file, LOCK_MAX) {
             Ok(text) => Ok(Pins::parse(&text)?),
@@ -104,3 +136,7 @@ pub(super) fn elsewhere(config: &Config) -> anyhow::Result<Option<Arc<RemoteTool
     }
     Ok(Some(Arc::new(RemoteTools::new(&config.registry, token)?)))
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

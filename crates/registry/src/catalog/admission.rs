@@ -8,6 +8,7 @@ use maniple_core::{
 };
 use semver::Version;
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
@@ -45,6 +46,8 @@ pub(crate) struct Accepted {
     pub(crate) proposed: Option<Effect>,
     /// What less care is asked for than by the contract whose place it takes.
     pub(crate) loosened: Vec<String>,
+    /// Why it would not be taken in from anybody but who is writing it.
+    pub(crate) breaks: Option<String>,
 }
 
 /// What is new in a definition that may go onto the shelf.
@@ -77,6 +80,7 @@ struct Compared {
     previous: Option<Version>,
     verdict: Option<Verdict>,
     changes: Vec<String>,
+    breaks: Option<String>,
 }
 
 /// A batch as it was judged.
@@ -166,6 +170,7 @@ impl Batch<'_> {
             notes: one.notes.clone(),
             proposed: one.proposed,
             loosened: Vec::new(),
+            breaks: None,
         };
         let mut loosened = Vec::new();
         let mut news = News::Version;
@@ -178,8 +183,11 @@ impl Batch<'_> {
                 let is_added = policy.kept == Kept::Place && published.add(tool)?;
                 return Ok(accepted(published, if is_added { News::Endpoint } else { News::None }, None));
             }
-            let other = other_contract(known, tool);
+            let other = other_contract(known, tool, policy.changed);
             match policy.changed {
+                _ if policy.effect_is_confirmed && known.source != Source::Builtin && known.contract == with_effect_of(known, tool) => {
+                    news = News::OtherContract;
+                }
                 Changed::Taken if known.source != Source::Builtin => {
                     news = News::OtherContract;
                     loosened = compat::loosened(&known.definition, tool).into_iter().map(|(_, text)| text).collect();
@@ -188,7 +196,7 @@ impl Batch<'_> {
                 Changed::Refused | Changed::Taken => return Err(other),
             }
         }
-        let Compared { previous, verdict, changes } = self.compared(one)?;
+        let Compared { previous, verdict, changes, breaks } = self.compared(one)?;
         let overridden = policy.override_reason.filter(|_| verdict == Some(Verdict::Unproven));
         let published = Published {
             definition: tool.clone(),
@@ -203,7 +211,7 @@ impl Batch<'_> {
             overridden: overridden.map(|reason| format!("{}: {reason}", policy.owner)),
             added: if policy.kept == Kept::Place { vec![tool.clone()] } else { Vec::new() },
         };
-        Ok(Accepted { loosened, ..accepted(published, news, None) })
+        Ok(Accepted { loosened, breaks, ..accepted(published, news, None) })
     }
 
     /// Fails for a name that is legal only since it was mended, where that is the name of another tool which registered itself.
@@ -221,46 +229,64 @@ impl Batch<'_> {
         }
     }
 
-    /// What the version before it of the same line says; `Conflict` where callers would break.
+    /// What the version before it of the same line says; `Conflict` where callers would break. Who is writing it is told, and goes on.
     fn compared(&self, one: &Incoming) -> Result<Compared, Error> {
         let tool = &one.definition;
-        self.takes_no_less_care_than_above(tool)?;
-        let Some(before) = self.before(&tool.name, &tool.version) else { return Ok(Compared::default()) };
-        let report = compat::compare(&before.definition, tool);
+        let is_written = self.policy.changed == Changed::Taken;
+        let careless = self.takes_less_care_than_above(tool);
+        let Some(before) = self.before(&tool.name, &tool.version) else {
+            return match careless {
+                Some(why) if !is_written => Err(Error::conflict(why).at("version")),
+                breaks => Ok(Compared { breaks, ..Compared::default() }),
+            };
+        };
+        let report = compat::compare(&self.comparable(before, tool), tool);
         let changes: Vec<String> = report.changes.iter().map(ToString::to_string).collect();
         let previous = Some(before.definition.version.clone());
+        let compared = |breaks| Compared { previous: previous.clone(), verdict: Some(report.verdict), changes: changes.clone(), breaks };
         if !line::is_same(&before.definition.version, &tool.version) {
-            return Ok(Compared { previous, verdict: Some(report.verdict), changes });
+            return match careless {
+                Some(why) if !is_written => Err(Error::conflict(why).at("version")),
+                breaks => Ok(compared(breaks)),
+            };
         }
         let told = || format!("{} after {}:\n  {}", tool.version, before.definition.version, changes.join("\n  "));
-        match report.verdict {
-            Verdict::Compatible => {}
+        let breaks = careless.or_else(|| match report.verdict {
+            Verdict::Compatible => None,
             Verdict::Breaking => {
                 let next = line::after(&before.definition.version);
-                return Err(
-                    Error::conflict(format!("{}\nthis breaks those who rely on it: make it {next}, which may", told())).at("version")
-                );
+                Some(format!("{}\nthis breaks those who rely on it: make it {next}, which may", told()))
             }
-            Verdict::Unproven if self.policy.override_reason.is_some() => {}
+            Verdict::Unproven if self.policy.override_reason.is_some() => None,
             Verdict::Unproven => {
                 let hint = "whether this breaks callers cannot be proven: simplify the change, make it a new major version, or let an admin override it with a reason";
-                return Err(Error::conflict(format!("{}\n{hint}", told())).at("version"));
+                Some(format!("{}\n{hint}", told()))
             }
+        });
+        match breaks {
+            Some(why) if !is_written => Err(Error::conflict(why).at("version")),
+            breaks => Ok(compared(breaks)),
         }
-        Ok(Compared { previous, verdict: Some(report.verdict), changes })
     }
 
-    /// Callers of a line get its highest version that is well: one below that takes less care would be called in its stead.
-    fn takes_no_less_care_than_above(&self, tool: &ToolDefinition) -> Result<(), Error> {
+    /// Why callers of a line, who get its highest version that is well, would be served with less care by this one, which is below it.
+    fn takes_less_care_than_above(&self, tool: &ToolDefinition) -> Option<String> {
         let in_line = |known: &&Published| {
             let (above, version) = (&known.definition.version, &tool.version);
             above > version && above.pre.is_empty() && version.pre.is_empty() && line::is_same(above, version)
         };
-        let above = self.releases(&tool.name).filter(in_line).min_by(|a, b| a.definition.version.cmp(&b.definition.version));
-        let Some(above) = above else { return Ok(()) };
-        let Some((_, told)) = compat::loosened(&above.definition, tool).into_iter().next() else { return Ok(()) };
+        let above = self.releases(&tool.name).filter(in_line).min_by(|a, b| a.definition.version.cmp(&b.definition.version))?;
+        let (_, told) = compat::loosened(&self.comparable(above, tool), tool).into_iter().next()?;
         let (version, above) = (&tool.version, &above.definition.version);
-        Err(Error::conflict(format!("{version} beside {above}: {told}\nwithin one line every version takes the same care")).at("version"))
+        Some(format!("{version} beside {above}: {told}\nwithin one line every version takes the same care"))
+    }
+
+    /// Another version as this one is compared with it: where effects are an operator's word, by all else.
+    fn comparable<'a>(&self, known: &'a Published, tool: &ToolDefinition) -> Cow<'a, ToolDefinition> {
+        match self.policy.effect_is_confirmed {
+            true => Cow::Owned(ToolDefinition { effect: Some(tool.effect()), ..known.definition.clone() }),
+            false => Cow::Borrowed(&known.definition),
+        }
     }
 
     fn owner(&self, name: &str) -> Option<&str> {
@@ -291,18 +317,26 @@ impl Batch<'_> {
     }
 }
 
-fn other_contract(known: &Published, tool: &ToolDefinition) -> Error {
+/// The contract that a definition would have with the effect of the one that is known.
+fn with_effect_of(known: &Published, tool: &ToolDefinition) -> String {
+    ToolDefinition { effect: Some(known.definition.effect()), ..tool.clone() }.contract_hash()
+}
+
+fn other_contract(known: &Published, tool: &ToolDefinition, changed: Changed) -> Error {
     let version = &tool.version;
     if known.source == Source::Builtin {
         return Error::conflict(format!("{version} is defined twice; this one is built in: choose another version or name")).at("version");
     }
     let report = compat::compare(&known.definition, tool);
     let changes = shelf::listed(report.changes.iter());
-    let next = line::next(version, report.verdict);
-    Error::conflict(format!(
-        "{version} is published with another contract ({changes}): give the changed one a version of its own, such as {next}, \
-         or take the published one out with `maniple tool rm {}@{version}`",
-        tool.name
-    ))
-    .at("version")
+    let out = format!("`maniple tool rm {}@{version}`", tool.name);
+    let told = match changed {
+        // Who imports it cannot give it another version; what leads on at once is this.
+        Changed::Quarantined => format!("look at it, then take the published one out with {out}: the changed one is used from then on"),
+        Changed::Refused | Changed::Taken => {
+            let next = line::next(version, report.verdict);
+            format!("give the changed one a version of its own, such as {next}, or take the published one out with {out}")
+        }
+    };
+    Error::conflict(format!("{version} is published with another contract ({changes}): {told}")).at("version")
 }

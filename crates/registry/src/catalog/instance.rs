@@ -154,6 +154,10 @@ impl Instance {
         }
         was_sick != state.sick.is_some()
     }
+    /// Why it is not well, by its polls or by what somebody else knows.
+    pub(crate) fn sick(&self) -> Option<String> {
+        self.state().sick.clone()
+    }
     /// What somebody else knows of its health, such as the connection to an MCP server.
     pub(crate) fn set_sick(&self, why: Option<String>) {
         self.state().sick = why;

@@ -9,6 +9,8 @@ use maniple_core::{
 
 /// Who brings a definition, and how.
 ///
+/// An import's effect is an operator's word, which may change under a version; its tools are compared by all else.
+///
 /// | origin | owner of the name | URLs | may take in a doubtful version | its version with another contract | at another place | if one may not in | leaves | the store hears of |
 /// |---|---|---|---|---|---|---|---|---|
 /// | [`Builtin`](Self::Builtin) | the operator | trusted | no | refused | taken | none may | never | nothing |
@@ -109,6 +111,8 @@ pub(crate) struct Policy<'a> {
     pub(crate) changed: Changed,
     /// Whether a version may lead elsewhere than before.
     pub(crate) may_move: bool,
+    /// Whether its effect is what an operator confirmed of its source's claims, and so may be another one under the same version.
+    pub(crate) effect_is_confirmed: bool,
     /// Whether one that may not be taken in keeps the others of its batch out.
     pub(crate) all_or_none: bool,
     /// Whether it leaves when it is silent.
@@ -141,6 +145,15 @@ impl Origin {
         }
     }
 
+    /// The import that a collection is of; nothing for others. `trusted` is what its instances are.
+    pub(crate) fn of_import(collection: &str, trusted: bool) -> Option<Self> {
+        match collection.split_once(':')? {
+            ("mcp", server) => Some(Self::Mcp { server: server.to_owned() }),
+            ("openapi", document) => Some(Self::Openapi { document: document.to_owned(), has_base_url: trusted }),
+            _ => None,
+        }
+    }
+
     /// Among whose names its own stand.
     pub(crate) fn realm(&self) -> Realm {
         match self {
@@ -160,12 +173,18 @@ impl Origin {
             override_reason: None,
             changed,
             may_move: true,
+            effect_is_confirmed: false,
             all_or_none: true,
             expires: false,
             kept,
         };
-        let imported =
-            |source, trusted| Policy { trusted, may_move: false, all_or_none: false, ..written(source, Quarantined, Kept::Version) };
+        let imported = |source, trusted| Policy {
+            trusted,
+            may_move: false,
+            effect_is_confirmed: true,
+            all_or_none: false,
+            ..written(source, Quarantined, Kept::Version)
+        };
         match self {
             Self::Builtin => written(Source::Builtin, Refused, Kept::Nothing),
             Self::File(Files::Strict) => written(Source::File, Refused, Kept::Version),
@@ -190,6 +209,7 @@ impl Bringer {
             override_reason: self.override_reason.as_deref().filter(|_| self.by.is_over_all()),
             changed: Changed::Refused,
             may_move: true,
+            effect_is_confirmed: false,
             all_or_none: true,
             expires: false,
             kept,
@@ -234,7 +254,10 @@ mod tests {
             assert_eq!(policy.changed == Changed::Taken, origin == Origin::File(Files::Lenient), "{origin:?}");
             assert_eq!(policy.expires, matches!(origin, Origin::Registered(_)), "{origin:?}");
             assert_eq!(policy.kept == Kept::Place, matches!(origin, Origin::Added(_)), "{origin:?}");
-            assert_eq!(policy.may_move, !matches!(origin, Origin::Mcp { .. } | Origin::Openapi { .. }), "{origin:?}");
+            let is_import = matches!(origin, Origin::Mcp { .. } | Origin::Openapi { .. });
+            assert_eq!((policy.may_move, policy.effect_is_confirmed), (!is_import, is_import), "{origin:?}");
+            let again = Origin::of_import(&origin.collection(), policy.trusted);
+            assert_eq!(again, is_import.then_some(origin.clone()));
         }
     }
 

@@ -11,7 +11,7 @@ use maniple_core::{
     Tenant,
     tool::{Realm, ToolWish},
 };
-use semver::Version;
+use semver::{Version, VersionReq};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// Every shelf at one moment.
@@ -88,7 +88,10 @@ impl<'a> Seen<'a> {
     /// The versions in a wish's range, highest first, or what there is instead.
     pub(crate) fn meet(self, wish: &ToolWish) -> Result<Vec<&'a Arc<Entry>>, String> {
         let versions = self.versions(&wish.name)?;
-        let fitting: Vec<_> = versions.iter().rev().filter(|(version, _)| wish.range.matches(version)).map(|(_, entry)| entry).collect();
+        // `*` means releases; where there are none, what there is.
+        let any = wish.range == VersionReq::STAR && versions.keys().all(|version| !version.pre.is_empty());
+        let fits = |version: &Version| any || wish.range.matches(version);
+        let fitting: Vec<_> = versions.iter().rev().filter(|(version, _)| fits(version)).map(|(_, entry)| entry).collect();
         if !fitting.is_empty() {
             return Ok(fitting);
         }

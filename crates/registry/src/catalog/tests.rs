@@ -134,7 +134,6 @@ fn who_ever_brings_it_only_a_major_version_takes_less_care() {
     let because = || Some("we looked".to_owned());
     let origins = [
         Origin::File(Files::Strict),
-        Origin::File(Files::Lenient),
         Origin::Mcp { server: "m".into() },
         Origin::Openapi { document: "d".into(), has_base_url: true },
         Origin::of(by.clone(), Source::Registered, because()).expect("it may"),
@@ -155,16 +154,110 @@ fn who_ever_brings_it_only_a_major_version_takes_less_care() {
             (repeatable("1.2.0"), "effect loosened"),
             (unasked("1.0.0"), "within one line every version takes the same care"),
         ] {
+            // What an import may be repeated by is an operator's word.
+            if origin.policy().effect_is_confirmed && told == "effect loosened" {
+                continue;
+            }
             let refused = bring(definition).expect_err(told);
             assert!(refused.contains(told), "{origin:?}: {refused}");
         }
         bring(unasked("2.0.0")).expect("a major one may");
         bring(careful("1.2.0")).expect("it takes the same care");
-        if origin == Origin::File(Files::Lenient) {
-            bring(careful("3.0.0")).expect("a major one may");
-            assert_eq!(bring(unasked("3.0.0")).expect("somebody writes it").len(), 1, "and is told");
-        }
     }
+}
+
+#[test]
+fn who_writes_a_file_is_told_what_it_breaks_and_goes_on() {
+    let careful = |version: &str| ToolDefinition { requires_approval: true, ..tool("pay", version) };
+    let narrow = json!({ "type": "object", "required": ["id"], "properties": { "id": { "type": "string" } } });
+    let narrower = ToolDefinition { parameters: narrow, ..tool("pay", "1.0.2") };
+    let bring = |catalog: &Catalog, files: Files, definition: ToolDefinition| {
+        let origin = Origin::File(files);
+        let mut accepted = catalog.plan(&origin, vec![definition.into()]).all().map_err(|errors| errors[0].to_string())?;
+        let (loosened, breaks) = (accepted[0].loosened.clone(), accepted[0].breaks.take());
+        catalog.put(&origin, accepted);
+        Ok::<_, String>((loosened, breaks))
+    };
+    let catalog = Catalog::default();
+    let write = |definition| bring(&catalog, Files::Lenient, definition).expect("somebody writes it");
+    assert_eq!(write(tool("pay", "1.0.0")), (vec![], None));
+    let below = ToolDefinition { effect: Some(Effect::Pure), ..tool("pay", "0.9.0") };
+    assert_eq!(write(below).1, None, "another line");
+    for (definition, told) in [(careful("1.0.1"), "approval now required"), (narrower, "make it 2.0.0")] {
+        let version = definition.version.clone();
+        let (_, breaks) = write(definition);
+        assert!(breaks.as_ref().is_some_and(|breaks| breaks.contains(told)), "{told}: {breaks:?}");
+        assert_eq!(resolved(&catalog, &["pay"]), Ok(vec![format!("pay {version}")]), "it is used");
+    }
+    write(careful("3.0.0"));
+    assert_eq!(write(tool("pay", "3.0.0")).0.len(), 1, "and what less care its own version takes");
+
+    let deployed = Catalog::new(vec![tool("pay", "1.0.0")]).expect("a good one");
+    let told = bring(&deployed, Files::Strict, careful("1.0.1")).expect_err("a patch that breaks callers");
+    assert!(told.contains("approval now required") && told.contains("make it 2.0.0"), "{told}");
+}
+
+#[test]
+fn an_effect_that_is_confirmed_applies_under_the_version_that_is_published() {
+    let effect = |effect| ToolDefinition { effect: Some(effect), ..tool("t", "1.0.0") };
+    for origin in [Origin::Mcp { server: "m".into() }, Origin::Openapi { document: "d".into(), has_base_url: true }] {
+        let catalog = Catalog::default();
+        let bring = |definition: ToolDefinition| {
+            let accepted = catalog.plan(&origin, vec![definition.into()]).all().expect("it may");
+            let quarantine = accepted[0].quarantine.clone();
+            catalog.put(&origin, accepted);
+            quarantine
+        };
+        let used = || {
+            let offers =
+                catalog.resolve(&Tenant::default(), &AgentName::parse("a").expect("a name"), &[ToolWish::parse("t").expect("a wish")]);
+            offers.expect("known").first().map(|offer| offer.definition.effect())
+        };
+        assert_eq!((bring(effect(Effect::AtMostOnce)), used()), (None, Some(Effect::AtMostOnce)));
+        for said in [Effect::Pure, Effect::AtMostOnce, Effect::Idempotent] {
+            assert_eq!((bring(effect(said)), used()), (None, Some(said)), "{origin:?}");
+        }
+        let patch = ToolDefinition { version: Version::new(1, 0, 1), ..effect(Effect::Pure) };
+        assert_eq!((bring(patch), used()), (None, Some(Effect::Pure)), "with a new version too");
+
+        let other = ToolDefinition { description: "another".into(), ..effect(Effect::Idempotent) };
+        let why = bring(other).expect("it is not what was published");
+        assert!(why.contains("maniple tool rm t@1.0.0") && why.contains("used from then on"), "{why}");
+    }
+}
+
+#[test]
+fn a_pre_release_is_what_is_meant_where_there_is_no_release() {
+    let catalog = Catalog::new(vec![tool("t", "1.0.0-rc.1"), tool("t", "1.0.0-rc.2"), tool("u", "0.9.0"), tool("u", "1.0.0-rc.1")]);
+    let catalog = catalog.expect("good ones");
+    assert_eq!(resolved(&catalog, &["t", "u"]), Ok(vec!["t 1.0.0-rc.2".into(), "u 0.9.0".into()]));
+    let pick = |range: &str, granted: &str| {
+        let wish = ToolWish { name: "t".into(), range: range.parse().expect("a range") };
+        let picked = catalog.pick_within(&Tenant::default(), &wish, &granted.parse().expect("a range"), true);
+        picked.map(|offer| offer.definition.version.to_string()).map_err(|(_, why)| why)
+    };
+    assert_eq!(pick("*", "*"), Ok("1.0.0-rc.2".into()));
+    assert_eq!(pick("*", "=1.0.0-rc.1"), Ok("1.0.0-rc.1".into()), "who names none means what was granted");
+    assert_eq!(pick("=1.0.0-rc.1", "*"), Ok("1.0.0-rc.1".into()));
+    assert!(pick("=1.0.0-rc.1", "=1.0.0-rc.2").is_err_and(|why| why.contains("was granted as `=1.0.0-rc.2`")));
+}
+
+#[test]
+fn a_tool_whose_server_is_still_being_connected_to_is_waited_for_not_missing() {
+    let catalog = Catalog::default();
+    let agent = AgentName::parse("a").expect("a name");
+    let settled = |wish: &str| {
+        let wishes = [ToolWish::parse("clock").expect("a wish"), ToolWish::parse(wish).expect("a wish")];
+        let offers = catalog.resolve(&Tenant::default(), &agent, &wishes).expect("what there is");
+        let checked = catalog.check_wishes(&Tenant::default(), &agent, &wishes).is_ok();
+        (catalog.is_settled(&wishes, &offers).map_err(|error| (error.kind, error.message.into_owned())), checked)
+    };
+    catalog.set_connecting("files", true);
+    let told = "tool `files_read`: the mcp server `files` is still being connected to".to_owned();
+    assert_eq!(settled("files_read"), (Err((maniple_core::Kind::Unavailable, told)), true));
+    assert_eq!(settled("filesystem"), (Ok(()), false), "another's");
+    catalog.set_connecting("files", false);
+    assert_eq!(settled("files_read"), (Ok(()), false));
 }
 
 #[test]

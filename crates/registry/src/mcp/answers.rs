@@ -1,53 +1,38 @@
 //! What a server's answers, and the errors of its transport, come to.
 
-use super::{outcome, stdio::LastLine};
-use maniple_core::ports::Invoked;
+use super::{outcome, reading, stdio::LastLine};
+use maniple_core::ports::{Audience, Invoked};
 use rmcp::{model::ServerResult, service::ClientInitializeError, transport::streamable_http_client::StreamableHttpError};
 use serde_json::Value;
+use std::sync::Arc;
 
 /// A page of tools and the cursor of the next. Read member by member where rmcp cannot read the whole, so that one bad
 /// definition does not hide the others.
 pub(super) fn page(answer: ServerResult) -> Result<(Vec<Value>, Option<String>), String> {
     let answer = match answer {
         ServerResult::ListToolsResult(page) => serde_json::to_value(page),
-        ServerResult::CustomResult(page) => Ok(page.0),
+        ServerResult::CustomResult(page) => Ok(reading::result(&page.0).unwrap_or(page.0)),
         other => serde_json::to_value(other),
     };
     let mut answer = answer.map_err(|error| format!("its list of tools cannot be read: {error}"))?;
-    let Some(Value::Array(tools)) = answer.get_mut("tools").map(Value::take) else {
-        return Err("its list of tools cannot be read: `tools` is no list".into());
+    let tools = match answer.get_mut("tools").map(Value::take) {
+        Some(Value::Array(tools)) => tools,
+        // As a language writes an empty list that nobody made.
+        Some(Value::Null) => Vec::new(),
+        _ => return Err("its list of tools cannot be read: `tools` is no list".into()),
     };
     let next = answer.get("nextCursor").and_then(Value::as_str).map(str::to_owned);
     Ok((tools, next))
 }
 
-/// How a call went that was answered.
-pub(super) fn answered(answer: ServerResult) -> Invoked {
-    match answer {
-        ServerResult::CallToolResult(result) => outcome::of(result),
-        ServerResult::EmptyResult(_) => Invoked::Ok(Value::Null),
-        ServerResult::InputRequiredResult(_) => {
-            outcome::unusable("the server asks a person for input before it goes on, and nobody can be asked here")
-        }
-        _ => outcome::unusable("the server's answer is no result of a tool"),
+/// How a call went that was answered; `returns` is what its tool promises. An audience hears the pieces of the answer.
+pub(super) fn answered(answer: ServerResult, returns: Option<&Value>, audience: Option<&Arc<dyn Audience>>) -> Invoked {
+    let ServerResult::CustomResult(passed) = answer else { return outcome::unusable("the server's answer is no result of a tool") };
+    let result = reading::result(&passed.0).unwrap_or(passed.0);
+    if let (Some(audience), Some(pieces)) = (audience, result.get("content").and_then(Value::as_array)) {
+        audience.content(pieces);
     }
-}
-
-/// A complete HTTP answer that is no MCP message, as a failure.
-pub(super) fn http_answer(error: &(dyn std::error::Error + 'static)) -> Option<Invoked> {
-    let failure = match over_http(error)? {
-        StreamableHttpError::HttpStatus(answer) => {
-            serde_json::json!({ "status": answer.status, "retry_after": answer.retry_after })
-        }
-        StreamableHttpError::AuthRequired(_) => serde_json::json!({ "status": 401 }),
-        StreamableHttpError::InsufficientScope(_) => serde_json::json!({ "status": 403 }),
-        error @ (StreamableHttpError::UnexpectedServerResponse(_)
-        | StreamableHttpError::UnexpectedContentType(_)
-        | StreamableHttpError::ResponseBodyTooLarge { .. }
-        | StreamableHttpError::Deserialize(_)) => return Some(outcome::unusable(&error.to_string())),
-        _ => return None,
-    };
-    Some(Invoked::Failed(failure))
+    outcome::of(result, returns)
 }
 
 /// The error of the HTTP transport among the causes of another.

@@ -2,7 +2,7 @@
 
 use super::{
     IDEMPOTENCY_KEY,
-    answers::{answered, http_answer, no_handshake, page, told, with_last_line},
+    answers::{answered, no_handshake, page, told, with_last_line},
     http,
     import::TOOLS_MAX,
     outcome,
@@ -10,13 +10,13 @@ use super::{
     stdio,
     ticket::Ticket,
 };
-use maniple_core::ports::{Invocation, Invoked};
+use maniple_core::ports::{Audience, Invocation, Invoked};
 use rmcp::{
     ClientHandler, ClientLifecycleMode, RoleClient,
     model::{
         CallToolRequest, CallToolRequestParams, ClientConfig, ClientRequest, DiscoverRequest, DiscoverRequestParams, ErrorCode,
-        Implementation, ListToolsRequest, PaginatedRequestParams, PingRequest, ProtocolVersion, RequestMetaObject, ServerResult,
-        SubscriptionFilter,
+        Implementation, ListToolsRequest, PaginatedRequestParams, PingRequest, ProgressNotificationParam, ProgressToken, ProtocolVersion,
+        RequestMetaObject, ServerResult, SubscriptionFilter,
     },
     service::{
         NotificationContext, Peer, PeerRequestOptions, RequestHandle, RunningService, ServiceError, serve_client_with_lifecycle_and_ct,
@@ -24,9 +24,10 @@ use rmcp::{
 };
 use serde_json::Value;
 use std::{
+    collections::{BTreeSet, HashMap},
     sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -36,6 +37,8 @@ use tokio_util::sync::CancellationToken;
 /// The most that one listing may weigh, all pages.
 const LISTING_BYTES: usize = 32 << 20;
 const PAGES_MAX: usize = 1_000;
+/// So many pages in a row that bring nothing new are the end of a listing, whatever their cursors say.
+const EMPTY_PAGES_MAX: usize = 5;
 /// How long telling a server that nobody waits any more may take.
 const CANCELS_WITHIN: Duration = Duration::from_secs(5);
 /// How long until a stream of changes that broke off is asked for again.
@@ -58,6 +61,9 @@ pub(super) struct Connection {
     /// It has ended.
     ended: CancellationToken,
     calls: AtomicUsize,
+    /// Requests carry a session, which the server may forget.
+    has_session: Arc<AtomicBool>,
+    audiences: Audiences,
     /// The server says that its tools changed.
     pub(super) changed: Arc<Notify>,
     /// A call found that the connection is of no use.
@@ -80,9 +86,36 @@ enum Lost {
     Broken(ServiceError),
 }
 
+/// Who hears how far calls are, by the token that each was sent with.
+#[derive(Clone, Default)]
+struct Audiences(Arc<Mutex<HashMap<ProgressToken, Arc<dyn Audience>>>>);
+
+impl Audiences {
+    fn seats(&self) -> MutexGuard<'_, HashMap<ProgressToken, Arc<dyn Audience>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    /// Seats an audience until what is returned is dropped.
+    fn seat(&self, token: &ProgressToken, audience: &Arc<dyn Audience>) -> impl Drop + use<> {
+        self.seats().insert(token.clone(), audience.clone());
+        Seat { audiences: self.clone(), token: token.clone() }
+    }
+}
+
+struct Seat {
+    audiences: Audiences,
+    token: ProgressToken,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.audiences.seats().remove(&self.token);
+    }
+}
+
 /// What this client says of itself, and hears without asking.
 struct Handler {
     changed: Arc<Notify>,
+    audiences: Audiences,
 }
 
 impl ClientHandler for Handler {
@@ -95,6 +128,12 @@ impl ClientHandler for Handler {
     async fn on_tool_list_changed(&self, _: NotificationContext<RoleClient>) {
         self.changed.notify_one();
     }
+    async fn on_progress(&self, told: ProgressNotificationParam, _: NotificationContext<RoleClient>) {
+        let audience = self.audiences.seats().get(&told.progress_token).cloned();
+        if let Some(audience) = audience {
+            audience.progress(told.progress, told.total, told.message);
+        }
+    }
 }
 
 impl Connection {
@@ -102,7 +141,9 @@ impl Connection {
     /// it has seen no call yet, so that no call is told with it.
     pub(super) async fn open(name: &str, settings: &ServerSettings, handshake: Handshake, within: Duration) -> Result<Self, String> {
         let (changed, suspect, stop) = (Arc::new(Notify::new()), Arc::new(Notify::new()), CancellationToken::new());
-        let handler = Handler { changed: changed.clone() };
+        let has_session = Arc::new(AtomicBool::new(false));
+        let audiences = Audiences::default();
+        let handler = Handler { changed: changed.clone(), audiences: audiences.clone() };
         let lifecycle = match handshake {
             Handshake::Newest => ClientLifecycleMode::Auto {
                 preferred_versions: vec![ProtocolVersion::V_2026_07_28],
@@ -118,7 +159,7 @@ impl Connection {
                     (Box::pin(serve_client_with_lifecycle_and_ct(handler, process, lifecycle, stop.clone())), Some(last_line))
                 }
                 Transport::Http(url, headers) => {
-                    let transport = http::connect(&url, headers, suspect.clone())?;
+                    let transport = http::connect(&url, headers, suspect.clone(), has_session.clone())?;
                     (Box::pin(serve_client_with_lifecycle_and_ct(handler, transport, lifecycle, stop.clone())), None)
                 }
             };
@@ -136,7 +177,7 @@ impl Connection {
             let _end = end;
             let _ = service.waiting().await;
         });
-        Ok(Self { peer, stop, ended, calls: AtomicUsize::new(0), changed, suspect })
+        Ok(Self { peer, stop, ended, calls: AtomicUsize::new(0), has_session, audiences, changed, suspect })
     }
 
     /// The protocol version agreed on.
@@ -168,38 +209,39 @@ impl Connection {
         self.ended.cancelled().await;
     }
 
-    /// All tools as the server wrote them, all pages, no more than is taken.
+    /// All tools as the server wrote them, all pages, no more than is taken. A listing whose pages lead nowhere new ends there.
     pub(super) async fn list(&self, within: Duration) -> Result<Vec<Value>, String> {
-        match tokio::time::timeout(within, self.pages(within)).await {
-            Ok(listed) => listed,
+        let mut listed = Listed::default();
+        match tokio::time::timeout(within, self.pages(&mut listed, within)).await {
+            Ok(Ok(())) => Ok(listed.tools),
+            Ok(Err(why)) => Err(why),
+            // It has said all it has, and goes on saying that there is more.
+            Err(_) if listed.pages_without_news > 0 && !listed.tools.is_empty() => Ok(listed.tools),
             Err(_) => Err(format!("its tools were not listed within {} ms", within.as_millis())),
         }
     }
 
-    async fn pages(&self, within: Duration) -> Result<Vec<Value>, String> {
-        let (mut tools, mut weight) = (Vec::new(), 0);
-        let mut cursor: Option<String> = None;
+    async fn pages(&self, listed: &mut Listed, within: Duration) -> Result<(), String> {
+        let (mut seen, mut cursor) = (BTreeSet::new(), None::<String>);
         for _ in 0..PAGES_MAX {
-            let params = cursor.clone().map(|cursor| PaginatedRequestParams::default().with_cursor(Some(cursor)));
-            let request = ListToolsRequest { params, ..Default::default() };
-            let answer = self.ask(ClientRequest::ListToolsRequest(request), None, within).await;
-            let (page, next) = page(answer.map_err(|lost| format!("its tools cannot be listed: {}", lost.told()))?)?;
-            weight += page.iter().map(|tool| tool.to_string().len()).sum::<usize>();
-            if weight > LISTING_BYTES {
-                return Err(format!("its list of tools has more than {LISTING_BYTES} bytes"));
-            }
-            tools.extend(page);
+            let asked = self.ask(list_from(cursor.clone()), None, within).await;
+            let (page, next) = match asked {
+                Ok(answer) => page(answer)?,
+                // Before 2026 an empty cursor was the end, to some that is no cursor to ask by.
+                Err(_) if cursor.as_deref() == Some("") => return Ok(()),
+                Err(lost) => return Err(format!("its tools cannot be listed: {}", lost.told())),
+            };
+            listed.add(page)?;
             match next {
-                Some(next) if tools.len() <= TOOLS_MAX => {
-                    if cursor.as_ref() == Some(&next) {
-                        return Err("its list of tools leads back to the same page".into());
-                    }
+                Some(next)
+                    if listed.tools.len() <= TOOLS_MAX && listed.pages_without_news < EMPTY_PAGES_MAX && seen.insert(next.clone()) =>
+                {
                     cursor = Some(next);
                 }
-                _ => return Ok(tools),
+                _ => return Ok(()),
             }
         }
-        Err(format!("its list of tools has more than {PAGES_MAX} pages"))
+        Ok(())
     }
 
     /// Whether the server answers a request that does nothing.
@@ -209,10 +251,22 @@ impl Connection {
             false => ClientRequest::PingRequest(PingRequest::default()),
         };
         match self.ask(request, None, within).await {
-            Ok(_) | Err(Lost::Broken(ServiceError::McpError(_))) => Health::Well,
-            Err(Lost::TimedOut) => Health::Silent,
-            Err(lost) => Health::Dead(lost.told()),
+            Ok(_) => return Health::Well,
+            Err(Lost::TimedOut) => return Health::Silent,
+            Err(Lost::Broken(ServiceError::McpError(_))) if !self.has_session() => return Health::Well,
+            Err(lost) if !self.has_session() => return Health::Dead(lost.told()),
+            // It may not know the question, or the session any more: what it has answered before tells which.
+            Err(_) => {}
         }
+        match self.ask(list_from(None), None, within).await {
+            Ok(_) => Health::Well,
+            Err(Lost::TimedOut) => Health::Silent,
+            Err(lost) => Health::Dead(format!("the server does not know the session any more: {}", lost.told())),
+        }
+    }
+
+    fn has_session(&self) -> bool {
+        self.has_session.load(Ordering::Relaxed)
     }
 
     /// Asks to be told of changes, for as long as this is polled: since 2026-07-28 nobody is told unasked.
@@ -236,7 +290,7 @@ impl Connection {
     }
 
     /// One attempt of a call, within that time.
-    pub(super) async fn call(&self, original: String, call: &Invocation, within: Duration) -> Invoked {
+    pub(super) async fn call(&self, original: &str, call: &Invocation, within: Duration, audience: Option<&Arc<dyn Audience>>) -> Invoked {
         let arguments = match &call.arguments {
             Value::Object(members) => members.clone(),
             Value::Null => Default::default(),
@@ -251,22 +305,45 @@ impl Connection {
             }
         }
         let ticket = Ticket::default();
-        let mut request = CallToolRequest::new(CallToolRequestParams::new(original).with_arguments(arguments));
+        let mut request = CallToolRequest::new(CallToolRequestParams::new(original.to_owned()).with_arguments(arguments));
         request.extensions.insert(ticket.clone());
         let _in_flight = InFlight::begin(&self.calls);
-        match self.ask(ClientRequest::CallToolRequest(request), Some(meta), within).await {
-            Ok(answer) => answered(answer),
+        match self.ask_before(ClientRequest::CallToolRequest(request), Some(meta), within, audience).await {
+            Ok(answer) => answered(answer, call.tool.returns.as_ref(), audience),
             Err(lost) => self.unanswered(lost, &ticket, call),
         }
     }
 
+    /// Whether the server told this outcome because it has forgotten the session, and so did nothing: the session is then of no use for
+    /// anything else either. Asked after an error answer; what a tool says against a call is none.
+    pub(super) async fn forgot(&self, outcome: &Invoked, within: Duration) -> bool {
+        let Invoked::Failed(failure) = outcome else { return false };
+        let is_error_answer = failure.get("status").is_some() || failure.get("code").is_some();
+        if !is_error_answer || !self.has_session() || !matches!(self.check(within).await, Health::Dead(_)) {
+            return false;
+        }
+        self.suspect.notify_one();
+        true
+    }
+
     /// Sends a request and waits for its answer. Whoever stops waiting has the server told.
     async fn ask(&self, request: ClientRequest, meta: Option<RequestMetaObject>, within: Duration) -> Result<ServerResult, Lost> {
+        self.ask_before(request, meta, within, None).await
+    }
+
+    async fn ask_before(
+        &self,
+        request: ClientRequest,
+        meta: Option<RequestMetaObject>,
+        within: Duration,
+        audience: Option<&Arc<dyn Audience>>,
+    ) -> Result<ServerResult, Lost> {
         let may_cancel = !matches!(request, ClientRequest::DiscoverRequest(_));
         let mut options = PeerRequestOptions::no_options();
         options.meta = meta;
         let asking = async {
             let handle = self.peer.send_request_with_option(request, options).await?;
+            let _seat = audience.map(|audience| self.audiences.seat(&handle.progress_token, audience));
             let mut waiting = Waiting(Some(handle), may_cancel);
             let answer = match &mut waiting.0 {
                 Some(handle) => (&mut handle.rx).await,
@@ -286,10 +363,6 @@ impl Connection {
     fn unanswered(&self, lost: Lost, ticket: &Ticket, call: &Invocation) -> Invoked {
         let why = match &lost {
             Lost::Broken(ServiceError::McpError(error)) => return outcome::refused(error.clone()),
-            Lost::Broken(ServiceError::TransportSend(error)) => match http_answer(error.error.as_ref()) {
-                Some(failure) => return failure,
-                None => lost.told(),
-            },
             Lost::TimedOut => format!("no answer within {} ms", call.timeout.as_millis()),
             Lost::Broken(_) => lost.told(),
         };
@@ -311,6 +384,37 @@ impl Lost {
             Self::Broken(error) => told(error),
         }
     }
+}
+
+/// What a listing has brought so far.
+#[derive(Default)]
+struct Listed {
+    tools: Vec<Value>,
+    weight: usize,
+    pages_without_news: usize,
+}
+
+impl Listed {
+    /// Adds what is new in a page: a server that begins again from the first says the same again.
+    fn add(&mut self, page: Vec<Value>) -> Result<(), String> {
+        let before = self.tools.len();
+        self.weight += page.iter().map(|tool| tool.to_string().len()).sum::<usize>();
+        if self.weight > LISTING_BYTES {
+            return Err(format!("its list of tools has more than {LISTING_BYTES} bytes"));
+        }
+        for tool in page {
+            if !self.tools[..before].contains(&tool) {
+                self.tools.push(tool);
+            }
+        }
+        self.pages_without_news = if self.tools.len() > before { 0 } else { self.pages_without_news + 1 };
+        Ok(())
+    }
+}
+
+fn list_from(cursor: Option<String>) -> ClientRequest {
+    let params = cursor.map(|cursor| PaginatedRequestParams::default().with_cursor(Some(cursor)));
+    ClientRequest::ListToolsRequest(ListToolsRequest { params, ..Default::default() })
 }
 
 /// Counts a call in flight.

@@ -1,16 +1,24 @@
 //! A server behind streamable HTTP.
 //!
-//! The transport below sends again what a server answered with "this session is over", after making another session.
-//! Here it does not get to: sending again is decided in one place, by the run, so such an answer ends the connection and the call was
-//! not sent. Its messages are taken at 2,000 a second. Redirects are not followed, a proxy of the environment is not used, and an answer is at most 4 MiB.
+//! A complete answer of any status is one: what the library below would tell as an error of the connection becomes the outcome of the
+//! call here ([`post`](Client::post)). Nothing is sent again in here: that is decided where it is known what a call may do.
+//! Its messages are taken at 2,000 a second, an answer is at most 4 MiB. A redirect is followed where it keeps the method (307, 308) and
+//! leads to the same origin; another one is told with its target. A proxy of the environment is not used.
 
-use super::{pace, ticket::Ticket};
+mod events;
+
+use super::{
+    pace,
+    reading::{self, Asked, Questions},
+    ticket::Ticket,
+};
 use crate::transport::client;
 use futures::{StreamExt, stream::BoxStream};
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use maniple_core::settings::Secret;
+use reqwest::redirect;
 use rmcp::{
-    model::{ClientJsonRpcMessage, GetExtensions},
+    model::{ClientJsonRpcMessage, GetExtensions, NumberOrString, ServerJsonRpcMessage},
     transport::{
         StreamableHttpClientTransport,
         common::client_side_sse::FixedInterval,
@@ -20,31 +28,43 @@ use rmcp::{
         },
     },
 };
+use serde::Deserialize;
+use serde_json::{Value, json};
 use sse_stream::Sse;
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 use tokio::sync::Notify;
 use url::Url;
 
 const ANSWER_BYTES: usize = 4 << 20;
+/// How much of an answer that is no message is read.
+const ERROR_BYTES: usize = 16 << 10;
 const CONNECTS_WITHIN: Duration = Duration::from_secs(5);
 /// Calls in flight at one server.
 const CALLS_MAX: usize = 64;
 /// How often a broken event stream is taken up again where it broke off.
 const RESUMED_AT_MOST: usize = 3;
+/// How many redirects of one request are followed.
+const REDIRECTS_MAX: usize = 3;
 
 type Answered<T> = Result<T, StreamableHttpError<reqwest::Error>>;
 type Headers = HashMap<HeaderName, HeaderValue>;
 
-/// The client that tells whether a request was written.
+/// The client that tells whether a request was written, and reads what really comes.
 #[derive(Clone)]
 pub(super) struct Client {
     client: reqwest::Client,
     /// Something says that the connection is of no use any more.
     suspect: Arc<Notify>,
+    /// The server has given a session, which it may forget.
+    has_session: Arc<AtomicBool>,
+    questions: Questions,
 }
 
 /// The headers an operator gave, or what is wrong with one. Their values are not printed.
@@ -62,13 +82,16 @@ pub(super) fn headers(given: &BTreeMap<String, Secret>) -> Result<Headers, Strin
     Ok(headers)
 }
 
-/// A transport to a server; `suspect` hears of it when the connection turns out to be of no use.
+/// A transport to a server; `suspect` hears of it when the connection turns out to be of no use, `has_session` is set once requests
+/// carry a session.
 pub(super) fn connect(
     url: &Url,
     given: &BTreeMap<String, Secret>,
     suspect: Arc<Notify>,
+    has_session: Arc<AtomicBool>,
 ) -> Result<StreamableHttpClientTransport<Client>, String> {
-    let client = client::builder(CONNECTS_WITHIN).build().map_err(|error| format!("cannot make an HTTP client: {error}"))?;
+    let client = client::builder(CONNECTS_WITHIN).redirect(redirect::Policy::custom(follow));
+    let client = client.build().map_err(|error| format!("cannot make an HTTP client: {error}"))?;
     let mut resuming = FixedInterval::default();
     resuming.max_times = Some(RESUMED_AT_MOST);
     let mut config = StreamableHttpClientTransportConfig::with_uri(url.as_str())
@@ -79,7 +102,167 @@ pub(super) fn connect(
         .max_error_response_size(4 << 10)
         .reinit_on_expired_session(false);
     config.retry_config = Arc::new(resuming);
-    Ok(StreamableHttpClientTransport::with_client(Client { client, suspect }, config))
+    let client = Client { client, suspect, has_session, questions: Questions::default() };
+    Ok(StreamableHttpClientTransport::with_client(client, config))
+}
+
+/// Only where the request stays what it is and goes to whom the operator named: often it is a slash at the end.
+fn follow(attempt: redirect::Attempt<'_>) -> redirect::Action {
+    let keeps_method = matches!(attempt.status(), StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT);
+    let stays = attempt.previous().first().is_some_and(|first| first.origin() == attempt.url().origin());
+    if keeps_method && stays && attempt.previous().len() <= REDIRECTS_MAX { attempt.follow() } else { attempt.stop() }
+}
+
+/// A complete answer that is no event stream.
+struct Answer {
+    status: StatusCode,
+    url: Url,
+    location: Option<String>,
+    retry_after: Option<String>,
+    content_type: String,
+    text: String,
+    whole: bool,
+}
+
+impl Answer {
+    async fn read(response: reqwest::Response) -> Result<Self, reqwest::Error> {
+        let header = |name| response.headers().get(name).map(|value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned());
+        let (status, url) = (response.status(), response.url().clone());
+        let (location, retry_after) = (header(header::LOCATION), header(header::RETRY_AFTER).filter(|wait| wait.len() <= 64));
+        let content_type = header(header::CONTENT_TYPE).unwrap_or_default();
+        let is_json = content_type.to_ascii_lowercase().contains("json");
+        let most = if status.is_success() || is_json { ANSWER_BYTES } else { ERROR_BYTES };
+        let (mut body, mut whole, mut response) = (Vec::new(), true, response);
+        while let Some(chunk) = response.chunk().await? {
+            let room = most - body.len();
+            body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+            if chunk.len() > room {
+                whole = false;
+                break; // the rest is not read: the connection is closed
+            }
+        }
+        Ok(Self { status, url, location, retry_after, content_type, text: reading::text(&body).into_owned(), whole })
+    }
+
+    /// What it is, in a sentence.
+    fn told(&self) -> String {
+        if self.status.is_redirection()
+            && let Some(target) = self.location.as_ref().and_then(|location| self.url.join(location).ok())
+        {
+            return format!("HTTP {}: it is at {target} now, which is not followed: set `url` to where it is", self.status.as_u16());
+        }
+        let said = reading::quoted(&self.text);
+        match (self.status.is_success(), self.whole) {
+            (true, false) => format!("its answer has more than {ANSWER_BYTES} bytes"),
+            (true, true) => format!("its answer is no message of the protocol ({}): {said}", self.content_type),
+            (false, _) if said.is_empty() => format!("HTTP {}", self.status),
+            (false, _) => format!("HTTP {}: {said}", self.status),
+        }
+    }
+
+    /// The outcome of a call: what the server said, under its status.
+    fn failure(&self, message: Option<Value>) -> Value {
+        let mut failure = json!({ "status": self.status.as_u16() });
+        match message.and_then(|message| message.get("error").cloned()) {
+            Some(error) => {
+                failure["error"] = error["message"].clone();
+                failure["code"] = error["code"].clone();
+                if let Some(data) = error.get("data") {
+                    failure["data"] = data.clone();
+                }
+            }
+            None => failure["error"] = self.told().into(),
+        }
+        if let Some(wait) = &self.retry_after {
+            failure["retry_after"] = wait.clone().into();
+        }
+        failure
+    }
+}
+
+/// As the library takes a message.
+fn taken(message: Value, session: Option<String>) -> Answered<StreamableHttpPostResponse> {
+    Ok(StreamableHttpPostResponse::Json(ServerJsonRpcMessage::deserialize(message)?, session))
+}
+
+impl Client {
+    async fn post(
+        &self,
+        uri: &str,
+        message: &ClientJsonRpcMessage,
+        session_id: Option<Arc<str>>,
+        headers: Headers,
+    ) -> Answered<StreamableHttpPostResponse> {
+        self.questions.note(message);
+        let mut request = self.client.post(uri).header(header::ACCEPT, "application/json, text/event-stream");
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        let in_session = session_id.is_some();
+        if let Some(session) = &session_id {
+            self.has_session.store(true, Ordering::Relaxed);
+            request = request.header("mcp-session-id", &**session);
+        }
+        let response = request.json(message).send().await.map_err(StreamableHttpError::Client)?;
+        let status = response.status();
+        let session = response.headers().get("mcp-session-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
+        if matches!(status, StatusCode::ACCEPTED | StatusCode::NO_CONTENT) {
+            return Ok(StreamableHttpPostResponse::Accepted);
+        }
+        let Some((id, asked)) = Asked::by(message) else {
+            // Nothing is waited for, so nothing in the answer counts.
+            return match status.is_success() {
+                true => Ok(StreamableHttpPostResponse::Accepted),
+                false => Err(said(Answer::read(response).await.map_err(StreamableHttpError::Client)?.told())),
+            };
+        };
+        if status.is_success() && events::is_stream(&response) {
+            let stream = events::answering(response, id, asked);
+            return Ok(StreamableHttpPostResponse::Sse(pace::messages(stream).boxed(), session));
+        }
+        let answer = Answer::read(response).await.map_err(StreamableHttpError::Client)?;
+        self.answered(&answer, id, asked, in_session, session)
+    }
+
+    /// A complete answer, as the library is to take it.
+    fn answered(
+        &self,
+        answer: &Answer,
+        id: NumberOrString,
+        asked: Asked,
+        in_session: bool,
+        session: Option<String>,
+    ) -> Answered<StreamableHttpPostResponse> {
+        let message = if answer.whole { reading::answer_to(&id, asked, &answer.text) } else { None };
+        let is_denied = matches!(answer.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+        match (message, asked) {
+            (Some(message), _) if answer.status.is_success() => taken(message, session),
+            (message, Asked::Call) => taken(reading::as_answer(&id, &failed(answer.failure(message))), session),
+            // Who stands before the server may refuse the question that came first in 2026: then the older handshake is tried.
+            (message, Asked::Discover) if answer.status.is_client_error() && !is_denied && !in_session => {
+                let refused = json!({ "jsonrpc": "2.0", "id": id, "error": { "code": -32600, "message": answer.told() } });
+                taken(message.unwrap_or(refused), None)
+            }
+            (Some(message), _) if !is_denied && message.get("error").is_some() => taken(message, session),
+            _ => Err(said(answer.told())),
+        }
+    }
+
+    fn unwritten(&self, ticket: Option<Ticket>) {
+        if let Some(ticket) = ticket {
+            ticket.unwritten();
+        }
+        self.suspect.notify_one();
+    }
+}
+
+/// A failure as [`super::outcome`] tells it from a result.
+fn failed(failure: Value) -> Value {
+    json!({ super::outcome::FAILED: failure })
+}
+
+fn said(what: String) -> StreamableHttpError<reqwest::Error> {
+    StreamableHttpError::UnexpectedServerResponse(what.into())
 }
 
 impl StreamableHttpClient for Client {
@@ -90,9 +273,9 @@ impl StreamableHttpClient for Client {
         uri: Arc<str>,
         message: ClientJsonRpcMessage,
         session_id: Option<Arc<str>>,
-        auth_header: Option<String>,
+        _auth_header: Option<String>,
         custom_headers: Headers,
-        limits: StreamableHttpResponseLimits,
+        _limits: StreamableHttpResponseLimits,
     ) -> Answered<StreamableHttpPostResponse> {
         let ticket = match &message {
             ClientJsonRpcMessage::Request(request) => request.request.extensions().get::<Ticket>().cloned(),
@@ -101,16 +284,11 @@ impl StreamableHttpClient for Client {
         if ticket.as_ref().is_some_and(|ticket| !ticket.write()) {
             return Err(StreamableHttpError::Io(std::io::Error::other("given up before it was written")));
         }
-        let answered = self.client.post_message_with_response_limits(uri, message, session_id, auth_header, custom_headers, limits).await;
-        match &answered {
-            Err(StreamableHttpError::Client(error)) if error.is_connect() => self.unwritten(ticket),
-            Err(StreamableHttpError::SessionExpired) => self.unwritten(ticket),
-            _ => {}
+        let answered = self.post(&uri, &message, session_id, custom_headers).await;
+        if matches!(&answered, Err(StreamableHttpError::Client(error)) if error.is_connect()) {
+            self.unwritten(ticket);
         }
-        answered.map(|answer| match answer {
-            StreamableHttpPostResponse::Sse(events, session) => StreamableHttpPostResponse::Sse(pace::messages(events).boxed(), session),
-            other => other,
-        })
+        answered
     }
 
     async fn post_message(
@@ -155,18 +333,10 @@ impl StreamableHttpClient for Client {
         custom_headers: Headers,
         max_sse_event_size: usize,
     ) -> Answered<BoxStream<'static, Result<Sse, SseError>>> {
-        self.client
+        let stream = self
+            .client
             .get_stream_with_max_sse_event_size(uri, session_id, last_event_id, auth_header, custom_headers, max_sse_event_size)
-            .await
-            .map(|events| pace::messages(events).boxed())
-    }
-}
-
-impl Client {
-    fn unwritten(&self, ticket: Option<Ticket>) {
-        if let Some(ticket) = ticket {
-            ticket.unwritten();
-        }
-        self.suspect.notify_one();
+            .await?;
+        Ok(pace::messages(events::unasked(stream, self.questions.clone())).boxed())
     }
 }

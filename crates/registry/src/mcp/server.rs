@@ -17,9 +17,11 @@ use super::{
 use maniple_aside::Aside;
 use maniple_core::{
     Result,
-    ports::{Invocation, Invoked, Refusal, RefusalKind},
+    ports::{Audience, Invocation, Invoked, Refusal, RefusalKind},
     schema,
+    tool::Effect,
 };
+use serde_json::Value;
 use std::{
     ops::ControlFlow,
     sync::{Arc, Mutex, PoisonError},
@@ -129,15 +131,30 @@ impl Server {
 
     /// One attempt of a call. While the connection is being made it waits for a while, and then was not sent.
     pub async fn call(&self, call: &Invocation) -> Invoked {
+        self.call_before(call, None).await
+    }
+
+    /// The same before an audience, which hears how far it is and the pieces of its answer.
+    pub async fn call_before(&self, call: &Invocation, audience: Option<Arc<dyn Audience>>) -> Invoked {
         let Some(original) = naming::original(&self.name, &call.tool.endpoint) else {
             let message = format!("`{}` is no tool of the mcp server `{}`", call.tool.endpoint, self.name);
             return Invoked::Refused(Refusal { kind: RefusalKind::NotFound, message });
         };
         let began = Instant::now();
-        let Some(connection) = self.connected(self.settings.times.call_waits.min(call.timeout)).await else {
+        let left = || call.timeout.saturating_sub(began.elapsed());
+        let waits = self.settings.times.call_waits;
+        let Some(connection) = self.connected(waits.min(call.timeout), |_| true).await else {
             return Invoked::NotSent(format!("tool `{}`: the mcp server `{}` {}", call.tool.name, self.name, self.absence()));
         };
-        connection.call(original, call, call.timeout.saturating_sub(began.elapsed())).await
+        let outcome = connection.call(&original, call, left(), audience.as_ref()).await;
+        // A session that the server has forgotten is made anew, and what it refused for that is asked once more.
+        if !connection.forgot(&outcome, self.settings.times.ping.min(left())).await || !was_refused_unread(&outcome, call) {
+            return outcome;
+        }
+        match self.connected(waits.min(left()), |other| !Arc::ptr_eq(other, &connection)).await {
+            Some(anew) => anew.call(&original, call, left(), audience.as_ref()).await,
+            None => outcome,
+        }
     }
 
     /// Ends the connection, and the server where it is a command. Calls in flight are told so.
@@ -151,9 +168,10 @@ impl Server {
         self.stopped.cancelled().await;
     }
 
-    async fn connected(&self, within: Duration) -> Option<Arc<Connection>> {
+    async fn connected(&self, within: Duration, is_meant: impl Fn(&Arc<Connection>) -> bool) -> Option<Arc<Connection>> {
         let mut connection = self.connection.clone();
-        let connected = tokio::time::timeout(within, connection.wait_for(Option::is_some)).await;
+        let fits = |connection: &Option<Arc<Connection>>| connection.as_ref().is_some_and(&is_meant);
+        let connected = tokio::time::timeout(within, connection.wait_for(fits)).await;
         connected.ok()?.ok()?.clone()
     }
 
@@ -163,6 +181,13 @@ impl Server {
             State::Connecting | State::Connected { .. } => "is not connected yet".into(),
         }
     }
+}
+
+/// Whether an error answer leaves no doubt that the call was not carried out. A gateway's 500, 502 and 504 do.
+fn was_refused_unread(outcome: &Invoked, call: &Invocation) -> bool {
+    let Invoked::Failed(failure) = outcome else { return false };
+    let status = failure.get("status").and_then(Value::as_u64);
+    call.tool.effect() != Effect::AtMostOnce || !matches!(status, Some(500 | 502 | 504))
 }
 
 impl Drop for Server {
@@ -233,11 +258,11 @@ impl Supervisor {
     /// 2026-07-28 need not survive being asked anything before `initialize`.
     async fn connect(&self) -> Result<Connection, String> {
         let began = Instant::now();
-        let newest = match Connection::open(&self.name, &self.settings, Handshake::Newest, self.settings.times.connect).await {
+        let newest = match Connection::open(&self.name, &self.settings, Handshake::Newest, self.settings.starts_within()).await {
             Ok(connection) => return Ok(connection),
             Err(reason) => reason,
         };
-        let left = self.settings.times.connect.saturating_sub(began.elapsed());
+        let left = self.settings.starts_within().saturating_sub(began.elapsed());
         if left < Duration::from_millis(10) {
             return Err(newest);
         }

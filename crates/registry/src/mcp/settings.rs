@@ -15,7 +15,8 @@ use url::Url;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ServerSettings {
-    /// Its endpoint, streamable HTTP. Either this or `command`. An operator wrote it, so it is trusted; redirects are not followed.
+    /// Its endpoint, streamable HTTP. Either this or `command`. An operator wrote it, so it is trusted; redirects are followed within its
+    /// origin, where they keep the method (307, 308).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
     /// Sent with every request to `url`, such as `authorization`.
@@ -36,6 +37,10 @@ pub struct ServerSettings {
     pub confirm: Confirm,
     /// How long one call may take, 1 ms to 10 min. Default 30 s.
     pub timeout: Period,
+    /// How long it may take to connect and agree on a protocol version, 100 ms to 10 min. Default 2 min for a command, which may have
+    /// to fetch itself first and is started from nothing when this is over, 30 s for a URL.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start_timeout: Option<Period>,
     /// The version of its tools, in the place of what the server says. Raise it to take in tools that changed under the
     /// server's version.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "semver")]
@@ -66,6 +71,7 @@ impl Default for ServerSettings {
             keeper: Vec::new(),
             confirm: Confirm::Nothing,
             timeout: Period::seconds(30),
+            start_timeout: None,
             version: None,
             times: Times::default(),
         }
@@ -74,7 +80,9 @@ impl Default for ServerSettings {
 
 impl Section for ServerSettings {
     fn bounds(&self) -> Vec<Bound> {
-        vec![Bound::of("timeout", self.timeout, Period::ms(1)..=Period::minutes(10))]
+        let timeout = Bound::of("timeout", self.timeout, Period::ms(1)..=Period::minutes(10));
+        let start = self.start_timeout.map(|start| Bound::of("start_timeout", start, Period::ms(100)..=Period::minutes(10)));
+        std::iter::once(timeout).chain(start).collect()
     }
 }
 
@@ -100,6 +108,12 @@ impl ServerSettings {
     /// Whether it is a command, which lives no longer than its connection.
     pub(super) fn is_command(&self) -> bool {
         self.url.is_none()
+    }
+
+    /// How long it may take to connect.
+    pub(super) fn starts_within(&self) -> Duration {
+        let default = if self.is_command() { self.times.start } else { self.times.connect };
+        self.start_timeout.map_or(default, |start| start.duration())
     }
 
     /// How it is reached.
@@ -128,8 +142,10 @@ impl ServerSettings {
 /// How patient a connection is. The defaults suit servers that other people run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Times {
-    /// To connect and agree on a protocol version. Default 30 s: commands may have to fetch themselves first.
+    /// To connect to a URL and agree on a protocol version. Default 30 s.
     pub connect: Duration,
+    /// For a command, which may have to fetch itself first. Default 2 min.
+    pub start: Duration,
     /// To list all tools. Default 30 s.
     pub list: Duration,
     /// Between two health checks, give or take a quarter. Default 30 s.
@@ -148,6 +164,7 @@ impl Default for Times {
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(30),
+            start: Duration::from_secs(120),
             list: Duration::from_secs(30),
             ping_every: Duration::from_secs(30),
             ping: Duration::from_secs(10),

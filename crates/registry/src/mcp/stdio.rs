@@ -7,7 +7,9 @@
 //! A command is the first of a process group of its own, and what it has started ends with it.
 
 use super::{
+    lines::Lines,
     pace::{Pace, Paced},
+    reading::{self, Questions},
     ticket::Ticket,
 };
 use maniple_core::settings::Secret;
@@ -18,8 +20,9 @@ use rmcp::{
     transport::{Transport, async_rw::AsyncRwTransport},
 };
 use rustix::process::{Pid, Signal, kill_process_group};
+use serde::Deserialize;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     io,
     path::Path,
     process::Stdio,
@@ -27,7 +30,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _},
+    io::{AsyncRead, AsyncReadExt as _, Empty},
     process::{Child, ChildStdin, ChildStdout, Command},
     time::Instant,
 };
@@ -64,7 +67,9 @@ pub(super) struct Process {
     group: Group,
     child: Child,
     gone: bool,
-    streams: AsyncRwTransport<RoleClient, Paced<ChildStdout>, ChildStdin>,
+    output: Output,
+    /// Only written to: reading is more lenient here.
+    input: AsyncRwTransport<RoleClient, Empty, ChildStdin>,
     /// One message is written at a time, so that what waits here is known not to have been written.
     writing: Arc<tokio::sync::Mutex<()>>,
     pace: Pace,
@@ -111,8 +116,18 @@ pub(super) fn start(
     };
     let last_line = LastLine::default();
     tokio::spawn(log(server.to_owned(), Paced::new(stderr, ERROR_BYTES_A_SECOND), last_line.clone()));
-    let streams = AsyncRwTransport::new(Paced::new(stdout, BYTES_A_SECOND), stdin).with_max_line_length(LINE_BYTES);
-    Ok((Process { group, child, gone: false, streams, writing: Arc::default(), pace: Pace::new() }, last_line))
+    let lines = Lines::new(Paced::new(stdout, BYTES_A_SECOND), LINE_BYTES);
+    let input = AsyncRwTransport::new(tokio::io::empty(), stdin);
+    let process = Process {
+        group,
+        child,
+        gone: false,
+        output: Output { lines, heard: VecDeque::new(), questions: Questions::default() },
+        input,
+        writing: Arc::default(),
+        pace: Pace::new(),
+    };
+    Ok((process, last_line))
 }
 
 impl Transport<RoleClient> for Process {
@@ -123,7 +138,8 @@ impl Transport<RoleClient> for Process {
             TxJsonRpcMessage::<RoleClient>::Request(request) => request.request.extensions().get::<Ticket>().cloned(),
             _ => None,
         };
-        let (writing, written) = (self.writing.clone(), self.streams.send(message));
+        self.output.questions.note(&message);
+        let (writing, written) = (self.writing.clone(), self.input.send(message));
         async move {
             let _alone = writing.lock().await;
             if ticket.is_some_and(|ticket| !ticket.write()) {
@@ -139,19 +155,19 @@ impl Transport<RoleClient> for Process {
         if !self.gone {
             tokio::select! {
                 biased;
-                message = self.streams.receive() => {
+                message = self.output.next() => {
                     self.pace.message();
                     return message;
                 }
                 _ = self.child.wait() => self.gone = true, // its children may hold its output open for ever
             }
         }
-        tokio::time::timeout(LAST_WORDS, self.streams.receive()).await.ok().flatten()
+        tokio::time::timeout(LAST_WORDS, self.output.next()).await.ok().flatten()
     }
 
     /// Closes its input, and kills it where it does not go by itself.
     async fn close(&mut self) -> io::Result<()> {
-        let _ = tokio::time::timeout(LAST_WORDS, self.streams.close()).await;
+        let _ = tokio::time::timeout(LAST_WORDS, self.input.close()).await;
         if !self.gone {
             let _ = tokio::time::timeout(GOES_WITHIN, self.child.wait()).await;
         }
@@ -160,6 +176,31 @@ impl Transport<RoleClient> for Process {
         self.child.wait().await?;
         self.gone = true;
         Ok(())
+    }
+}
+
+/// What a command writes, read as messages.
+struct Output {
+    lines: Lines<Paced<ChildStdout>>,
+    /// What was read of a line and not yet taken.
+    heard: VecDeque<RxJsonRpcMessage<RoleClient>>,
+    questions: Questions,
+}
+
+impl Output {
+    /// The next message it writes; what is none is passed over. Loses nothing when dropped.
+    async fn next(&mut self) -> Option<RxJsonRpcMessage<RoleClient>> {
+        loop {
+            if let Some(message) = self.heard.pop_front() {
+                return Some(message);
+            }
+            let line = self.lines.next().await?;
+            let messages = reading::messages(&reading::text(&line), &self.questions);
+            if messages.is_empty() && !line.is_empty() {
+                tracing::trace!(bytes = line.len(), "an mcp server wrote a line that is no message");
+            }
+            self.heard.extend(messages.into_iter().filter_map(|message| RxJsonRpcMessage::<RoleClient>::deserialize(message).ok()));
+        }
     }
 }
 

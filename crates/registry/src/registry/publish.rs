@@ -3,7 +3,7 @@
 use super::Registry;
 use crate::{
     Incoming,
-    catalog::{Accepted, Files, Judged, Kept, News, OPERATOR, Origin},
+    catalog::{Accepted, Entry, Files, Judged, Kept, News, OPERATOR, Origin},
     lock,
 };
 use futures::future::try_join_all;
@@ -11,6 +11,16 @@ use maniple_core::{
     Error, Result, schema,
     tool::{Realm, ToolDefinition},
 };
+use semver::Version;
+use std::sync::Arc;
+
+/// What an import brings and may not be used.
+pub(super) struct Quarantined {
+    origin: Origin,
+    incoming: Incoming,
+    /// Why it cannot be reached.
+    sick: Option<String>,
+}
 
 impl Registry {
     /// Takes the definitions of the project's files in the place of those before, all or none; every problem is told.
@@ -45,6 +55,40 @@ impl Registry {
         let known =
             |name: &str| realms.of(&realm).get(name).is_some_and(|all| all.values().any(|entry| heavy(&entry.published.definition)));
         incoming.len() > MANY || incoming.iter().any(|one| heavy(&one.definition) || known(&one.definition.name))
+    }
+
+    /// Takes what was quarantined under a version that is forgotten now: it is looked at as if it had just come. The caller holds `changing`.
+    pub(super) async fn take_quarantined(&self, quarantined: Vec<Quarantined>) -> Result<()> {
+        for Quarantined { origin, incoming, sick } in quarantined {
+            let large = self.takes_long(&origin, std::slice::from_ref(&incoming));
+            let (catalog, planned, whose) = (self.catalog.clone(), origin.clone(), origin.collection());
+            let judged = self.aside.run(large, &whose, move || catalog.plan(&planned, vec![incoming])).await?;
+            for (tool, error) in &judged.refused {
+                tracing::warn!(tool, %error, "what was quarantined is left out");
+            }
+            for one in self.publish(&origin, judged.accepted).await? {
+                self.catalog.join(&origin, one, None).set_sick(sick.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// What imports bring under a version, and may not be used beside what is published.
+    pub(super) fn quarantined(&self, realm: &Realm, name: &str, version: Option<&Version>) -> Vec<Quarantined> {
+        let realms = self.catalog.realms();
+        let versions = realms.of(realm).get(name).into_iter().flat_map(|versions| versions.iter());
+        let meant = versions.filter(|(known, _)| version.is_none_or(|version| *known == version)).map(|(_, entry)| entry);
+        let of_entry = |entry: &Arc<Entry>| {
+            let instances = entry.instances.iter().filter(|instance| instance.quarantine.is_some());
+            let quarantined = instances.filter_map(|instance| {
+                let origin = Origin::of_import(&instance.collection, instance.trusted)?;
+                let definition = (*instance.definition).clone();
+                let incoming = Incoming { notes: entry.notes.clone(), proposed: entry.proposed, ..Incoming::from(definition) };
+                Some(Quarantined { origin, incoming, sick: instance.sick() })
+            });
+            quarantined.collect::<Vec<_>>()
+        };
+        meant.flat_map(of_entry).collect()
     }
 
     /// Those that may use the credential they name, and those that may not.
@@ -87,6 +131,7 @@ impl Registry {
             return Ok(accepted);
         }
         accepted.iter().for_each(say_what_changed);
+        say_what_is_quarantined(origin, &accepted);
         let (versions, _) = self.catalog.size();
         let new = accepted.iter().filter(|one| one.news == News::Version).count();
         if versions + new > self.settings.versions_max {
@@ -133,7 +178,17 @@ fn say_what_changed(one: &Accepted) {
             tracing::warn!(%tool, %version, "{loosened}: `maniple serve` asks for a new major version");
         }
     }
-    if let Some(why) = &one.quarantine {
-        tracing::warn!(%tool, %version, why, "quarantined: it is not used");
+    if let Some(why) = &one.breaks {
+        tracing::warn!(%tool, %version, "taken in, since somebody is writing it; `maniple serve` would refuse it: {why}");
+    }
+}
+
+/// One line, however many there are.
+fn say_what_is_quarantined(origin: &Origin, accepted: &[Accepted]) {
+    let quarantined: Vec<(&str, &str)> =
+        accepted.iter().filter_map(|one| Some((&*one.definition.name, one.quarantine.as_deref()?))).collect();
+    if let [(tool, why), ..] = &quarantined[..] {
+        let (count, from) = (quarantined.len(), origin.collection());
+        tracing::warn!(from, count, tool, why, "quarantined, not used: `maniple tool ls` shows all, `maniple tool show NAME` why");
     }
 }

@@ -7,6 +7,7 @@ mod breaks;
 mod egress;
 mod gateway;
 mod mcp;
+mod mcp_live;
 mod mcp_server;
 mod openapi;
 mod replicas;

@@ -311,6 +311,10 @@ async fn a_command_that_cannot_start_says_why() {
         let listing = until(&server, |listing| matches!(&listing.state, State::Lost { reason } if reason.contains(why))).await;
         assert!(listing.tools.is_empty());
     }
+    let slow = ServerSettings { start_timeout: Some(Period::ms(200)), ..shell("sleep 60") };
+    let server = Server::start("shop", slow).unwrap();
+    let State::Lost { reason } = &server.settled(SOON).await.state else { panic!("lost") };
+    assert!(reason.contains("no handshake within 200 ms"), "{reason}");
     let server = Server::start("shop", stdio(vec!["/no/such/program".into()], &[])).unwrap();
     let State::Lost { reason } = &server.settled(SOON).await.state else { panic!("lost") };
     assert!(reason.starts_with("cannot start `/no/such/program`"), "{reason}");
@@ -350,7 +354,7 @@ async fn a_command_is_gone_once_its_server_is_dropped() {
 }
 
 #[tokio::test]
-async fn a_redirect_is_not_followed() {
+async fn a_redirect_to_another_origin_is_not_followed() {
     let elsewhere = HttpStub::start(|_| async {}).await;
     for status in ["302 Found", "307 Temporary Redirect", "308 Permanent Redirect"] {
         let (stub, _) = HttpStub::answering(answer(status, &format!("location: {}\r\n", elsewhere.url("/mcp")), "")).await;
@@ -390,6 +394,7 @@ fn settings_that_cannot_work_are_refused_by_name() {
         ("s", http("http://x.test/", "mcp-session-id"), "mcp.s.headers"),
         ("s", http("http://x.test/", "no header"), "mcp.s.headers"),
         ("s", ServerSettings { timeout: Period::ms(0), ..http("http://x.test/", "a") }, "mcp.s.timeout"),
+        ("s", ServerSettings { start_timeout: Some(Period::minutes(11)), ..http("http://x.test/", "a") }, "mcp.s.start_timeout"),
     ] {
         let error = settings.check(name).unwrap_err();
         assert_eq!(error.field.as_deref(), Some(field), "{error:?}");

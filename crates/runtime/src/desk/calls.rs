@@ -16,14 +16,14 @@ use crate::spans;
 use maniple_core::{
     AgentName, Error, Principal, Result, Tenant,
     event::ToolStatus,
-    ports::{Admission, DirectCall, DirectOutcome, Idempotency, Invocation, Invoked, KeyWas, Probed, Refusal},
+    ports::{Admission, Audience, DirectCall, DirectOutcome, Idempotency, Invocation, Invoked, KeyWas, Probed, Refusal},
     tool::{Effect, Way},
     trace::TraceContext,
 };
 use semver::{Version, VersionReq};
 use sends::{SendName, broke_off};
 use serde_json::{Map, Value, json};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 use tracing::{Instrument, Span};
 
@@ -46,6 +46,8 @@ pub struct ToolCall {
     pub timeout: Option<Duration>,
     /// The caller's trace; one begins here otherwise.
     pub trace: Option<TraceContext>,
+    /// Who listens while it is under way.
+    pub audience: Option<Arc<dyn Audience>>,
 }
 
 /// Whose direct call it is, and under which key.
@@ -104,9 +106,10 @@ impl Desk {
     /// Calls a tool for whoever came through a door. The same key again has the same outcome.
     pub async fn call(&self, who: &Principal, call: ToolCall, direct: Direct) -> Result<Called, NoResult> {
         Act::UseTools.by(who)?;
+        let audience = call.audience.clone();
         let call = self.direct(who, call, direct).await?;
         let version = call.invocation().tool.version.clone();
-        let DirectOutcome { invoked, replayed } = self.carried_out(call).await;
+        let DirectOutcome { invoked, replayed } = self.carried_out(call, audience).await;
         called(invoked, version, replayed)
     }
 
@@ -216,7 +219,7 @@ impl Desk {
         })
     }
 
-    async fn carried_out(&self, call: DirectCall) -> DirectOutcome {
+    async fn carried_out(&self, call: DirectCall, audience: Option<Arc<dyn Audience>>) -> DirectOutcome {
         let Some(seat) = self.gate.call(&call.invocation().tenant) else { return full().into() };
         let registry = self.parts.registry.clone();
         let span = spans::direct_call(call.invocation());
@@ -224,7 +227,12 @@ impl Desk {
         let call = call.traced((self.parts.tracing.context)(&span));
         let work = async move {
             let begun = Instant::now();
+            let key = call.invocation().key.clone();
+            let is_attended = audience.map(|audience| registry.attend(&key, audience)).is_some();
             let outcome = registry.call(&call).await;
+            if is_attended {
+                registry.leave(&key);
+            }
             drop(seat);
             if !outcome.replayed {
                 count(call.invocation(), &outcome.invoked, begun.elapsed());

@@ -99,8 +99,12 @@ impl Desk {
         for agent in self.parts.agents.all().keys().filter(|agent| who.uses(agent)) {
             let granted = match self.parts.registry.granted(&who.tenant, agent).await {
                 Ok(granted) => granted,
-                Err(error) if error.kind == Kind::NotFound => continue, // it has just gone
-                Err(error) => return Err(error),
+                Err(error) if error.kind == Kind::Unavailable => return Err(error),
+                Err(error) => {
+                    // It has just gone, or its file asks for what cannot be had: the others' tools are there all the same.
+                    tracing::debug!(%agent, %error, "its tools are not listed");
+                    continue;
+                }
             };
             for offer in granted {
                 found.entry(offer.definition.name.clone()).or_insert_with(|| (agent.clone(), offer));

@@ -269,3 +269,37 @@ async fn a_failed_task_is_retried_from_its_record() {
     worker.leave().await;
     world.check("a retry").await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_run_whose_tools_cannot_be_had_yet_waits_for_them_parked() {
+    let world = World::new(says(vec![text("done")]));
+    world.tools.are_away(true);
+    let key = world.submit(task("t")).await;
+    let worker = world.worker(Faults::none());
+    world.until(&key, "run.parked").await;
+    world.tools.are_away(false);
+    let result = world.finish(&key).await;
+    assert_eq!(ended(&result), (TaskStatus::Completed, None, Some("done")));
+    let names = world.names(&key).await;
+    assert_eq!(names[..4], ["task.accepted", "run.parked", "run.resumed", "task.started"], "{names:?}");
+    worker.leave().await;
+    world.check("tools that come late").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_whose_tools_never_come_fails_with_a_code_that_says_so() {
+    let world = World::new(says(vec![text("done")]));
+    world.tools.are_away(true);
+    let began = Instant::now();
+    let key = world.submit(task("t")).await;
+    let worker = world.worker(Faults::none());
+    while !world.result(&key).await.status.is_final() {
+        tokio::time::sleep(SECOND).await;
+        assert!(began.elapsed() < 1_800 * SECOND, "it waits for ever");
+    }
+    let result = world.result(&key).await;
+    assert_eq!(ended(&result), (TaskStatus::Failed, Some(ErrorCode::ToolsUnavailable), None));
+    assert!(result.error_detail.is_some_and(|detail| detail.contains("still being connected to; try again later")));
+    assert!(began.elapsed() > 600 * SECOND, "it was patient for {:?}", began.elapsed());
+    worker.leave().await;
+}

@@ -10,7 +10,10 @@ use maniple_core::{
 use serde_json::json;
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 use tokio::time::Instant;
@@ -21,6 +24,7 @@ pub struct Tools {
     ledger: Ledger,
     definitions: Arc<RwLock<Vec<ToolDefinition>>>,
     taken: Arc<Mutex<Taken>>,
+    away: Arc<AtomicBool>,
 }
 
 /// The sends of the last minute, by tool.
@@ -30,14 +34,21 @@ const WINDOW: Duration = Duration::from_secs(60);
 impl Tools {
     /// These tools.
     pub fn new(ledger: Ledger, definitions: Vec<ToolDefinition>) -> Self {
-        Self { ledger, definitions: Arc::new(RwLock::new(definitions)), taken: Arc::default() }
+        Self { ledger, definitions: Arc::new(RwLock::new(definitions)), taken: Arc::default(), away: Arc::default() }
     }
     /// The names of those that need an agreement.
     pub fn guarded(&self) -> Vec<String> {
         let definitions = self.definitions.read().unwrap_or_else(PoisonError::into_inner);
         definitions.iter().filter(|tool| tool.requires_approval).map(|tool| tool.name.clone()).collect()
     }
+    /// From now on nobody can say which there are, or somebody can again.
+    pub fn are_away(&self, away: bool) {
+        self.away.store(away, Ordering::SeqCst);
+    }
     fn offers(&self, wishes: &[ToolWish]) -> Result<Vec<Offer>> {
+        if self.away.load(Ordering::SeqCst) {
+            return Err(Error::unavailable("the server of the tools is still being connected to"));
+        }
         let definitions = self.definitions.read().unwrap_or_else(PoisonError::into_inner);
         let find = |wish: &ToolWish| {
             let fitting = definitions.iter().filter(|tool| tool.name == wish.name && wish.range.matches(&tool.version));

@@ -5,7 +5,7 @@
 
 use super::{
     handler::{Handler, refused},
-    tools::{key, trace},
+    tools::{failed, key, trace},
 };
 use maniple_api::TaskRequest;
 use maniple_core::{
@@ -28,6 +28,8 @@ use std::sync::Arc;
 
 /// What stands before an agent's name.
 const PREFIX: &str = "agent_";
+/// Where a failed task's whole result stands beside its text.
+const RESULT: &str = "io.maniple/result";
 /// How often a client is asked to look at a task.
 const LOOKED_AT_EVERY_MS: u64 = 1_000;
 
@@ -211,13 +213,15 @@ fn told(result: &AgentResult) -> CallToolResult {
             }
         }
     };
-    let content = vec![ContentBlock::text(text)];
-    let mut told = match result.status {
-        TaskStatus::Failed | TaskStatus::Cancelled => CallToolResult::error(content),
-        TaskStatus::Pending | TaskStatus::Running | TaskStatus::Completed => CallToolResult::success(content),
-    };
-    told.structured_content = serde_json::to_value(result).ok();
-    told
+    let whole = serde_json::to_value(result).ok();
+    match result.status {
+        TaskStatus::Failed | TaskStatus::Cancelled => failed(text, RESULT, whole),
+        TaskStatus::Pending | TaskStatus::Running | TaskStatus::Completed => {
+            let mut told = CallToolResult::success(vec![ContentBlock::text(text)]);
+            told.structured_content = whole;
+            told
+        }
+    }
 }
 
 fn wrong(why: &str) -> CallToolResult {

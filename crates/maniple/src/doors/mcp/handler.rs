@@ -11,6 +11,7 @@ use rmcp::{
     },
     service::RequestContext,
 };
+use serde_json::Value;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +29,22 @@ pub(in crate::doors) struct Handler {
     pub(in crate::doors) closing: CancellationToken,
     /// For whom.
     pub(in crate::doors) caller: Arc<Caller>,
+    /// The tool that the request calls, where it is one of the catalogue's: what its headers must agree with.
+    pub(in crate::doors) called: Option<Tool>,
+}
+
+/// Before the name in a cursor: what does not begin with it is none.
+const CURSOR: &str = "after:";
+
+impl Handler {
+    /// With the tool that a message calls, whose annotated arguments are in headers too (SEP-2243).
+    pub(in crate::doors) async fn about(mut self, message: &Value) -> Self {
+        let name = message.get("params").and_then(|params| params.get("name")).and_then(Value::as_str);
+        if let (Some("tools/call"), Some(name)) = (message.get("method").and_then(Value::as_str), name) {
+            self.called = tools::named(&self, name).await;
+        }
+        self
+    }
 }
 
 impl ServerHandler for Handler {
@@ -50,13 +67,22 @@ impl ServerHandler for Handler {
         let catalogue = tools::listed(self).await.map_err(refused)?;
         all.extend(catalogue.into_iter().filter(|tool| !taken.iter().any(|name| *name == tool.name)));
         all.sort_by(|a, b| a.name.cmp(&b.name));
-        let after = request.and_then(|request| request.cursor);
-        let mut rest = all.into_iter().filter(|tool| after.as_ref().is_none_or(|after| *tool.name > **after));
+        let cursor = request.and_then(|request| request.cursor);
+        let after = match cursor.as_deref().map(|cursor| cursor.strip_prefix(CURSOR)) {
+            Some(None) => return Err(ErrorData::invalid_params("`cursor` is none that this server gave: leave it out to begin", None)),
+            Some(Some(name)) => Some(name),
+            None => None,
+        };
+        let mut rest = all.into_iter().filter(|tool| after.is_none_or(|after| *tool.name > *after));
         let page: Vec<Tool> = rest.by_ref().take(PAGE).collect();
-        let next_cursor = rest.next().and(page.last()).map(|last| last.name.to_string());
+        let next_cursor = rest.next().and(page.last()).map(|last| format!("{CURSOR}{}", last.name));
         let mut listed = ListToolsResult::with_all_items(page);
         listed.next_cursor = next_cursor;
         Ok(listed)
+    }
+
+    fn get_tool(&self, name: &str) -> Option<Tool> {
+        self.called.clone().filter(|tool| tool.name == name)
     }
 
     async fn call_tool(&self, request: CallToolRequestParams, context: RequestContext<RoleServer>) -> Result<CallToolResponse, ErrorData> {

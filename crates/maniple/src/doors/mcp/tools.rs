@@ -2,6 +2,7 @@
 
 use super::{
     Caller,
+    audience::{Listener, listened},
     handler::{Handler, refused},
 };
 use crate::doors::told;
@@ -14,15 +15,42 @@ use maniple_core::{
 use maniple_runtime::desk::{Act, Called, Direct, IdempotencyKey, NoResult, ToolCall};
 use rmcp::{
     ErrorData, RoleServer,
-    model::{CallToolResult, ContentBlock, Tool, ToolAnnotations},
+    model::{CallToolResult, ContentBlock, MetaObject, Tool, ToolAnnotations},
     service::RequestContext,
 };
-use semver::VersionReq;
+use semver::{Comparator, Op, Version, VersionReq};
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
 /// Where a client may name its call, so that one sent again is not made again.
 pub(super) const KEY: &str = maniple_registry::mcp::IDEMPOTENCY_KEY;
+
+/// Where a failed call's problem stands beside its text.
+const PROBLEM: &str = "io.maniple/problem";
+
+/// A result that says what went wrong, with more of it for programs in `_meta`.
+pub(super) fn failed(why: String, name: &str, more: Option<Value>) -> CallToolResult {
+    let mut told = CallToolResult::error(vec![ContentBlock::text(why)]);
+    told.meta = more.map(|more| {
+        let mut meta = MetaObject::new();
+        meta.insert(name.to_owned(), more);
+        meta
+    });
+    told
+}
+
+/// The very version that is listed.
+fn exactly(version: &Version) -> VersionReq {
+    let Version { major, minor, patch, .. } = *version;
+    let comparator = Comparator { op: Op::Exact, major, minor: Some(minor), patch: Some(patch), pre: version.pre.clone() };
+    VersionReq { comparators: vec![comparator] }
+}
+
+/// The tool behind a name, as a client reads it.
+pub(super) async fn named(at: &Handler, name: &str) -> Option<Tool> {
+    let (_, offer) = at.desk.callable(&at.caller.who).await.ok()?.remove(name)?;
+    Some(described(offer))
+}
 
 /// Every tool of the principal, as a client reads it.
 pub(super) async fn listed(at: &Handler) -> Result<Vec<Tool>> {
@@ -52,20 +80,23 @@ pub(super) async fn call(
     let (desk, who) = (&at.desk, &at.caller.who);
     Act::UseTools.by(who).map_err(refused)?;
     let unknown = || refused(Error::not_found(format!("there is no tool `{name}` for you: tools/list says which there are")));
-    let (agent, _) = desk.callable(who).await.map_err(refused)?.remove(name).ok_or_else(unknown)?;
+    let (agent, offer) = desk.callable(who).await.map_err(refused)?.remove(name).ok_or_else(unknown)?;
+    let (audience, told_progress) = Listener::new();
     let call = ToolCall {
         tool: name.to_owned(),
         agent,
         arguments,
-        range: VersionReq::STAR,
+        range: exactly(&offer.definition.version),
         contract: None,
         tenant: None,
         timeout: None,
         trace: trace(&at.caller, context),
+        audience: Some(audience.clone()),
     };
-    match desk.call(who, call, Direct { principal: None, key: key(context) }).await {
+    match listened(desk.call(who, call, Direct { principal: None, key: key(context) }), told_progress, context).await {
         Ok(Called { result, .. }) => {
-            let mut told = CallToolResult::success(vec![ContentBlock::text(shown(&result))]);
+            let content = audience.pieces().unwrap_or_else(|| vec![ContentBlock::text(shown(&result))]);
+            let mut told = CallToolResult::success(content);
             told.structured_content = result.is_object().then_some(result);
             Ok(told)
         }
@@ -73,9 +104,8 @@ pub(super) async fn call(
         Err(NoResult::Went(Invoked::Refused(no))) if matches!(no.kind, RefusalKind::NotFound | RefusalKind::NotGranted) => Err(unknown()),
         Err(NoResult::Went(outcome)) => {
             let problem = told(outcome);
-            let mut told = CallToolResult::error(vec![ContentBlock::text(problem.detail.clone())]);
-            told.structured_content = serde_json::to_value(&problem).ok();
-            Ok(told)
+            // Not as structured content: that would have to fit what the tool promises.
+            Ok(failed(problem.detail.clone(), PROBLEM, serde_json::to_value(&problem).ok()))
         }
     }
 }

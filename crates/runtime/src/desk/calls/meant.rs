@@ -42,7 +42,7 @@ impl Desk {
     async fn invocation(&self, who: &Principal, call: ToolCall, key: String, send: String) -> Result<Invocation, NoResult> {
         who.may_use(&call.agent)?;
         let tenant = tenant(who, &call)?;
-        let ToolCall { tool: name, agent, arguments, range, contract, tenant: _, timeout, trace } = call;
+        let ToolCall { tool: name, agent, arguments, range, contract, tenant: _, timeout, trace, audience: _ } = call;
         let picked = self.parts.registry.pick(&tenant, &agent, &name, &range).await;
         let Offer { definition, trusted } = match &contract {
             None => match picked {

@@ -17,6 +17,7 @@ pub fn pay() -> ToolCall {
         tenant: None,
         timeout: None,
         trace: None,
+        audience: None,
     }
 }
 

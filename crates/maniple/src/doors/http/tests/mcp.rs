@@ -139,9 +139,12 @@ async fn what_goes_wrong_is_told_so_that_a_model_can_read_it() {
             registry.will(Duration::ZERO, outcome);
             let told = call(&client, "pay", json!({})).await;
             assert!(told.is_error == Some(true) && text(&told).contains(said), "{told:?}");
+            assert_eq!(told.structured_content, None, "it would not fit what the tool promises");
+            assert!(told.meta.as_ref().is_some_and(|meta| meta.get("io.maniple/problem").is_some()), "{told:?}");
         }
         let failed = call(&client, "agent_search", json!({ "prompt": "fail" })).await;
         assert!(failed.is_error == Some(true) && text(&failed).starts_with("model_denied"), "{failed:?}");
+        assert!(failed.structured_content.is_none() && failed.meta.is_some_and(|meta| meta["io.maniple/result"]["status"] == "failed"));
         for (arguments, said) in [
             (json!({}), "prompt"),
             (json!({ "prompt": "" }), "prompt"),
@@ -329,4 +332,105 @@ async fn a_message_keeps_the_bounds_of_every_body() {
     let refused = house.post("/mcp", json!({ "jsonrpc": "2.0", "id": 1, "method": "ping", "params": deep })).await;
     assert!(refused.status.is_client_error(), "{refused:?}");
     assert_eq!(house.get("/mcp").await.problem(405)["status"], 405);
+}
+
+const BOTH: (&str, &str) = ("accept", "application/json, text/event-stream");
+
+/// A message as a client sends it.
+fn posted(path: &str) -> http::request::Builder {
+    Request::post(path).header("host", "localhost").header("content-type", "application/json").header(BOTH.0, BOTH.1)
+}
+
+#[tokio::test]
+async fn what_is_no_message_is_answered_in_the_protocols_words() {
+    let house = with(Arc::new(Fake::default()), Auth::Open);
+    let ping = json!({ "jsonrpc": "2.0", "id": 1, "method": "ping" });
+    for (body, code, id) in [
+        (json!([ping]), -32600, json!(null)),
+        (json!(7), -32600, json!(null)),
+        (json!({ "jsonrpc": "2.0", "id": null, "method": "ping" }), -32600, json!(null)),
+        (json!({ "jsonrpc": "2.0", "id": 1.5, "method": "ping" }), -32600, json!(null)),
+        (json!({ "jsonrpc": "1.0", "id": "a", "method": "ping" }), -32600, json!("a")),
+        (json!({ "hello": "world" }), -32600, json!(null)),
+    ] {
+        let answer = house.post_with("/mcp", body.clone(), BOTH).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{body}: {answer:?}");
+        let told = answer.json();
+        assert_eq!((&told["error"]["code"], &told["id"], &told["jsonrpc"]), (&json!(code), &id, &json!("2.0")), "{body}: {told}");
+    }
+    let broken = posted("/mcp").body(Body::from("{no")).unwrap();
+    assert_eq!(house.ask(broken).await.json()["error"]["code"], -32700);
+    for path in ["/mcp", "/mcp/"] {
+        let answer = house.ask(posted(path).body(Body::from(ping.to_string())).unwrap()).await;
+        assert_eq!(answer.json()["result"], json!({}), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn an_argument_that_travels_in_a_header_too_must_be_the_same_in_both() {
+    let registry = Arc::new(Fake::with(&["pay@2.1.0"]));
+    registry.change("pay@2.1.0", |known| {
+        known.definition.parameters =
+            json!({ "type": "object", "properties": { "region": { "type": "string", "x-mcp-header": "Region" } } });
+    });
+    let house = with(registry.clone(), Auth::Open);
+    let meta = json!({
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {},
+        "io.modelcontextprotocol/clientInfo": { "name": "c", "version": "1" },
+    });
+    let call = json!({ "name": "pay", "arguments": { "region": "eu" }, "_meta": meta });
+    let message = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call });
+    let ask = async |region: Option<&str>| {
+        let request =
+            posted("/mcp").header("mcp-protocol-version", "2026-07-28").header("mcp-method", "tools/call").header("mcp-name", "pay");
+        let request = if let Some(region) = region { request.header("mcp-param-region", region) } else { request };
+        house.ask(request.body(Body::from(message.to_string())).unwrap()).await
+    };
+    for wrong in [None, Some("us"), Some("=?base64?!!?=")] {
+        let answer = ask(wrong).await;
+        assert_eq!((answer.status, &answer.json()["error"]["code"]), (StatusCode::BAD_REQUEST, &json!(-32020)), "{wrong:?}");
+    }
+    assert_eq!(seen(&registry.calls).len(), 0);
+    for right in ["eu", "=?base64?ZXU=?="] {
+        assert_eq!(ask(Some(right)).await.status, StatusCode::OK, "{right}");
+    }
+    assert_eq!(seen(&registry.calls).len(), 2);
+}
+
+#[tokio::test]
+async fn pictures_and_progress_of_a_tool_are_passed_on() {
+    let registry = Arc::new(Fake::with(&["pay@2.1.0"]));
+    let house = with(registry.clone(), Auth::Open);
+    let url = served(&house).await;
+    let picture = json!({ "type": "image", "data": "aGk=", "mimeType": "image/png" });
+    let shown = json!([{ "type": "text", "text": "see" }, picture]);
+    for newest in [true, false] {
+        let client = Client::default();
+        let progress = client.progress.clone();
+        let client = connect(&url, newest, client, None).await;
+        *seen(&registry.pieces) = shown.as_array().unwrap().clone();
+        registry.will(Duration::from_millis(50), Invoked::Ok(json!([{ "type": "image", "bytes": 2 }])));
+        let result = call_under(&client, &format!("key-{newest}"), "pay", json!({})).await;
+        assert_eq!((serde_json::to_value(&result.content).unwrap(), result.structured_content), (shown.clone(), None));
+        assert_eq!(*progress.lock().unwrap(), ["half"]);
+        // Text alone is told as it always is, and so is what the protocol cannot carry.
+        for pieces in [json!([{ "type": "text", "text": "raw" }]), json!([{ "type": "hologram" }])] {
+            *seen(&registry.pieces) = pieces.as_array().unwrap().clone();
+            registry.will(Duration::ZERO, Invoked::Ok(json!("raw")));
+            assert_eq!(text(&call(&client, "pay", json!({})).await), "raw");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_listed_can_be_called_whatever_another_agent_lists() {
+    let registry = Arc::new(Fake::with(&["pay@2.0.0-rc.1"]));
+    let house = build(Plan { registry: registry.clone(), agents: vec![agent("twice"), agent("search")], ..Plan::default() });
+    let client = connect(&served(&house).await, true, Client::default(), None).await;
+    assert!(names(&client).await.contains(&"pay".to_owned()), "an agent whose grants cannot be had hides nobody else's");
+    assert_eq!(call(&client, "pay", json!({})).await.is_error, Some(false));
+    assert_eq!(registry.call().tool.version.to_string(), "2.0.0-rc.1");
+    let nonsense = rmcp::model::PaginatedRequestParams::default().with_cursor(Some("nonsense".into()));
+    let refused = client.list_tools(Some(nonsense)).await;
+    assert!(matches!(&refused, Err(ServiceError::McpError(e)) if e.code == ErrorCode::INVALID_PARAMS), "{refused:?}");
 }

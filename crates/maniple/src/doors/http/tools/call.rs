@@ -121,6 +121,7 @@ fn meant(who: &Principal, named: &Named, request: CallRequest, headers: &HeaderM
         tenant: request.tenant.as_deref().map(Tenant::parse).transpose()?,
         timeout: request.timeout_ms.map(Duration::from_millis),
         trace: trace(headers),
+        audience: None,
     })
 }
 

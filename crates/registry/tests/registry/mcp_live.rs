@@ -1,0 +1,263 @@
+//! MCP servers as they live: what they answer beside what the protocol says, and what comes of it.
+
+use axum::{
+    Router,
+    body::Bytes,
+    extract::State,
+    http::{HeaderMap, StatusCode, Uri, header},
+    response::{IntoResponse, Response},
+};
+use maniple_core::{
+    AgentName, Tenant,
+    ports::{Audience, Invocation, Invoked, Registrant, ToolRegistry},
+    tool::{Effect, ToolState},
+};
+use maniple_registry::{
+    Confirm, Incoming, Origin,
+    mcp::{Server, ServerSettings, State as Connection, Times},
+};
+use serde_json::{Value, json};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+const SOON: Duration = Duration::from_secs(20);
+
+/// What a server answers to a message in a session; nothing: as it should.
+type Answers = dyn Fn(&Heard, &Value) -> Option<Response> + Send + Sync;
+
+/// What a server has heard: the methods, and how often each was asked.
+#[derive(Default)]
+struct Heard {
+    methods: Mutex<Vec<String>>,
+    session: Mutex<u32>,
+}
+impl Heard {
+    fn count(&self, method: &str) -> usize {
+        self.methods.lock().unwrap().iter().filter(|heard| *heard == method).count()
+    }
+}
+
+/// A server with sessions that lists one tool, `pay`, and answers as it is told.
+struct Stub {
+    url: String,
+    heard: Arc<Heard>,
+}
+
+impl Stub {
+    async fn start(answers: impl Fn(&Heard, &Value) -> Option<Response> + Send + Sync + 'static) -> Self {
+        let heard = Arc::new(Heard::default());
+        let state: (Arc<Heard>, Arc<Answers>) = (heard.clone(), Arc::new(answers));
+        let router = Router::new().fallback(serve).with_state(state);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/mcp", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        Self { url, heard }
+    }
+    async fn imported(&self, effect: Confirm) -> Server {
+        let times = Times { backoff: Duration::from_millis(20), backoff_max: Duration::from_millis(100), ..Times::default() };
+        let settings = ServerSettings { url: Some(self.url.clone()), confirm: effect, times, ..ServerSettings::default() };
+        Server::start("shop", settings).unwrap()
+    }
+    async fn connected(&self) -> Server {
+        let server = self.imported(Confirm::Nothing).await;
+        let listing = server.settled(SOON).await;
+        assert!(matches!(listing.state, Connection::Connected { .. }), "{:?}", listing.state);
+        server
+    }
+}
+
+async fn serve(State((heard, answers)): State<(Arc<Heard>, Arc<Answers>)>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+    let Ok(message) = serde_json::from_slice::<Value>(&body) else { return StatusCode::METHOD_NOT_ALLOWED.into_response() };
+    let method = message["method"].as_str().unwrap_or_default().to_owned();
+    heard.methods.lock().unwrap().push(method.clone());
+    let session = heard.session.lock().unwrap().to_string();
+    let knows = headers.get("mcp-session-id").is_none_or(|id| id.to_str().unwrap() == session);
+    if let Some(answer) = answers(&heard, &json!({ "message": message, "knows": knows, "path": uri.path() })) {
+        return answer;
+    }
+    let Some(id) = message.get("id") else { return StatusCode::ACCEPTED.into_response() };
+    let result = match method.as_str() {
+        "initialize" => {
+            let server = json!({ "name": "s", "version": "1.0.0" });
+            json!({ "protocolVersion": "2025-11-25", "capabilities": { "tools": {} }, "serverInfo": server })
+        }
+        "ping" => json!({}),
+        "tools/list" => json!({ "tools": [{ "name": "pay", "description": "Pays.", "inputSchema": { "type": "object" } }] }),
+        "tools/call" => json!({ "content": [{ "type": "text", "text": "paid" }] }),
+        _ => return answer(200, json!({ "jsonrpc": "2.0", "id": id, "error": { "code": -32601, "message": "not found" } })),
+    };
+    let answer = answer(200, json!({ "jsonrpc": "2.0", "id": id, "result": result }));
+    match method.as_str() {
+        "initialize" => ([("mcp-session-id", session)], answer).into_response(),
+        _ => answer,
+    }
+}
+
+fn answer(status: u16, body: Value) -> Response {
+    (StatusCode::from_u16(status).unwrap(), [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
+}
+fn error(status: u16, id: Value) -> Response {
+    answer(status, json!({ "jsonrpc": "2.0", "id": id, "error": { "code": -32000, "message": "not now" } }))
+}
+
+fn invocation(server: &Server) -> Invocation {
+    let definition = server.tools().remove(0).definition;
+    Invocation {
+        timeout: Duration::from_millis(definition.timeout_ms),
+        tool: Arc::new(definition),
+        trusted: true,
+        arguments: json!({}),
+        key: "task-1:2:0".into(),
+        send: "task-1:2:0/1".into(),
+        agent: AgentName::parse("clerk").unwrap(),
+        tenant: Tenant::default(),
+        agreed: None,
+        trace: None,
+    }
+}
+
+#[tokio::test]
+async fn a_listing_that_leads_nowhere_new_ends_there_and_keeps_what_it_brought() {
+    for cursors in [&["8"][..], &["a", "b"], &[""], &["1", "2", "3", "4", "5", "6", "7", "8"]] {
+        let stub = Stub::start(move |heard, asked| {
+            let message = &asked["message"];
+            (message["method"] == "tools/list").then(|| {
+                let next = cursors[heard.count("tools/list") % cursors.len()];
+                let tools = json!([{ "name": "a", "inputSchema": {} }, { "name": "b", "inputSchema": {} }]);
+                answer(200, json!({ "jsonrpc": "2.0", "id": message["id"], "result": { "tools": tools, "nextCursor": next } }))
+            })
+        })
+        .await;
+        let server = stub.connected().await;
+        let names: Vec<String> = server.tools().into_iter().map(|tool| tool.original).collect();
+        assert_eq!((names, server.settled(SOON).await.refused.len()), (vec!["a".to_owned(), "b".into()], 0), "{cursors:?}");
+        assert!(stub.heard.count("tools/list") <= 6, "{cursors:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_is_followed_where_it_stays_and_told_where_it_does_not() {
+    for (status, target, why) in
+        [(307, "/mcp/", None), (308, "/mcp/", None), (302, "/mcp/", Some("/mcp/")), (308, "http://localhost:9/", Some("localhost:9"))]
+    {
+        let stub = Stub::start(move |_, asked| {
+            let moved = (StatusCode::from_u16(status).unwrap(), [(header::LOCATION, target)]);
+            (asked["path"] == "/mcp").then(|| moved.into_response())
+        })
+        .await;
+        let server = stub.imported(Confirm::Nothing).await;
+        let listing = server.settled(SOON).await;
+        match (&listing.state, why) {
+            (Connection::Connected { .. }, None) => {}
+            (Connection::Lost { reason }, Some(why)) => assert!(reason.contains(why) && reason.contains("set `url`"), "{reason}"),
+            (state, _) => panic!("{status} {target}: {state:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_of_any_status_and_id_is_the_outcome_of_the_call() {
+    for (status, id) in [(429, json!(null)), (400, json!("server-error")), (500, json!(null)), (200, json!(null))] {
+        let stub = Stub::start(move |_, asked| {
+            let is_call = asked["message"]["method"] == "tools/call";
+            is_call.then(|| ([("retry-after", "3")], error(status, id.clone())).into_response())
+        })
+        .await;
+        let server = stub.connected().await;
+        let outcome = tokio::time::timeout(SOON, server.call(&invocation(&server))).await.expect("at once");
+        let Invoked::Failed(failure) = outcome else { panic!("{outcome:?}") };
+        assert_eq!((&failure["error"], &failure["code"]), (&json!("not now"), &json!(-32000)));
+        if status != 200 {
+            assert_eq!((&failure["status"], &failure["retry_after"]), (&json!(status), &json!("3")));
+        }
+        assert_eq!(stub.heard.count("tools/call"), 1, "the session is well, so it is not asked again");
+    }
+}
+
+#[tokio::test]
+async fn what_a_forgotten_session_refused_is_asked_once_more_in_a_new_one() {
+    // Whatever a server says to a session that it does not know.
+    for (status, is_asked_again) in [(400, true), (401, true), (404, true), (503, true), (200, true), (502, false)] {
+        let stub = Stub::start(move |_, asked| {
+            let is_request = asked["message"].get("id").is_some();
+            (asked["knows"] == false && is_request).then(|| error(status, json!(null)))
+        })
+        .await;
+        let server = stub.connected().await;
+        let call = invocation(&server);
+        assert_eq!(call.tool.effect(), Effect::AtMostOnce);
+        *stub.heard.session.lock().unwrap() += 1;
+        let outcome = server.call(&call).await;
+        assert_eq!(matches!(outcome, Invoked::Ok(_)), is_asked_again, "{status}: {outcome:?}");
+        assert_eq!(stub.heard.count("tools/call"), if is_asked_again { 2 } else { 1 }, "a gateway's answer leaves a doubt");
+        let mut again = server.call(&call).await;
+        for _ in 0..100 {
+            if matches!(again, Invoked::Ok(_)) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            again = server.call(&call).await;
+        }
+        assert!(matches!(again, Invoked::Ok(_)), "{status}: the session is made anew: {again:?}");
+    }
+}
+
+/// Remembers what it hears.
+#[derive(Debug, Default)]
+struct Ears(Mutex<Vec<Value>>);
+impl Audience for Ears {
+    fn progress(&self, progress: f64, total: Option<f64>, message: Option<String>) {
+        self.0.lock().unwrap().push(json!([progress, total, message]));
+    }
+    fn content(&self, pieces: &[Value]) {
+        self.0.lock().unwrap().push(json!(pieces));
+    }
+}
+
+#[tokio::test]
+async fn an_audience_hears_how_far_a_call_is_and_the_pieces_of_its_answer_and_odd_ones_cost_nothing() {
+    let stub = Stub::start(|_, asked| {
+        let message = &asked["message"];
+        (message["method"] == "tools/call").then(|| {
+            let token = &message["params"]["_meta"]["progressToken"];
+            let progress = json!({ "jsonrpc": "2.0", "method": "notifications/progress", "params": { "progressToken": token, "progress": 1, "total": 2 } });
+            let content = r#"[{"type": "text", "text": "lone \ud800"}, {"type": "hologram"}]"#;
+            let result = format!(r#"{{"jsonrpc": "2.0", "id": {}, "result": {{"content": {content}, "structuredContent": null}}}}"#, message["id"]);
+            let mut events = format!("data: {progress}\n\ndata: {result}\n\n").into_bytes();
+            events.extend_from_slice(b": caf\xe9\n\n");
+            ([(header::CONTENT_TYPE, "text/event-stream")], events).into_response()
+        })
+    })
+    .await;
+    let server = stub.connected().await;
+    let ears = Arc::new(Ears::default());
+    let outcome = server.call_before(&invocation(&server), Some(ears.clone())).await;
+    let pieces = json!([{ "type": "text", "text": "lone \u{fffd}" }, { "type": "hologram" }]);
+    assert_eq!(outcome, Invoked::Ok(pieces.clone()));
+    assert_eq!(*ears.0.lock().unwrap(), [json!([1.0, 2.0, null]), pieces]);
+}
+
+#[tokio::test]
+async fn what_was_quarantined_is_used_once_the_published_one_is_taken_out() {
+    let registry = crate::server::registry();
+    let origin = Origin::Mcp { server: "shop".into() };
+    let bring = async |description: &str| {
+        let definition = json!({ "name": "shop_pay", "version": "1.0.0", "description": description, "endpoint": "mcp:shop/pay" });
+        let incoming = vec![Incoming::from(serde_json::from_value::<maniple_core::tool::ToolDefinition>(definition).unwrap())];
+        assert_eq!(registry.take(&origin, incoming).await.unwrap().len(), 0);
+    };
+    let state = || {
+        let version = registry.catalog().versions(&Tenant::default(), "shop_pay").unwrap().remove(0);
+        (version.state, version.definition.description.clone(), version.reason)
+    };
+    bring("Today is Monday.").await;
+    bring("Today is Tuesday.").await;
+    let (quarantined, _, reason) = state();
+    assert_eq!(quarantined, ToolState::Quarantined);
+    assert!(reason.is_some_and(|reason| reason.contains("maniple tool rm shop_pay@1.0.0")));
+    let by = Registrant { name: "operator".into(), tenant: Tenant::default(), admin: true, operator: true };
+    assert_eq!(registry.remove("shop_pay", Some(&"1.0.0".parse().unwrap()), &by).await.unwrap(), 1);
+    assert_eq!(state(), (ToolState::Healthy, "Today is Tuesday.".into(), None));
+}
