@@ -115,6 +115,7 @@ impl Config {
             ("worker".into(), &self.worker),
             ("aside".into(), &self.aside),
             ("gateway".into(), &self.gateway),
+            ("retention".into(), &self.retention),
             ("telemetry".into(), &self.telemetry),
         ];
         sections.extend(self.mcp.iter().map(|(name, server)| (format!("mcp.{name}"), server as &dyn Section)));
