@@ -76,13 +76,18 @@ impl Client {
     }
 
     pub(crate) fn connecting_within(connect_max: Duration, base: &str, token: Option<String>) -> Result<Self> {
-        let base = base.trim_end_matches('/').to_owned();
+        let base = base.trim().trim_end_matches('/');
+        // `localhost:8080` reads as a URL of the scheme `localhost`.
+        let base = if base.contains("://") { base.to_owned() } else { format!("http://{base}") };
+        let is_http = |url: &reqwest::Url| matches!(url.scheme(), "http" | "https") && url.has_host();
+        if !reqwest::Url::parse(&base).is_ok_and(|url| is_http(&url)) {
+            return Err(Error::invalid(format!("`{base}` is no address of a node: write http://HOST:PORT or HOST:PORT")).at("url"));
+        }
         let http = reqwest::Client::builder()
             .connect_timeout(connect_max)
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|e| Error::internal("the HTTP client cannot be made").because(e))?;
-        reqwest::Url::parse(&base).map_err(|e| Error::invalid(format!("`{base}` is no URL: {e}")).at("url"))?;
         Ok(Self { http, base, token })
     }
 

@@ -18,7 +18,6 @@ pub struct Retention {
     pub finished_tasks: Period,
     /// What the store may weigh, in bytes, 16 MiB to 1 PiB: beyond, the oldest finished tasks go before their time, and what comes next
     /// takes their room. Unset: no bound.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub max_bytes: Option<u64>,
 }
 
