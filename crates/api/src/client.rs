@@ -7,7 +7,7 @@ pub use follow::Follow;
 use crate::{
     approvals::{Approval, ApprovalPage, Decision},
     event::TaskEvent,
-    page::{AgentPage, Erased, MessagePage, TaskPage},
+    page::{AgentPage, Erased, MessagePage, SessionPage, TaskPage},
     probe::Readiness,
     problem::Problem,
     request::TaskRequest,
@@ -51,6 +51,8 @@ pub struct TaskQuery {
     pub limit: Option<usize>,
     /// `next_cursor` of the page before.
     pub cursor: Option<String>,
+    /// With the beginning of each prompt.
+    pub prompts: bool,
 }
 
 impl TaskQuery {
@@ -61,6 +63,7 @@ impl TaskQuery {
             ("agent", self.agent.clone()),
             ("limit", self.limit.map(|limit| limit.to_string())),
             ("cursor", self.cursor.clone()),
+            ("include", self.prompts.then(|| "prompt".to_owned())),
         ];
         given.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
     }
@@ -73,13 +76,18 @@ impl Client {
     }
 
     pub(crate) fn connecting_within(connect_max: Duration, base: &str, token: Option<String>) -> Result<Self> {
-        let base = base.trim_end_matches('/').to_owned();
+        let base = base.trim().trim_end_matches('/');
+        // `localhost:8080` reads as a URL of the scheme `localhost`.
+        let base = if base.contains("://") { base.to_owned() } else { format!("http://{base}") };
+        let is_http = |url: &reqwest::Url| matches!(url.scheme(), "http" | "https") && url.has_host();
+        if !reqwest::Url::parse(&base).is_ok_and(|url| is_http(&url)) {
+            return Err(Error::invalid(format!("`{base}` is no address of a node: write http://HOST:PORT or HOST:PORT")).at("url"));
+        }
         let http = reqwest::Client::builder()
             .connect_timeout(connect_max)
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|e| Error::internal("the HTTP client cannot be made").because(e))?;
-        reqwest::Url::parse(&base).map_err(|e| Error::invalid(format!("`{base}` is no URL: {e}")).at("url"))?;
         Ok(Self { http, base, token })
     }
 
@@ -103,6 +111,10 @@ impl Client {
     /// A task as it is now.
     pub async fn task(&self, task: &str) -> Result<AgentResult> {
         self.answer(self.to(Method::GET, &["tasks", task])).await
+    }
+    /// The same with what was asked.
+    pub async fn task_with_prompt(&self, task: &str) -> Result<AgentResult> {
+        self.answer(self.to(Method::GET, &["tasks", task]).query(&[("include", "prompt")])).await
     }
     /// A page of tasks, newest first.
     pub async fn tasks(&self, query: &TaskQuery) -> Result<TaskPage> {
@@ -139,6 +151,10 @@ impl Client {
     /// Decides over one.
     pub async fn decide(&self, id: &str, decision: &Decision, key: Option<&str>) -> Result<Approval> {
         self.answer(keyed(self.to(Method::POST, &["approvals", id]).json(decision), key)).await
+    }
+    /// A page of conversations, newest first. `status` and `session_id` of the query are not used.
+    pub async fn sessions(&self, query: &TaskQuery) -> Result<SessionPage> {
+        self.answer(self.to(Method::GET, &["sessions"]).query(&query.pairs())).await
     }
     /// A page of a conversation.
     pub async fn messages(&self, session: &str, query: &TaskQuery) -> Result<MessagePage> {

@@ -42,7 +42,7 @@ fn tags() -> Value {
         { "name": "tasks", "description": "What was asked, and what came of it." },
         { "name": "dead letters", "description": "Tasks that kept killing their worker." },
         { "name": "approvals", "description": "What runs ask of people." },
-        { "name": "sessions", "description": "Conversations: their messages and their erasure." },
+        { "name": "sessions", "description": "Conversations: which there are, their messages and their erasure." },
         { "name": "tools", "description": "The registry: what agents may call, who serves it, and the call itself." },
         { "name": "node", "description": "The node itself." },
     ])
@@ -160,6 +160,7 @@ fn schemas() -> Value {
     add::<page::AgentPage>(&mut found);
     add::<approvals::ApprovalPage>(&mut found);
     add::<approvals::Decision>(&mut found);
+    add::<page::SessionPage>(&mut found);
     add::<page::MessagePage>(&mut found);
     add::<page::Erased>(&mut found);
     add::<tools::ToolPage>(&mut found);

@@ -1,7 +1,12 @@
 //! Lists: `{tasks | agents | messages, next_cursor}`, each with `limit` and `cursor`.
 
 use crate::json::Malformed;
-use maniple_core::{Error, Result, TaskId, Time, agent::AgentDefinition, ports::Turn, task::AgentResult};
+use maniple_core::{
+    Error, Result, SessionId, TaskId, Time,
+    agent::AgentDefinition,
+    ports::{SessionSummary, Turn},
+    task::AgentResult,
+};
 use serde::{Deserialize, Serialize};
 use std::fmt::Display;
 
@@ -142,6 +147,53 @@ impl MessagePage {
         }
         Self { messages, next_cursor }
     }
+}
+
+/// A conversation in a list.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Session {
+    /// Which.
+    #[schema(value_type = String)]
+    pub session_id: SessionId,
+    /// The agent it is with.
+    pub agent: String,
+    /// How many tasks of it there are, counted to 10,000.
+    pub tasks: u64,
+    /// The one that was accepted last; with `include=prompt` with the beginning of its prompt.
+    pub last_task: AgentResult,
+}
+
+/// A page of conversations, newest first by their last task. It may hold fewer than `limit`, none even, where `next_cursor` is not null.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct SessionPage {
+    /// The conversations.
+    pub sessions: Vec<Session>,
+    /// Where the next page begins; null after the last.
+    pub next_cursor: Option<String>,
+}
+
+impl SessionPage {
+    /// These conversations, and older ones than `next` on the next page.
+    pub fn of(found: Vec<SessionSummary>, next: Option<(Time, TaskId)>) -> Self {
+        let session = |found: SessionSummary| {
+            let SessionSummary { id, agent, tasks, last } = found;
+            Session { session_id: id, agent: agent.to_string(), tasks, last_task: last }
+        };
+        let next_cursor = next.map(|(created_at, id)| cursor(created_at, id));
+        Self { sessions: found.into_iter().map(session).collect(), next_cursor }
+    }
+}
+
+/// Whether `include` of a query wishes for prompts: a list of names with commas between them.
+pub fn includes_prompt(asked: Option<&str>) -> Result<bool> {
+    let mut prompt = false;
+    for name in asked.unwrap_or_default().split(',').map(str::trim).filter(|name| !name.is_empty()) {
+        if name != "prompt" {
+            return Err(Error::invalid(format!("include `{}` is not known: there is `prompt`", name.escape_debug())).at("include"));
+        }
+        prompt = true;
+    }
+    Ok(prompt)
 }
 
 /// What an erasure did.

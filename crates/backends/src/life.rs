@@ -36,6 +36,8 @@ pub(crate) use due::{Due, Next};
 pub(crate) use row::{Ended, Row};
 pub(crate) use signal::{Received, receive};
 
+use maniple_core::task::QueuedFor;
+
 /// Where a task is. The numbers are those that SQL stores write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum State {
@@ -59,6 +61,15 @@ impl State {
     }
     pub(crate) fn is_final(self) -> bool {
         self >= Self::Completed
+    }
+    /// What a task waits for in it while nobody works on it.
+    fn queued_for(self) -> Option<QueuedFor> {
+        match self {
+            Self::Scheduled => Some(QueuedFor::NotBefore),
+            Self::Waiting => Some(QueuedFor::Session),
+            Self::Ready => Some(QueuedFor::Worker),
+            Self::Running | Self::Parked | Self::Completed | Self::Failed | Self::Cancelled => None,
+        }
     }
     /// Whether it is the one of its session whose turn it is.
     pub(crate) fn is_head(self) -> bool {

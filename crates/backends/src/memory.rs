@@ -7,6 +7,7 @@ mod approval;
 mod claim;
 mod create;
 mod keys;
+mod look;
 mod read;
 mod signal;
 mod sweep;
@@ -24,7 +25,7 @@ use maniple_core::{
     event::StoredEvent,
     ports::{
         self, Append, Appended, Approval, Claim, Claimed, Conversation, Created, Decided, Decision, Idempotency, KeyWas, ListApprovals,
-        ListTasks, NewTask, Renewal, Room, Signalled, Swept, Turn, Waiting,
+        ListSessions, ListTasks, NewTask, Renewal, Room, Sessions, Signalled, Swept, Turn, Waiting,
     },
     signal::Signal,
     task::AgentResult,
@@ -101,6 +102,14 @@ impl ports::Tasks for TaskStore {
         let (table, now) = self.locked();
         Ok(table.list(query, now))
     }
+    async fn prompts(&self, tenant: &Tenant, tasks: &[TaskId], max_chars: usize) -> Result<Vec<Option<String>>> {
+        let (table, _) = self.locked();
+        table.prompts(tenant, tasks, max_chars)
+    }
+    async fn sessions(&self, query: &ListSessions) -> Result<Sessions> {
+        let (table, now) = self.locked();
+        Ok(table.list_sessions(query, now))
+    }
     async fn events(&self, key: &TaskKey, after: u64, limit: usize, max_bytes: usize) -> Result<Option<Vec<StoredEvent>>> {
         let (table, _) = self.locked();
         Ok(table.events(key, after, limit, max_bytes))
@@ -173,6 +182,10 @@ impl ports::Upkeep for TaskStore {
     async fn forget(&self, keep: Duration, limit: usize) -> Result<u64> {
         let (mut table, now) = self.locked();
         Ok(table.forget(keep, limit, now))
+    }
+    async fn forget_beyond(&self, max_bytes: u64, limit: usize) -> Result<u64> {
+        let (mut table, now) = self.locked();
+        Ok(table.forget_beyond(max_bytes, limit, now))
     }
     async fn waiting(&self) -> Result<Vec<Waiting>> {
         let (table, now) = self.locked();

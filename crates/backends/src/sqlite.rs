@@ -17,6 +17,7 @@ mod failure;
 mod forget;
 mod keys;
 mod lock;
+mod look;
 mod read;
 mod readers;
 mod row;
@@ -44,7 +45,7 @@ use maniple_core::{
     event::StoredEvent,
     ports::{
         self, Append, Appended, Approval, Claim, Claimed, Conversation, Created, Decided, Decision, Idempotency, KeyWas, ListApprovals,
-        ListTasks, NewTask, Renewal, Room, Signalled, Swept, Turn, Waiting,
+        ListSessions, ListTasks, NewTask, Renewal, Room, Sessions, Signalled, Swept, Turn, Waiting,
     },
     signal::Signal,
     task::AgentResult,
@@ -269,6 +270,16 @@ impl ports::Tasks for TaskStore {
         self.read(move |db| read::list(db, &query, now)).await
     }
 
+    async fn prompts(&self, tenant: &Tenant, tasks: &[TaskId], max_chars: usize) -> Result<Vec<Option<String>>> {
+        let (tenant, tasks) = (tenant.clone(), tasks.to_vec());
+        self.read(move |db| look::prompts(db, &tenant, &tasks, max_chars)).await
+    }
+
+    async fn sessions(&self, query: &ListSessions) -> Result<Sessions> {
+        let (query, now) = (query.clone(), self.clock.now());
+        self.read(move |db| look::sessions(db, &query, now)).await
+    }
+
     async fn events(&self, key: &TaskKey, after: u64, limit: usize, max_bytes: usize) -> Result<Option<Vec<StoredEvent>>> {
         let key = key.clone();
         self.read(move |db| read::events(db, &key, after, limit, max_bytes)).await
@@ -376,12 +387,17 @@ impl ports::Upkeep for TaskStore {
         self.write(move |tx| forget::forget(tx, keep, limit)).await
     }
 
+    async fn forget_beyond(&self, max_bytes: u64, limit: usize) -> Result<u64> {
+        self.write(move |tx| forget::forget_beyond(tx, max_bytes, limit)).await
+    }
+
     async fn waiting(&self) -> Result<Vec<Waiting>> {
         let (leases, now) = (self.leases.clone(), self.clock.now());
         self.read(move |db| read::waiting(db, &leases, now)).await
     }
 
     async fn ping(&self) -> Result<()> {
-        self.read(read::ping).await
+        self.read(read::ping).await?;
+        self.write(|tx| tx.touch()).await
     }
 }

@@ -25,7 +25,9 @@ mod work;
 pub use approvals::{Approval, ApprovalState, Decided, Decision, ListApprovals};
 pub use bus::{Bus, Delta, Hint, Live};
 pub use models::{Model, Models, OnText, Price, Server};
-pub use tasks::{Born, Conversation, Created, Idempotency, KeyWas, ListTasks, NewTask, Signalled, Tasks, Turn};
+pub use tasks::{
+    Born, Conversation, Created, Idempotency, KeyWas, ListSessions, ListTasks, NewTask, SessionSummary, Sessions, Signalled, Tasks, Turn,
+};
 pub use tools::*;
 pub use upkeep::{Swept, Upkeep, Waiting};
 pub use work::{Also, Append, Appended, Claim, Claimed, OutboxRow, Recorded, Refused, Renewal, Room, Then, Work};

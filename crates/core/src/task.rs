@@ -150,6 +150,19 @@ pub enum WaitingFor {
     Timer,
 }
 
+/// What a pending task waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum QueuedFor {
+    /// Its `not_before`.
+    NotBefore,
+    /// The end of another task of its session.
+    Session,
+    /// A worker with a free place.
+    Worker,
+}
+
 /// A task as the outside sees it, live or final.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -201,6 +214,12 @@ pub struct AgentResult {
     /// The failed task this one takes over from.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub retry_of: Option<TaskId>,
+    /// What it waits for while it is pending. Left out otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queued_for: Option<QueuedFor>,
+    /// What was asked, for readers that ask for it. Left out otherwise, and never recorded here: `task.accepted` has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<String>,
 }
 
 impl AgentResult {
@@ -307,6 +326,8 @@ impl Header {
             trace_id: self.trace_id.clone(),
             waiting_for: self.waiting_for,
             retry_of: self.retry_of.clone(),
+            queued_for: None,
+            prompt: None,
         }
     }
     /// The task as it stays: ended at `now`.

@@ -105,6 +105,14 @@ impl Providers {
         let _ = self.pool.client();
     }
 
+    /// What to do about a key that the provider of this model insists on and that is not set.
+    pub fn missing_key(&self, name: &ModelName) -> Option<&str> {
+        match self.served.get(name.provider()) {
+            Some(Served::Remote(provider)) if provider.needs_key && provider.api_key.is_none() => Some(&provider.key_hint),
+            Some(Served::Remote(_) | Served::Local(_)) | None => None,
+        }
+    }
+
     /// The names of all providers, sorted.
     pub fn names(&self) -> Vec<&str> {
         let mut names: Vec<&str> = self.served.keys().map(String::as_str).collect();

@@ -3,9 +3,9 @@
 //! | module | thought |
 //! |---|---|
 //! | [`exit`] | exit codes, and errors that say what to try next |
-//! | [`screen`], [`steps`] | what reaches the screen; a run told as it happens |
+//! | [`screen`], [`steps`], [`story`] | what reaches the screen; a run told as it happens; the same to its end, whatever Ctrl-C does |
 //! | [`reach`] | finds the node, or starts one in this process: one code path, HTTP |
-//! | [`ask`], [`task`], [`dlq`], [`approval`], [`agent`], [`tool`] | `run`, `task`, `dlq`, `approval`, `agent`, `tool` |
+//! | [`ask`], [`chat`], [`task`], [`session`], [`dlq`], [`approval`], [`agent`], [`tool`] | `run`, `chat`, `task` and so on |
 //! | [`serve`] | `dev` and `serve` |
 //! | [`new`], [`check`], [`cases`] | a project from nothing, its check, its test |
 
@@ -13,6 +13,7 @@ mod agent;
 mod approval;
 mod ask;
 pub mod cases;
+mod chat;
 mod check;
 mod dlq;
 pub mod exit;
@@ -21,11 +22,13 @@ mod new;
 mod reach;
 pub mod screen;
 mod serve;
+mod session;
 pub mod steps;
+mod story;
 mod task;
 mod tool;
 
-use crate::config::{Config, FILE_NAME};
+use crate::config::{Config, FILE_NAME, For};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use exit::{Exit, Trouble};
 use std::{
@@ -59,8 +62,12 @@ enum Command {
     Serve(serve::Serve),
     /// Ask an agent: its steps as they happen, then its answer
     Run(ask::Ask),
-    /// Look at tasks, stop them, try them again
+    /// Talk with an agent: a line a turn, Ctrl-D leaves
+    Chat(chat::Chat),
+    /// Look at tasks, follow them, stop them, try them again
     Task(task::Tasks),
+    /// List conversations, read them
+    Session(session::Sessions),
     /// Look at dead letters, try them again, take them out
     Dlq(dlq::DeadLetters),
     /// See what runs ask of people; approve or deny it
@@ -118,6 +125,8 @@ impl Command {
             Self::Dev(dev) => dev.run(as_json).await,
             Self::Serve(serve) => serve.run(as_json).await,
             Self::Run(ask) => ask.run(as_json).await,
+            Self::Chat(chat) => chat.run(as_json).await,
+            Self::Session(sessions) => sessions.run(as_json).await,
             Self::Task(tasks) => tasks.run(as_json).await,
             Self::Dlq(letters) => letters.run(as_json).await,
             Self::Approval(approvals) => approvals.run(as_json).await,
@@ -133,7 +142,7 @@ impl Command {
 
 impl ShowConfig {
     fn run(self, as_json: bool) -> Result<Exit, Trouble> {
-        let config = settings(self.config.as_deref())?;
+        let config = settings(self.config.as_deref(), For::Work)?;
         if as_json {
             screen::json(&config)?;
         } else {
@@ -144,10 +153,14 @@ impl ShowConfig {
 }
 
 /// The settings in a file, which must be there if it was named, or those of this folder.
-fn settings(file: Option<&Path>) -> Result<Config, Trouble> {
-    let config = match file {
-        Some(file) => Config::load(file),
-        None => Config::with_flags(FILE_NAME.as_ref(), []),
+fn settings(file: Option<&Path>, purpose: For) -> Result<Config, Trouble> {
+    if let Some(missing) = file.filter(|file| !file.is_file()) {
+        return Err(Trouble::usage(format!("there are no settings at {}", missing.display())));
+    }
+    let file = file.unwrap_or(FILE_NAME.as_ref());
+    let config = match purpose {
+        For::Work => Config::with_flags(file, []),
+        For::Looking => Config::to_look(file),
     };
     Ok(config?)
 }

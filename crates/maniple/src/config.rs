@@ -1,9 +1,11 @@
 //! The settings of a node: defaults, then the file, then `MANIPLE_*`, then flags.
 
+mod environment;
 mod layers;
 mod limits;
 mod types;
 
+pub use environment::Environment;
 pub use limits::Limits;
 pub use types::*;
 
@@ -11,10 +13,13 @@ use crate::{
     files::{FILE_MAX, regular},
     yaml::Problem,
 };
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
+use layers::Missing;
 use maniple_backends::StoreUrl;
+use maniple_core::Error;
 use maniple_registry::credentials::Credentials;
 use std::{
+    collections::BTreeSet,
     net::SocketAddr,
     path::{Path, PathBuf},
 };
@@ -22,21 +27,31 @@ use std::{
 /// The name looked for in a project folder.
 pub const FILE_NAME: &str = "maniple.yaml";
 
+/// What the settings are read for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum For {
+    /// To work by them.
+    Work,
+    /// To look at what a node keeps: providers, credentials and imports whose secrets are not there are left out.
+    Looking,
+}
+
 impl Config {
     /// The settings in a file, with the environment laid over them. Paths in it are relative to its folder.
     pub fn load(file: &Path) -> anyhow::Result<Self> {
-        Self::load_with(file, |name| std::env::var(name).ok(), std::env::vars())
+        let text = regular::text(file, FILE_MAX).with_context(|| format!("{} cannot be read", file.display()))?;
+        Self::of_process(file, &text, [], For::Work)
     }
 
     /// The settings in a file, the environment over them, and `flags` over that, named as variables are
     /// (`MANIPLE_LISTEN`). A file that is not there is all defaults.
     pub fn with_flags(file: &Path, flags: impl IntoIterator<Item = (String, String)>) -> anyhow::Result<Self> {
-        let text = if file.exists() {
-            regular::text(file, FILE_MAX).with_context(|| format!("{} cannot be read", file.display()))?
-        } else {
-            String::new()
-        };
-        Self::of_text(file, &text, |name| std::env::var(name).ok(), std::env::vars().chain(flags))
+        Self::read(file, flags, For::Work)
+    }
+
+    /// The settings in a file, which may not be there, for a command that only looks.
+    pub fn to_look(file: &Path) -> anyhow::Result<Self> {
+        Self::read(file, [], For::Looking)
     }
 
     /// The same with another environment than the process's.
@@ -46,7 +61,7 @@ impl Config {
         variables: impl Iterator<Item = (String, String)>,
     ) -> anyhow::Result<Self> {
         let text = regular::text(file, FILE_MAX).with_context(|| format!("{} cannot be read", file.display()))?;
-        Self::of_text(file, &text, variable, variables)
+        Self::of_text(file, &text, For::Work, variable, variables, |name| format!("the environment variable {name}"))
     }
 
     /// The settings of `maniple dev DIR`: the file there, or all defaults.
@@ -54,17 +69,52 @@ impl Config {
         Self::with_flags(&folder.join(FILE_NAME), [])
     }
 
+    fn read(file: &Path, flags: impl IntoIterator<Item = (String, String)>, purpose: For) -> anyhow::Result<Self> {
+        let text = if file.exists() {
+            regular::text(file, FILE_MAX).with_context(|| format!("{} cannot be read", file.display()))?
+        } else {
+            String::new()
+        };
+        Self::of_process(file, &text, flags, purpose)
+    }
+
+    fn of_process(file: &Path, text: &str, flags: impl IntoIterator<Item = (String, String)>, purpose: For) -> anyhow::Result<Self> {
+        let environment = Environment::beside(folder_of(file))?;
+        let flags: Vec<(String, String)> = flags.into_iter().collect();
+        let flagged: BTreeSet<&str> = flags.iter().map(|(name, _)| name.as_str()).collect();
+        let called = |name: &str| match name {
+            _ if flagged.contains(name) => format!("--{}", name.trim_start_matches("MANIPLE_").to_lowercase()),
+            _ if environment.is_of_file(name) => format!("the variable {name} in .env"),
+            _ => format!("the environment variable {name}"),
+        };
+        let variables = environment.variables().chain(flags.clone());
+        let config = Self::of_text(file, text, purpose, |name| environment.get(name), variables, called)?;
+        Ok(Self { environment, ..config })
+    }
+
     fn of_text(
         file: &Path,
         text: &str,
+        purpose: For,
         variable: impl Fn(&str) -> Option<String>,
         variables: impl Iterator<Item = (String, String)>,
+        called: impl Fn(&str) -> String,
     ) -> anyhow::Result<Self> {
-        let folder = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut config = layers::lay(file, text, folder, variable, variables)?;
+        let folder = folder_of(file);
+        let missing = match purpose {
+            For::Work => Missing::Refused,
+            For::Looking => Missing::Spared,
+        };
+        let (tree, set_by) = layers::lay((file, text, folder), missing, variable, variables, called)?;
+        let mut config = layers::read(tree, (file, text), &set_by)?;
         config.folder = folder.to_owned();
-        config.check(file, text)?;
+        config.check(file, text).map_err(|problem| set_by.blame(problem))?;
         Ok(config)
+    }
+
+    /// Where the node listens. `localhost` is 127.0.0.1.
+    pub fn listen_address(&self) -> maniple_core::Result<SocketAddr> {
+        address(&self.listen)
     }
 
     /// The effective settings as YAML, secrets as `***`.
@@ -111,47 +161,66 @@ impl Config {
         self.credentials().map(drop)
     }
 
-    fn check(&self, file: &Path, text: &str) -> anyhow::Result<()> {
+    fn check(&self, file: &Path, text: &str) -> Result<(), Problem> {
         let wrong = |field: &str, message: String| Problem::of_field(file, text, 1, field, message);
-        let listen: SocketAddr = match self.listen.parse() {
-            Ok(listen) => listen,
-            Err(_) => bail!(wrong("listen", format!("listen `{}` is no address: write HOST:PORT, such as 127.0.0.1:8080", self.listen))),
-        };
+        let listen = self.listen_address().map_err(|error| wrong("listen", error.to_string()))?;
         if !listen.ip().is_loopback() && self.auth.is_none() && !self.insecure {
             let message = format!("without an `auth` section the node listens on loopback only, not on {listen}");
-            bail!(wrong("listen", message).hint("add auth.tokens, or start with --insecure"));
+            return Err(wrong("listen", message).hint("add auth.tokens, or start with --insecure"));
         }
         for (field, value, only) in
             [("bus", &self.bus, "local"), ("events", &self.events, "none"), ("schema_registry", &self.schema_registry, "none")]
         {
             if value != only {
-                bail!(wrong(field, format!("{field} `{value}` is not in this build: only `{only}` is")));
+                return Err(wrong(field, format!("{field} `{value}` is not in this build: only `{only}` is")));
             }
         }
         if self.registry != "local" && !reqwest::Url::parse(&self.registry).is_ok_and(|url| matches!(url.scheme(), "http" | "https")) {
-            bail!(wrong(
+            return Err(wrong(
                 "registry",
-                format!("registry `{}` must be `local`, or the address of one such as http://registry:8080", self.registry)
+                format!("registry `{}` must be `local`, or the address of one such as http://registry:8080", self.registry),
             ));
         }
         if let Err(error) = self.check_sections() {
-            bail!(wrong(error.field.as_deref().unwrap_or("credentials"), error.message.into_owned()));
+            return Err(wrong(error.field.as_deref().unwrap_or("credentials"), error.message.into_owned()));
         }
         for token in self.auth.iter().flat_map(|auth| &auth.tokens) {
             if token.name == maniple_registry::catalog::OPERATOR || token.name.contains('/') {
                 let message = format!("auth.tokens: the name `{}` is taken by the node itself, or holds a `/`: choose another", token.name);
-                bail!(wrong("auth", message));
+                return Err(wrong("auth", message));
             }
             if token.sha256.len() != 64 || !token.sha256.bytes().all(|b| b.is_ascii_hexdigit()) {
                 let message = format!("auth.tokens: `{}`: sha256 must be 64 hex digits", token.name);
-                bail!(wrong("auth", message).hint("printf %s \"$TOKEN\" | sha256sum"));
+                return Err(wrong("auth", message).hint("printf %s \"$TOKEN\" | sha256sum"));
             }
             if let Err(error) = maniple_core::Tenant::parse(&token.tenant) {
-                bail!(wrong("auth", format!("auth.tokens: `{}`: {error}", token.name)));
+                return Err(wrong("auth", format!("auth.tokens: `{}`: {error}", token.name)));
             }
         }
         Ok(())
     }
+}
+
+/// The folder that the paths of a file are relative to.
+fn folder_of(file: &Path) -> &Path {
+    file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// `HOST:PORT` as an address; `localhost` is 127.0.0.1.
+pub fn address(text: &str) -> maniple_core::Result<SocketAddr> {
+    let numeric = text.strip_prefix("localhost:").map_or_else(|| text.to_owned(), |port| format!("127.0.0.1:{port}"));
+    if let Ok(address) = numeric.parse() {
+        return Ok(address);
+    }
+    let why = match text.rsplit_once(':') {
+        _ if text.contains("://") => "leave the scheme out",
+        None if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) => "the host is missing",
+        None => "the port is missing",
+        Some(("", _)) => "the host is missing",
+        Some((_, port)) if port.parse::<u16>().is_err() => "the port must be a number of 0 to 65535",
+        Some(_) => "the host must be an IP address or `localhost`",
+    };
+    Err(Error::invalid(format!("listen `{text}` is no address: {why}; write HOST:PORT, such as 127.0.0.1:8080 or 0.0.0.0:8080")))
 }
 
 #[cfg(test)]

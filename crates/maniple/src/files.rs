@@ -67,7 +67,9 @@ impl Project {
             }
         }
         let agent_files = if sources.agent_files.is_empty() {
-            listed(&sources.agent_folders, &["md"], &mut problems)
+            let mut files = listed(&sources.agent_folders, &["md"], &mut problems);
+            files.retain(|file| is_agent(file));
+            files
         } else {
             sources.agent_files.clone()
         };
@@ -104,6 +106,12 @@ pub fn fingerprint(sources: &Sources) -> u64 {
         }
     }
     hasher.finish()
+}
+
+/// Whether a file of a folder of agents is one. A README beside them is not.
+pub fn is_agent(file: &Path) -> bool {
+    let stem = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+    file.extension().is_some_and(|extension| extension == "md") && !stem.starts_with('.') && !stem.eq_ignore_ascii_case("readme")
 }
 
 /// The files of these folders with one of these endings, sorted. A folder that is not there holds none.

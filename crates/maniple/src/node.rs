@@ -71,7 +71,7 @@ impl Node {
     /// Starts everything; when it returns, the node answers.
     pub async fn start(config: Config, options: NodeOptions) -> anyhow::Result<Self> {
         let telemetry = telemetry::install(&config.telemetry, options.quiet)?;
-        let listen = options.listen.map_or_else(|| config.listen.parse().context("listen is no address"), Ok)?;
+        let listen = options.listen.map_or_else(|| config.listen_address(), Ok)?;
         let mut parts = Parts::open(&config, &options, &telemetry).await?;
         let listener = TcpListener::bind(listen)
             .await

@@ -43,6 +43,10 @@ impl Problem {
         }
         problem
     }
+    /// A problem of no file.
+    pub fn elsewhere(message: impl Into<String>) -> Self {
+        Self::of_file(Path::new(""), message)
+    }
     /// With something to try.
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
@@ -68,7 +72,7 @@ impl fmt::Display for Problem {
                 "^",
                 column = self.column.max(1)
             )?;
-        } else {
+        } else if !self.file.as_os_str().is_empty() {
             write!(f, "\n--> {}", self.file.display())?;
         }
         if let Some(hint) = &self.hint {
@@ -100,7 +104,12 @@ fn problem(file: &Path, text: &str, first_line: usize, error: &serde_saphyr::Err
             let example = EXAMPLES.iter().find(|(name, _)| name == field);
             (format!("the key `{field}` is missing"), example.map(|(name, example)| format!("{name}: {example}")))
         }
-        other => (first_sentence(&other.to_string()), None),
+        other => match first_sentence(&other.to_string()) {
+            message if !message.contains("SemVer") && (message.contains("semver version") || message.contains("version number")) => {
+                ("a version is three numbers, as in `version: 1.0.0`".to_owned(), None)
+            }
+            message => (message, None),
+        },
     };
     let mut problem = Problem { hint, ..Problem::of_file(file, message) };
     // A key that a file misses as a whole is missing nowhere in particular.

@@ -43,7 +43,8 @@ pub use limits::{Limits, Terms};
 pub use named::{Addressee, Sought, no_agent, no_task};
 pub use page::Page;
 pub use reader::{Reader, Told};
-pub use tasks::{Cancelled, TaskPage, TaskQuery};
+pub use sessions::{SessionPage, SessionQuery};
+pub use tasks::{BEGINNING_CHARS, Cancelled, TaskPage, TaskQuery};
 pub use tools::{Definition, Reason, offered_to};
 
 use crate::{Agents, Starter, spans::Tracing};

@@ -239,17 +239,12 @@ impl Driver {
     }
 
     async fn end(&mut self, ending: Ending) -> Result<Flow> {
-        let (status, code) = (ending.status, ending.error);
         spans::ended(&Span::current(), &ending);
         for doubt in self.run.open_doubts() {
             self.tell(self.run.step_number(), doubt)?;
         }
         match self.append(Then::End(ending)).await? {
-            Recorded::Yes => {
-                ended::count(&self.run.task().agent, status);
-                tracing::debug!(status = status.as_str(), error = ?code, "ended");
-                Ok(Flow::Leave(Left::Ended))
-            }
+            Recorded::Yes => Ok(Flow::Leave(Left::Ended)),
             Recorded::Lost => Ok(Flow::Leave(Left::Lost)),
         }
     }
@@ -361,6 +356,7 @@ impl Driver {
         self.also.clear();
         self.signals_read.clear();
         for event in events {
+            ended::tell_event(&event);
             self.parts.bus.publish(&self.key, Live::Event(event));
         }
         if readied {

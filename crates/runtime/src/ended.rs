@@ -1,15 +1,28 @@
-//! Counts tasks by how they ended, whoever ended them.
+//! Tells of tasks that ended, whoever ended them: a count, and one line of the log each.
 
-use maniple_core::{AgentName, event::StoredEvent, task::TaskStatus};
+use maniple_core::{event::StoredEvent, task::AgentResult};
 
-/// A task of this agent ended like this.
-pub(crate) fn count(agent: &AgentName, status: TaskStatus) {
-    metrics::counter!("maniple_tasks_total", "agent" => agent.to_string(), "status" => status.as_str()).increment(1);
+/// A task ended like this.
+pub(crate) fn tell(result: &AgentResult) {
+    let status = result.status.as_str();
+    metrics::counter!("maniple_tasks_total", "agent" => result.agent.to_string(), "status" => status).increment(1);
+    let error = result.error.and_then(|code| serde_json::to_value(code).ok());
+    tracing::info!(
+        task = %result.task_id,
+        agent = %result.agent,
+        error = error.as_ref().and_then(|code| code.as_str()),
+        steps = result.steps_used,
+        tool_calls = result.tool_calls,
+        tokens = result.tokens_used,
+        duration_ms = result.duration_ms,
+        model = result.model.as_deref(),
+        "task {status}"
+    );
 }
 
 /// The same, from its final event.
-pub(crate) fn count_event(event: &StoredEvent) {
+pub(crate) fn tell_event(event: &StoredEvent) {
     if let Some(result) = event.result() {
-        count(&result.agent, result.status);
+        tell(&result);
     }
 }

@@ -2,9 +2,9 @@
 
 use crate::{ended, lease::Leases};
 use maniple_core::{
-    Time,
+    Result, Time,
     ports::{Bus, Hint, Live, Upkeep},
-    settings::Period,
+    settings::{Bound, Period, Section},
 };
 use serde::{Deserialize, Serialize};
 use std::{sync::Arc, time::Duration};
@@ -16,11 +16,20 @@ use tokio_util::sync::CancellationToken;
 pub struct Retention {
     /// Finished tasks with their journals; their ids stay taken for 30 days more. Default 30 d.
     pub finished_tasks: Period,
+    /// What the store may weigh, in bytes, 16 MiB to 1 PiB: beyond, the oldest finished tasks go before their time, and what comes next
+    /// takes their room. Unset: no bound.
+    pub max_bytes: Option<u64>,
 }
 
 impl Default for Retention {
     fn default() -> Self {
-        Self { finished_tasks: Period::days(30) }
+        Self { finished_tasks: Period::days(30), max_bytes: None }
+    }
+}
+
+impl Section for Retention {
+    fn bounds(&self) -> Vec<Bound> {
+        self.max_bytes.map(|bytes| Bound::of("max_bytes", bytes, 16 << 20..=1 << 50)).into_iter().collect()
     }
 }
 
@@ -49,7 +58,7 @@ pub async fn sweep(upkeep: Arc<dyn Upkeep>, bus: Arc<dyn Bus>, held: HeldHere, s
             Ok(swept) => {
                 swept.ready.into_iter().for_each(|agent| bus.hint(Hint::Ready(agent)));
                 for (key, event) in swept.ended {
-                    ended::count_event(&event);
+                    ended::tell_event(&event);
                     bus.publish(&key, Live::Event(event));
                 }
                 swept.next.unwrap_or(SWEEP_MAX).clamp(SWEEP_MIN, SWEEP_MAX)
@@ -80,22 +89,41 @@ impl HeldHere {
     }
 }
 
-/// Forgets what was kept long enough, in bounded batches, until `stop`.
+/// Forgets what was kept long enough, and what there is no room for, in bounded batches, until `stop`.
 pub async fn forget(upkeep: Arc<dyn Upkeep>, retention: Retention, stop: CancellationToken) {
+    let upkeep = &*upkeep;
     loop {
-        loop {
-            match upkeep.forget(retention.finished_tasks.duration(), FORGET_BATCH).await {
-                Ok(gone) if gone >= FORGET_BATCH as u64 && !stop.is_cancelled() => tokio::task::yield_now().await,
-                Ok(_) => break,
-                Err(error) => {
-                    tracing::warn!(%error, "forgetting failed; trying again later");
-                    break;
-                }
+        let kept = retention.finished_tasks.duration();
+        in_batches(&stop, || upkeep.forget(kept, FORGET_BATCH)).await;
+        if let Some(max_bytes) = retention.max_bytes {
+            let gone = in_batches(&stop, || upkeep.forget_beyond(max_bytes, FORGET_BATCH)).await;
+            if gone > 0 {
+                tracing::info!(tasks = gone, "the store was over retention.max_bytes: its oldest finished tasks were forgotten");
             }
         }
         tokio::select! {
             () = tokio::time::sleep(FORGET_EVERY) => {}
             () = stop.cancelled() => return,
+        }
+    }
+}
+
+/// Forgets until a batch is not full; returns how many tasks went.
+async fn in_batches<F: Future<Output = Result<u64>>>(stop: &CancellationToken, forget: impl Fn() -> F) -> u64 {
+    let mut gone = 0;
+    loop {
+        match forget().await {
+            Ok(batch) => {
+                gone += batch;
+                if batch < FORGET_BATCH as u64 || stop.is_cancelled() {
+                    return gone;
+                }
+                tokio::task::yield_now().await;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "forgetting failed; trying again later");
+                return gone;
+            }
         }
     }
 }

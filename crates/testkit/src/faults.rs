@@ -13,8 +13,8 @@ use maniple_core::{
     model::{Fault as ModelFault, FaultKind, ModelName, ModelRequest},
     ports::{
         Admission, Append, Appended, Approval, Claim, Claimed, Conversation, Created, Decided, Decision, Idempotency, Invoked, KeyWas,
-        LedgerKey, ListApprovals, ListTasks, Model, Models, NewTask, OnText, Opened, Opening, Outcome, Price, Probed, Renewal, Room,
-        RunCall, Signalled, Swept, TaskStore, Tasks, ToolStore, Tools, Turn, Upkeep, Waiting, Work,
+        LedgerKey, ListApprovals, ListSessions, ListTasks, Model, Models, NewTask, OnText, Opened, Opening, Outcome, Price, Probed,
+        Renewal, Room, RunCall, Sessions, Signalled, Swept, TaskStore, Tasks, ToolStore, Tools, Turn, Upkeep, Waiting, Work,
     },
     signal::Signal,
     task::AgentResult,
@@ -172,6 +172,12 @@ impl Tasks for Store {
     async fn list(&self, query: &ListTasks) -> Result<Vec<AgentResult>> {
         self.inner.list(query).await
     }
+    async fn prompts(&self, tenant: &Tenant, tasks: &[TaskId], max_chars: usize) -> Result<Vec<Option<String>>> {
+        self.inner.prompts(tenant, tasks, max_chars).await
+    }
+    async fn sessions(&self, query: &ListSessions) -> Result<Sessions> {
+        self.inner.sessions(query).await
+    }
     async fn events(&self, key: &TaskKey, after: u64, limit: usize, max_bytes: usize) -> Result<Option<Vec<StoredEvent>>> {
         self.inner.events(key, after, limit, max_bytes).await
     }
@@ -237,6 +243,9 @@ impl Upkeep for Store {
     }
     async fn forget(&self, keep: Duration, limit: usize) -> Result<u64> {
         self.faults.around("forget", self.inner.forget(keep, limit)).await
+    }
+    async fn forget_beyond(&self, max_bytes: u64, limit: usize) -> Result<u64> {
+        self.faults.around("forget_beyond", self.inner.forget_beyond(max_bytes, limit)).await
     }
     async fn waiting(&self) -> Result<Vec<Waiting>> {
         self.inner.waiting().await

@@ -132,6 +132,8 @@ const OF_PRINCIPAL: Parameter = query("principal", "Who asks there, if not the t
 const OF_SCOPE: Parameter = query("scope", "`admin` or `operator`, if `principal` has it.", "string");
 const LIMIT: Parameter = query("limit", "How many at most.", "integer");
 const CURSOR: Parameter = query("cursor", "`next_cursor` of the page before.", "string");
+const PROMPT: Parameter = query("include", "`prompt`: with what was asked.", "string");
+const BEGINNINGS: Parameter = query("include", "`prompt`: with the beginning of each prompt, 200 characters.", "string");
 const OF_AGENT: Parameter = query("agent", "Of this agent; needed where the node serves several.", "string");
 const JSON: &str = "application/json";
 const SSE: &str = "text/event-stream";
@@ -159,14 +161,14 @@ pub const TABLE: &[Operation] = &[
         parameters: &[KEY, TRACE], body: Some("TaskRequest"), answers: &[located(202, "Accepted: the task as it is.")], refusals: &[404, 409] },
     Operation { method: "get", path: "/tasks", name: "tasks", tag: "tasks", under_agent: true, scope: Some("read"),
         summary: "List tasks", description: "Newest first.",
-        parameters: &[query("status", "In this state.", "string"), query("session_id", "Of this conversation.", "string"), query("agent", "Of this agent.", "string"), LIMIT, CURSOR],
+        parameters: &[query("status", "In this state.", "string"), query("session_id", "Of this conversation.", "string"), query("agent", "Of this agent.", "string"), BEGINNINGS, LIMIT, CURSOR],
         body: None, answers: &[answer(200, "A page.", &[(JSON, "TaskPage")])], refusals: &[400, 404, 422] },
     Operation { method: "get", path: "/tasks/{id}", name: "task", tag: "tasks", under_agent: true, scope: Some("read"),
         summary: "A task as it is now", description: "Live while it runs; never changes once it is final. The scope `run` shows the tasks that the token asked for.",
-        parameters: &[ID], body: None, answers: &[answer(200, "The task.", &[(JSON, "AgentResult")])], refusals: &[404] },
+        parameters: &[ID, PROMPT], body: None, answers: &[answer(200, "The task.", &[(JSON, "AgentResult")])], refusals: &[400, 404, 422] },
     Operation { method: "get", path: "/status/{id}", name: "status", tag: "tasks", under_agent: true, scope: Some("read"),
         summary: "The same as GET /tasks/{id}", description: "Kept for clients of the article. The scope `run` shows the tasks that the token asked for.",
-        parameters: &[ID], body: None, answers: &[answer(200, "The task.", &[(JSON, "AgentResult")])], refusals: &[404] },
+        parameters: &[ID, PROMPT], body: None, answers: &[answer(200, "The task.", &[(JSON, "AgentResult")])], refusals: &[400, 404, 422] },
     Operation { method: "delete", path: "/tasks/{id}", name: "delete_task", tag: "tasks", under_agent: true, scope: Some("cancel"),
         summary: "Cancel a task", description: "The same as POST /tasks/{id}/cancel.",
         parameters: &[ID], body: None, answers: &[answer(200, "It was final already; nothing changed.", &[(JSON, "AgentResult")]), located(202, "It is asked to stop, or has.")], refusals: &[404] },
@@ -192,13 +194,16 @@ pub const TABLE: &[Operation] = &[
         parameters: &[APPROVAL, KNOWN_KEY], body: Some("Decision"), answers: &[answer(200, "The request as it is now.", &[(JSON, "Approval")])], refusals: &[404, 409] },
     Operation { method: "get", path: "/dead-letters", name: "dead_letters", tag: "dead letters", under_agent: false, scope: Some("read"),
         summary: "List dead letters", description: "Tasks that ended `failed: poisoned`, newest first.",
-        parameters: &[query("agent", "Of this agent.", "string"), LIMIT, CURSOR], body: None, answers: &[answer(200, "A page.", &[(JSON, "TaskPage")])], refusals: &[400, 422] },
+        parameters: &[query("agent", "Of this agent.", "string"), BEGINNINGS, LIMIT, CURSOR], body: None, answers: &[answer(200, "A page.", &[(JSON, "TaskPage")])], refusals: &[400, 422] },
     Operation { method: "post", path: "/dead-letters/{id}/requeue", name: "requeue", tag: "dead letters", under_agent: false, scope: Some("run"),
         summary: "Try a dead letter again", description: "A retry that takes it out of the dead letters in the same transaction.",
         parameters: &[ID, KEY, TRACE], body: None, answers: &[located(202, "The new task.")], refusals: &[404, 409] },
     Operation { method: "post", path: "/dead-letters/{id}/drop", name: "drop", tag: "dead letters", under_agent: false, scope: Some("admin"),
         summary: "Take a dead letter out", description: "Its record stays.",
         parameters: &[ID, KEY], body: None, answers: &[answer(200, "The task, which is a dead letter no more.", &[(JSON, "AgentResult")])], refusals: &[404] },
+    Operation { method: "get", path: "/sessions", name: "sessions", tag: "sessions", under_agent: true, scope: Some("read"),
+        summary: "List conversations", description: "Newest first by the task that was accepted last in each, with the agent and the number of tasks. A page may hold fewer than `limit`, none even, and lead to the next.",
+        parameters: &[query("agent", "With this agent.", "string"), BEGINNINGS, LIMIT, CURSOR], body: None, answers: &[answer(200, "A page.", &[(JSON, "SessionPage")])], refusals: &[400, 404, 422] },
     Operation { method: "get", path: "/sessions/{id}/messages", name: "messages", tag: "sessions", under_agent: true, scope: Some("read"),
         summary: "A conversation", description: "What its completed tasks asked and answered, oldest first within a page; `next_cursor` leads to the turns before. `limit` counts turns.",
         parameters: &[SESSION, OF_AGENT, LIMIT, CURSOR], body: None, answers: &[answer(200, "A page.", &[(JSON, "MessagePage")])], refusals: &[400, 404, 422] },

@@ -82,6 +82,11 @@ impl Row {
     pub(crate) fn key(&self) -> TaskKey {
         TaskKey { tenant: self.tenant.clone(), id: self.header.id.clone() }
     }
+    /// As it is at `now`, unfinished.
+    pub(crate) fn live(&self, now: Time) -> AgentResult {
+        let queued_for = self.state.queued_for().filter(|_| self.never_claimed());
+        AgentResult { queued_for, ..self.header.live(now) }
+    }
     pub(crate) fn never_claimed(&self) -> bool {
         self.header.started_at.is_none() && !self.state.is_final()
     }

@@ -1,6 +1,6 @@
 //! What time brings, and what goes with it.
 
-use super::table::{State, Table};
+use super::table::{Row, State, Table};
 use crate::{clock::until, rules};
 use maniple_core::{
     AgentName, Result, SessionKey, TaskKey, Time,
@@ -134,6 +134,21 @@ impl Table {
         self.keys.retain(|_, known| known.at.plus(rules::KEYS_KEPT) > now);
         self.taken.retain(|_, until| *until > now);
         self.definitions.retain(|_, kept| kept.0 > 0);
+        numbers.len() as u64
+    }
+
+    pub(super) fn forget_beyond(&mut self, max_bytes: u64, limit: usize, now: Time) -> u64 {
+        let weight = |row: &Row| row.journal.iter().map(|(_, event)| event.weight() as u64).sum::<u64>();
+        let mut bytes: u64 = self.rows.values().map(weight).sum();
+        let mut numbers = Vec::new();
+        for (number, row) in self.rows.iter().filter(|(_, row)| row.state == State::Final) {
+            if bytes <= max_bytes || numbers.len() >= limit.min(rules::READ_MAX) {
+                break;
+            }
+            bytes -= weight(row);
+            numbers.push(*number);
+        }
+        numbers.iter().for_each(|number| self.remove(*number, now));
         numbers.len() as u64
     }
 }

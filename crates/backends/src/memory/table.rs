@@ -18,7 +18,7 @@ use maniple_core::{
     event::StoredEvent,
     ports::{Approval, ApprovalState},
     signal::Signal,
-    task::{AgentResult, Ending, Header, TaskStatus},
+    task::{AgentResult, Ending, Header, QueuedFor, TaskStatus},
 };
 use std::{
     cmp::Reverse,
@@ -79,7 +79,14 @@ impl Row {
         self.signals.iter().filter(|(_, read)| !read).map(|(signal, _)| signal.clone()).collect()
     }
     pub(super) fn result(&self, now: Time) -> AgentResult {
-        self.result.clone().unwrap_or_else(|| self.header.live(now))
+        let queued_for = match self.state {
+            _ if !self.never_claimed() => None,
+            State::Scheduled => Some(QueuedFor::NotBefore),
+            State::Waiting => Some(QueuedFor::Session),
+            State::Ready => Some(QueuedFor::Worker),
+            State::Running | State::Parked | State::Final => None,
+        };
+        self.result.clone().unwrap_or_else(|| AgentResult { queued_for, ..self.header.live(now) })
     }
     pub(super) fn status(&self) -> TaskStatus {
         match (&self.result, self.header.started_at) {

@@ -49,7 +49,7 @@ impl Submission {
         keys::keep(tx, &self.key.tenant, self.new.idempotency.as_ref(), self.key.id.as_str())?;
         let is_born = life::is_born(&self.new, state, |born| self.cradle(tx, born))?;
         let (row, events) = self.insert(tx, state, is_born)?;
-        let (result, claim) = (row.header.live(tx.now), is_born.then(|| claim_of(&row)));
+        let (result, claim) = (row.live(tx.now), is_born.then(|| claim_of(&row)));
         if is_born {
             tx.held.insert(self.key.clone(), row);
         }
@@ -134,7 +134,7 @@ impl Submission {
         let Some(row) = row::find(tx.db, key)?.filter(|row| tx.is_born_of(row.number, born.token)) else { return Ok(None) };
         let events = row::events(tx.db, row.number, 0, self.accepted.len() + self.begun.len(), usize::MAX)?;
         let events = events.into_iter().map(|(_, event)| Arc::new(event)).collect();
-        Ok(Some(Created { result: row.header.live(tx.now), fresh: true, replayed: false, events, claim: Some(claim_of(&row)) }))
+        Ok(Some(Created { result: row.live(tx.now), fresh: true, replayed: false, events, claim: Some(claim_of(&row)) }))
     }
 
     fn cradle(&self, tx: &Tx, born: &Born) -> Result<Cradle, Refusal> {

@@ -76,6 +76,30 @@ pub(super) fn forget(tx: &mut Tx, keep: Duration, limit: usize) -> Result<u64, R
     Ok(ended.len() as u64)
 }
 
+/// Oldest first, until what is left fits: pages that are freed are there for what comes.
+pub(super) fn forget_beyond(tx: &mut Tx, max_bytes: u64, limit: usize) -> Result<u64, Refusal> {
+    if used_bytes(tx)? <= max_bytes {
+        return Ok(0);
+    }
+    let mut select = tx.db.prepare_cached("SELECT row FROM tasks WHERE state >= 5 ORDER BY row LIMIT ?1")?;
+    let ended: Vec<i64> = select.query_map([limit.min(rules::READ_MAX) as i64], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    let mut gone = 0;
+    for row in ended {
+        remove(tx, row)?;
+        gone += 1;
+        if used_bytes(tx)? <= max_bytes {
+            break;
+        }
+    }
+    Ok(gone)
+}
+
+fn used_bytes(tx: &Tx) -> rusqlite::Result<u64> {
+    let number = |pragma: &str| tx.db.prepare_cached(pragma)?.query_row([], |row| row.get::<_, i64>(0));
+    let used = number("PRAGMA page_count")? - number("PRAGMA freelist_count")?;
+    Ok(u64::try_from(used * number("PRAGMA page_size")?).unwrap_or_default())
+}
+
 /// Rows follow acceptance, so the search stops at the first task too young to have ended long ago.
 fn old(tx: &Tx, keep: Duration, limit: usize) -> Result<Vec<i64>, Refusal> {
     let keep = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);

@@ -98,7 +98,7 @@ pub(super) fn session(row: &Row) -> [&str; 3] {
 /// The task as it is at `now`.
 pub(super) fn result(db: &Connection, row: &Row, now: Time) -> Result<AgentResult, Refusal> {
     if !row.state.is_final() {
-        return Ok(row.header.live(now));
+        return Ok(row.live(now));
     }
     let last = events(db, row.number, row.last_seq - 1, 1, usize::MAX)?;
     let result = last.first().and_then(|(_, event)| event.result());

@@ -44,7 +44,7 @@ fn receive(tx: &mut Tx, row: &mut Row, signal: &Signal, data: &str) -> Result<Si
         Received::Left => leave(tx, row, &signal.id, signal.kind, data)?,
         Received::Known => {}
     }
-    Ok(Signalled::Recorded(row.header.live(tx.now)))
+    Ok(Signalled::Recorded(row.live(tx.now)))
 }
 
 /// Puts a signal into the inbox; a parked task is ready.

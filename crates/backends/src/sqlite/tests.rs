@@ -5,7 +5,7 @@ use crate::rules;
 use futures::FutureExt;
 use maniple_core::{
     Kind,
-    ports::{Room, Tasks as _, Then, Work as _},
+    ports::{Room, Tasks as _, Then, Upkeep as _, Work as _},
     run::Awaited,
     signal::SignalKind,
     task::{ErrorCode, TaskStatus},
@@ -295,6 +295,48 @@ async fn a_full_disk_applies_nothing_says_so_and_goes_on_when_there_is_room() {
     store.erase(&session("small")).await.expect("forgetting needs no room");
     store.create(new(task_in("at-last", "s"))).await.expect("there is room again");
     drop(store);
+    file.audit();
+}
+
+#[tokio::test]
+async fn a_store_that_can_be_read_and_not_written_does_not_answer_a_ping() {
+    let file = File::new();
+    drop(file.open());
+    let pages = file.sql::<u32>("PRAGMA page_count") + 40;
+    let is_full = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let full = is_full.clone();
+    let disk_full = || rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL), None);
+    let fault = move || full.load(std::sync::atomic::Ordering::SeqCst).then(disk_full);
+    let options = Options { max_pages: Some(pages), commit_fault: Arc::new(fault), ..file.options() };
+    let store = TaskStore::open(file.path(), options).expect("opens");
+    store.ping().await.expect("there is room");
+    is_full.store(true, std::sync::atomic::Ordering::SeqCst);
+    assert_eq!(store.get(&key("nobody")).await.expect("can be read"), None);
+    let full = store.ping().await.expect_err("cannot be written");
+    assert!(full.kind == Kind::Unavailable && full.message.contains("disk"), "{full}");
+    is_full.store(false, std::sync::atomic::Ordering::SeqCst);
+    store.ping().await.expect("there is room again");
+}
+
+#[tokio::test]
+async fn a_store_that_is_bounded_in_size_stops_growing_and_keeps_the_newest() {
+    let file = File::new();
+    let store = file.open();
+    let bound = 3 << 20;
+    for n in 0..150 {
+        let (name, prompt) = (format!("t{n}"), "x".repeat(60_000));
+        store.create(new(maniple_core::task::Task { prompt, ..task_in(&name, &name) })).await.expect("accepted");
+        let cancel = Signal { id: "c".into(), kind: SignalKind::Cancel, data: Default::default(), at: Default::default() };
+        store.signal(&key(&name), cancel, None).await.expect("ended");
+        if n % 10 == 9 {
+            store.forget_beyond(bound, 500).await.expect("answers");
+        }
+    }
+    let kept = store.list(&ListTasks { limit: 1_000, ..ListTasks::default() }).await.expect("answers");
+    assert!((30..60).contains(&kept.len()) && kept.iter().any(|task| task.task_id.as_str() == "t149"), "{} tasks", kept.len());
+    drop(store);
+    let length = std::fs::metadata(file.path()).expect("there").len();
+    assert!(length < bound + (1 << 20), "{length} bytes");
     file.audit();
 }
 

@@ -45,6 +45,15 @@ pub trait Tasks: Send + Sync {
     /// Tasks, newest first by (created_at, id).
     async fn list(&self, query: &ListTasks) -> Result<Vec<AgentResult>>;
 
+    /// What these tasks of a tenant were asked, in their order: the first `max_chars` characters each. `None` for one that is
+    /// not there, and for all that come after 10,000 of them.
+    async fn prompts(&self, tenant: &Tenant, tasks: &[TaskId], max_chars: usize) -> Result<Vec<Option<String>>>;
+
+    /// Conversations, newest first by the (created_at, id) of the task that was accepted last in each.
+    ///
+    /// At most 10,000 tasks are looked through: a page may hold fewer than there are, none even, and name where the next begins.
+    async fn sessions(&self, query: &ListSessions) -> Result<Sessions>;
+
     /// The events after `after`, oldest first: at most `limit`, and none more once those read weigh `max_bytes` or more by their
     /// [`StoredEvent::weight`]; so at least one, where there is one. `None` for no such task.
     async fn events(&self, key: &TaskKey, after: u64, limit: usize, max_bytes: usize) -> Result<Option<Vec<StoredEvent>>>;
@@ -204,6 +213,43 @@ pub struct ListTasks {
     pub limit: usize,
     /// None more once those read weigh so much by their [`AgentResult::weight`]; at least one, where there is one.
     pub max_bytes: Option<usize>,
+}
+
+/// Which conversations to list.
+#[derive(Debug, Clone, Default)]
+pub struct ListSessions {
+    /// Whose.
+    pub tenant: Tenant,
+    /// With these agents only; empty means any.
+    pub agents: Vec<AgentName>,
+    /// Their last task is strictly older than this (created_at, id).
+    pub before: Option<(Time, TaskId)>,
+    /// At most.
+    pub limit: usize,
+    /// None more once their last tasks weigh so much by their [`AgentResult::weight`]; at least one, where there is one.
+    pub max_bytes: usize,
+}
+
+/// A part of the conversations there are.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Sessions {
+    /// Newest first.
+    pub found: Vec<SessionSummary>,
+    /// Where the next ones begin: what to ask for as [`ListSessions::before`]. `None` after the last.
+    pub next: Option<(Time, TaskId)>,
+}
+
+/// A conversation in a list.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SessionSummary {
+    /// Which.
+    pub id: SessionId,
+    /// With whom.
+    pub agent: AgentName,
+    /// How many tasks of it there are, counted to 10,000.
+    pub tasks: u64,
+    /// The one that was accepted last.
+    pub last: AgentResult,
 }
 
 /// What one completed task left in the conversation.

@@ -22,10 +22,16 @@ pub trait Upkeep: Send + Sync {
     /// idempotency rows, taken ids and definitions nobody needs. Returns how many tasks went.
     async fn forget(&self, keep: Duration, limit: usize) -> Result<u64>;
 
+    /// Forgets up to `limit` of the tasks that ended, those accepted first before others, if what is kept weighs more than
+    /// `max_bytes`. Returns how many went; 0 where it weighs no more, or nothing that ended is left.
+    ///
+    /// A store frees the room for what comes; its file keeps its length.
+    async fn forget_beyond(&self, max_bytes: u64, limit: usize) -> Result<u64>;
+
     /// What waits, by agent.
     async fn waiting(&self) -> Result<Vec<Waiting>>;
 
-    /// Whether it answers.
+    /// Whether it answers, and can write.
     async fn ping(&self) -> Result<()>;
 }
 

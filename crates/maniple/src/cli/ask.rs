@@ -1,25 +1,23 @@
-//! `maniple run`: asks, tells the steps as they happen, then gives the answer.
+//! `maniple run`: asks, tells the steps as they happen, then gives the answer; or leaves the task to the node.
 
 use super::{
     exit::{Exit, Trouble},
-    reach::{Need, Reached, Where},
+    reach::{Need, Where},
     screen,
     steps::Steps,
+    story::{End, Interrupt, Story},
 };
 use clap::Args;
-use futures::StreamExt;
 use maniple_api::TaskRequest;
-use maniple_core::task::{AgentResult, TaskStatus};
+use maniple_core::task::TaskStatus;
 use serde_json::{Map, Value};
 use std::{
     io::{IsTerminal, Read},
     path::{Path, PathBuf},
-    pin::pin,
 };
-use tokio::signal::unix::{SignalKind, signal};
 
 /// The most that is read from standard input: a node takes no larger body.
-const PROMPT_MAX: u64 = 1 << 20;
+pub const PROMPT_MAX: u64 = 1 << 20;
 /// The most of a schema that is read, in bytes; a node takes less.
 const SCHEMA_MAX: u64 = 1 << 20;
 
@@ -46,42 +44,55 @@ pub struct Ask {
     /// A fact for the agent's template; V is JSON where it reads as JSON, else text. May be repeated
     #[arg(long, value_name = "K=V", value_parser = fact)]
     context: Vec<(String, Value)>,
+    /// Do not wait: say the task's id and leave it to the node that runs
+    #[arg(short, long)]
+    detach: bool,
     #[command(flatten)]
     place: Where,
 }
 
-/// How often a node that went away in between is looked for again.
-const LOOKS: u32 = 3;
-
 impl Ask {
-    /// Asks, tells, answers.
+    /// Asks, tells, answers; or asks and leaves.
     pub async fn run(self, as_json: bool) -> Result<Exit, Trouble> {
         let request = self.request()?;
-        let mut story = Story { quiet: as_json, ..Story::default() };
-        let mut looks = 1;
-        let end = loop {
-            let reached = self.place.reach(Need::Work).await?;
-            let end = story.follow(&reached, &request).await;
-            match end {
-                // Left in a hurry: a node of our own is dropped, and its record is what the next one goes on from.
-                Ok(End::Left) => return Ok(Exit::Interrupted),
-                // Whoever had the store is gone: somebody else has it now, or we do. The same id is the same task.
-                Err(trouble) if trouble.exit == Exit::Unreachable && self.place.url.is_none() && looks < LOOKS => looks += 1,
-                end => {
-                    reached.leave().await;
-                    break end?;
-                }
-            }
-        };
-        let End::Result(result) = end else { return Ok(Exit::Interrupted) };
+        if self.detach {
+            return self.leave_there(&request, as_json).await;
+        }
+        let mut story = Story::new(Steps::default(), as_json, Interrupt::Cancels);
+        let mut reached = None;
+        let end = story.ask(&self.place, &mut reached, &request).await;
+        // Left in a hurry, a node of our own is dropped: its record is what the next one goes on from.
+        if !matches!(end, Ok(End::Left))
+            && let Some(reached) = reached
+        {
+            reached.leave().await;
+        }
+        let End::Result(result) = end? else { return Ok(Exit::Interrupted) };
         if as_json {
             screen::json(&result)?;
-        } else if let Some(output) = &result.output
-            && !(story.steps.has_told(output) && screen::is_one_terminal())
-        {
-            screen::answer(answer(output))?;
+        } else {
+            story.answer(&result)?;
         }
         Ok(if result.status == TaskStatus::Completed { Exit::Done } else { Exit::Unsuccessful })
+    }
+
+    /// The task is taken and nobody waits for it here. Its id alone is on standard output.
+    async fn leave_there(&self, request: &TaskRequest, as_json: bool) -> Result<Exit, Trouble> {
+        let reached = self.place.reach(Need::Desk).await?;
+        let submitted = reached.client.submit(request, None).await;
+        let goes_on = reached.goes_on();
+        reached.leave().await;
+        let task = submitted?.result;
+        if as_json {
+            screen::json(&task)?;
+        } else {
+            screen::answer(&task.task_id)?;
+            screen::remark(format!("follow it: maniple task watch {}", task.task_id));
+        }
+        if !goes_on {
+            screen::remark("no node is running: it waits until one is, such as `maniple dev`");
+        }
+        Ok(Exit::Done)
     }
 
     fn request(&self) -> Result<TaskRequest, Trouble> {
@@ -107,84 +118,6 @@ impl Ask {
             ..TaskRequest::default()
         })
     }
-}
-
-/// How following a task ended.
-enum End {
-    /// With the task.
-    Result(Box<AgentResult>),
-    /// With a second Ctrl-C.
-    Left,
-}
-
-/// What was told so far, over any number of nodes.
-#[derive(Default)]
-struct Story {
-    quiet: bool,
-    steps: Steps,
-    /// The last event that was told.
-    after: u64,
-    cancelling: bool,
-}
-
-impl Story {
-    /// Tells a task's events to its end. The first Ctrl-C asks the node to cancel, the second leaves.
-    async fn follow(&mut self, reached: &Reached, request: &TaskRequest) -> Result<End, Trouble> {
-        let id = request.id.as_deref().unwrap_or_default();
-        let client = &reached.client;
-        // One listener for the whole time: a second Ctrl-C counts even while the first one is being passed on.
-        let mut interrupts = signal(SignalKind::interrupt())?;
-        let mut events = pin!(client.run_and_follow(request, None).await?);
-        loop {
-            let event = tokio::select! {
-                biased;
-                event = events.next() => event,
-                () = reached.gone() => {
-                    return Err(Trouble { exit: Exit::Unreachable, what: "the node went away".into(), next: Some(format!("maniple task show {id}")) });
-                }
-                _ = interrupts.recv() => {
-                    if std::mem::replace(&mut self.cancelling, true) {
-                        return left(id);
-                    }
-                    if !self.quiet {
-                        screen::remark("\ncancelling; Ctrl-C again leaves without waiting");
-                    }
-                    tokio::select! {
-                        asked = client.cancel(id) => asked?,
-                        _ = interrupts.recv() => return left(id),
-                    };
-                    continue;
-                }
-            };
-            let Some(event) = event.transpose()? else {
-                let what = "the events stopped before the task ended".to_owned();
-                return Err(Trouble { exit: Exit::Internal, what, next: Some(format!("maniple task show {id}")) });
-            };
-            if event.id.is_some_and(|number| number <= self.after) {
-                continue;
-            }
-            self.after = event.id.unwrap_or(self.after);
-            let told = self.steps.tell(&event);
-            if !self.quiet && !told.is_empty() {
-                screen::piece(&told);
-            }
-            if event.is_final() {
-                let unreadable =
-                    |e: serde_json::Error| Trouble { exit: Exit::Internal, what: format!("the result cannot be read: {e}"), next: None };
-                return Ok(End::Result(serde_json::from_value(event.data).map_err(unreadable)?));
-            }
-        }
-    }
-}
-
-fn left(id: &str) -> Result<End, Trouble> {
-    screen::remark(format!("\nleft; see what became of it: maniple task show {id}"));
-    Ok(End::Left)
-}
-
-/// On a terminal a model may not steer it; in a pipe the answer is passed on as it is.
-fn answer(output: &str) -> String {
-    if std::io::stdout().is_terminal() { screen::clean(output) } else { output.to_owned() }
 }
 
 fn piped() -> Result<String, Trouble> {

@@ -1,4 +1,8 @@
 //! `maniple agent check`: every problem of a project's files, told as a compiler would.
+//!
+//! [`works`] asks what the files alone do not tell: whether there is a provider, a key, a credential for what they name.
+
+mod works;
 
 use super::{
     cases::{format, is_yaml},
@@ -26,6 +30,10 @@ pub struct Checked {
     pub limits: TaskLimits,
     /// The tools that agents ask for and that only a running node has, from where the settings say.
     pub unseen: BTreeSet<String>,
+    /// The tools that agents ask for and that nobody defines: they may register themselves.
+    pub unknown: BTreeSet<String>,
+    /// The settings.
+    pub config: Config,
 }
 
 /// Checks settings, agents, tools and cases.
@@ -35,6 +43,9 @@ pub fn check(dir: &Path, as_json: bool) -> Result<Exit, Trouble> {
     }
     let mut problems = Vec::new();
     let checked = project(dir).map_err(|more| problems.extend(more)).ok();
+    if let Some(checked) = &checked {
+        problems.extend(works::problems(checked, dir));
+    }
     let cases = cases(&dir.join("cases"), &mut problems);
     let count = |number: usize, thing| screen::count(number as u64, thing);
     if as_json {
@@ -46,13 +57,14 @@ pub fn check(dir: &Path, as_json: bool) -> Result<Exit, Trouble> {
         for remark in &checked.project.remarks {
             screen::remark(format!("{} {}\n", "warning:".yellow(), screen::clean(&remark.to_string())));
         }
-        if !checked.unseen.is_empty() {
-            let names: Vec<&str> = checked.unseen.iter().map(String::as_str).collect();
-            screen::remark(format!("not checked, as a running node imports them: {}", names.join(", ")));
-        }
-        if agents == 0 {
-            screen::remark(format!("there is no agent in {}; try: maniple new NAME", dir.display()));
-        }
+        let note = |names: &BTreeSet<String>, why: &str| {
+            if !names.is_empty() {
+                let names: Vec<&str> = names.iter().map(String::as_str).collect();
+                screen::remark(format!("{} not checked, as {why}: {}", "note:".cyan(), names.join(", ")));
+            }
+        };
+        note(&checked.unseen, "a running node imports them");
+        note(&checked.unknown, "no file defines them; they are had once they register themselves");
     } else {
         for problem in &problems {
             screen::answer(format!("{} {}\n", "error:".red().bold(), screen::clean(&problem.to_string())))?;
@@ -74,14 +86,20 @@ pub fn project(dir: &Path) -> Result<Checked, Vec<Problem>> {
     let of_tools =
         |errors: Vec<maniple_core::Error>| errors.iter().map(|e| Problem::of_file(&dir.join("tools"), e.to_string())).collect::<Vec<_>>();
     let catalog = Arc::new(Catalog::new(project.tools.clone()).map_err(of_tools)?);
-    let (mut problems, mut unseen) = (Vec::new(), BTreeSet::new());
+    let (mut problems, mut unseen, mut unknown) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
+    let mut names: Vec<&str> = project.tools.iter().map(|tool| tool.name.as_str()).collect();
+    names.extend(["clock", "calculator", "http_fetch"]);
     for agent in &project.agents {
-        let (elsewhere, here): (Vec<ToolWish>, Vec<ToolWish>) = agent
-            .tools
-            .iter()
-            .cloned()
-            .partition(|wish| is_imported(&config, &wish.name) && catalog.versions(&Tenant::default(), &wish.name).is_err());
-        unseen.extend(elsewhere.into_iter().map(|wish| wish.name));
+        let is_here = |wish: &ToolWish| catalog.versions(&Tenant::default(), &wish.name).is_ok();
+        let (here, elsewhere): (Vec<ToolWish>, Vec<ToolWish>) =
+            agent.tools.iter().cloned().partition(|wish| is_here(wish) || is_slip(&wish.name, &names) && !is_imported(&config, &wish.name));
+        for wish in elsewhere {
+            if is_imported(&config, &wish.name) {
+                unseen.insert(wish.name)
+            } else {
+                unknown.insert(wish.name)
+            };
+        }
         problems.extend(
             catalog
                 .check_wishes(&Tenant::default(), &agent.name, &here)
@@ -89,7 +107,16 @@ pub fn project(dir: &Path) -> Result<Checked, Vec<Problem>> {
                 .map(|error| of_agent(&config, agent.name.as_str(), &error.to_string())),
         );
     }
-    if problems.is_empty() { Ok(Checked { project, catalog, limits, unseen }) } else { Err(problems) }
+    if problems.is_empty() { Ok(Checked { project, catalog, limits, unseen, unknown, config }) } else { Err(problems) }
+}
+
+/// Whether a name looks like one of these with a letter or two out of place. `search_v2` beside `search` is a name of its own.
+fn is_slip(name: &str, names: &[&str]) -> bool {
+    let is_near = |known: &&str| {
+        let goes_on = name.starts_with(*known) || known.starts_with(name);
+        known.len() > 3 && !goes_on && strsim::damerau_levenshtein(name, known) <= 2
+    };
+    names.iter().any(is_near)
 }
 
 /// Whether a tool of that name would come from an MCP server, an OpenAPI document or another registry of the settings.
@@ -121,10 +148,15 @@ fn problem(file: &Path, error: &anyhow::Error) -> Problem {
 
 /// A problem with an agent's tools, at the line that lists them.
 fn of_agent(config: &Config, name: &str, message: &str) -> Problem {
+    of_field(config, name, "tools", message)
+}
+
+/// A problem with a field of an agent's front matter, at its line.
+fn of_field(config: &Config, name: &str, field: &str, message: &str) -> Problem {
     let file = config.agent_folders().iter().map(|folder| folder.join(format!("{name}.md"))).find(|file| file.exists());
     let file = file.unwrap_or_else(|| format!("{name}.md").into());
     let text = regular::text(&file, files::FILE_MAX).unwrap_or_default();
-    Problem::of_field(&file, &text, 1, "tools", message)
+    Problem::of_field(&file, &text, 1, field, message)
 }
 
 fn as_value(problem: &Problem) -> serde_json::Value {

@@ -9,7 +9,7 @@ use super::{
     serve::KEEPS,
 };
 use crate::{
-    config::Config,
+    config::{Config, Environment, For},
     node::{Node, NodeOptions, RoleName, Roles},
 };
 use clap::Args;
@@ -81,17 +81,19 @@ impl Reached {
 impl Where {
     /// Finds the node, or starts one.
     pub async fn reach(&self, need: Need) -> Result<Reached, Trouble> {
-        let token = std::env::var("MANIPLE_TOKEN").ok().filter(|token| !token.is_empty());
         if let Some(url) = &self.url {
-            return Ok(Reached { client: Client::new(url, token)?, node: None, found: None });
+            // Whatever lies in this folder, that node is meant.
+            let environment = Environment::beside(Path::new(".")).unwrap_or_else(|_| Environment::of_process());
+            return Ok(Reached { client: Client::new(url, token(&environment))?, node: None, found: None });
         }
-        let mut config = super::settings(self.config.as_deref())?;
-        let store = config.store_url()?;
+        // Looking for a node, and looking at what one has left, needs none of its secrets.
+        let mut config = super::settings(self.config.as_deref(), For::Looking)?;
+        let (store, token) = (config.store_url()?, token(&config.environment));
         if let Some(address) = holder(&store).await? {
             return Ok(Reached { client: Client::new(&address, token)?, node: None, found: Some((store, address)) });
         }
         match need {
-            Need::Work => {}
+            Need::Work => config = super::settings(self.config.as_deref(), For::Work)?,
             Need::Files => config.store = "memory:".into(),
             Need::Desk if store.file().is_some_and(Path::exists) => {}
             Need::Desk => {
@@ -122,6 +124,10 @@ impl Where {
         };
         Ok(Reached { client: Client::new(&format!("http://{}", node.address()), token)?, node: Some(node), found: None })
     }
+}
+
+fn token(environment: &Environment) -> Option<String> {
+    environment.get("MANIPLE_TOKEN").filter(|token| !token.is_empty())
 }
 
 /// Whether a node could not start because another process has its store.

@@ -61,8 +61,14 @@ pub fn is_one_terminal() -> bool {
 }
 
 /// A table without lines, as wide as the terminal at most: the last column gives way, the others are never cut, so
-/// that an id can be copied. In a pipe it is as wide as it needs to be.
+/// that an id can be copied. Where too little would be left of it, each row has lines of its own: its first cell, the others, the
+/// last. In a pipe a table is as wide as it needs to be.
 pub fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let rows: Vec<Vec<String>> = rows.into_iter().collect();
+    let width = Table::new().width();
+    if width.is_some_and(|width| !fits(header, &rows, width)) {
+        return stacked(&rows, width.unwrap_or(u16::MAX).into());
+    }
     let text = laid_out(header, rows, None);
     match text.split_once('\n') {
         Some((header, rows)) => format!("{}\n{rows}", header.bold()),
@@ -70,25 +76,49 @@ pub fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> St
     }
 }
 
-fn laid_out(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>, width: Option<u16>) -> String {
+/// Between two columns.
+const GAP: u16 = 2;
+/// The least that must be left for the last column, if it has so much to say.
+const LAST_MIN: usize = 24;
+
+fn fits(header: &[&str], rows: &[Vec<String>], width: u16) -> bool {
+    let widest = |at: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.chars().count());
+        cells.chain(header.get(at).map(|name| name.len())).max().unwrap_or(0)
+    };
+    let others: usize = (0..header.len().saturating_sub(1)).map(|at| widest(at) + usize::from(GAP)).sum();
+    others + widest(header.len().saturating_sub(1)).min(LAST_MIN) <= usize::from(width)
+}
+
+/// Rows below each other, for a terminal too narrow for columns. Nothing but ids and names is wider than it.
+fn stacked(rows: &[Vec<String>], width: usize) -> String {
+    let below = |text: &str| format!("\n  {}", one_line(text, width.saturating_sub(2)));
+    let row = |row: &Vec<String>| match row.as_slice() {
+        [] => String::new(),
+        [only] => only.clone(),
+        [first, others @ .., last] => {
+            let others: Vec<&str> = others.iter().map(String::as_str).filter(|cell| !cell.is_empty()).collect();
+            let others = if others.is_empty() { String::new() } else { below(&others.join(" · ")) };
+            let last = if last.is_empty() { String::new() } else { below(last) };
+            format!("{}{others}{last}", first.bold())
+        }
+    };
+    rows.iter().map(row).collect::<Vec<_>>().join("\n")
+}
+
+fn laid_out(header: &[&str], rows: Vec<Vec<String>>, width: Option<u16>) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_header(header.to_vec());
     width.map(|width| table.set_width(width));
     table.add_rows(rows).set_truncation_indicator("…");
-    let gap = 2;
-    let widths: u16 = table.column_max_content_widths().iter().take(header.len() - 1).map(|width| width + gap).sum();
-    let last = header.last().map_or(0, |name| name.len() as u16);
-    let is_wide_enough = table.width().is_none_or(|width| widths + last <= width);
     for (number, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((0, gap));
-        if is_wide_enough && number + 1 < header.len() {
+        column.set_padding((0, GAP));
+        if number + 1 < header.len() {
             column.set_constraint(ColumnConstraint::ContentWidth);
         }
     }
-    if is_wide_enough {
-        for row in table.row_iter_mut() {
-            row.max_height(1);
-        }
+    for row in table.row_iter_mut() {
+        row.max_height(1);
     }
     table.trim_fmt()
 }
@@ -187,8 +217,19 @@ mod tests {
 
     #[test]
     fn on_a_terminal_the_last_column_gives_way_and_ids_stay_whole() {
-        let lay = |width| laid_out(&["ID", "OUTPUT"], [vec!["0123456789".into(), "one two three".into()]], Some(width));
-        assert_eq!(lay(22), "ID          OUTPUT\n0123456789  one two…");
-        assert!(lay(12).lines().all(|line| line.chars().count() <= 12), "where nothing else helps, lines are broken: {}", lay(12));
+        let rows = vec![vec!["0123456789".into(), "one two three".into()]];
+        assert_eq!(laid_out(&["ID", "OUTPUT"], rows, Some(22)), "ID          OUTPUT\n0123456789  one two…");
+    }
+
+    #[test]
+    fn a_terminal_of_forty_columns_shows_rows_below_each_other_and_nothing_is_wider_than_it() {
+        let id = "01890a5d-ac96-774b-bcce-b302099a8057";
+        let header = ["TASK", "STATUS", "AGENT", "PROMPT"];
+        let rows = [vec![id.into(), "completed".into(), "help-desk".into(), "What is the very best way to fold a shirt?".into()]];
+        assert!(!fits(&header, &rows, 80) && fits(&header, &rows, 90));
+        let shown = anstream::adapter::strip_str(&stacked(&rows, 40)).to_string();
+        assert_eq!(shown, format!("{id}\n  completed · help-desk\n  What is the very best way to fold a s…"));
+        assert!(shown.lines().all(|line| line.chars().count() <= 40), "{shown}");
+        assert!(fits(&["A", "B"], &[vec!["x".into(), "y".into()]], 40), "what is narrow enough stays a table");
     }
 }

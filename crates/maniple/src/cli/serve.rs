@@ -171,7 +171,7 @@ fn started(error: anyhow::Error) -> Trouble {
 /// Whether the project has an agent of its own.
 fn has_agents(config: &Config) -> bool {
     let files = config.agent_folders().into_iter().filter_map(|folder| std::fs::read_dir(folder).ok()).flatten().flatten();
-    files.map(|file| file.path()).any(|file| file.extension().is_some_and(|extension| extension == "md"))
+    files.map(|file| file.path()).any(|file| crate::files::is_agent(&file))
 }
 
 fn banner(url: &str, store: &str, agents: &[Agent], dir: &Path, has_agents: bool) -> String {

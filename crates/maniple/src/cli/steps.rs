@@ -15,7 +15,7 @@ use maniple_core::{
     Time,
     event::{EventKind, ToolStatus},
     message::Usage,
-    task::AgentResult,
+    task::{AgentResult, TaskStatus},
 };
 use owo_colors::OwoColorize;
 use serde_json::Value;
@@ -27,6 +27,8 @@ const VALUE_MAX: usize = 200;
 /// A teller of one task. Feed it every event once, in order, and the deltas as they come.
 #[derive(Default)]
 pub struct Steps {
+    /// Of a conversation: text, calls and what goes wrong, without the frame around them.
+    brief: bool,
     step: u32,
     attempt: u64,
     asked_at: Option<Time>,
@@ -40,6 +42,11 @@ pub struct Steps {
 }
 
 impl Steps {
+    /// Tells text, calls and what goes wrong: for a conversation, whose frame its reader knows.
+    pub fn brief() -> Self {
+        Self { brief: true, ..Self::default() }
+    }
+
     /// What to tell of an event; often nothing.
     pub fn tell(&mut self, event: &TaskEvent) -> String {
         let data = &event.data;
@@ -48,6 +55,7 @@ impl Steps {
         }
         let Some(kind) = EventKind::named(&event.kind) else { return String::new() };
         match kind {
+            EventKind::Accepted | EventKind::TakenOver if self.brief => String::new(),
             EventKind::Accepted => accepted(data),
             EventKind::TakenOver => self.line(format!("{}", taken_over(data).dimmed())),
             EventKind::ModelStarted => self.asked(event),
@@ -76,6 +84,7 @@ impl Steps {
             EventKind::Parked => self.line(format!("{}", format!("  parked: waits for {}", text(data, "waiting_for")).dimmed())),
             EventKind::Resumed => self.line(format!("{}", "  goes on".dimmed())),
             EventKind::Completed | EventKind::Failed | EventKind::Cancelled => match serde_json::from_value::<AgentResult>(data.clone()) {
+                Ok(result) if self.brief && result.status == TaskStatus::Completed && result.error.is_none() => self.line(String::new()),
                 Ok(result) => self.line(summary(&result)),
                 Err(_) => String::new(),
             },
@@ -94,6 +103,9 @@ impl Steps {
         let is_new = event.step != self.step;
         (self.step, self.attempt, self.asked_at) = (event.step, attempt, event.at);
         self.told.clear();
+        if self.brief {
+            return self.line(String::new());
+        }
         self.line(if is_new {
             format!("{} {}", format!("step {}", event.step).bold(), format!("· {model}").dimmed())
         } else {
@@ -123,6 +135,10 @@ impl Steps {
         self.told.clear();
         self.calls = data["calls"].as_array().map_or(0, Vec::len);
         self.called_at.clear();
+        if self.brief {
+            told.push_str(&self.line(String::new()));
+            return told;
+        }
         let usage: Usage = serde_json::from_value(data["usage"].clone()).unwrap_or_default();
         let cached = if usage.cached_input_tokens > 0 { format!(" ({} cached)", usage.cached_input_tokens) } else { String::new() };
         let took = since(self.asked_at, event.at);

@@ -1,10 +1,11 @@
-//! `maniple task`: look at tasks, stop them, try them again.
+//! `maniple task`: look at tasks, follow them, stop them, try them again.
 
 use super::{
     exit::{Exit, Trouble},
     reach::{Need, Reached, Where},
     screen,
-    steps::{code, summary},
+    steps::{Steps, code, summary},
+    story::{End, Interrupt, Story},
 };
 use clap::{Args, Subcommand, ValueEnum};
 use futures::StreamExt;
@@ -13,7 +14,7 @@ use maniple_api::{
     event::{DELTA, TaskEvent},
     page::TaskPage,
 };
-use maniple_core::task::AgentResult;
+use maniple_core::task::{AgentResult, QueuedFor, TaskStatus, WaitingFor};
 use owo_colors::OwoColorize;
 use std::{
     pin::pin,
@@ -47,6 +48,11 @@ enum What {
     },
     /// Show a task as it is now
     Show {
+        /// Its id
+        task: String,
+    },
+    /// Follow a task as `maniple run` tells it: its steps so far, then as they happen
+    Watch {
         /// Its id
         task: String,
     },
@@ -109,10 +115,11 @@ impl What {
         match self {
             Self::Ls { status, session, page } => {
                 let status = status.and_then(|status| Some(status.to_possible_value()?.get_name().to_owned()));
-                let page = client.tasks(&TaskQuery { status, session_id: session, ..page.query() }).await?;
+                let page = client.tasks(&TaskQuery { status, session_id: session, prompts: true, ..page.query() }).await?;
                 list(&page, as_json, "no tasks")?;
             }
-            Self::Show { task } => show(&client.task(&task).await?, as_json)?,
+            Self::Show { task } => show(&client.task_with_prompt(&task).await?, as_json)?,
+            Self::Watch { task } => return watch(reached, &task, as_json).await,
             Self::Events { task, after } => events(reached, &task, after, as_json).await?,
             Self::Cancel { task } => {
                 let before = client.task(&task).await?;
@@ -171,18 +178,35 @@ pub fn list(page: &TaskPage, as_json: bool, nothing: &str) -> Result<(), Trouble
         return Ok(());
     }
     let rows = page.tasks.iter().map(|task| {
-        let answer = task.error.map(code).or_else(|| task.output.clone()).unwrap_or_default();
-        vec![task.task_id.to_string(), task.status.as_str().to_owned(), task.agent.to_string(), age(task), screen::one_line(&answer, 60)]
+        let waits = waits_for(task).map(|what| format!("(waits for {what})"));
+        let answer = task.error.map(code).or_else(|| task.output.clone()).or(waits).unwrap_or_default();
+        let prompt = screen::one_line(task.prompt.as_deref().unwrap_or_default(), 32);
+        let (id, status) = (task.task_id.to_string(), task.status.as_str().to_owned());
+        vec![id, status, task.agent.to_string(), age(task), prompt, screen::one_line(&answer, 60)]
     });
-    screen::answer(screen::table(&["TASK", "STATUS", "AGENT", "AGE", "ANSWER"], rows))?;
+    screen::answer(screen::table(&["TASK", "STATUS", "AGENT", "AGE", "PROMPT", "ANSWER"], rows))?;
     if let Some(cursor) = &page.next_cursor {
         screen::remark(format!("more: --cursor {cursor}").dimmed());
     }
     Ok(())
 }
 
+/// What a task waits for that is queued or parked, as people say it.
+fn waits_for(task: &AgentResult) -> Option<&'static str> {
+    match (task.queued_for, task.waiting_for) {
+        (Some(QueuedFor::NotBefore), _) => Some("its time, not_before"),
+        (Some(QueuedFor::Session), _) => Some("another task of its session"),
+        (Some(QueuedFor::Worker), _) => Some("a worker with a free place"),
+        (None, Some(WaitingFor::Approval)) => Some("an approval"),
+        (None, Some(WaitingFor::Input)) => Some("a person's answer"),
+        (None, Some(WaitingFor::Children)) => Some("its children"),
+        (None, Some(WaitingFor::Timer)) => Some("a moment to come"),
+        (None, None) => None,
+    }
+}
+
 /// How long ago it was accepted, in the largest unit that says something.
-fn age(task: &AgentResult) -> String {
+pub fn age(task: &AgentResult) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let seconds = now.saturating_sub(Duration::from_millis(task.created_at.0.max(0) as u64)).as_secs();
     match seconds {
@@ -200,13 +224,14 @@ pub fn show(task: &AgentResult, as_json: bool) -> Result<(), Trouble> {
     }
     let optional = |value: Option<String>| value.map(|value| screen::one_line(&value, 1_000));
     let rows = [
+        ("asked", task.prompt.as_deref().map(|prompt| screen::one_line(prompt, 300))),
         ("agent", Some(task.agent.to_string())),
         ("session", Some(screen::one_line(task.session_id.as_str(), 256))),
         ("model", optional(task.model.clone())),
         ("accepted", Some(task.created_at.to_string())),
         ("started", task.started_at.map(|at| at.to_string())),
         ("finished", task.finished_at.map(|at| at.to_string())),
-        ("waits for", task.waiting_for.map(|what| format!("{what:?}").to_lowercase())),
+        ("waits for", waits_for(task).map(str::to_owned)),
         ("retry of", task.retry_of.as_ref().map(ToString::to_string)),
         ("trace", optional(task.trace_id.clone())),
     ];
@@ -221,6 +246,21 @@ pub fn show(task: &AgentResult, as_json: bool) -> Result<(), Trouble> {
         screen::answer(format!("\n{}", screen::clean(output)))?;
     }
     Ok(())
+}
+
+async fn watch(reached: &Reached, task: &str, as_json: bool) -> Result<Exit, Trouble> {
+    if !reached.goes_on() && !reached.client.task(task).await?.status.is_final() {
+        let what = format!("task {task} is not finished, and no node is running that would go on with it");
+        return Err(Trouble { exit: Exit::Unreachable, what, next: Some("maniple dev".into()) });
+    }
+    let mut story = Story::new(Steps::default(), as_json, Interrupt::Leaves);
+    let End::Result(result) = story.follow(reached, task, reached.client.events(task, 0)).await? else { return Ok(Exit::Interrupted) };
+    if as_json {
+        screen::json(&result)?
+    } else {
+        story.answer(&result)?
+    }
+    Ok(if result.status == TaskStatus::Completed { Exit::Done } else { Exit::Unsuccessful })
 }
 
 async fn events(reached: &Reached, task: &str, after: u64, as_json: bool) -> Result<(), Trouble> {

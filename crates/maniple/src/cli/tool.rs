@@ -16,6 +16,7 @@ use super::{
     exit::{Exit, Trouble},
     reach::{Need, Reached, Where},
 };
+use crate::config::For;
 use clap::{Args, Subcommand};
 use maniple_api::client::Client;
 use maniple_core::{Error, tool::ToolVersion};
@@ -106,7 +107,7 @@ impl Tools {
         if self.place.url.is_some() || matches!(self.what, What::Add { .. } | What::Rm { .. }) {
             return Ok(Need::Desk);
         }
-        let store = super::settings(self.place.config.as_deref())?.store_url()?;
+        let store = super::settings(self.place.config.as_deref(), For::Looking)?.store_url()?;
         let is_there = store.file().is_some_and(Path::exists);
         Ok(if is_there { Need::Desk } else { Need::Files })
     }
@@ -128,7 +129,7 @@ impl Tools {
 
     /// Beside the settings.
     fn lock_file(&self) -> Result<PathBuf, Trouble> {
-        Ok(super::settings(self.place.config.as_deref())?.path(maniple_registry::lock::FILE_NAME))
+        Ok(super::settings(self.place.config.as_deref(), For::Looking)?.path(maniple_registry::lock::FILE_NAME))
     }
 }
 

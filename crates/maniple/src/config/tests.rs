@@ -75,6 +75,78 @@ fn a_wrong_environment_variable_is_named_by_its_path() {
 }
 
 #[test]
+fn what_the_environment_did_wrong_is_blamed_on_it_and_not_on_the_file() {
+    let file = "listen: 127.0.0.1:1\nlimits: { max_steps: 3 }\nworker: { drain: 5s }\n";
+    for (name, value, told) in [
+        ("MANIPLE_LIMITS__MAX_STEPS", "many", "limits.max_steps: "),
+        ("MANIPLE_LIMITS__MAX_STEPS", "1001", "1 to 1000"),
+        ("MANIPLE_LIMITS__MAX_STEP", "3", "unknown field `max_step`"),
+        ("MANIPLE_WORKER__DRAIN", "soon", "`soon` is no duration"),
+        ("MANIPLE_LISTEN", "0.0.0.0:80", "listens on loopback only"),
+        ("MANIPLE_LISTEN", "8080", "the host is missing"),
+        ("MANIPLE_COLOUR", "red", "unknown field `colour`"),
+    ] {
+        let refused = format!("{:#}", load(file, &[(name, value)]).expect_err("it was to be refused"));
+        assert!(refused.starts_with(&format!("the environment variable {name}: ")), "{name}={value}: {refused}");
+        assert!(refused.contains(told) && !refused.contains("maniple.yaml"), "{name}={value}: {refused}");
+    }
+    let of_file = format!("{:#}", load("listen: x\n", &[("MANIPLE_STORE", "memory:")]).expect_err("it was to be refused"));
+    assert!(of_file.contains("maniple.yaml:1:1") && !of_file.contains("environment"), "{of_file}");
+}
+
+#[test]
+fn an_address_that_is_none_says_what_is_missing() {
+    assert_eq!(address("localhost:8080").unwrap(), "127.0.0.1:8080".parse().unwrap());
+    assert_eq!(address("[::1]:80").unwrap(), "[::1]:80".parse().unwrap());
+    for (text, why) in [
+        ("8080", "the host is missing"),
+        (":8080", "the host is missing"),
+        ("127.0.0.1", "the port is missing"),
+        ("localhost", "the port is missing"),
+        ("127.0.0.1:http", "the port must be a number"),
+        ("node.example:80", "an IP address or `localhost`"),
+        ("http://127.0.0.1:80", "leave the scheme out"),
+    ] {
+        let told = address(text).unwrap_err().to_string();
+        assert!(told.contains(why) && told.contains("127.0.0.1:8080"), "{text}: {told}");
+    }
+}
+
+#[test]
+fn who_only_looks_needs_no_secrets_and_who_works_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join(FILE_NAME);
+    let lab = "models:\n  lab: { api: openai, api_key: \"${env:MANIPLE_TEST_NOT_SET}\" }\n  other: { api: openai, api_key: k }\n";
+    let shop = "credentials:\n  shop: { kind: api_key, hosts: [x.test], header: A, secret: \"${file:none}\" }\n";
+    let rest = "registry: http://127.0.0.1:1\nregistry_token: \"${env:MANIPLE_TEST_NOT_SET}\"\nlimits: { max_steps: 7 }\n";
+    std::fs::write(&file, format!("{lab}{shop}{rest}")).unwrap();
+    let looking = Config::to_look(&file).unwrap();
+    assert_eq!(looking.models.keys().collect::<Vec<_>>(), ["other"]);
+    assert_eq!((looking.credentials.len(), looking.registry_token.is_none(), looking.limits.tasks.max_steps), (0, true, 7));
+    let told = format!("{:#}", Config::load(&file).unwrap_err());
+    assert!(told.contains("none cannot be read") && told.contains("${file:none}"), "{told}");
+    std::fs::write(&file, "store: \"${env:MANIPLE_TEST_NOT_SET}\"\n").unwrap();
+    assert!(Config::to_look(&file).is_err(), "without its store nothing can be looked at");
+}
+
+#[test]
+fn what_stands_in_env_beside_the_settings_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join(".env"), "MANIPLE_STORE=memory:\nLAB_TEST_KEY='s3cr$t'\nMANIPLE_WORKER__DRAIN=7s\n").unwrap();
+    let file = folder.path().join(FILE_NAME);
+    std::fs::write(&file, "models:\n  lab: { api: openai, api_key: \"${env:LAB_TEST_KEY}\" }\n").unwrap();
+    let config = Config::load(&file).unwrap();
+    assert_eq!((config.store.as_str(), config.worker.drain.as_ms()), ("memory:", 7_000));
+    assert_eq!(config.models["lab"].api_key.as_ref().map(|key| key.expose()), Some("s3cr$t"));
+    assert_eq!(config.environment.get("LAB_TEST_KEY").as_deref(), Some("s3cr$t"));
+    let flagged = Config::with_flags(&file, [("MANIPLE_STORE".to_owned(), "sqlite:a.db".to_owned())]).unwrap();
+    assert_eq!(flagged.store, "sqlite:a.db", "a flag is over all of them");
+    std::fs::write(folder.path().join(".env"), "MANIPLE_LISTEN=x\n").unwrap();
+    let told = format!("{:#}", Config::with_flags(&folder.path().join("none.yaml"), []).unwrap_err());
+    assert!(told.starts_with("the variable MANIPLE_LISTEN in .env: "), "{told}");
+}
+
+#[test]
 fn secrets_come_from_outside_and_print_as_stars() {
     let config = load(
         "models:\n  lab: { api: openai, base_url: \"http://127.0.0.1:1/v1\", api_key: \"${env:LAB_KEY}\" }\n",

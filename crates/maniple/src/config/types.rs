@@ -1,7 +1,7 @@
 //! The tree of `maniple.yaml`: each section is the type of the part that works by it, where its keys, their meaning, their
 //! defaults and their bounds stand.
 
-use super::Limits;
+use super::{Environment, Limits};
 use crate::{doors::http::scrape::MetricsSettings, node::ReadinessSettings, telemetry::TelemetrySettings};
 use maniple_aside::AsideSettings;
 use maniple_core::{
@@ -72,6 +72,9 @@ pub struct Config {
     /// The folder that paths are relative to.
     #[serde(skip)]
     pub folder: PathBuf,
+    /// The variables by which they were read, and by which providers find their keys.
+    #[serde(skip)]
+    pub environment: Environment,
 }
 
 impl Default for Config {
@@ -103,6 +106,7 @@ impl Default for Config {
             readiness: ReadinessSettings::default(),
             metrics: MetricsSettings::default(),
             folder: PathBuf::from("."),
+            environment: Environment::of_process(),
         }
     }
 }
@@ -115,6 +119,7 @@ impl Config {
             ("worker".into(), &self.worker),
             ("aside".into(), &self.aside),
             ("gateway".into(), &self.gateway),
+            ("retention".into(), &self.retention),
             ("telemetry".into(), &self.telemetry),
         ];
         sections.extend(self.mcp.iter().map(|(name, server)| (format!("mcp.{name}"), server as &dyn Section)));

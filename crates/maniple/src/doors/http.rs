@@ -106,6 +106,7 @@ fn task_routes() -> Router<Arc<Door>> {
         .route("/tasks/{id}/cancel", post(tasks::cancel))
         .route("/tasks/{id}/retry", post(tasks::retry))
         .route("/tasks/{id}/events", get(events::events))
+        .route("/sessions", get(sessions::list))
         .route("/sessions/{id}", delete(sessions::erase))
         .route("/sessions/{id}/messages", get(sessions::messages))
 }

@@ -115,5 +115,8 @@ fn split<'a>(file: &Path, text: &'a str) -> Result<(&'a str, &'a str, usize), Pr
         }
         at += line.len();
     }
-    Err(missing())
+    let last = text.lines().count();
+    let message = "the front matter has no end: a line of --- must follow it, and then the prompt";
+    let source_line = text.lines().last().unwrap_or_default().to_owned();
+    Err(Problem { line: last, column: 1, source_line, ..Problem::of_file(file, message) }.hint("---\nYou are …"))
 }

@@ -66,6 +66,24 @@ fn every_problem_of_every_file_is_told_at_once() {
 }
 
 #[test]
+fn a_readme_beside_agents_is_none() {
+    let found = project(&[("agents/README.md", "# Our agents\n"), ("agents/readme.md", "Theirs."), ("agents/a.md", AGENT)]).unwrap();
+    assert_eq!(found.agents.iter().map(|agent| agent.name.as_str()).collect::<Vec<_>>(), ["a"]);
+}
+
+#[test]
+fn front_matter_without_an_end_and_a_version_that_is_a_number_are_told_as_what_they_are() {
+    let open = told(&[("agents/a.md", "---\ndescription: d\nversion: 1.0.0\nYou are brief.\n")]);
+    assert!(open.contains("the front matter has no end") && open.contains("a.md:4:1"), "{open}");
+    let none = told(&[("agents/a.md", "You are brief.\n")]);
+    assert!(none.contains("begins with front matter") && none.contains("a.md:1:1"), "{none}");
+    for version in ["1", "1.0", "\"1.0\"", "v1", "latest"] {
+        let told = told(&[("agents/a.md", &format!("---\ndescription: d\nversion: {version}\n---\nHello."))]);
+        assert!(told.contains("a version is three numbers, as in `version: 1.0.0`") && told.contains("a.md:3:"), "{version}: {told}");
+    }
+}
+
+#[test]
 fn the_same_tool_version_twice_is_refused() {
     let tool = "name: t\nversion: 1.0.0\ndescription: d\nendpoint: http://127.0.0.1:1/x\n";
     let told = told(&[("tools/a.yaml", tool), ("tools/b.yaml", tool)]);

@@ -22,5 +22,5 @@ pub(super) async fn providers(config: &Config, look: bool) -> anyhow::Result<(Pr
             None => ModelName::parse("demo/demo")?,
         },
     };
-    Ok((Providers::new(providers)?, default))
+    Ok((Providers::with_environment(providers, |name| config.environment.get(name))?, default))
 }

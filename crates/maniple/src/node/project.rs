@@ -7,7 +7,7 @@ use maniple_core::{
     agent::{AgentDefinition, AgentLimits, Memory},
     model::ModelName,
     task::TaskLimits,
-    tool::ToolWish,
+    tool::{ToolState, ToolVersion, ToolWish},
 };
 use maniple_registry::Registry;
 use maniple_runtime::Agents;
@@ -102,7 +102,18 @@ pub(super) fn warn_of_missing_tools(agents: &Agents, registry: &Registry) {
         if let Some(error) = of_tenant(&Tenant::default()).err().filter(|_| tenants.iter().all(|tenant| of_tenant(tenant).is_err())) {
             tracing::warn!(agent = %agent.name, %error, "the agent's tasks go without");
         }
+        for (name, why) in agent.tools.iter().filter_map(|wish| quarantined(registry, wish)) {
+            tracing::warn!(agent = %agent.name, tool = %name, why, "the tool is quarantined: the agent's tasks go without; see `maniple tool show {name}`");
+        }
     }
+}
+
+/// A tool that is known to the node and of which every version that will do is quarantined, with the reason.
+fn quarantined<'a>(registry: &Registry, wish: &'a ToolWish) -> Option<(&'a str, String)> {
+    let versions = registry.catalog().versions(&Tenant::default(), &wish.name).ok()?;
+    let met: Vec<&ToolVersion> = versions.iter().filter(|version| wish.range.matches(&version.definition.version)).collect();
+    let all = !met.is_empty() && met.iter().all(|version| version.state == ToolState::Quarantined);
+    all.then(|| (wish.name.as_str(), met.first().and_then(|version| version.reason.clone()).unwrap_or_default()))
 }
 
 /// All problems as one error.

@@ -68,8 +68,10 @@ async fn the_spans_of_a_run_join_the_callers_trace_and_keep_its_words_to_themsel
     let id: Vec<u8> = (0..16).map(|i| u8::from_str_radix(&trace[i * 2..i * 2 + 2], 16).expect("hex")).collect();
     assert!(spans.windows(16).any(|window| window == id), "the spans do not join the caller's trace");
     assert!(!contains(&spans, "hush-hush"), "a prompt was exported");
-    let line = logs.lines().find(|line| line.contains("\"ended\"")).unwrap_or_else(|| panic!("no line tells the end of the task:\n{logs}"));
+    let told: Vec<&str> = logs.lines().filter(|line| line.contains("\"task completed\"")).collect();
+    let [line] = told.as_slice() else { panic!("one line tells the end of a task:\n{logs}") };
     let line: serde_json::Value = serde_json::from_str(line).expect("logs are JSON");
+    assert_eq!((&line["level"], &line["agent"], &line["steps"]), (&"INFO".into(), &"assistant".into(), &2.into()), "{line}");
     assert!(line.to_string().contains(result["task_id"].as_str().expect("an id")) && line.to_string().contains(trace), "{line}");
     assert!(!logs.contains("hush-hush"), "a prompt was logged");
 }

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | submit, retry, requeue | `run` |
 //! | look at a task and its events, and wait for it | `read`; `run` for what the principal asked for itself |
-//! | list tasks, look at conversations and agents | `read` |
+//! | list tasks and conversations, look at conversations and agents | `read` |
 //! | cancel | `cancel` |
 //! | take out of the dead letters, erase a conversation | `admin` |
 //! | look at what runs ask of people | `read` or `approve` |

@@ -1,12 +1,42 @@
-//! Conversations: their turns and their erasure.
+//! Conversations: which there are, their turns and their erasure.
 
 use super::{Act, Addressee, Desk, Page};
-use maniple_core::{Kind, Principal, Result, SessionId, SessionKey, TaskId, ports::Turn};
+use maniple_core::{
+    Kind, Principal, Result, SessionId, SessionKey, TaskId, Time,
+    ports::{ListSessions, SessionSummary, Turn},
+};
 
 /// The most text of one page, in bytes; a single turn may be larger.
 const PAGE_BYTES: usize = 2 << 20;
 
+/// Which conversations to list.
+#[derive(Debug, Clone)]
+pub struct SessionQuery {
+    /// With which agent; with all that the principal may use where nothing is said.
+    pub with: Addressee,
+    /// Their last task is strictly older than this (created_at, id).
+    pub before: Option<(Time, TaskId)>,
+    /// At most; not 0.
+    pub limit: usize,
+}
+
+/// A page of conversations, newest first by their last task. It may hold fewer than there are and lead to the next all the same:
+/// see [`maniple_core::ports::Tasks::sessions`].
+pub type SessionPage = Page<SessionSummary, (Time, TaskId)>;
+
 impl Desk {
+    /// Conversations. `NotFound` for the place of an agent that is not served and has left none.
+    pub async fn sessions(&self, who: &Principal, query: SessionQuery) -> Result<SessionPage> {
+        Act::Look.by(who)?;
+        let Some(agents) = self.agents_of(who, &query.with)? else { return Ok(Page::empty()) };
+        let list = ListSessions { tenant: who.tenant.clone(), agents, before: query.before, limit: query.limit, max_bytes: PAGE_BYTES };
+        let sessions = self.parts.tasks.sessions(&list).await?;
+        if let (Addressee::At(agent), true, None) = (&query.with, sessions.found.is_empty(), &sessions.next) {
+            self.served(agent)?;
+        }
+        Ok(Page { items: sessions.found, next: sessions.next })
+    }
+
     /// The newest turns of a conversation, newest first; the next ones are those before [`Page::next`].
     ///
     /// Its agent may be gone: what it left can still be read. `NotFound` where the agent is not served and there is nothing,

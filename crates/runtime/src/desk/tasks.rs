@@ -13,6 +13,9 @@ use serde_json::json;
 /// What the tasks of one page weigh, in bytes; a single one may be heavier.
 const PAGE_BYTES: usize = 2 << 20;
 
+/// Of the tasks of a list the beginning of each prompt is shown: so many characters.
+pub const BEGINNING_CHARS: usize = 200;
+
 /// Which tasks to list.
 #[derive(Debug, Clone)]
 pub struct TaskQuery {
@@ -55,6 +58,20 @@ impl Desk {
     pub async fn get(&self, who: &Principal, sought: &Sought) -> Result<AgentResult> {
         Act::Follow.by(who)?;
         Ok(self.seen(who, sought).await?.1)
+    }
+
+    /// The same with what was asked.
+    pub async fn get_with_prompt(&self, who: &Principal, sought: &Sought) -> Result<AgentResult> {
+        let task = self.get(who, sought).await?;
+        let prompts = self.parts.tasks.prompts(&who.tenant, std::slice::from_ref(&task.task_id), usize::MAX).await?;
+        Ok(AgentResult { prompt: prompts.into_iter().next().flatten(), ..task })
+    }
+
+    /// A list of tasks of the principal's tenant, each with the beginning of what was asked: [`BEGINNING_CHARS`].
+    pub async fn with_beginnings(&self, who: &Principal, tasks: Vec<AgentResult>) -> Result<Vec<AgentResult>> {
+        let ids: Vec<TaskId> = tasks.iter().map(|task| task.task_id.clone()).collect();
+        let prompts = self.parts.tasks.prompts(&who.tenant, &ids, BEGINNING_CHARS).await?;
+        Ok(tasks.into_iter().zip(prompts).map(|(task, prompt)| AgentResult { prompt, ..task }).collect())
     }
 
     /// Tasks. `NotFound` for the place of an agent that is not served and has left none.
@@ -107,7 +124,7 @@ impl Desk {
                 Cancelled::Asked(result)
             }
             Signalled::Ended(result, event) => {
-                ended::count(&result.agent, result.status);
+                ended::tell(&result);
                 self.parts.bus.publish(&task, Live::Event(event));
                 // The next one of its session may be ready now.
                 self.parts.bus.hint(Hint::Ready(result.agent.clone()));

@@ -27,6 +27,7 @@ pub(super) fn cases() -> Vec<Case> {
         case(a_long_session_is_erased_whole),
         case(a_session_with_an_unfinished_task_is_not_erased),
         case(old_tasks_are_forgotten_in_batches_and_their_ids_stay_taken_for_thirty_days),
+        case(beyond_a_weight_the_oldest_finished_tasks_go_and_the_unfinished_stay),
         case(definitions_stay_until_no_task_needs_them),
         case(a_sweep_is_bounded_and_says_that_more_is_due),
     ]
@@ -282,6 +283,30 @@ async fn old_tasks_are_forgotten_in_batches_and_their_ids_stay_taken_for_thirty_
     assert!(w.accept(task("a")).await.fresh, "free again, swept or not");
     w.store.forget(days(365), 10).await.expect("answers");
     assert!(w.accept(task("b")).await.fresh);
+}
+
+async fn beyond_a_weight_the_oldest_finished_tasks_go_and_the_unfinished_stay(w: World) {
+    for name in ["a", "b", "c", "d"] {
+        let claim = w.running(Task { prompt: "x".repeat(50_000), ..task(name) }).await;
+        if name != "b" {
+            w.complete(&claim, 1, "done").await;
+        }
+    }
+    let there = || async {
+        let all = w.store.list(&ListTasks { limit: 10, ..ListTasks::default() }).await.expect("answers");
+        let mut names: Vec<String> = all.iter().map(|task| task.task_id.to_string()).collect();
+        names.sort();
+        names
+    };
+    let beyond = |max_bytes, limit| w.store.forget_beyond(max_bytes, limit);
+    assert_eq!(beyond(u64::MAX, 10).await.expect("answers"), 0);
+    assert_eq!(there().await.len(), 4);
+    assert_eq!(beyond(0, 1).await.expect("answers"), 1);
+    assert_eq!(there().await, ["b", "c", "d"]);
+    assert_eq!(beyond(0, 10).await.expect("answers"), 2);
+    assert_eq!(beyond(0, 10).await.expect("answers"), 0);
+    assert_eq!(there().await, ["b"]);
+    assert_eq!(kind(w.store.create(new(task("a"))).await), Some(Kind::Conflict), "its id stays taken");
 }
 
 async fn definitions_stay_until_no_task_needs_them(w: World) {

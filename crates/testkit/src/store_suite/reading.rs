@@ -2,8 +2,8 @@
 
 use super::*;
 use maniple_core::{
-    ports::{ListTasks, Waiting},
-    task::TaskStatus,
+    ports::{ListSessions, ListTasks, SessionSummary, Waiting},
+    task::{QueuedFor, TaskStatus},
 };
 
 pub(super) fn cases() -> Vec<Case> {
@@ -16,6 +16,10 @@ pub(super) fn cases() -> Vec<Case> {
         case(nobody_elses_task_is_seen),
         case(turns_are_those_of_completed_tasks_newest_first),
         case(turns_stop_at_their_bounds),
+        case(what_was_asked_is_told_from_its_beginning),
+        case(sessions_are_listed_newest_first_each_once),
+        case(sessions_page_without_gap_or_repeat),
+        case(a_queued_task_says_what_it_waits_for),
         case(what_waits_is_told_by_agent),
         case(the_store_answers),
     ]
@@ -168,6 +172,98 @@ async fn turns_stop_at_their_bounds(w: World) {
         let turns = w.store.turns(&session("s"), None, limit, bytes).await.expect("answers");
         assert_eq!(turns.len(), count, "at most {limit} and {bytes} bytes");
     }
+}
+
+async fn what_was_asked_is_told_from_its_beginning(w: World) {
+    w.accept(task("a")).await;
+    w.accept(Task { prompt: "zwölf \u{1f600}\u{1f600} \"x\"".into(), ..task("b") }).await;
+    let read = |names: &[&str], max_chars| {
+        let (store, ids) = (w.store.clone(), names.iter().map(|name| id(name)).collect::<Vec<_>>());
+        async move { store.prompts(&Tenant::default(), &ids, max_chars).await.expect("answers") }
+    };
+    let some = |text: &str| Some(text.to_owned());
+    assert_eq!(read(&["a", "nobody", "b"], usize::MAX).await, [some("prompt of a"), None, some("zwölf \u{1f600}\u{1f600} \"x\"")]);
+    assert_eq!(read(&["b", "a"], 7).await, [some("zwölf \u{1f600}"), some("prompt ")], "characters are counted, not bytes");
+    assert_eq!(read(&[], 7).await, []);
+    let other = Tenant::parse("other").expect("legal");
+    assert_eq!(w.store.prompts(&other, &[id("a")], 100).await.expect("answers"), [None]);
+}
+
+/// The sessions of a page: name, agent, how many tasks, the last one.
+async fn sessions(w: &World, query: ListSessions) -> (Vec<(String, String, u64, String)>, Option<(Time, TaskId)>) {
+    let page = w.store.sessions(&query).await.expect("answers");
+    let told = |s: &SessionSummary| (s.id.to_string(), s.agent.to_string(), s.tasks, s.last.task_id.to_string());
+    (page.found.iter().map(told).collect(), page.next)
+}
+
+fn sessions_of(names: &[(&str, &str, u64, &str)]) -> Vec<(String, String, u64, String)> {
+    names.iter().map(|(s, a, n, t)| ((*s).into(), (*a).into(), *n, (*t).into())).collect()
+}
+
+async fn sessions_are_listed_newest_first_each_once(w: World) {
+    let any = || ListSessions { limit: 10, max_bytes: usize::MAX, ..ListSessions::default() };
+    assert_eq!(sessions(&w, any()).await, (vec![], None));
+    for (name, of) in [("a1", "a"), ("b1", "b"), ("a2", "a"), ("c1", "c")] {
+        w.accept(task_in(name, of)).await;
+        w.clock.advance(seconds(1));
+    }
+    w.accept(Task { agent: agent("writer"), ..task_in("w1", "a") }).await;
+    let all = sessions_of(&[("a", "writer", 1, "w1"), ("c", "search", 1, "c1"), ("a", "search", 2, "a2"), ("b", "search", 1, "b1")]);
+    assert_eq!(sessions(&w, any()).await, (all.clone(), None));
+    assert_eq!(sessions(&w, ListSessions { agents: vec![agent("search")], ..any() }).await, (all[1..].to_vec(), None));
+    // One that is to come later is its session's last all the same, also once it has taken its place.
+    w.clock.advance(seconds(1));
+    let later = w.clock.now().plus(seconds(5));
+    w.accept(Task { not_before: Some(later), ..task_in("b2", "b") }).await;
+    w.clock.advance(seconds(1));
+    w.accept(task_in("c2", "c")).await;
+    let now = sessions_of(&[("c", "search", 2, "c2"), ("b", "search", 2, "b2"), ("a", "writer", 1, "w1"), ("a", "search", 2, "a2")]);
+    assert_eq!(sessions(&w, any()).await, (now.clone(), None));
+    w.clock.advance(seconds(10));
+    w.store.sweep().await.expect("answers");
+    assert_eq!(sessions(&w, any()).await, (now, None));
+    let other = ListSessions { tenant: Tenant::parse("other").expect("legal"), ..any() };
+    assert_eq!(sessions(&w, other).await, (vec![], None));
+}
+
+async fn sessions_page_without_gap_or_repeat(w: World) {
+    for (n, of) in ["a", "b", "a", "c", "d", "b", "e"].into_iter().enumerate() {
+        w.clock.advance(Duration::from_millis((n as u64 % 3) / 2));
+        w.accept(task_in(&format!("t{n}"), of)).await;
+    }
+    let all = sessions(&w, ListSessions { limit: 10, max_bytes: usize::MAX, ..ListSessions::default() }).await.0;
+    assert_eq!(all.len(), 5);
+    for (limit, max_bytes) in [(1, usize::MAX), (2, usize::MAX), (4, usize::MAX), (5, usize::MAX), (3, 0)] {
+        let (mut paged, mut before) = (Vec::new(), None);
+        for _ in 0..5 {
+            let (found, next) = sessions(&w, ListSessions { before, limit, max_bytes, ..ListSessions::default() }).await;
+            assert!(!found.is_empty() && found.len() <= if max_bytes == 0 { 1 } else { limit });
+            paged.extend(found);
+            before = next;
+            if before.is_none() {
+                break;
+            }
+        }
+        assert_eq!(paged, all, "pages of {limit} and {max_bytes} bytes");
+    }
+}
+
+async fn a_queued_task_says_what_it_waits_for(w: World) {
+    let queued_for = |name| {
+        let store = w.store.clone();
+        async move { store.get(&key(name)).await.expect("answers").expect("exists").queued_for }
+    };
+    w.running(task_in("runs", "s")).await;
+    w.accept(task_in("behind", "s")).await;
+    w.accept(task("ready")).await;
+    let later = w.clock.now().plus(seconds(5));
+    w.accept(Task { not_before: Some(later), ..task("later") }).await;
+    assert_eq!(queued_for("runs").await, None);
+    assert_eq!(queued_for("behind").await, Some(QueuedFor::Session));
+    assert_eq!(queued_for("ready").await, Some(QueuedFor::Worker));
+    assert_eq!(queued_for("later").await, Some(QueuedFor::NotBefore));
+    w.signal("later", signal("c", SignalKind::Cancel)).await;
+    assert_eq!(queued_for("later").await, None);
 }
 
 async fn what_waits_is_told_by_agent(w: World) {

@@ -6,7 +6,7 @@ use super::{
     auth::Who,
     place::{Asked, Place},
     run::trace,
-    tasks::{ListQuery, page},
+    tasks::ListQuery,
 };
 use axum::{body::Body, extract::State, response::Response};
 use http::{HeaderMap, StatusCode};
@@ -15,8 +15,8 @@ use std::sync::Arc;
 
 pub(super) async fn list(State(door): State<Arc<Door>>, Who(who): Who, Asked(query): Asked<ListQuery>) -> Result<Response, Refusal> {
     Act::Look.by(&who)?;
-    let query = query.read(&who, &Place::default())?;
-    Ok(page(door.desk.dead_letters(&who, query).await?))
+    let (with_prompts, query) = (query.includes_prompt()?, query.read(&who, &Place::default())?);
+    door.page_of_tasks(&who, door.desk.dead_letters(&who, query).await?, with_prompts).await
 }
 
 /// A retry that takes it out of the dead letters.

@@ -1,4 +1,4 @@
-//! Conversations: their messages and their erasure.
+//! Conversations: which there are, their messages and their erasure.
 
 use super::{
     Door,
@@ -10,10 +10,10 @@ use axum::{extract::State, response::Response};
 use http::StatusCode;
 use maniple_api::{
     Malformed,
-    page::{self, Erased, MessagePage},
+    page::{self, Erased, MessagePage, SessionPage},
 };
 use maniple_core::{Kind, SessionId, TaskId};
-use maniple_runtime::desk::{Act, Page};
+use maniple_runtime::desk::{self, Act, Page};
 use serde::Deserialize;
 use std::sync::Arc;
 
@@ -23,6 +23,37 @@ pub(super) struct SessionQuery {
     agent: Option<String>,
     limit: Option<String>,
     cursor: Option<String>,
+}
+
+/// The query of a list of conversations.
+#[derive(Deserialize)]
+pub(super) struct SessionsQuery {
+    agent: Option<String>,
+    include: Option<String>,
+    limit: Option<String>,
+    cursor: Option<String>,
+}
+
+pub(super) async fn list(
+    State(door): State<Arc<Door>>,
+    Who(who): Who,
+    place: Place,
+    Asked(query): Asked<SessionsQuery>,
+) -> Result<Response, Refusal> {
+    Act::Look.by(&who)?;
+    let limit = page::limit(query.limit.as_deref())?;
+    let includes_prompt = page::includes_prompt(query.include.as_deref())?;
+    let before = query.cursor.as_deref().map(|text| page::read_cursor(text, |id| TaskId::parse(id).ok())).transpose()?;
+    let with = place.addressee(query.agent.as_deref())?;
+    Act::Look.about(&who, &with)?;
+    let Page { items, next } = door.desk.sessions(&who, desk::SessionQuery { with, before, limit }).await?;
+    let mut page = SessionPage::of(items, next);
+    if includes_prompt {
+        let last = page.sessions.iter().map(|session| session.last_task.clone()).collect();
+        let last = door.desk.with_beginnings(&who, last).await?;
+        page.sessions.iter_mut().zip(last).for_each(|(session, last)| session.last_task = last);
+    }
+    Ok(answer::json(StatusCode::OK, &page))
 }
 
 pub(super) async fn messages(

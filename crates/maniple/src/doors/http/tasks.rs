@@ -15,9 +15,24 @@ use maniple_runtime::desk::{self, Act, Cancelled, Page, TaskQuery};
 use serde::Deserialize;
 use std::sync::Arc;
 
-pub(super) async fn get(State(door): State<Arc<Door>>, Who(who): Who, place: Place) -> Result<Response, Refusal> {
+/// The query of a task.
+#[derive(Deserialize)]
+pub(super) struct TaskQueried {
+    include: Option<String>,
+}
+
+pub(super) async fn get(
+    State(door): State<Arc<Door>>,
+    Who(who): Who,
+    place: Place,
+    Asked(query): Asked<TaskQueried>,
+) -> Result<Response, Refusal> {
     Act::Follow.by(&who)?;
-    let result = door.desk.get(&who, &place.task()?).await?;
+    let sought = place.task()?;
+    let result = match page::includes_prompt(query.include.as_deref())? {
+        true => door.desk.get_with_prompt(&who, &sought).await?,
+        false => door.desk.get(&who, &sought).await?,
+    };
     Ok(answer::json(StatusCode::OK, &result))
 }
 
@@ -27,11 +42,17 @@ pub(super) struct ListQuery {
     status: Option<String>,
     session_id: Option<String>,
     agent: Option<String>,
+    include: Option<String>,
     limit: Option<String>,
     cursor: Option<String>,
 }
 
 impl ListQuery {
+    /// Whether the beginnings of prompts are wished for.
+    pub(super) fn includes_prompt(&self) -> Result<bool, Error> {
+        page::includes_prompt(self.include.as_deref())
+    }
+
     /// What is asked for at this place.
     pub(super) fn read(&self, who: &Principal, place: &Place) -> Result<TaskQuery, Refusal> {
         let limit = page::limit(self.limit.as_deref())?;
@@ -53,8 +74,13 @@ fn status(text: &str) -> Result<TaskStatus, Error> {
     TaskStatus::parse(text).ok_or_else(|| Error::invalid(message).at("status"))
 }
 
-pub(super) fn page(Page { items, next }: desk::TaskPage) -> Response {
-    answer::json(StatusCode::OK, &TaskPage::of(items, next))
+impl Door {
+    /// A page of tasks, with the beginnings of their prompts where they are wished for.
+    pub(super) async fn page_of_tasks(&self, who: &Principal, found: desk::TaskPage, with_prompts: bool) -> Result<Response, Refusal> {
+        let Page { items, next } = found;
+        let items = if with_prompts { self.desk.with_beginnings(who, items).await? } else { items };
+        Ok(answer::json(StatusCode::OK, &TaskPage::of(items, next)))
+    }
 }
 
 pub(super) async fn list(
@@ -64,8 +90,8 @@ pub(super) async fn list(
     Asked(query): Asked<ListQuery>,
 ) -> Result<Response, Refusal> {
     Act::Look.by(&who)?;
-    let query = query.read(&who, &place)?;
-    Ok(page(door.desk.list(&who, query).await?))
+    let (with_prompts, query) = (query.includes_prompt()?, query.read(&who, &place)?);
+    door.page_of_tasks(&who, door.desk.list(&who, query).await?, with_prompts).await
 }
 
 /// `DELETE`: as `POST …/cancel`, which takes a key.

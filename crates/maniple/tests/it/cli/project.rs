@@ -75,6 +75,52 @@ fn check_tells_every_problem_of_every_file_with_its_place() {
 }
 
 #[test]
+fn check_finds_what_could_not_work_and_accepts_what_could() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let project = new(dir.path());
+    let agent = project.join("agents/helper.md");
+    let text = fs::read_to_string(&agent).expect("read");
+    let with = |line: &str| fs::write(&agent, text.replace("version:", &format!("{line}\nversion:"))).expect("written");
+    let settings = |text: &str| fs::write(project.join("maniple.yaml"), text).expect("written");
+    let check = || told(maniple(&project, &["agent", "check"]).env_remove("OPENAI_API_KEY"));
+    let refused = |parts: &[&str]| {
+        let checked = check();
+        assert_eq!(checked.code, 1, "{checked:?}");
+        parts.iter().for_each(|part| assert!(checked.out.contains(part), "{part}: {}", checked.out));
+    };
+    with("model: gemni/flash");
+    refused(&["there is no provider `gemni`", "agents/helper.md:3"]);
+    with("model: openai/gpt-5-mini");
+    refused(&["model `openai/gpt-5-mini` has no key: set OPENAI_API_KEY", "agents/helper.md:3"]);
+    with("model: openai/gpt-5-mini\nfallbacks: [demo/demo]");
+    assert_eq!(check().code, 0, "one of its models can be asked");
+    with("model: openai/gpt-5-mini");
+    fs::write(project.join(".env"), "OPENAI_API_KEY=k\n").expect("written");
+    assert_eq!(check().code, 0, "its key is beside the settings");
+    fs::write(&agent, &text).expect("written");
+
+    settings("agents: agnets/\n");
+    refused(&["there is no folder", "agnets", "maniple.yaml:1"]);
+    settings("openapi: { shop: { file: shop.json } }\n");
+    refused(&["openapi.shop: there is no file", "maniple.yaml:1"]);
+    settings("");
+    let weather = project.join("tools/weather.yaml");
+    let tool = fs::read_to_string(&weather).expect("read");
+    fs::write(&weather, format!("{tool}\nauth_type: api_key\ncredential: sky\n")).expect("written");
+    refused(&["tool `weather`: ", "`sky`", "weather.yaml:"]);
+    settings("credentials:\n  sky: { kind: api_key, hosts: [other.example], header: A, secret: k }\n");
+    refused(&["tool `weather`: ", "other.example"]);
+    (settings(""), fs::write(&weather, &tool).expect("written"));
+
+    fs::write(&agent, text.replace("tools: [", "tools: [stock_level, ")).expect("written");
+    let registers = check();
+    assert!(registers.code == 0 && registers.err.contains("once they register themselves: stock_level"), "{registers:?}");
+
+    fs::remove_file(&agent).expect("removed");
+    refused(&["there is no agent in", "agents", "try: maniple new"]);
+}
+
+#[test]
 fn a_case_that_does_not_hold_shows_what_was_expected_and_what_came() {
     let dir = tempfile::tempdir().expect("a folder");
     let project = new(dir.path());

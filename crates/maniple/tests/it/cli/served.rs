@@ -351,7 +351,7 @@ fn a_second_ctrl_c_leaves_at_once() {
     signal(&child, "INT");
     until(&mut err, "Ctrl-C again leaves");
     signal(&child, "INT");
-    until(&mut err, "maniple task show");
+    until(&mut err, "maniple task watch");
     assert_eq!(child.wait().expect("it ends").code(), Some(130));
 }
 
@@ -418,4 +418,130 @@ fn the_examples_are_right_and_pass_their_own_tests() {
         projects += 1;
     }
     assert!(projects >= 2);
+}
+
+#[test]
+fn commands_need_no_secrets_of_the_node_they_speak_to() {
+    let dir = demo();
+    let node = Node::dev(dir.path());
+    fs::write(dir.path().join("maniple.yaml"), "model: demo/demo\nmodels: { lab: { api: openai, api_key: \"${env:NOT_SET_HERE}\" } }\n")
+        .expect("written");
+    assert_eq!(run(dir.path(), &["run", "What is 1 + 1?"]).code, 0, "the node that runs has them");
+    assert_eq!(run(dir.path(), &["task", "ls"]).code, 0);
+    node.stop();
+    let looked = run(dir.path(), &["task", "ls", "--json"]);
+    assert_eq!((looked.code, looked.json()["tasks"].as_array().map(Vec::len)), (0, Some(1)), "what it left can be looked at");
+    let asked = run(dir.path(), &["run", "hello"]);
+    assert!(asked.code == 2 && asked.err.contains("NOT_SET_HERE is not set"), "to work, they are needed: {asked:?}");
+}
+
+#[test]
+fn an_address_without_a_scheme_is_one_and_what_is_none_is_said() {
+    let dir = demo();
+    let node = Node::dev(dir.path());
+    let port = node.url.rsplit(':').next().expect("a port");
+    for url in [format!("127.0.0.1:{port}"), format!("localhost:{port}/")] {
+        let listed = run(dir.path(), &["agent", "ls", "--url", &url]);
+        assert_eq!(listed.code, 0, "{url}: {listed:?}");
+    }
+    let wrong = run(dir.path(), &["agent", "ls", "--url", "ftp://x"]);
+    assert!(wrong.code == 2 && wrong.err.contains("`ftp://x` is no address of a node: write http://HOST:PORT"), "{wrong:?}");
+}
+
+#[test]
+fn a_task_can_be_left_to_the_node_listed_with_its_prompt_and_followed_later() {
+    let dir = demo();
+    let dir = dir.path();
+    let node = Node::dev(dir);
+    let left = run(dir, &["run", "-d", "--session", "sums", "What is 17 * 23?"]);
+    assert_eq!((left.code, left.out.lines().count()), (0, 1), "the id alone is on standard output: {left:?}");
+    let id = left.out.trim();
+    assert!(left.err.contains(&format!("maniple task watch {id}")), "{left:?}");
+    let watched = run(dir, &["task", "watch", id]);
+    assert_eq!(watched.code, 0, "{watched:?}");
+    assert!(
+        watched.out.contains("391") && watched.err.contains("→ calculator") && watched.err.contains("completed · 2 steps"),
+        "{watched:?}"
+    );
+    let json = run(dir, &["task", "watch", id, "--json"]);
+    assert_eq!((&json.json()["status"], json.err.as_str()), (&json!("completed"), ""));
+    for command in [&["task", "ls"][..], &["task", "show", id], &["session", "ls"], &["session", "show", "sums"]] {
+        let told = run(dir, command);
+        assert!(told.code == 0 && told.out.contains("What is 17 * 23?"), "{command:?}: {told:?}");
+    }
+    let sessions = run(dir, &["session", "ls", "--json"]).json();
+    assert_eq!((&sessions["sessions"][0]["session_id"], &sessions["sessions"][0]["tasks"]), (&json!("sums"), &json!(1)));
+    node.stop();
+    let waits = run(dir, &["run", "--detach", "later"]);
+    assert!(waits.code == 0 && waits.err.contains("no node is running: it waits"), "{waits:?}");
+    let listed = run(dir, &["task", "ls", "--status", "pending"]);
+    assert!(listed.out.contains("(waits for a worker with a free place)"), "{listed:?}");
+    let nobody = run(dir, &["task", "watch", waits.out.trim()]);
+    assert!(nobody.code == 3 && nobody.err.contains("no node is running"), "{nobody:?}");
+}
+
+/// Lines given to `maniple chat` through a pipe, and what it came to.
+fn chat(dir: &Path, arguments: &[&str], lines: &str) -> Told {
+    let mut command = maniple(dir, &[&["chat"], arguments].concat());
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
+    let _watched = Watchdog::over(child.id());
+    child.stdin.take().expect("piped").write_all(lines.as_bytes()).expect("written");
+    let output = child.wait_with_output().expect("it ends");
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    Told { code: output.status.code().expect("by itself"), out: text(output.stdout), err: text(output.stderr) }
+}
+
+#[test]
+fn a_chat_through_a_pipe_is_a_line_a_turn_of_one_conversation() {
+    let dir = demo();
+    let dir = dir.path();
+    let told = chat(dir, &["--session", "talk"], "What is 2 + 3?\n\n  What is 17 * 23?\n/session\n/quit\nnever asked\n");
+    assert_eq!((told.code, told.out.lines().count()), (0, 2), "an answer a line: {told:?}");
+    assert!(told.out.contains('5') && told.out.contains("391") && told.err.contains("→ calculator"), "{told:?}");
+    assert!(told.err.contains("session talk") && !told.err.contains("tokens in") && !told.err.contains("step 1"), "{told:?}");
+    let said = run(dir, &["session", "show", "talk", "--json"]).json();
+    assert_eq!(said["messages"].as_array().map(Vec::len), Some(4), "{said}");
+    let other = chat(dir, &["--json"], "one\n/new\ntwo\n");
+    let sessions: Vec<Value> =
+        other.out.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON")["session_id"].clone()).collect();
+    assert!(sessions.len() == 2 && sessions[0] != sessions[1], "{other:?}");
+    let slip = chat(dir, &[], "/quti\n/etc/hosts is a file\n");
+    assert!(slip.err.contains("there is no /quti; did you mean `/quit`?") && slip.out.contains("/etc/hosts"), "{slip:?}");
+}
+
+#[test]
+fn a_chat_says_at_once_who_is_not_there_and_in_the_end_whether_all_went_well() {
+    let dir = demo();
+    let nobody = chat(dir.path(), &["--agent", "asistant"], "hello\n");
+    assert!(nobody.code == 2 && nobody.err.contains("there is no agent `asistant`") && nobody.err.contains("`assistant`"), "{nobody:?}");
+    let denied = asking(&denying());
+    let told = chat(denied.path(), &[], "hello\nagain\n");
+    assert!(told.code == 1 && told.err.matches("model_denied").count() == 2, "a failed turn is not the end of the talk: {told:?}");
+}
+
+#[test]
+fn ctrl_c_cancels_the_turn_of_a_chat_and_not_the_chat() {
+    let (asks, asked) = std::sync::mpsc::channel();
+    let asks = std::sync::Mutex::new(asks);
+    let dir = asking(&server(move |_| {
+        asks.lock().expect("no panic").send(()).expect("waited for");
+        thread::sleep(PATIENCE);
+    }));
+    let mut child = maniple(dir.path(), &["chat", "--session", "s"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("starts");
+    let _watched = Watchdog::over(child.id());
+    let mut input = child.stdin.take().expect("piped");
+    let mut err = BufReader::new(child.stderr.take().expect("piped"));
+    for _ in 0..2 {
+        input.write_all(b"hello\n").expect("written");
+        asked.recv_timeout(PATIENCE).expect("the model is asked");
+        signal(&child, "INT");
+        until(&mut err, "cancelled");
+    }
+    drop(input);
+    assert_eq!(child.wait().expect("it ends").code(), Some(1), "no turn came to an answer");
 }

@@ -295,3 +295,43 @@ async fn the_node_says_what_it_is() {
     let head = house.ask(Request::head("/health").body(Body::empty()).unwrap()).await;
     assert_eq!((head.status, head.bytes.len()), (StatusCode::OK, 0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_prompt_is_shown_where_it_is_asked_for_whole_for_a_task_and_its_beginning_in_lists() {
+    let house = house();
+    let long = "ä".repeat(300);
+    let id = house.run(&long).await["task_id"].as_str().unwrap().to_owned();
+    assert_eq!(house.get(&format!("/tasks/{id}")).await.json().get("prompt"), None);
+    for path in [format!("/tasks/{id}?include=prompt"), format!("/agents/search/status/{id}?include=prompt")] {
+        assert_eq!(house.get(&path).await.json()["prompt"], json!(long), "{path}");
+    }
+    assert_eq!(house.get("/tasks").await.json()["tasks"][0].get("prompt"), None);
+    assert_eq!(house.get("/tasks?include=prompt").await.json()["tasks"][0]["prompt"], json!("ä".repeat(200)));
+    for path in [format!("/tasks/{id}?include=all"), "/tasks?include=output".into(), "/sessions?include=x".into()] {
+        assert_eq!(house.get(&path).await.problem(422)["field"], "include", "{path}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn sessions_are_listed_newest_first_with_their_agent_number_and_last_task() {
+    let house = house();
+    let run = async |session: &str, prompt: &str| house.post("/run", json!({"session_id": session, "prompt": prompt})).await.json();
+    run("one", "first").await;
+    run("two", "second").await;
+    let last = run("one", "third").await;
+    let page = house.get("/sessions?include=prompt").await.json();
+    let told = |page: &Value| -> Vec<(String, u64, String)> {
+        let of = |s: &Value| (s["session_id"].as_str().unwrap().into(), s["tasks"].as_u64().unwrap(), s["agent"].as_str().unwrap().into());
+        page["sessions"].as_array().unwrap().iter().map(of).collect()
+    };
+    assert_eq!(told(&page), [("one".into(), 2, "search".into()), ("two".into(), 1, "search".into())]);
+    assert_eq!((&page["sessions"][0]["last_task"]["task_id"], &page["next_cursor"]), (&last["task_id"], &Value::Null));
+    assert_eq!(page["sessions"][0]["last_task"]["prompt"], "third");
+    let first = house.get("/agents/search/sessions?limit=1").await.json();
+    assert_eq!((told(&first).len(), first["sessions"][0]["last_task"].get("prompt")), (1, None));
+    let next = house.get(&format!("/sessions?limit=1&cursor={}", first["next_cursor"].as_str().unwrap())).await.json();
+    assert_eq!((told(&next)[0].0.as_str(), &next["next_cursor"]), ("two", &Value::Null));
+    house.get("/sessions?cursor=x").await.problem(400);
+    house.get("/agents/nobody/sessions").await.problem(404);
+    assert_eq!(told(&house.get("/sessions?agent=nobody").await.json()), []);
+}
