@@ -11,6 +11,7 @@ mod doubting;
 mod interrupt;
 mod sending;
 mod waiting;
+mod starting;
 
 use crate::{
     Parts,
@@ -24,17 +25,15 @@ pub(crate) use born::Unborn;
 pub(crate) use interrupt::Drain;
 use interrupt::{Interrupt, Interrupts};
 use maniple_core::{
-    Error, Kind, Result, TaskKey, Time,
-    agent::AgentDefinition,
+    Error, Result, TaskKey, Time,
     event::Event,
     ports::{self, Also, Append, Appended, Claimed, Hint, Live, Then, Turn},
     run::{Awaited, Next, Run},
     schema,
     signal::{Signal, SignalKind},
-    task::{Ending, ErrorCode},
-    tool::Offer,
+    task::Ending,
 };
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 use tokio::time::Instant;
 use tracing::Span;
 
@@ -56,11 +55,6 @@ enum Flow {
     Go,
     Leave(Left),
 }
-
-/// How long an agent's tools are waited for in place, and parked at first; parked it becomes eight times as long.
-const TOOLS_WAITED_FOR: Duration = Duration::from_secs(2);
-/// How often a run parks for its agent's tools, about a quarter of an hour in all.
-const TOOLS_ASKED_FOR: u64 = 60;
 
 /// The most of a conversation that is read, in turns; the window decides how many are shown.
 pub(crate) const TURNS_MAX: usize = 200;
@@ -181,61 +175,6 @@ impl Driver {
             }
         }
         self.run.next(now, self.prepared.as_ref().map(|prepared| &prepared.contracts))
-    }
-
-    /// Takes the agent and its tools as they are now; the run will end on them.
-    async fn start(&mut self) -> Result<Flow> {
-        let Some(agent) = self.parts.agents.get(&self.run.task().agent) else {
-            // It was removed between claim and now: whoever serves it takes over.
-            return self.hand_over().await.map(Flow::Leave);
-        };
-        let tools = match self.tools_of(&agent).await {
-            Ok(tools) => tools,
-            Err(error) if error.kind == Kind::Unavailable => return self.wait_for_tools(error).await,
-            Err(error) => {
-                return self.end(Ending::failed(ErrorCode::ToolsUnavailable, format!("the agent's tools cannot be had: {error}"))).await;
-            }
-        };
-        let beginning = match self.parts.agents.begin(&self.key.tenant, agent, tools) {
-            Ok(beginning) => beginning,
-            Err(error) => return self.end(Ending::failed(ErrorCode::Internal, format!("the agent cannot start: {error}"))).await,
-        };
-        self.prepared = Some(beginning.prepared.clone());
-        self.also.push(Also::Definitions(beginning.definitions.clone()));
-        self.tell(0, Event::Started(beginning.started.clone()))?;
-        Ok(Flow::Go)
-    }
-
-    /// What the agent may use now. Where nobody can say, it is asked again for a moment: a server may just be starting.
-    async fn tools_of(&self, agent: &AgentDefinition) -> Result<Vec<Offer>> {
-        let (since, mut wait) = (Instant::now(), Duration::from_millis(50));
-        loop {
-            match self.parts.tools.resolve(&self.key.tenant, &agent.name, &agent.tools).await {
-                Err(error) if error.kind == Kind::Unavailable && since.elapsed() < TOOLS_WAITED_FOR => {
-                    tracing::debug!(%error, "the agent's tools cannot be had yet; asking again");
-                    tokio::time::sleep(wait).await;
-                    wait *= 2;
-                }
-                outcome => return outcome,
-            }
-        }
-    }
-
-    /// Parks until the agent's tools may be there, longer each time, and not for ever.
-    async fn wait_for_tools(&mut self, why: Error) -> Result<Flow> {
-        // Before its start a run has little more in its journal than that it was parked and went on.
-        let parked = self.run.seq() / 2;
-        if parked >= TOOLS_ASKED_FOR {
-            let told = format!("the agent's tools cannot be had now: {why}; try again later");
-            return self.end(Ending::failed(ErrorCode::ToolsUnavailable, told)).await;
-        }
-        let wait = TOOLS_WAITED_FOR.saturating_mul(1 << parked.min(3));
-        let until = self.now().plus(wait);
-        let until = self.run.deadline().map_or(until, |deadline| until.min(deadline));
-        match self.park(Awaited::moment(until)).await? {
-            Parking::Left(left) => Ok(Flow::Leave(left)),
-            Parking::SignalsRead => Ok(Flow::Go),
-        }
     }
 
     async fn end(&mut self, ending: Ending) -> Result<Flow> {

@@ -5,7 +5,9 @@ use super::{
     answers::{answered, no_handshake, page, told, with_last_line},
     http,
     import::TOOLS_MAX,
+    listed::Listed,
     outcome,
+    seats::Audiences,
     settings::{ServerSettings, Transport},
     stdio,
     ticket::Ticket,
@@ -15,7 +17,7 @@ use rmcp::{
     ClientHandler, ClientLifecycleMode, RoleClient,
     model::{
         CallToolRequest, CallToolRequestParams, ClientConfig, ClientRequest, DiscoverRequest, DiscoverRequestParams, ErrorCode,
-        Implementation, ListToolsRequest, PaginatedRequestParams, PingRequest, ProgressNotificationParam, ProgressToken, ProtocolVersion,
+        Implementation, ListToolsRequest, PaginatedRequestParams, PingRequest, ProgressNotificationParam, ProtocolVersion,
         RequestMetaObject, ServerResult, SubscriptionFilter,
     },
     service::{
@@ -24,9 +26,9 @@ use rmcp::{
 };
 use serde_json::Value;
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::BTreeSet,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -34,8 +36,6 @@ use std::{
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-/// The most that one listing may weigh, all pages.
-const LISTING_BYTES: usize = 32 << 20;
 const PAGES_MAX: usize = 1_000;
 /// So many pages in a row that bring nothing new are the end of a listing, whatever their cursors say.
 const EMPTY_PAGES_MAX: usize = 5;
@@ -86,32 +86,6 @@ enum Lost {
     Broken(ServiceError),
 }
 
-/// Who hears how far calls are, by the token that each was sent with.
-#[derive(Clone, Default)]
-struct Audiences(Arc<Mutex<HashMap<ProgressToken, Arc<dyn Audience>>>>);
-
-impl Audiences {
-    fn seats(&self) -> MutexGuard<'_, HashMap<ProgressToken, Arc<dyn Audience>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-    /// Seats an audience until what is returned is dropped.
-    fn seat(&self, token: &ProgressToken, audience: &Arc<dyn Audience>) -> impl Drop + use<> {
-        self.seats().insert(token.clone(), audience.clone());
-        Seat { audiences: self.clone(), token: token.clone() }
-    }
-}
-
-struct Seat {
-    audiences: Audiences,
-    token: ProgressToken,
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.audiences.seats().remove(&self.token);
-    }
-}
-
 /// What this client says of itself, and hears without asking.
 struct Handler {
     changed: Arc<Notify>,
@@ -129,8 +103,7 @@ impl ClientHandler for Handler {
         self.changed.notify_one();
     }
     async fn on_progress(&self, told: ProgressNotificationParam, _: NotificationContext<RoleClient>) {
-        let audience = self.audiences.seats().get(&told.progress_token).cloned();
-        if let Some(audience) = audience {
+        if let Some(audience) = self.audiences.of(&told.progress_token) {
             audience.progress(told.progress, told.total, told.message);
         }
     }
@@ -383,32 +356,6 @@ impl Lost {
             Self::TimedOut => "no answer in time".into(),
             Self::Broken(error) => told(error),
         }
-    }
-}
-
-/// What a listing has brought so far.
-#[derive(Default)]
-struct Listed {
-    tools: Vec<Value>,
-    weight: usize,
-    pages_without_news: usize,
-}
-
-impl Listed {
-    /// Adds what is new in a page: a server that begins again from the first says the same again.
-    fn add(&mut self, page: Vec<Value>) -> Result<(), String> {
-        let before = self.tools.len();
-        self.weight += page.iter().map(|tool| tool.to_string().len()).sum::<usize>();
-        if self.weight > LISTING_BYTES {
-            return Err(format!("its list of tools has more than {LISTING_BYTES} bytes"));
-        }
-        for tool in page {
-            if !self.tools[..before].contains(&tool) {
-                self.tools.push(tool);
-            }
-        }
-        self.pages_without_news = if self.tools.len() > before { 0 } else { self.pages_without_news + 1 };
-        Ok(())
     }
 }
 

@@ -80,9 +80,11 @@ impl Default for ServerSettings {
 
 impl Section for ServerSettings {
     fn bounds(&self) -> Vec<Bound> {
-        let timeout = Bound::of("timeout", self.timeout, Period::ms(1)..=Period::minutes(10));
-        let start = self.start_timeout.map(|start| Bound::of("start_timeout", start, Period::ms(100)..=Period::minutes(10)));
-        std::iter::once(timeout).chain(start).collect()
+        let start_timeout = self.start_timeout.unwrap_or(Period::seconds(30));
+        vec![
+            Bound::of("timeout", self.timeout, Period::ms(1)..=Period::minutes(10)),
+            Bound::of("start_timeout", start_timeout, Period::ms(100)..=Period::minutes(10)),
+        ]
     }
 }
 

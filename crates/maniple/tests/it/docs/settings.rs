@@ -72,7 +72,7 @@ fn with_everything() -> Config {
         format!("c: {{ kind: oauth2, {common}, token_url: \"http://x\", client_id: i, scopes: [s], audience: a, auth_style: body }}");
     let text = format!("auth: {{ tokens: [{token}] }}\nmodels: {{ lab: {provider} }}\ncredentials: {{ {keys}, {oauth2} }}\n");
     let document = "base_url: \"http://x\", credential: a, credentials: { s: a }, include: [x], confirm: all, refresh: 1m";
-    let server = "confirm: [x], timeout: 1s, version: 1.0.0";
+    let server = "confirm: [x], timeout: 1s, start_timeout: 1m, version: 1.0.0";
     let text = format!(
         "{text}openapi: {{ a: {{ file: a.yaml, {document} }}, b: {{ url: \"http://x\", {document} }} }}\n\
          mcp: {{ a: {{ url: \"http://x\", headers: {{ h: v }}, {server} }}, b: {{ command: [c], env: {{ E: v }}, cwd: d, {server} }} }}\n"
