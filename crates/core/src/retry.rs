@@ -6,6 +6,7 @@
 //! | money | never | fallback, else `model_denied` |
 //! | invalid, not asked | never | fallback, else `model_unavailable` |
 //! | context too long | once, with half the window | `context_too_long` |
+//! | empty | once more, at once | what comes then is taken |
 //! | refused | never | `model_refused` |
 //! | denied | never | `model_denied`, at once |
 
@@ -35,6 +36,8 @@ pub fn choose(chain: &[&str], faults: &[ModelFailed]) -> Choice {
         match fault.fault {
             FaultKind::Throttled | FaultKind::Overloaded | FaultKind::CutBefore | FaultKind::CutAfter | FaultKind::TimedOut => tries += 1,
             FaultKind::Money | FaultKind::Invalid | FaultKind::NotAsked => tries = ATTEMPTS,
+            // Once a step: who records it sees to that.
+            FaultKind::Empty => {}
             FaultKind::ContextTooLong => compactions += 1,
             FaultKind::Refused => return Choice::End(ErrorCode::ModelRefused, told()),
             FaultKind::Denied => return Choice::End(ErrorCode::ModelDenied, told()),

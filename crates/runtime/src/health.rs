@@ -74,6 +74,7 @@ impl ModelHealth {
             | FaultKind::Refused
             | FaultKind::Denied
             | FaultKind::Invalid
+            | FaultKind::Empty
             | FaultKind::NotAsked => {}
         }
     }

@@ -17,6 +17,8 @@ fn after(chain: &[&str], faults: &[FaultKind]) -> Choice {
         model: "lab/first".into(),
         fault: *fault,
         message: "said no".into(),
+        usage: None,
+        cost_usd: None,
     };
     choose(chain, &faults.iter().enumerate().map(failed).collect::<Vec<_>>())
 }

@@ -10,7 +10,7 @@ use crate::{
 use maniple_core::{
     Result, canonical, estimate,
     event::{Event, ModelFailed, ModelFinished, ModelStarted},
-    message::ModelReply,
+    message::{ModelReply, Usage},
     model::{CallTimes, Fault, FaultKind, ModelName, ModelRequest},
     ports::{Delta, Live, Turn},
     retry,
@@ -141,27 +141,37 @@ impl Driver {
 
     fn replied(&mut self, ask: &Ask, model: ModelName, reply: ModelReply) -> Result<Flow> {
         self.parts.health.succeeded(&model);
-        let cost = self.parts.models.price(&model).map(|price| price.of(&reply.usage));
+        if self.run.asks_again(&reply) {
+            let told = "the model answered with nothing: it is asked again once";
+            self.tell_failed(ask, &model, FaultKind::Empty, told, Some(reply.usage))?;
+            return Ok(Flow::Go);
+        }
+        let cost = self.spent(&model, &reply.usage);
+        metrics::counter!("maniple_steps_total", "agent" => self.run.task().agent.to_string()).increment(1);
+        self.tell(ask.step, Event::ModelFinished(ModelFinished::from((ask.attempt, reply, model.to_string(), cost))))?;
+        Ok(Flow::Go)
+    }
+
+    /// Counts what a call took, answered or not, and says what that costs where the price is known.
+    fn spent(&self, model: &ModelName, usage: &Usage) -> Option<f64> {
         let agent = self.run.task().agent.to_string();
-        for (kind, tokens) in
-            [("input", reply.usage.input_tokens), ("output", reply.usage.output_tokens), ("cached_input", reply.usage.cached_input_tokens)]
+        for (kind, tokens) in [("input", usage.input_tokens), ("output", usage.output_tokens), ("cached_input", usage.cached_input_tokens)]
         {
             metrics::counter!("maniple_tokens_total", "agent" => agent.clone(), "model" => model.to_string(), "kind" => kind)
                 .increment(tokens);
         }
+        let cost = self.parts.models.price(model).map(|price| price.of(usage));
         if let Some(cost) = cost {
-            metrics::gauge!("maniple_cost_usd_total", "agent" => agent.clone(), "model" => model.to_string()).increment(cost);
+            metrics::gauge!("maniple_cost_usd_total", "agent" => agent, "model" => model.to_string()).increment(cost);
         }
-        metrics::counter!("maniple_steps_total", "agent" => agent).increment(1);
-        self.tell(ask.step, Event::ModelFinished(ModelFinished::from((ask.attempt, reply, model.to_string(), cost))))?;
-        Ok(Flow::Go)
+        cost
     }
 
     /// Records the failure and waits where the next attempt goes to the same model.
     async fn failed(&mut self, ask: &Ask, model: &ModelName, fault: Fault) -> Result<Flow> {
         metrics::counter!("maniple_model_faults_total", "model" => model.to_string(), "fault" => format!("{:?}", fault.kind)).increment(1);
         tracing::debug!(%model, fault = ?fault.kind, message = %fault.message, "a model call came to nothing");
-        self.tell_failed(ask, model, fault.kind, &fault.message)?;
+        self.tell_failed(ask, model, fault.kind, &fault.message, fault.usage)?;
         let prepared = self.prepared()?;
         let Next::Ask(next) = self.run.next(self.now(), Some(&prepared.contracts)) else { return Ok(Flow::Go) };
         if next.model != ask.model || fault.kind == FaultKind::ContextTooLong {
@@ -177,12 +187,13 @@ impl Driver {
 
     /// Records that this model is not asked in this step any more: the next of the chain is, if there is one.
     fn give_up(&mut self, ask: &Ask, model: &ModelName, why: &str) -> Result<Flow> {
-        self.tell_failed(ask, model, FaultKind::NotAsked, why)?;
+        self.tell_failed(ask, model, FaultKind::NotAsked, why, None)?;
         Ok(Flow::Go)
     }
 
-    fn tell_failed(&mut self, ask: &Ask, model: &ModelName, fault: FaultKind, message: &str) -> Result<()> {
-        let failed = ModelFailed { attempt: ask.attempt, model: model.to_string(), fault, message: cut(message) };
+    fn tell_failed(&mut self, ask: &Ask, model: &ModelName, fault: FaultKind, message: &str, usage: Option<Usage>) -> Result<()> {
+        let cost_usd = usage.and_then(|usage| self.spent(model, &usage));
+        let failed = ModelFailed { attempt: ask.attempt, model: model.to_string(), fault, message: cut(message), usage, cost_usd };
         self.tell(ask.step, Event::ModelFailed(failed))
     }
 
@@ -249,7 +260,8 @@ pub(super) fn request(
     let request = context::request(run, prepared, turns, ask, times);
     let mut request = request.map_err(|error| Ending::failed(ErrorCode::Internal, error.to_string()))?;
     let room = run.output_room(estimate::request_tokens(&request));
-    request.max_output_tokens = room.ok_or_else(|| run.out_of_tokens())?;
+    let room = room.ok_or_else(|| run.out_of_tokens())?;
+    request.max_output_tokens = request.options.max_output_tokens.map_or(room, |most| most.min(room));
     Ok(request)
 }
 
