@@ -13,7 +13,7 @@ use crate::{
     request::TaskRequest,
 };
 use futures::{Stream, StreamExt};
-use maniple_core::{Error, Result, task::AgentResult};
+use maniple_core::{Error, Result, settings::is_this_machine, task::AgentResult};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
 use serde::de::DeserializeOwned;
 use std::time::Duration;
@@ -74,12 +74,11 @@ impl Client {
 
     pub(crate) fn connecting_within(connect_max: Duration, base: &str, token: Option<String>) -> Result<Self> {
         let base = base.trim_end_matches('/').to_owned();
-        let http = reqwest::Client::builder()
-            .connect_timeout(connect_max)
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(|e| Error::internal("the HTTP client cannot be made").because(e))?;
-        reqwest::Url::parse(&base).map_err(|e| Error::invalid(format!("`{base}` is no URL: {e}")).at("url"))?;
+        let url = reqwest::Url::parse(&base).map_err(|e| Error::invalid(format!("`{base}` is no URL: {e}")).at("url"))?;
+        let http = reqwest::Client::builder().connect_timeout(connect_max).redirect(reqwest::redirect::Policy::none());
+        let is_here = url.host_str().is_some_and(is_this_machine);
+        let http = if is_here { http.no_proxy() } else { http }.build();
+        let http = http.map_err(|e| Error::internal("the HTTP client cannot be made").because(e))?;
         Ok(Self { http, base, token })
     }
 
