@@ -13,7 +13,7 @@ use crate::{
     request::TaskRequest,
 };
 use futures::{Stream, StreamExt};
-use maniple_core::{Error, Result, task::AgentResult};
+use maniple_core::{Error, Result, settings::is_this_machine, task::AgentResult};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
 use serde::de::DeserializeOwned;
 use std::time::Duration;
@@ -80,14 +80,13 @@ impl Client {
         // `localhost:8080` reads as a URL of the scheme `localhost`.
         let base = if base.contains("://") { base.to_owned() } else { format!("http://{base}") };
         let is_http = |url: &reqwest::Url| matches!(url.scheme(), "http" | "https") && url.has_host();
-        if !reqwest::Url::parse(&base).is_ok_and(|url| is_http(&url)) {
+        let Some(url) = reqwest::Url::parse(&base).ok().filter(is_http) else {
             return Err(Error::invalid(format!("`{base}` is no address of a node: write http://HOST:PORT or HOST:PORT")).at("url"));
-        }
-        let http = reqwest::Client::builder()
-            .connect_timeout(connect_max)
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(|e| Error::internal("the HTTP client cannot be made").because(e))?;
+        };
+        let http = reqwest::Client::builder().connect_timeout(connect_max).redirect(reqwest::redirect::Policy::none());
+        let is_here = url.host_str().is_some_and(is_this_machine);
+        let http = if is_here { http.no_proxy() } else { http }.build();
+        let http = http.map_err(|e| Error::internal("the HTTP client cannot be made").because(e))?;
         Ok(Self { http, base, token })
     }
 

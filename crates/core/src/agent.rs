@@ -3,7 +3,7 @@
 use crate::{
     AgentName, Error, Result, canonical,
     message::ToolSpec,
-    model::ModelName,
+    model::{ModelName, ModelOptions},
     schema::Validator,
     tool::{Offer, ToolDefinition, ToolWish},
 };
@@ -32,6 +32,9 @@ pub struct AgentDefinition {
     /// Its own defaults and lower caps.
     #[serde(default)]
     pub limits: AgentLimits,
+    /// How its model is to speak.
+    #[serde(default, skip_serializing_if = "ModelOptions::is_usual")]
+    pub options: ModelOptions,
     /// How much of the conversation it is shown.
     #[serde(default)]
     pub memory: Memory,

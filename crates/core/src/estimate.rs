@@ -18,8 +18,10 @@ pub fn message_tokens(message: &Message) -> u64 {
     FRAMING
         + match message {
             Message::User { content } => tokens(content),
-            Message::Assistant { content, calls } => {
-                content.as_deref().map_or(0, tokens) + calls.iter().map(|c| tokens(&c.name) + tokens(&c.arguments) + FRAMING).sum::<u64>()
+            Message::Assistant { content, calls, reasoning, .. } => {
+                let thought = reasoning.as_ref().map_or(0, |reasoning| tokens(&reasoning.text));
+                let called: u64 = calls.iter().map(|c| tokens(&c.name) + tokens(&c.arguments) + FRAMING).sum();
+                content.as_deref().map_or(0, tokens) + thought + called
             }
             Message::Tool { content, name, .. } => tokens(content) + tokens(name),
         }

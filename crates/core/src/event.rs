@@ -21,7 +21,7 @@ pub use stored::{FRAME_TAIL, StoredEvent};
 
 use crate::{
     Error, Result, TaskId, Time,
-    message::{FinishReason, ToolCall, Usage},
+    message::{FinishReason, Reasoning, ToolCall, Usage},
     model::FaultKind,
     task::{AgentResult, Task, TaskStatus, WaitingFor},
     tool::{Effect, Way},
@@ -172,6 +172,12 @@ pub struct ModelFailed {
     pub fault: FaultKind,
     /// What the provider said, without secrets, at most 4 KiB.
     pub message: String,
+    /// What it cost all the same, as reported or estimated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
+    /// That in money, where prices are known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost_usd: Option<f64>,
 }
 /// See [`Event::ModelFinished`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -192,6 +198,9 @@ pub struct ModelFinished {
     /// What it cost, where prices are known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost_usd: Option<f64>,
+    /// What it thought before, where its provider says. Readers are shown it if they ask.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reasoning: Option<Reasoning>,
 }
 /// See [`Event::ToolStarted`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -361,6 +370,15 @@ pub struct TakenStep {
     pub started: Vec<ToolStarted>,
     /// The calls that have an outcome.
     pub finished: Vec<ToolFinished>,
+}
+
+impl ModelFinished {
+    /// Takes out what is between us and the provider, and unless `reasoning` what was thought.
+    fn show(&mut self, reasoning: bool) {
+        let thought = self.reasoning.take().filter(|_| reasoning);
+        self.reasoning = thought.map(|thought| Reasoning { text: thought.text, note: thought.note, ..Reasoning::default() });
+        self.calls.iter_mut().for_each(|call| call.extra = None);
+    }
 }
 
 impl EventKind {

@@ -1,7 +1,12 @@
 //! What goes to a model and what comes back.
 
+use crate::model::ModelName;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+mod reasoning;
+
+pub use reasoning::{REASONING_MAX, Reasoning, VERBATIM_MAX};
 
 /// One message of a model request. The system prompt is apart, in [`crate::model::ModelRequest`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -20,6 +25,13 @@ pub enum Message {
         /// The tool calls it asked for.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         calls: Vec<ToolCall>,
+        /// What it thought; for the model that thought it and nobody else.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reasoning: Option<Reasoning>,
+        /// Whose words these are, `provider/model`: ids of calls and reasoning mean something to that one. Unknown for examples and
+        /// earlier turns.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<ModelName>,
     },
     /// What a tool call came to.
     Tool {
@@ -35,15 +47,25 @@ pub enum Message {
     },
 }
 
+impl Message {
+    /// Words of an assistant, of which nothing more is known.
+    pub fn assistant(content: impl Into<String>) -> Self {
+        Self::Assistant { content: Some(content.into()), calls: Vec::new(), reasoning: None, by: None }
+    }
+}
+
 /// A tool call as the model asked for it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ToolCall {
-    /// The provider's id for it; made where the provider gave none.
+    /// The provider's id for it, as it came; made where the provider gave none. Unlike any other of its answer.
     pub id: String,
     /// The tool's name, as the model wrote it.
     pub name: String,
     /// JSON text as the model wrote it: it may not be valid.
     pub arguments: String,
+    /// What the provider put beside it and wants back with it, such as a signature. Nobody else reads it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extra: Option<Value>,
 }
 
 /// Tokens of one model call, as the provider reported them.
@@ -93,6 +115,17 @@ pub struct ModelReply {
     pub model: String,
     /// Why it stopped.
     pub finish_reason: FinishReason,
+    /// What it thought before, where its provider says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reasoning: Option<Reasoning>,
+}
+
+impl ModelReply {
+    /// Whether there is nothing in it, though it ended well.
+    pub fn is_empty(&self) -> bool {
+        let said = self.text.as_deref().is_some_and(|text| !text.trim().is_empty());
+        !said && self.calls.is_empty() && matches!(self.finish_reason, FinishReason::Stop | FinishReason::ToolCalls)
+    }
 }
 
 /// A tool as a model is shown it.

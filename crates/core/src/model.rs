@@ -2,10 +2,14 @@
 
 use crate::{
     Error, Result,
-    message::{Message, ToolSpec},
+    message::{Message, ToolSpec, Usage},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+mod options;
+
+pub use options::{Effort, ModelOptions};
 use std::{fmt, sync::Arc, time::Duration};
 
 /// `provider/model`; what follows the first slash belongs to the provider.
@@ -78,6 +82,9 @@ pub struct ModelRequest {
     pub max_output_tokens: u32,
     /// The answer must fit this JSON Schema.
     pub output_schema: Option<Value>,
+    /// How the model is to speak.
+    #[serde(skip_serializing_if = "ModelOptions::is_usual")]
+    pub options: ModelOptions,
     /// Bounds of the call; not part of what is asked.
     #[serde(skip)]
     pub times: CallTimes,
@@ -106,12 +113,14 @@ pub struct Fault {
     pub message: String,
     /// What the provider asked to wait.
     pub retry_after: Option<Duration>,
+    /// What it cost all the same: as reported, or estimated from what was heard before it failed.
+    pub usage: Option<Usage>,
 }
 
 impl Fault {
     /// A fault without a wait.
     pub fn new(kind: FaultKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), retry_after: None }
+        Self { kind, message: message.into(), retry_after: None, usage: None }
     }
 }
 
@@ -135,6 +144,8 @@ pub enum FaultKind {
     CutAfter,
     /// No byte, or no further byte, in time.
     TimedOut,
+    /// A whole answer with nothing in it, the first of its step: it is asked again. Made by the runtime, never by a provider.
+    Empty,
     /// The request does not fit the model's window.
     ContextTooLong,
     /// The model or its provider will not answer this.

@@ -8,6 +8,7 @@
 //! | money | never | fallback, else `model_denied` |
 //! | invalid | never | fallback, else `model_unavailable` |
 //! | context too long | once, with half the window | `context_too_long` |
+//! | empty | once more, at once | what comes then is taken |
 //! | refused | never | `model_refused` |
 //! | denied | never | `model_denied`, at once |
 //!
@@ -96,6 +97,8 @@ pub fn choose(chain: &[&str], faults: &[ModelFailed]) -> Choice {
                 model.is_out |= model.failures >= ATTEMPTS;
                 after = After::Failures(model.failures);
             }
+            // Once a step: who records it sees to that.
+            FaultKind::Empty => {}
             FaultKind::ContextTooLong => compactions += 1,
             FaultKind::Refused => return Choice::End(ErrorCode::ModelRefused, told()),
             FaultKind::Denied => return Choice::End(ErrorCode::ModelDenied, told()),

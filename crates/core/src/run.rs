@@ -183,6 +183,9 @@ impl Run {
             }
             Event::ModelFailed(failed) => {
                 self.compactions += u32::from(failed.fault == FaultKind::ContextTooLong);
+                if let Some(usage) = failed.usage {
+                    self.progress.spent(usage.total(), failed.cost_usd);
+                }
                 let step = self.step(number);
                 step.attempts = step.attempts.max(failed.attempt);
                 step.tried_at.get_or_insert(at);
@@ -190,12 +193,9 @@ impl Run {
             }
             Event::ModelFinished(reply) => {
                 self.progress.steps_used += 1;
-                self.progress.tokens_used = self.progress.tokens_used.saturating_add(reply.usage.total());
+                self.progress.spent(reply.usage.total(), reply.cost_usd);
                 self.progress.tool_calls += reply.calls.len() as u32;
                 self.progress.model = Some(reply.model.clone());
-                if let Some(cost) = reply.cost_usd {
-                    *self.progress.cost_usd.get_or_insert(0.0) += cost;
-                }
                 self.step(number).replied(reply.clone());
             }
             Event::ToolStarted(started) => self.call(number, started.index)?.started = Some(started.clone()),

@@ -1,9 +1,11 @@
 //! The vocabulary of settings. Each part owns the type of its section: the key, its meaning, its default and its bounds
 //! stand there and nowhere else, and the file is a tree of these types.
 
+mod machine;
 mod period;
 mod secret;
 
+pub use machine::is_this_machine;
 pub use period::Period;
 pub use secret::Secret;
 

@@ -102,7 +102,7 @@ impl TaskStatus {
     }
 }
 
-/// Why a run ended as it did. The first three go with status completed.
+/// Why a run ended as it did. The first five go with status completed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -113,6 +113,10 @@ pub enum ErrorCode {
     CostBudgetExceeded,
     /// Step `max_steps` still wanted tools.
     MaxStepsReached,
+    /// The model stopped at its output limit.
+    OutputTruncated,
+    /// The model answered with nothing, twice.
+    OutputEmpty,
     /// `deadline_ms` passed.
     DeadlineExceeded,
     /// The answer does not fit `output_schema`, after the repairs.
@@ -245,6 +249,16 @@ pub struct Progress {
     /// The model that answered last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
+}
+
+impl Progress {
+    /// A model call, answered or not, took so much.
+    pub(crate) fn spent(&mut self, tokens: u64, cost_usd: Option<f64>) {
+        self.tokens_used = self.tokens_used.saturating_add(tokens);
+        if let Some(cost) = cost_usd {
+            *self.cost_usd.get_or_insert(0.0) += cost;
+        }
+    }
 }
 
 /// How a run ends. The store adds the times and makes the [`AgentResult`] of it.

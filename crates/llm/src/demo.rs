@@ -56,7 +56,7 @@ impl Model for Demo {
                 sleep(pause).await;
             }
         }
-        reply.usage = answer::or_estimated(Usage::default(), request, reply.text.as_deref(), &reply.calls);
+        reply.usage = answer::or_estimated(Usage::default(), request, reply.text.as_deref(), &reply.calls, None);
         Ok(reply)
     }
 }
@@ -68,14 +68,14 @@ fn reply(request: &ModelRequest) -> ModelReply {
     let model = request.model.model().to_owned();
     if !calls.is_empty() {
         let calls = answer::settled(calls, request);
-        return ModelReply { text: None, calls, usage: Usage::default(), model, finish_reason: FinishReason::ToolCalls };
+        return ModelReply { text: None, calls, usage: Usage::default(), model, finish_reason: FinishReason::ToolCalls, reasoning: None };
     }
     let said = match &request.output_schema {
         Some(schema) => fill::minimal(schema).to_string(),
         None => run.report(request),
     };
     let (said, finish_reason) = within(said, request.max_output_tokens);
-    ModelReply { text: Some(said), calls: Vec::new(), usage: Usage::default(), model, finish_reason }
+    ModelReply { text: Some(said), calls: Vec::new(), usage: Usage::default(), model, finish_reason, reasoning: None }
 }
 
 /// The present run as the conversation shows it: earlier turns have no tool messages.
@@ -114,7 +114,7 @@ impl<'a> Run<'a> {
         let fresh = request.tools.iter().filter(|tool| !self.called.contains(&tool.name.as_str()));
         let call = |tool: &maniple_core::message::ToolSpec| {
             let arguments = fill::arguments(&tool.parameters, self.prompt)?;
-            Some(ToolCall { id: String::new(), name: tool.name.clone(), arguments: arguments.to_string() })
+            Some(ToolCall { id: String::new(), name: tool.name.clone(), arguments: arguments.to_string(), extra: None })
         };
         words::spoken_of(fresh, self.prompt).into_iter().filter_map(call).take(MAX_CALLS).collect()
     }

@@ -1,9 +1,13 @@
 //! Requests and streams that the tests of both APIs share.
 
-use crate::{anthropic, openai, read::Events, sse};
+use crate::{
+    profile::{Profile, ProfileSettings},
+    read::Events,
+    sse,
+};
 use maniple_core::{
     message::{Message, ModelReply, ToolCall, ToolSpec},
-    model::{CallTimes, Fault, ModelName, ModelRequest, ToolChoice},
+    model::{CallTimes, Fault, ModelName, ModelOptions, ModelRequest, ToolChoice},
 };
 use serde_json::json;
 use std::time::Duration;
@@ -20,6 +24,7 @@ pub fn request(prompt: &str) -> ModelRequest {
         tool_choice: ToolChoice::Auto,
         max_output_tokens: 500,
         output_schema: None,
+        options: ModelOptions::default(),
         times: CallTimes { first_byte: HALF_A_MINUTE, between_chunks: HALF_A_MINUTE, bytes_a_minute: 10, whole: 20 * HALF_A_MINUTE },
     }
 }
@@ -31,7 +36,8 @@ pub fn tool(name: &str, description: &str, parameters: serde_json::Value) -> Too
 
 /// Everything a request can have: system, history, tools, calls good and bad, results, a schema, no more tools.
 pub fn full_request() -> ModelRequest {
-    let call = |id: &str, name: &str, arguments: &str| ToolCall { id: id.into(), name: name.into(), arguments: arguments.into() };
+    let call =
+        |id: &str, name: &str, arguments: &str| ToolCall { id: id.into(), name: name.into(), arguments: arguments.into(), extra: None };
     let result = |id: &str, name: &str, content: &str, is_error| Message::Tool {
         call_id: id.into(),
         name: name.into(),
@@ -44,15 +50,17 @@ pub fn full_request() -> ModelRequest {
         system: "You are a researcher.".into(),
         messages: vec![
             Message::User { content: "hello".into() },
-            Message::Assistant { content: Some("Hi.".into()), calls: vec![] },
+            Message::assistant("Hi."),
             Message::User { content: "find rust".into() },
             Message::Assistant {
                 content: None,
                 calls: vec![call("a|1", "web_search", "{\"query\": \"rust\"}"), call("b", "functions.clock", "{\"zone\":")],
+                reasoning: None,
+                by: None,
             },
             result("a|1", "web_search", "a language", false),
             result("b", "functions.clock", "no such tool", true),
-            Message::Assistant { content: Some(" ".into()), calls: vec![] },
+            Message::assistant(" "),
             Message::User { content: "your answer does not fit: try again".into() },
         ],
         tools: [clock, tool("web_search", "Searches the web.", search)].into(),
@@ -71,24 +79,31 @@ pub fn hear<'a>(mut events: Events, pieces: impl IntoIterator<Item = &'a [u8]>) 
             let ended = event.map(|event| events.event(&event, &mut |text| heard.push_str(text)));
             match ended {
                 None | Some(Ok(false)) => {}
-                Some(Ok(true)) => return (events.finish(&request("")), heard),
+                Some(Ok(true)) => break,
                 Some(Err(fault)) => return (Err(fault), heard),
             }
         }
     }
-    (events.finish(&request("")), heard)
+    let reply = events.finish(&request(""), &profile(), &mut |text| heard.push_str(text));
+    (reply, heard)
+}
+
+/// Of a model of which nothing is known.
+pub fn profile() -> Profile {
+    Profile::of("lab.test", "m1", &ProfileSettings::default(), &ProfileSettings::default())
 }
 
 /// A fresh Chat Completions stream.
 pub fn openai() -> Events {
-    Events::OpenAi(openai::stream::Stream::default())
+    Events::openai()
 }
 /// A fresh Messages stream.
 pub fn anthropic() -> Events {
-    Events::Anthropic(anthropic::stream::Stream::default())
+    Events::anthropic()
 }
 
-/// A body as JSON, to be compared.
-pub fn as_json(body: &[u8]) -> serde_json::Value {
-    serde_json::from_slice(body).expect("the body is JSON")
+/// The reply in a plain answer.
+pub fn plain(mut events: Events, json: &str) -> Result<ModelReply, Fault> {
+    events.event(&sse::Event { name: String::new(), data: json.to_owned() }, &mut |_| {})?;
+    events.finish(&request("what is it"), &profile(), &mut |_| {})
 }

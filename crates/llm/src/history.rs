@@ -3,8 +3,16 @@
 //! Calls in a conversation may come from another provider and may be broken; many servers parse
 //! them again and answer a 4xx or a 500 for the whole request if they are not what they expect.
 
-use serde_json::value::RawValue;
-use std::borrow::Cow;
+use crate::{answer, profile::CallIds};
+use maniple_core::{
+    message::{Reasoning, ToolCall},
+    model::ModelName,
+};
+use serde_json::{Value, value::RawValue};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+};
 
 /// The arguments of an earlier call as a JSON object: text that is none goes under `invalid_arguments`.
 pub fn arguments(text: &str) -> Cow<'_, RawValue> {
@@ -21,20 +29,94 @@ fn raw(value: &impl serde::Serialize) -> Box<RawValue> {
 
 /// The name of an earlier call in `[a-zA-Z0-9_-]{1,64}`, which providers insist on: a model may have made one up.
 pub fn tool_name(name: &str) -> Cow<'_, str> {
-    legal(name, "unknown")
+    match name {
+        "" => Cow::Borrowed("unknown"),
+        name if name.len() <= 64 && name.chars().all(fits) => Cow::Borrowed(name),
+        name => Cow::Owned(name.chars().take(64).map(|c| if fits(c) { c } else { '_' }).collect()),
+    }
 }
 
-/// The id of an earlier call in the same alphabet, the same for the call and its result.
-pub fn call_id(id: &str) -> Cow<'_, str> {
-    legal(id, "call")
+fn fits(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_' || c == '-'
 }
 
-fn legal<'a>(text: &'a str, if_empty: &'static str) -> Cow<'a, str> {
-    let fits = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    match text {
-        "" => Cow::Borrowed(if_empty),
-        text if text.len() <= 64 && text.chars().all(fits) => Cow::Borrowed(text),
-        text => Cow::Owned(text.chars().take(64).map(|c| if fits(c) { c } else { '_' }).collect()),
+/// How what was said is told to whom it is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kin {
+    /// The same model of the same provider said it.
+    Itself,
+    /// Another model of the same provider.
+    Sibling,
+    /// Somebody else, or nobody knows.
+    Stranger,
+}
+
+impl Kin {
+    /// Of whoever said it to `to`.
+    pub fn of(by: Option<&ModelName>, to: &ModelName) -> Self {
+        match by {
+            Some(by) if by == to => Self::Itself,
+            Some(by) if by.provider() == to.provider() => Self::Sibling,
+            _ => Self::Stranger,
+        }
+    }
+
+    /// What was thought, as it may go back: plain text to its provider, what is signed to the very model that signed it.
+    pub fn gives_back(self, reasoning: Option<&Reasoning>) -> (Option<&Reasoning>, Option<&Value>) {
+        let signed = reasoning.and_then(|reasoning| reasoning.verbatim.as_ref());
+        match self {
+            Self::Itself => (reasoning, signed),
+            Self::Sibling => (reasoning, None),
+            Self::Stranger => (None, None),
+        }
+    }
+}
+
+/// The ids of calls as one provider is shown them: its own as it gave them, others by its rule and unlike any in the conversation,
+/// the same for a call and its result.
+pub struct Ids<'a> {
+    rule: CallIds,
+    used: HashSet<String>,
+    /// What the calls of the newest answer became.
+    newest: HashMap<&'a str, String>,
+    answers: usize,
+}
+
+impl<'a> Ids<'a> {
+    /// For a provider with this rule.
+    pub fn by(rule: CallIds) -> Self {
+        Self { rule, used: HashSet::new(), newest: HashMap::new(), answers: 0 }
+    }
+
+    /// The next answer has these calls, and whose they are.
+    pub fn answer(&mut self, calls: &'a [ToolCall], kin: Kin) {
+        self.answers += 1;
+        self.newest.clear();
+        let is_own = kin == Kin::Itself || kin == Kin::Sibling && self.rule == CallIds::Usual;
+        for (at, call) in calls.iter().enumerate() {
+            let mut id = call.id.clone();
+            let mut tries = 0;
+            while !is_own && (!self.rule.allows(&id) || self.used.contains(&id)) {
+                id = answer::made_id(&[&self.answers.to_string(), &at.to_string(), &call.id, &tries.to_string()]);
+                tries += 1;
+            }
+            self.used.insert(id.clone());
+            self.newest.insert(&call.id, id);
+        }
+    }
+
+    /// A call of the newest answer, or its result.
+    pub fn id(&self, id: &str) -> String {
+        self.newest.get(id).cloned().unwrap_or_else(|| id.to_owned())
+    }
+}
+
+impl CallIds {
+    fn allows(self, id: &str) -> bool {
+        match self {
+            Self::Usual => (1..=40).contains(&id.len()) && id.chars().all(fits),
+            Self::Nine => id.len() == 9 && id.chars().all(|c| c.is_ascii_alphanumeric()),
+        }
     }
 }
 
@@ -61,6 +143,53 @@ mod tests {
         assert_eq!(tool_name("functions.clock "), "functions_clock_");
         assert_eq!(tool_name(""), "unknown");
         assert_eq!(tool_name(&"é".repeat(90)), "_".repeat(64));
-        assert_eq!(call_id("call|1"), "call_1");
+    }
+
+    fn calls(ids: &[&str]) -> Vec<ToolCall> {
+        ids.iter().map(|id| ToolCall { id: (*id).into(), ..ToolCall::default() }).collect()
+    }
+
+    #[test]
+    fn a_provider_gets_its_own_ids_back_however_odd_they_are() {
+        let odd = calls(&["functions.calculator:0", "call_1|fc_2", &"x".repeat(300)]);
+        for (rule, kin) in [(CallIds::Usual, Kin::Itself), (CallIds::Usual, Kin::Sibling), (CallIds::Nine, Kin::Itself)] {
+            let mut ids = Ids::by(rule);
+            ids.answer(&odd, kin);
+            assert!(odd.iter().all(|call| ids.id(&call.id) == call.id), "{rule:?} {kin:?}");
+        }
+    }
+
+    #[test]
+    fn ids_of_others_are_mapped_by_the_rule_and_are_unlike_any_in_the_conversation() {
+        for (rule, id) in [(CallIds::Usual, "call_0"), (CallIds::Nine, "abcdefghi"), (CallIds::Usual, "call|0"), (CallIds::Nine, "call_0")]
+        {
+            let (first, second) = (calls(&[id, "b"]), calls(&[id, "b"]));
+            let mut ids = Ids::by(rule);
+            let mut seen = HashSet::new();
+            for answer in [&first, &second] {
+                ids.answer(answer, Kin::Stranger);
+                for call in answer {
+                    let shown = ids.id(&call.id);
+                    assert!(rule.allows(&shown), "{shown}");
+                    assert!(seen.insert(shown), "`{id}` twice by {rule:?}");
+                }
+            }
+        }
+        let mut ids = Ids::by(CallIds::Nine);
+        let fit = calls(&["abcdefghi"]);
+        ids.answer(&fit, Kin::Stranger);
+        assert_eq!(ids.id("abcdefghi"), "abcdefghi", "what fits stays");
+    }
+
+    #[test]
+    fn what_was_thought_goes_back_to_its_provider_and_what_is_signed_to_its_model_alone() {
+        let name = |text: &str| ModelName::parse(text).expect("a name");
+        let thought = Reasoning { text: "hm".into(), verbatim: Some("signed".into()), ..Reasoning::default() };
+        let given = |by: &str| {
+            let (plain, signed) = Kin::of(Some(&name(by)), &name("lab/m1")).gives_back(Some(&thought));
+            (plain.is_some(), signed.is_some())
+        };
+        assert_eq!([given("lab/m1"), given("lab/m2"), given("other/m1")], [(true, true), (true, false), (false, false)]);
+        assert_eq!(Kin::of(None, &name("lab/m1")), Kin::Stranger);
     }
 }

@@ -6,6 +6,7 @@
 //!
 //! ```text
 //! request ─ openai::request ─► JSON ─ remote ─► provider
+//!     ▲ profile ◄──────── learn ◄──── 400 ◄──────┤
 //! reply  ◄─ openai::{reply,stream} ◄─ sse ◄─ read ◄─┘   every failure ─ fault ─► Fault
 //! ```
 
@@ -17,7 +18,10 @@ mod fault;
 #[cfg(test)]
 mod fixture;
 mod history;
+mod learn;
+mod lenient;
 mod openai;
+mod profile;
 mod provider;
 mod read;
 mod remote;
@@ -27,7 +31,8 @@ mod sse;
 
 pub use demo::Demo;
 pub use discover::{Discovered, discover};
-pub use provider::{Api, MaxTokensField, Price, ProviderSettings, Providers};
+pub use profile::ProfileSettings;
+pub use provider::{Api, Price, ProviderSettings, Providers};
 pub use scripted::{Line, Scripted};
 
 #[cfg(test)]

@@ -1,34 +1,32 @@
 //! The providers of a node, by name.
 
+mod address;
 mod settings;
 
 pub use settings::{Api, Price, ProviderSettings};
 
 use crate::{
     Demo, fault,
-    openai::request::Dialect,
+    profile::{Profile, ProfileSettings},
     remote::{Pool, Remote},
 };
 use maniple_core::{
     Error, Result,
     model::{Fault, ModelName},
     ports::{self, Model, Models},
+    settings::Period,
 };
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 use url::Url;
 
-/// The member that bounds the output of Chat Completions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MaxTokensField {
-    /// What every compatible server knows.
-    MaxTokens,
-    /// What OpenAI's reasoning models insist on.
-    MaxCompletionTokens,
-}
+/// The most models of one provider whose complaints are remembered; beyond, all are forgotten and learnt again.
+const LEARNT_MAX: usize = 1_024;
 
 /// A provider behind HTTP, settled.
 #[derive(Debug)]
@@ -37,9 +35,18 @@ pub(crate) struct Provider {
     pub api: RemoteApi,
     pub url: Url,
     pub api_key: Option<SecretString>,
+    /// The header that carries it where it is not the API's own.
+    pub key_header: Option<&'static str>,
     pub needs_key: bool,
     pub key_hint: String,
-    pub dialect: Dialect,
+    pub headers: HeaderMap,
+    pub timeout: Option<Duration>,
+    pub stream: bool,
+    /// What nobody may read in a message.
+    secrets: Vec<SecretString>,
+    profile: ProfileSettings,
+    models: BTreeMap<String, ProfileSettings>,
+    learnt: Mutex<HashMap<String, Profile>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,7 +109,7 @@ impl Providers {
     /// Makes ready what the first call would have to: reads the machine's certificates, which blocks for some milliseconds.
     pub fn warm(&self) {
         // Where it fails now, the first call tries again, and says why it cannot.
-        let _ = self.pool.client();
+        let _ = self.pool.client(false);
     }
 
     /// What to do about a key that the provider of this model insists on and that is not set.
@@ -148,54 +155,100 @@ impl Models for Providers {
 impl Provider {
     fn settle(name: &str, settings: &ProviderSettings, api: RemoteApi, variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
         let field = |field: &str| format!("models.{name}.{field}");
-        let base = settings.base_url.as_deref().unwrap_or(match api {
-            RemoteApi::OpenAi => "https://api.openai.com/v1",
-            RemoteApi::Anthropic => "https://api.anthropic.com/v1",
-        });
-        let parsed = Url::parse(base).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-        let wrong =
-            || Error::invalid(format!("{} `{base}` must be http://HOST… or https://HOST…", field("base_url"))).at(field("base_url"));
-        let parsed = parsed.ok_or_else(wrong)?;
-        let host = parsed.host_str().unwrap_or_default();
-        let is_vendor = |vendor: &str| host == vendor || host.strip_suffix(vendor).is_some_and(|rest| rest.ends_with('.'));
-        let key_variable = match name {
-            "openai" => Some("OPENAI_API_KEY"),
-            "anthropic" => Some("ANTHROPIC_API_KEY"),
+        let vendor = match name {
+            "openai" => Some("OPENAI"),
+            "anthropic" => Some("ANTHROPIC"),
             _ => None,
         };
-        let given = settings.api_key.as_ref().map(|key| key.expose().to_owned());
-        let key = given.or_else(|| key_variable.and_then(variable)).map(|key| key.trim().to_owned()).filter(|key| !key.is_empty());
-        let is_openai = is_vendor("openai.com") || is_vendor("openai.azure.com");
-        let max_tokens = if is_openai { MaxTokensField::MaxCompletionTokens } else { MaxTokensField::MaxTokens };
-        let root = base.trim_end_matches('/');
-        let url = match api {
-            RemoteApi::OpenAi => format!("{root}/chat/completions"),
-            // Anthropic's own clients leave `/v1` out of the base.
-            RemoteApi::Anthropic if root.ends_with("/v1") => format!("{root}/messages"),
-            RemoteApi::Anthropic => format!("{root}/v1/messages"),
+        let of_vendor = |what: &str| vendor.and_then(|vendor| variable(&format!("{vendor}_{what}"))).map(|text| text.trim().to_owned());
+        let base_of_vendor = of_vendor("BASE_URL").filter(|base| !base.is_empty());
+        let (base, base_field) = match (&settings.base_url, base_of_vendor) {
+            (Some(base), _) => (base.clone(), field("base_url")),
+            (None, Some(base)) => (base, format!("{}_BASE_URL", vendor.unwrap_or_default())),
+            (None, None) if api == RemoteApi::OpenAi => ("https://api.openai.com/v1".to_owned(), field("base_url")),
+            (None, None) => ("https://api.anthropic.com/v1".to_owned(), field("base_url")),
         };
+        let mut url = address::of(&base, api).map_err(|error| Error::invalid(format!("{base_field} {error}")).at(base_field.clone()))?;
+        for (name, value) in &settings.query {
+            url.query_pairs_mut().append_pair(name, value.expose());
+        }
+        let host = url.host_str().unwrap_or_default();
+        let is_vendor = |vendor: &str| host == vendor || host.strip_suffix(vendor).is_some_and(|rest| rest.ends_with('.'));
+        let given = settings.api_key.as_ref().map(|key| key.expose().trim().to_owned());
+        let key = given.or_else(|| of_vendor("API_KEY")).filter(|key| !key.is_empty());
+        let headers = headers(settings, &field)?;
+        let secrets = settings.headers.values().chain(settings.query.values()).map(|secret| secret.0.clone());
+        let brings_key = headers.contains_key("authorization") || headers.contains_key("x-api-key") || headers.contains_key("api-key");
         Ok(Self {
-            url: Url::parse(&url).map_err(|_| wrong())?,
             api,
-            api_key: key.map(SecretString::from),
-            needs_key: is_vendor("openai.com") || is_vendor("anthropic.com"),
-            key_hint: match key_variable {
-                Some(variable) => format!("set {variable} to a key of this provider (or {} in maniple.yaml)", field("api_key")),
+            // Azure's own name for it; its tokens of Entra are bearer tokens as everybody's.
+            key_header: (is_vendor("azure.com") && !key.as_deref().is_some_and(|key| key.starts_with("eyJ"))).then_some("api-key"),
+            secrets: key.iter().map(|key| SecretString::from(key.clone())).chain(secrets).collect(),
+            needs_key: !brings_key && (is_vendor("openai.com") || is_vendor("anthropic.com")),
+            key_hint: match vendor {
+                Some(vendor) => format!("set {vendor}_API_KEY to a key of this provider (or {} in maniple.yaml)", field("api_key")),
                 None => format!("set {} in maniple.yaml to a key of this provider", field("api_key")),
             },
-            dialect: Dialect {
-                stream: settings.stream,
-                max_tokens: settings.max_tokens_field.unwrap_or(max_tokens),
-                schema_beside_tools: is_openai,
-            },
+            api_key: key.map(SecretString::from),
+            headers,
+            timeout: settings.timeout.map(Period::duration),
+            stream: settings.stream,
+            profile: settings.profile.clone(),
+            models: settings.models.clone(),
+            learnt: Mutex::default(),
             name: name.to_owned(),
+            url,
         })
     }
 
-    /// A fault as people read it: the provider named, the key never.
-    pub fn explain(&self, fault: Fault) -> Fault {
-        fault::explain(fault, &self.name, &self.key_hint, self.api_key.as_ref().map(ExposeSecret::expose_secret))
+    /// What a model takes and gives, as far as it is known now.
+    pub fn profile(&self, model: &str) -> Profile {
+        if let Some(learnt) = self.learnt.lock().unwrap_or_else(PoisonError::into_inner).get(model) {
+            return learnt.clone();
+        }
+        let own = self.models.get(model).cloned().unwrap_or_default();
+        let mut profile = Profile::of(self.url.host_str().unwrap_or_default(), model, &self.profile, &own);
+        if self.api == RemoteApi::Anthropic {
+            profile.like_anthropic(self.profile.structured.or(own.structured).is_some());
+        }
+        profile.stream &= self.stream;
+        profile
     }
+
+    /// What a complaint taught, for the life of the process.
+    pub fn learn(&self, model: &str, profile: Profile) {
+        let mut learnt = self.learnt.lock().unwrap_or_else(PoisonError::into_inner);
+        if learnt.len() >= LEARNT_MAX {
+            learnt.clear();
+        }
+        learnt.insert(model.to_owned(), profile);
+    }
+
+    /// A fault as people read it: the provider named, its secrets never.
+    pub fn explain(&self, fault: Fault) -> Fault {
+        fault::explain(fault, &self.name, &self.key_hint, self.secrets.iter().map(ExposeSecret::expose_secret))
+    }
+}
+
+/// Those of the settings, fit to be sent.
+fn headers(settings: &ProviderSettings, field: &impl Fn(&str) -> String) -> Result<HeaderMap> {
+    let mut headers = HeaderMap::new();
+    let mut add = |name: &str, value: &str, at: String| {
+        let parsed = HeaderName::try_from(name).ok().zip(HeaderValue::try_from(value).ok());
+        let Some((name, mut value)) = parsed else {
+            return Err(Error::invalid(format!("{at} is no header that can be sent")).at(at));
+        };
+        value.set_sensitive(true);
+        headers.insert(name, value);
+        Ok(())
+    };
+    if let Some(organization) = &settings.organization {
+        add("openai-organization", organization, field("organization"))?;
+    }
+    for (name, value) in &settings.headers {
+        add(name, value.expose(), field(&format!("headers.{name}")))?;
+    }
+    Ok(headers)
 }
 
 #[cfg(test)]

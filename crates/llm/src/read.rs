@@ -1,81 +1,241 @@
-//! Reads the body of an answer: bounded in size, in time between chunks, in how slowly it may come, and whole or not at all.
+//! Reads the body of an answer: bounded in what is kept of it, in time between chunks, in how slowly it may come, and whole or not
+//! at all.
+//!
+//! What it is, its first byte says, whatever its content type: `{` a plain answer, `<` a page, anything else an event stream.
 
-use crate::{anthropic, fault, openai, sse};
+use crate::{anthropic, fault, openai, profile::Profile, sse};
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use maniple_core::{
-    message::ModelReply,
+    message::{ModelReply, Usage},
     model::{CallTimes, Fault, FaultKind, ModelRequest},
     ports::OnText,
 };
 use std::{fmt::Display, time::Duration};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
-/// The most an answer may weigh, framing included.
-pub const MAX_ANSWER_BYTES: usize = 16 << 20;
+/// The most that is read of an answer, framing included. What is kept of it is bounded elsewhere.
+const MAX_READ_BYTES: usize = 128 << 20;
+/// The most a plain answer may weigh: it is kept whole until it is read.
+const MAX_PLAIN_BYTES: usize = 32 << 20;
+/// The most that is kept of what is no part of an answer, in bytes: it may say why there is none.
+const MAX_STRAY_BYTES: usize = 8 << 10;
 /// How long a connection may take to end after its last event, so that it can be used again.
 const TAIL: Duration = Duration::from_millis(20);
+/// How long usage is waited for once the model has said why it stopped.
+const USAGE: Duration = Duration::from_secs(2);
+/// How long the end of the stream is waited for once that has come too.
+const END: Duration = Duration::from_millis(250);
 /// Over which the pace of an answer is measured.
 const PACE: Duration = Duration::from_secs(60);
 
-/// What the events of a stream are put together with, by API.
-pub enum Events {
+/// What the events of a stream are put together with, and what stood among them.
+pub struct Events {
+    api: Dialect,
+    stray: String,
+}
+
+enum Dialect {
     OpenAi(openai::stream::Stream),
     Anthropic(anthropic::stream::Stream),
 }
 
 impl Events {
+    /// Of Chat Completions.
+    pub fn openai() -> Self {
+        Self { api: Dialect::OpenAi(Default::default()), stray: String::new() }
+    }
+    /// Of Messages.
+    pub fn anthropic() -> Self {
+        Self { api: Dialect::Anthropic(Default::default()), stray: String::new() }
+    }
+
     /// Takes one event. `true` when it was the last.
     pub fn event(&mut self, event: &sse::Event, text: &mut dyn FnMut(&str)) -> Result<bool, Fault> {
-        match self {
-            Self::OpenAi(stream) => stream.event(&event.name, &event.data, text),
-            Self::Anthropic(stream) => stream.event(&event.data, text),
+        let data = event.data.trim();
+        if event.name == "error" {
+            return Err(fault::of_text(data));
+        }
+        let is_stray = event.name == sse::STRAY || !data.starts_with('{');
+        if is_stray && data != openai::stream::DONE {
+            return self.strayed(data);
+        }
+        match &mut self.api {
+            Dialect::OpenAi(stream) => stream.event(data, text),
+            Dialect::Anthropic(stream) => stream.event(data, text),
         }
     }
+
+    /// A server that is alive says so in many ways; one that breaks off may say why, as JSON behind the events.
+    fn strayed(&mut self, data: &str) -> Result<bool, Fault> {
+        let room = MAX_STRAY_BYTES.saturating_sub(self.stray.len());
+        self.stray.push_str(fault::head(data, room));
+        self.stray.push('\n');
+        match serde_json::from_str::<serde_json::Value>(&self.stray) {
+            Ok(json) if json.get("error").is_some_and(|error| !error.is_null()) => Err(fault::of_error(&json)),
+            _ => Ok(false),
+        }
+    }
+
+    /// Whether the model said why it stopped: then the answer is whole.
+    fn is_finished(&self) -> bool {
+        match &self.api {
+            Dialect::OpenAi(stream) => stream.is_finished(),
+            Dialect::Anthropic(stream) => stream.is_finished(),
+        }
+    }
+    fn has_usage(&self) -> bool {
+        match &self.api {
+            Dialect::OpenAi(stream) => stream.has_usage(),
+            Dialect::Anthropic(stream) => stream.is_finished(),
+        }
+    }
+    fn spent(&self, request: &ModelRequest) -> Option<Usage> {
+        match &self.api {
+            Dialect::OpenAi(stream) => stream.spent(request),
+            Dialect::Anthropic(stream) => stream.spent(request),
+        }
+    }
+
     /// The reply, if what came is whole.
-    pub fn finish(self, request: &ModelRequest) -> Result<ModelReply, Fault> {
-        match self {
-            Self::OpenAi(stream) => stream.finish(request),
-            Self::Anthropic(stream) => stream.finish(request),
+    pub fn finish(self, request: &ModelRequest, profile: &Profile, text: &mut dyn FnMut(&str)) -> Result<ModelReply, Fault> {
+        if !self.is_finished() && !self.stray.trim().is_empty() {
+            return Err(Fault { usage: self.spent(request), ..fault::of_text(&self.stray) });
+        }
+        match self.api {
+            Dialect::OpenAi(stream) => stream.finish(request, profile, text),
+            Dialect::Anthropic(stream) => stream.finish(request, profile, text),
         }
     }
 }
 
-/// The reply in an event stream. Text goes to `text` as it comes.
-pub async fn events<E: Display>(
+/// The reply in a body, whatever it is. Text goes to `text` as it comes.
+pub async fn answer<E: Display>(
     body: impl Stream<Item = Result<Bytes, E>>,
     mut events: Events,
     request: &ModelRequest,
+    profile: &Profile,
     text: &mut OnText<'_>,
 ) -> Result<ModelReply, Fault> {
     let mut body = Box::pin(body);
-    let (mut parser, mut pace) = (sse::Parser::default(), Pace::of(request.times));
-    while let Some(chunk) = pace.next(&mut body).await? {
-        let mut rest = &chunk[..];
-        while !rest.is_empty() {
-            let event = parser.feed(&mut rest).map_err(|broken| match broken {
-                sse::Broken::TooLarge => fault::cut_after(format!("an event of the answer has more than {} bytes", sse::MAX_EVENT_BYTES)),
-                sse::Broken::NotUtf8 => fault::cut_after("the answer is not UTF-8 text"),
-            })?;
-            let Some(event) = event else { continue };
-            if events.event(&event, text)? {
-                // The last chunk of the framing: reading it gives the connection back to the pool.
-                let _ = timeout(TAIL, body.next()).await;
-                return events.finish(request);
+    let mut pace = Pace::of(request.times);
+    // Some servers send empty lines until they have something to say.
+    let first = loop {
+        let Some(chunk) = pace.next(&mut body).await? else { return events.finish(request, profile, text) };
+        let space = chunk.iter().take_while(|byte| byte.is_ascii_whitespace() || b"\xef\xbb\xbf".contains(byte)).count();
+        if space < chunk.len() {
+            break chunk.slice(space..);
+        }
+    };
+    match first[0] {
+        b'{' | b'[' => {
+            let whole = whole(first, &mut body, &mut pace).await?;
+            plain(&whole, events, request, profile, text)
+        }
+        b'<' => {
+            let page = whole(first, &mut body, &mut pace).await.unwrap_or_default();
+            Err(fault::of_text(&page))
+        }
+        _ => {
+            let read = stream(first, body, pace, &mut events, text).await;
+            match read {
+                Ok(()) => events.finish(request, profile, text),
+                Err(fault) => Err(Fault { usage: fault.usage.or_else(|| events.spent(request)), ..fault }),
             }
         }
     }
-    events.finish(request)
 }
 
-/// A whole body.
-pub async fn whole<E: Display>(body: impl Stream<Item = Result<Bytes, E>>, times: CallTimes) -> Result<Vec<u8>, Fault> {
-    let mut body = Box::pin(body);
-    let (mut bytes, mut pace) = (Vec::new(), Pace::of(times));
-    while let Some(chunk) = pace.next(&mut body).await? {
-        bytes.extend_from_slice(&chunk);
+/// An event stream, until its end or until all that is wanted of it has come.
+async fn stream<E: Display>(
+    first: Bytes,
+    mut body: impl Stream<Item = Result<Bytes, E>> + Unpin,
+    mut pace: Pace,
+    events: &mut Events,
+    text: &mut OnText<'_>,
+) -> Result<(), Fault> {
+    let mut parser = sse::Parser::default();
+    let mut until: Option<Instant> = None;
+    let mut chunk = Some(first);
+    while let Some(bytes) = chunk {
+        let mut rest = &bytes[..];
+        while !rest.is_empty() {
+            let event = parser.feed(&mut rest);
+            let event = event.map_err(|_| fault::cut_after(format!("an event of the answer has more than {} bytes", sse::MAX_EVENT_BYTES)));
+            let ended = event.and_then(|event| event.map_or(Ok(false), |event| events.event(&event, text)));
+            match ended {
+                Ok(false) => {}
+                Ok(true) => {
+                    // The last chunk of the framing: reading it gives the connection back to the pool.
+                    let _ = timeout(TAIL, body.next()).await;
+                    return Ok(());
+                }
+                // What comes behind the end cannot take it back.
+                Err(_) if until.is_some() => return Ok(()),
+                Err(fault) => return Err(fault),
+            }
+        }
+        if events.is_finished() {
+            let by = Instant::now() + if events.has_usage() { END } else { USAGE };
+            until = Some(until.map_or(by, |known| known.min(by)));
+        }
+        let next = pace.next(&mut body);
+        chunk = match until {
+            None => next.await?,
+            Some(until) => timeout_at(until, next).await.unwrap_or(Ok(None)).unwrap_or(None),
+        };
     }
-    Ok(bytes)
+    match parser.rest() {
+        Some(event) if until.is_none() => events.event(&event, text).map(drop),
+        _ => Ok(()),
+    }
+}
+
+/// A plain answer: one JSON object, or several in a row, of which a later one may be an error.
+fn plain(body: &str, mut events: Events, request: &ModelRequest, profile: &Profile, text: &mut OnText<'_>) -> Result<ModelReply, Fault> {
+    for object in objects(body) {
+        let event = sse::Event { name: String::new(), data: object.to_owned() };
+        match events.event(&event, text) {
+            Ok(_) => {}
+            Err(fault) => return Err(Fault { usage: fault.usage.or_else(|| events.spent(request)), ..fault }),
+        }
+    }
+    events.finish(request, profile, text)
+}
+
+/// The objects that stand in a row in a text; what cannot be read stays in one piece, for its reader to complain of.
+fn objects(body: &str) -> Vec<&str> {
+    let body = body.trim();
+    let mut found = Vec::new();
+    let mut read = serde_json::Deserializer::from_str(body).into_iter::<&serde_json::value::RawValue>();
+    while let Some(Ok(object)) = read.next() {
+        // An error as some of Google's servers write it.
+        let object = object.get().trim();
+        found.push(object.strip_prefix('[').and_then(|list| list.strip_suffix(']')).map_or(object, str::trim));
+    }
+    let rest = body.get(read.byte_offset()..).unwrap_or_default().trim();
+    if found.is_empty() {
+        found.push(body);
+    } else if rest.starts_with('{') {
+        found.push(rest);
+    }
+    found
+}
+
+/// All of a body whose first bytes have come, as text.
+async fn whole<E: Display>(
+    first: Bytes,
+    body: &mut (impl Stream<Item = Result<Bytes, E>> + Unpin),
+    pace: &mut Pace,
+) -> Result<String, Fault> {
+    let mut bytes = first.to_vec();
+    while let Some(chunk) = pace.next(body).await? {
+        bytes.extend_from_slice(&chunk);
+        if bytes.len() > MAX_PLAIN_BYTES {
+            return Err(fault::cut_after(format!("the answer has more than {MAX_PLAIN_BYTES} bytes")));
+        }
+    }
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// The beginning of an error body: what cannot be read in time or at all is left out.
@@ -114,8 +274,8 @@ impl Pace {
             Ok(Some(Ok(chunk))) => chunk,
         };
         self.read += chunk.len();
-        if self.read > MAX_ANSWER_BYTES {
-            return Err(fault::cut_after(format!("the answer has more than {MAX_ANSWER_BYTES} bytes")));
+        if self.read > MAX_READ_BYTES {
+            return Err(fault::cut_after(format!("the answer has more than {MAX_READ_BYTES} bytes")));
         }
         self.in_this_minute += chunk.len();
         if self.began.elapsed() >= PACE {
@@ -131,53 +291,4 @@ impl Pace {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::fixture::{openai, request};
-    use futures::stream;
-
-    /// A body that says `:` every `seconds`, for ever.
-    fn drip(seconds: u64) -> impl Stream<Item = Result<Bytes, String>> {
-        stream::unfold((), move |()| async move {
-            tokio::time::sleep(Duration::from_secs(seconds)).await;
-            Some((Ok(Bytes::from_static(b":\n")), ()))
-        })
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_pause_above_the_time_between_chunks_is_a_time_out() {
-        let (request, begun) = (request("hi"), Instant::now());
-        let fault = events(drip(31), openai(), &request, &mut |_| {}).await.expect_err("late");
-        assert_eq!((fault.kind, begun.elapsed()), (FaultKind::TimedOut, Duration::from_secs(30)));
-        let lasting = tokio::time::timeout(Duration::from_secs(3600), events(drip(10), openai(), &request, &mut |_| {})).await;
-        assert!(lasting.is_err(), "a server that shows life is waited for, until the whole call ends");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_answer_that_drips_is_a_time_out_after_a_minute() {
-        let (request, begun) = (request("hi"), Instant::now());
-        let fault = events(drip(20), openai(), &request, &mut |_| {}).await.expect_err("too slow");
-        assert_eq!((fault.kind, begun.elapsed()), (FaultKind::TimedOut, Duration::from_secs(60)));
-        assert_eq!(fault.message, "the answer came at 6 bytes a minute, and the least is 10 (worker.bytes_a_minute)");
-        let any = CallTimes { bytes_a_minute: 0, ..request.times };
-        let lasting = tokio::time::timeout(Duration::from_secs(3600), whole(drip(20), any)).await;
-        assert!(lasting.is_err(), "unless any pace will do");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_server_that_lingers_after_its_last_event_holds_nobody_up() {
-        let whole = Bytes::from_static(include_bytes!("../golden/openai/tool-call.sse"));
-        let body = stream::iter([Ok(whole)]).chain(drip(25));
-        let begun = Instant::now();
-        let reply = events(body, openai(), &request("hi"), &mut |_| {}).await.expect("a reply");
-        assert_eq!((reply.calls.len(), begun.elapsed() <= TAIL * 2), (2, true));
-    }
-
-    #[tokio::test]
-    async fn an_error_body_is_read_as_far_as_it_comes() {
-        let body = stream::iter([Ok(Bytes::from_static(b"half")), Err("cut")]);
-        assert_eq!(error_text(body, Duration::from_secs(1)).await, "half");
-        let endless = stream::repeat_with(|| Ok::<_, String>(Bytes::from(vec![b'x'; 1000])));
-        assert_eq!(error_text(endless, Duration::from_secs(1)).await.len(), fault::MAX_ERROR_BODY_BYTES);
-    }
-}
+mod tests;

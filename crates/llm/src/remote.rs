@@ -1,4 +1,5 @@
-//! A model behind HTTP: one attempt, inside the request's times.
+//! A model behind HTTP: one attempt, inside the request's times. A request that is complained of in a way that can be mended is
+//! made again within it ([`learn`]).
 //!
 //! | where it fails | fault |
 //! |---|---|
@@ -7,10 +8,11 @@
 //! | connected, broke before the status line | cut before |
 //! | no status line in `first_byte`, no chunk in `between_chunks`, fewer than `bytes_a_minute`, no end in `whole` | timed out |
 //! | a status that is no 2xx | [`fault::of_status`] |
-//! | broke, garbage or unterminated after a 200 | cut after |
+//! | broke, garbage or without a reason to stop after a 200 | cut after |
 
 use crate::{
-    anthropic, fault, openai,
+    anthropic, fault, learn, openai,
+    profile::Profile,
     provider::{Provider, RemoteApi},
     read,
 };
@@ -20,9 +22,14 @@ use maniple_core::{
     message::ModelReply,
     model::{Fault, FaultKind, ModelRequest},
     ports::{Model, OnText},
+    settings::is_this_machine,
 };
-use reqwest::{Response, header};
+use reqwest::{
+    Response,
+    header::{self, HeaderMap, HeaderValue},
+};
 use secrecy::ExposeSecret;
+use serde_json::{Map, Value};
 use std::{
     sync::{Arc, OnceLock},
     time::Duration,
@@ -34,17 +41,22 @@ const STARVED_WAIT: Duration = Duration::from_millis(250);
 const CONNECT: Duration = Duration::from_secs(10);
 const ANTHROPIC_VERSION: &str = "2023-06-01";
 
-/// The one pool of connections, made when the first call needs it: loading certificates takes time.
+/// The pools of connections, made when the first call needs one: loading certificates takes time.
 #[derive(Default)]
-pub struct Pool(OnceLock<reqwest::Client>);
+pub struct Pool {
+    anywhere: OnceLock<reqwest::Client>,
+    /// For this machine, which no proxy can reach.
+    here: OnceLock<reqwest::Client>,
+}
 
 impl Pool {
     /// The client, without redirects and without retries of its own. That it cannot be made now is not remembered.
-    pub fn client(&self) -> Result<&reqwest::Client, Fault> {
-        if let Some(client) = self.0.get() {
+    pub fn client(&self, is_here: bool) -> Result<&reqwest::Client, Fault> {
+        let kept = if is_here { &self.here } else { &self.anywhere };
+        if let Some(client) = kept.get() {
             return Ok(client);
         }
-        let built = reqwest::Client::builder()
+        let builder = reqwest::Client::builder()
             .user_agent(concat!("maniple/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT)
             .redirect(reqwest::redirect::Policy::none())
@@ -52,10 +64,11 @@ impl Pool {
             .pool_idle_timeout(Duration::from_secs(60))
             // Idle ones hold descriptors that others wait for.
             .pool_max_idle_per_host(32)
-            .tcp_nodelay(true)
+            .tcp_nodelay(true);
+        let built = if is_here { builder.no_proxy() } else { builder }
             .build()
             .map_err(|e| Fault::new(FaultKind::Unreachable, format!("no HTTP client can be made: {}", chain(&e))))?;
-        Ok(self.0.get_or_init(|| built))
+        Ok(kept.get_or_init(|| built))
     }
 }
 
@@ -66,58 +79,99 @@ pub struct Remote {
     model: String,
 }
 
+/// Why a request has no answer.
+enum Failed {
+    /// The provider said so.
+    Refused { status: u16, said: String, fault: Fault },
+    /// For any other reason.
+    Otherwise(Fault),
+}
+
+impl From<Fault> for Failed {
+    fn from(fault: Fault) -> Self {
+        Self::Otherwise(fault)
+    }
+}
+
 impl Remote {
     /// What the provider calls `model`.
     pub fn new(provider: Arc<Provider>, pool: Arc<Pool>, model: &str) -> Self {
         Self { provider, pool, model: model.to_owned() }
     }
 
+    /// Asks, and asks again where the request was complained of in a way that can be mended.
     async fn exchange(&self, request: &ModelRequest, text: &mut OnText<'_>) -> Result<ModelReply, Fault> {
-        let response = self.send(request).await?;
-        if !response.status().is_success() {
-            return Err(refused(response, request.times.between_chunks).await);
-        }
-        // Some servers ignore `stream` and answer plainly.
-        let is_plain = response.headers().get(header::CONTENT_TYPE).is_some_and(|t| t.as_bytes().starts_with(b"application/json"));
-        if is_plain || !self.provider.dialect.stream {
-            let body = read::whole(body(response), request.times).await?;
-            let reply = match self.provider.api {
-                RemoteApi::OpenAi => openai::reply::read(&body, request),
-                RemoteApi::Anthropic => anthropic::reply::read(&body, request),
-            }?;
-            if let Some(said) = &reply.text {
-                text(said);
+        let mut profile = self.provider.profile(&self.model);
+        let (mut most, mut lasting, mut mends, mut is_own) = (u32::MAX, Vec::new(), 0, false);
+        loop {
+            let max_tokens = profile.max_tokens(request).min(most);
+            let body = match self.provider.api {
+                RemoteApi::OpenAi => openai::request::body(request, &self.model, &profile, max_tokens),
+                RemoteApi::Anthropic => anthropic::request::body(request, &self.model, &profile, max_tokens),
+            };
+            let (status, said, fault) = match self.ask(&body, request, &profile).await {
+                Ok(response) => {
+                    for (learnt, told) in lasting {
+                        tracing::warn!(provider = %self.provider.name, model = %self.model, "the model {told}: asked accordingly from now on");
+                        self.provider.learn(&self.model, learnt);
+                    }
+                    return self.read(response, request, &profile, text).await;
+                }
+                Err(Failed::Refused { status, said, fault }) => (status, said, fault),
+                Err(Failed::Otherwise(fault)) => return Err(fault),
+            };
+            let sent = learn::Sent { request, profile: &profile, body: &body, max_tokens };
+            let Some(lesson) = learn::lesson(status, &said, &sent).filter(|_| mends < learn::MENDS) else { return Err(fault) };
+            tracing::debug!(provider = %self.provider.name, model = %self.model, status, "complained of, mended and asked again");
+            mends += 1;
+            most = lesson.most.map_or(most, |fewer| fewer.min(most));
+            // Behind what is done for this call alone nothing is remembered.
+            is_own |= !lesson.lasts;
+            if !is_own {
+                lasting.push((lesson.profile.clone(), lesson.told));
             }
-            return Ok(reply);
+            profile = lesson.profile;
         }
-        let events = match self.provider.api {
-            RemoteApi::OpenAi => read::Events::OpenAi(Default::default()),
-            RemoteApi::Anthropic => read::Events::Anthropic(Default::default()),
-        };
-        read::events(body(response), events, request, text).await
     }
 
-    async fn send(&self, request: &ModelRequest) -> Result<Response, Fault> {
+    async fn read(
+        &self,
+        response: Response,
+        request: &ModelRequest,
+        profile: &Profile,
+        text: &mut OnText<'_>,
+    ) -> Result<ModelReply, Fault> {
+        let events = match self.provider.api {
+            RemoteApi::OpenAi => read::Events::openai(),
+            RemoteApi::Anthropic => read::Events::anthropic(),
+        };
+        read::answer(body(response), events, request, profile, text).await
+    }
+
+    async fn ask(&self, body: &Map<String, Value>, request: &ModelRequest, profile: &Profile) -> Result<Response, Failed> {
+        let response = self.send(body, request, profile).await?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        Err(refused(response, request.times.between_chunks).await)
+    }
+
+    async fn send(&self, body: &Map<String, Value>, request: &ModelRequest, profile: &Profile) -> Result<Response, Fault> {
         let provider = &self.provider;
         // A plain answer comes all at once, when the model is done: only `whole` can bound it.
-        let first_byte = if provider.dialect.stream { request.times.first_byte } else { request.times.whole };
-        let body = match provider.api {
-            RemoteApi::OpenAi => openai::request::body(request, &self.model, provider.dialect),
-            RemoteApi::Anthropic => anthropic::request::body(request, &self.model, provider.dialect.stream),
-        };
-        let mut sending = self
-            .client(first_byte)
-            .await?
-            .post(provider.url.clone())
-            .header(header::CONTENT_TYPE, "application/json")
-            .header(header::ACCEPT, if provider.dialect.stream { "text/event-stream" } else { "application/json" })
-            .body(body);
+        let first_byte = if profile.stream { request.times.first_byte } else { request.times.whole };
+        let body = serde_json::to_vec(body).map_err(|e| Fault::new(FaultKind::Invalid, format!("no request can be made: {e}")))?;
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(header::ACCEPT, HeaderValue::from_static(if profile.stream { "text/event-stream" } else { "application/json" }));
         if provider.api == RemoteApi::Anthropic {
-            sending = sending.header("anthropic-version", ANTHROPIC_VERSION);
+            headers.insert("anthropic-version", HeaderValue::from_static(ANTHROPIC_VERSION));
         }
         if let Some((name, value)) = self.credential()? {
-            sending = sending.header(name, value);
+            headers.insert(name, value);
         }
+        headers.extend(provider.headers.clone());
+        let sending = self.client(first_byte).await?.post(provider.url.clone()).headers(headers).body(body);
         let sent = timeout(first_byte, async {
             // Without a descriptor there is no connection, so nothing was sent: the same attempt begins when there is one.
             loop {
@@ -131,7 +185,9 @@ impl Remote {
         match sent.await {
             Err(_) => Err(Fault::new(FaultKind::TimedOut, format!("no byte of an answer in {first_byte:?}"))),
             Ok(Err(e)) if e.is_connect() => Err(Fault::new(FaultKind::Unreachable, format!("no connection: {}", chain(&e.without_url())))),
-            Ok(Err(e)) if e.is_builder() => Err(Fault::new(FaultKind::Invalid, format!("no request can be made: {}", chain(&e)))),
+            Ok(Err(e)) if e.is_builder() => {
+                Err(Fault::new(FaultKind::Invalid, format!("no request can be made: {}", chain(&e.without_url()))))
+            }
             Ok(Err(e)) => {
                 Err(Fault::new(FaultKind::CutBefore, format!("the connection broke before an answer: {}", chain(&e.without_url()))))
             }
@@ -143,25 +199,27 @@ impl Remote {
     async fn client(&self, within: Duration) -> Result<&reqwest::Client, Fault> {
         let until = Instant::now() + within;
         loop {
-            match self.pool.client() {
+            match self.pool.client(self.provider.url.host_str().is_some_and(is_this_machine)) {
                 Err(_) if std::fs::File::open("/dev/null").is_err() && Instant::now() < until => tokio::time::sleep(STARVED_WAIT).await,
                 client => return client,
             }
         }
     }
 
-    fn credential(&self) -> Result<Option<(&'static str, header::HeaderValue)>, Fault> {
+    fn credential(&self) -> Result<Option<(&'static str, HeaderValue)>, Fault> {
         let Some(key) = &self.provider.api_key else {
             return match self.provider.needs_key {
                 true => Err(Fault::new(FaultKind::Denied, "there is no API key")),
                 false => Ok(None),
             };
         };
-        let (name, value) = match self.provider.api {
-            RemoteApi::OpenAi => ("authorization", format!("Bearer {}", key.expose_secret())),
-            RemoteApi::Anthropic => ("x-api-key", key.expose_secret().to_owned()),
+        let key = key.expose_secret();
+        let (name, value) = match (self.provider.key_header, self.provider.api) {
+            (Some(name), _) => (name, key.to_owned()),
+            (None, RemoteApi::OpenAi) => ("authorization", format!("Bearer {key}")),
+            (None, RemoteApi::Anthropic) => ("x-api-key", key.to_owned()),
         };
-        let mut value = header::HeaderValue::from_str(&value)
+        let mut value = HeaderValue::from_str(&value)
             .map_err(|_| Fault::new(FaultKind::Denied, "the API key has characters that no header can carry"))?;
         value.set_sensitive(true);
         Ok(Some((name, value)))
@@ -171,7 +229,7 @@ impl Remote {
 #[async_trait]
 impl Model for Remote {
     async fn call(&self, request: &ModelRequest, text: &mut OnText<'_>) -> Result<ModelReply, Fault> {
-        let whole = request.times.whole;
+        let whole = self.provider.timeout.map_or(request.times.whole, |timeout| timeout.min(request.times.whole));
         // An absurd time must not overflow the clock: a day is no bound to anyone.
         let end = Instant::now() + whole.min(Duration::from_secs(24 * 3600));
         let outcome = timeout_at(end, self.exchange(request, text))
@@ -181,16 +239,19 @@ impl Model for Remote {
     }
 }
 
-async fn refused(response: Response, between: Duration) -> Fault {
-    let text = |name| response.headers().get(name).and_then(|value: &header::HeaderValue| value.to_str().ok());
-    let date = text(header::DATE).and_then(|date| jiff::fmt::rfc2822::parse(date).ok());
+async fn refused(response: Response, between: Duration) -> Failed {
+    let names: Vec<String> = response.headers().keys().map(|name| name.as_str().to_owned()).collect();
+    let headers = response.headers().clone();
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let date = text("date").and_then(|date| jiff::fmt::rfc2822::parse(&date).ok());
     let now = date.map_or_else(jiff::Timestamp::now, |date| date.timestamp());
-    let wait = text(header::RETRY_AFTER).and_then(|wait| fault::retry_after(wait, now));
     let status = response.status();
-    let redirect = text(header::LOCATION).map(|to| format!("it redirects to {to}: set base_url to where the API is"));
+    let redirect = text("location").map(|to| format!("it redirects to {to}: set base_url to where the API is"));
     let said = read::error_text(body(response), between).await;
     let said = if status.is_redirection() { redirect.unwrap_or(said) } else { said };
-    fault::of_status(status.as_u16(), wait, &said)
+    let wait = fault::in_headers(text, &names, fault::Said::read(&said).wait(), now);
+    let fault = fault::of_status(status.as_u16(), wait, &said);
+    Failed::Refused { status: status.as_u16(), said, fault }
 }
 
 /// An error with what lies below: the first line of reqwest's says little.

@@ -252,9 +252,9 @@ impl Line {
         let calls: Vec<ToolCall> = self.calls.into_iter().map(CallLine::spoken).collect();
         let calls = answer::settled(calls, request);
         let finish_reason = if calls.is_empty() { FinishReason::Stop } else { FinishReason::ToolCalls };
-        let usage = self.usage.unwrap_or_else(|| answer::or_estimated(Usage::default(), request, self.text.as_deref(), &calls));
+        let usage = self.usage.unwrap_or_else(|| answer::or_estimated(Usage::default(), request, self.text.as_deref(), &calls, None));
         let model = request.model.model().to_owned();
-        Ok(ModelReply { text: self.text, calls, usage, model, finish_reason: self.finish_reason.unwrap_or(finish_reason) })
+        Ok(ModelReply { text: self.text, calls, usage, model, finish_reason: self.finish_reason.unwrap_or(finish_reason), reasoning: None })
     }
 }
 
@@ -265,7 +265,7 @@ impl CallLine {
             Value::String(text) => text,
             json => json.to_string(),
         };
-        ToolCall { id: self.id.unwrap_or_default(), name: self.name, arguments }
+        ToolCall { id: self.id.unwrap_or_default(), name: self.name, arguments, extra: None }
     }
 }
 

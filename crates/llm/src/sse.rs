@@ -1,7 +1,7 @@
 //! The framing of event streams (HTML Living Standard, 9.2.6), with a bound on every buffer.
 
-/// The most one event may weigh, and one line.
-pub const MAX_EVENT_BYTES: usize = 1 << 20;
+/// The most one event may weigh, and one line: some servers put a picture or all of their bookkeeping into one.
+pub const MAX_EVENT_BYTES: usize = 16 << 20;
 
 /// Turns bytes, cut anywhere, into events. An event that its blank line does not end is none.
 #[derive(Debug, Default)]
@@ -13,6 +13,9 @@ pub struct Parser {
     begun: bool,
 }
 
+/// The name of what is no event, but a line that stood among them.
+pub const STRAY: &str = "(stray)";
+
 /// One event: its name (empty where it has none) and its data.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Event {
@@ -22,26 +25,21 @@ pub struct Event {
     pub data: String,
 }
 
-/// Why a stream cannot be read any further.
+/// A line or an event is above [`MAX_EVENT_BYTES`]: the stream cannot be read any further.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Broken {
-    /// A line or an event above [`MAX_EVENT_BYTES`].
-    TooLarge,
-    /// Bytes that are no text.
-    NotUtf8,
-}
+pub struct TooLarge;
 
 impl Parser {
     /// Takes the bytes up to the end of the next line out of `bytes`; an event, where that line ended one.
     /// To be called until `bytes` is empty.
-    pub fn feed(&mut self, bytes: &mut &[u8]) -> Result<Option<Event>, Broken> {
+    pub fn feed(&mut self, bytes: &mut &[u8]) -> Result<Option<Event>, TooLarge> {
         if std::mem::take(&mut self.after_cr) && bytes.first() == Some(&b'\n') {
             *bytes = &bytes[1..];
         }
         let end = bytes.iter().position(|b| matches!(b, b'\n' | b'\r'));
         let piece = &bytes[..end.unwrap_or(bytes.len())];
         if self.line.len() + piece.len() > MAX_EVENT_BYTES {
-            return Err(Broken::TooLarge);
+            return Err(TooLarge);
         }
         self.line.extend_from_slice(piece);
         let Some(end) = end else {
@@ -57,9 +55,15 @@ impl Parser {
         event
     }
 
-    fn ended(&mut self, line: &[u8]) -> Result<Option<Event>, Broken> {
-        let line = std::str::from_utf8(line).map_err(|_| Broken::NotUtf8)?;
-        let line = if std::mem::replace(&mut self.begun, true) { line } else { line.trim_start_matches('\u{feff}') };
+    /// What is left when the body ends in the middle of a line that is none of an event.
+    pub fn rest(&mut self) -> Option<Event> {
+        let line = std::mem::take(&mut self.line);
+        if matches!(line.first(), Some(b'{' | b'<')) { self.ended(&line).ok().flatten() } else { None }
+    }
+
+    fn ended(&mut self, line: &[u8]) -> Result<Option<Event>, TooLarge> {
+        let line = String::from_utf8_lossy(line);
+        let line = if std::mem::replace(&mut self.begun, true) { &*line } else { line.trim_start_matches('\u{feff}') };
         if line.is_empty() {
             let event = std::mem::take(&mut self.event);
             return Ok(std::mem::take(&mut self.has_data).then_some(event));
@@ -73,12 +77,14 @@ impl Parser {
                     self.event.data.push('\n');
                 }
                 if self.event.data.len() + value.len() > MAX_EVENT_BYTES {
-                    return Err(Broken::TooLarge);
+                    return Err(TooLarge);
                 }
                 self.event.data.push_str(value);
             }
-            // A comment, `id`, `retry`, or what nobody knows.
-            _ => {}
+            // A comment.
+            "" | "id" | "retry" => {}
+            // No line of an event stream: whoever answered stopped speaking it, and may say why.
+            _ => return Ok(Some(Event { name: STRAY.to_owned(), data: line.to_owned() })),
         }
         Ok(None)
     }
@@ -88,7 +94,7 @@ impl Parser {
 mod tests {
     use super::*;
 
-    fn events(pieces: &[&[u8]]) -> Result<Vec<(String, String)>, Broken> {
+    fn events(pieces: &[&[u8]]) -> Result<Vec<(String, String)>, TooLarge> {
         let (mut parser, mut found) = (Parser::default(), Vec::new());
         for mut piece in pieces.iter().copied() {
             while !piece.is_empty() {
@@ -117,8 +123,14 @@ mod tests {
     #[test]
     fn a_line_or_an_event_without_end_is_refused_not_buffered() {
         let half = vec![b'x'; MAX_EVENT_BYTES / 2 + 10];
-        assert_eq!(events(&[b"data: ", &half, &half]), Err(Broken::TooLarge));
-        assert_eq!(events(&[b"data: ", &half, b"\ndata: ", &half, b"\n"]), Err(Broken::TooLarge));
-        assert_eq!(events(&[b"data: \xff\n"]), Err(Broken::NotUtf8));
+        assert_eq!(events(&[b"data: ", &half, &half]), Err(TooLarge));
+        assert_eq!(events(&[b"data: ", &half, b"\ndata: ", &half, b"\n"]), Err(TooLarge));
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_cost_a_character_and_lines_of_no_event_are_told_apart() {
+        assert_eq!(events(&[b"data: a\xffb\n\n"]), Ok(vec![(String::new(), "a\u{fffd}b".into())]));
+        let stray = vec![(STRAY.to_owned(), "{\"error\": 1}".to_owned())];
+        assert_eq!(events(&[b": hello\n{\"error\": 1}\nid: 7\nretry: 9\n"]), Ok(stray));
     }
 }

@@ -10,8 +10,8 @@ mod calling;
 mod doubting;
 mod interrupt;
 mod sending;
-mod waiting;
 mod starting;
+mod waiting;
 
 use crate::{
     Parts,

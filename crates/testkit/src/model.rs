@@ -62,13 +62,13 @@ impl Fickle {
             false => (None, FinishReason::ToolCalls),
         };
         let usage = Usage { input_tokens: 20, output_tokens: 10, cached_input_tokens: 0 };
-        ModelReply { text, calls, usage, model: "fickle".into(), finish_reason }
+        ModelReply { text, calls, usage, model: "fickle".into(), finish_reason, reasoning: None }
     }
 }
 
 fn call(mark: &str, round: usize, index: usize, nonce: u64, tool: &str) -> ToolCall {
     let arguments = json!({ "mark": mark, "place": format!("r{round}.{index}"), "nonce": nonce }).to_string();
-    ToolCall { id: format!("call_{nonce}_{index}"), name: tool.to_owned(), arguments }
+    ToolCall { id: format!("call_{nonce}_{index}"), name: tool.to_owned(), arguments, extra: None }
 }
 
 /// The newest thing a user said: in these tests, the task's prompt.
@@ -131,7 +131,14 @@ impl Fake {
 /// An answer without calls.
 pub fn text(said: impl Into<String>) -> ModelReply {
     let usage = Usage { input_tokens: 20, output_tokens: 10, cached_input_tokens: 0 };
-    ModelReply { text: Some(said.into()), calls: Vec::new(), usage, model: "fake".into(), finish_reason: FinishReason::Stop }
+    ModelReply {
+        text: Some(said.into()),
+        calls: Vec::new(),
+        usage,
+        model: "fake".into(),
+        finish_reason: FinishReason::Stop,
+        reasoning: None,
+    }
 }
 
 /// An answer that asks for these calls.
@@ -140,6 +147,7 @@ pub fn calls(calls: &[(&str, Value)]) -> ModelReply {
         id: format!("call_{index}"),
         name: (*name).to_owned(),
         arguments: arguments.as_str().map_or_else(|| arguments.to_string(), str::to_owned),
+        extra: None,
     };
     let calls = calls.iter().enumerate().map(call).collect();
     ModelReply { text: None, calls, finish_reason: FinishReason::ToolCalls, ..text("") }

@@ -115,6 +115,7 @@ const fn header(name: &'static str, what: &'static str) -> Parameter {
 
 pub(super) const AGENT: Parameter = path("agent", "The agent's name.");
 const ID: Parameter = path("id", "The task.");
+const INCLUDE: Parameter = query("include", "`reasoning`: events show what models thought, in `model.finished`.", "string");
 const APPROVAL: Parameter = path("id", "The request.");
 const SESSION: Parameter = path("id", "The conversation.");
 const KEY: Parameter = header("Idempotency-Key", "1 to 255 characters. The same key and body is the same task, for 24 h.");
@@ -153,7 +154,7 @@ pub const TABLE: &[Operation] = &[
     Operation { method: "post", path: "/run", name: "run", tag: "run", under_agent: true, scope: Some("run"),
         summary: "Ask and wait",
         description: "Answers when the task has ended, whatever its status. Past the agent's `sync_run` (50 s), or when the run parks, it answers 202 and the task goes on. A dropped connection cancels nothing. With `Accept: text/event-stream` it answers with the task's events instead.",
-        parameters: &[KEY, TRACE], body: Some("TaskRequest"),
+        parameters: &[KEY, TRACE, INCLUDE], body: Some("TaskRequest"),
         answers: &[Response { status: 200, description: "It ended; or its events.", content: &[(JSON, "AgentResult"), (SSE, "TaskEvent")], headers: LOCATION }, located(202, "It goes on.")],
         refusals: &[404, 409] },
     Operation { method: "post", path: "/tasks", name: "submit", tag: "tasks", under_agent: true, scope: Some("run"),
@@ -180,7 +181,7 @@ pub const TABLE: &[Operation] = &[
         parameters: &[ID, KEY, TRACE], body: None, answers: &[located(202, "The new task.")], refusals: &[404, 409] },
     Operation { method: "get", path: "/tasks/{id}/events", name: "events", tag: "tasks", under_agent: true, scope: Some("read"),
         summary: "A task's events, live", description: "SSE, or WebSocket on upgrade: the same objects. The scope `run` shows those of the tasks that the token asked for. Resumes after any number on any replica with no gap and no repeat; ends after the final event. `delta` events are unnumbered and never replayed.",
-        parameters: &[ID, header("Last-Event-ID", "Resume after this number; wins over `after`."), query("after", "Resume after this number.", "integer")], body: None,
+        parameters: &[ID, header("Last-Event-ID", "Resume after this number; wins over `after`."), query("after", "Resume after this number.", "integer"), INCLUDE], body: None,
         answers: &[answer(200, "The events.", &[(SSE, "TaskEvent")]), answer(101, "The events, one a text frame.", &[]), answer(204, "Nothing follows that number: the task has ended.", &[])], refusals: &[400, 404] },
     Operation { method: "get", path: "/approvals", name: "approvals", tag: "approvals", under_agent: false, scope: Some("read"),
         summary: "List what runs ask of people", description: "Oldest first; those of tasks that ended are not there. The scope `approve` will do too.",

@@ -45,6 +45,26 @@ impl StoredEvent {
     pub fn event(&self) -> Result<Event> {
         Event::read(&self.name, self.data.get())
     }
+    /// The event as its readers are shown it: without what providers want back, and with what models thought only if `reasoning`.
+    /// The same one where that is nothing.
+    pub fn shown(self: Arc<Self>, reasoning: bool) -> Arc<Self> {
+        const MAY_HOLD: [&str; 2] = ["\"reasoning\":", "\"extra\":"];
+        let is_one = matches!(self.kind(), Some(EventKind::ModelFinished | EventKind::TakenOver));
+        if !is_one || !MAY_HOLD.iter().any(|member| self.data.get().contains(member)) {
+            return self;
+        }
+        let mut event = match self.event() {
+            Ok(event) => event,
+            // What this build cannot read it does not show either: a provider's secret may stand there.
+            Err(_) => return Arc::new(Self { data: RawValue::NULL.to_owned(), ..(*self).clone() }),
+        };
+        match &mut event {
+            Event::ModelFinished(reply) => reply.show(reasoning),
+            Event::TakenOver(taken) => taken.steps.iter_mut().for_each(|step| step.reply.show(reasoning)),
+            _ => {}
+        }
+        event.data().map_or(self.clone(), |data| Arc::new(Self { data, ..(*self).clone() }))
+    }
     /// `{id, type, task_id, at, step, data}` as JSON text.
     pub fn frame(&self, task_id: &TaskId) -> String {
         [&self.frame_head(task_id), self.data.get(), FRAME_TAIL].concat()

@@ -4,8 +4,9 @@ use super::{REPAIRS, REPEATS_END, Run, Step, answer};
 use crate::{
     Time,
     agent::Contracts,
-    event::ModelFailed,
+    event::{ModelFailed, ModelFinished},
     message::{FinishReason, ModelReply},
+    model::FaultKind,
     retry::{self, After, Choice},
     schema::Validator,
     task::{Ending, ErrorCode},
@@ -180,6 +181,8 @@ impl Run {
             return Next::End(Ending { structured: fit.ok().flatten(), ..self.out_of_tokens() });
         }
         match fit {
+            Ok(None) if reply.finish_reason == FinishReason::Length => Next::End(self.cut_at_its_length(reply)),
+            Ok(None) if reply.text.as_deref().unwrap_or_default().trim().is_empty() => Next::End(self.said_nothing(reply)),
             Ok(structured) => Next::End(Ending { structured, ..Ending::completed(Some(reply.text.clone().unwrap_or_default())) }),
             Err(_) if self.repairs() < REPAIRS && self.steps_left() > 0 => self.ask(step.number + 1, contracts),
             Err(complaint) => {
@@ -187,6 +190,28 @@ impl Run {
                 Next::End(Ending { output: reply.text.clone(), ..Ending::failed(ErrorCode::OutputInvalid, detail) })
             }
         }
+    }
+
+    /// The end of a run whose answer has no end.
+    fn cut_at_its_length(&self, reply: &ModelFinished) -> Ending {
+        let told = format!(
+            "{} stopped at its output limit, so the answer is not whole; ask for less, or allow more (token_budget, max_output_tokens)",
+            reply.model
+        );
+        let output = reply.text.clone().filter(|text| !text.is_empty()).or_else(|| self.best_output());
+        Ending { error: Some(ErrorCode::OutputTruncated), error_detail: Some(told), ..Ending::completed(output) }
+    }
+
+    /// The end of a run whose answer has nothing in it.
+    fn said_nothing(&self, reply: &ModelFinished) -> Ending {
+        let told = format!("{} answered with nothing, twice; ask in other words, or ask another model", reply.model);
+        Ending { error: Some(ErrorCode::OutputEmpty), error_detail: Some(told), ..Ending::completed(self.best_output()) }
+    }
+
+    /// Whether an answer with nothing in it is asked again: once a step.
+    pub fn asks_again(&self, reply: &ModelReply) -> bool {
+        let asked_again = self.steps.last().is_some_and(|step| step.faults.iter().any(|fault| fault.fault == FaultKind::Empty));
+        reply.is_empty() && !asked_again
     }
 
     /// The model asked for tools.
@@ -229,8 +254,9 @@ impl Run {
     }
 }
 
-impl From<(u32, ModelReply, String, Option<f64>)> for crate::event::ModelFinished {
+impl From<(u32, ModelReply, String, Option<f64>)> for ModelFinished {
     fn from((attempt, reply, model, cost_usd): (u32, ModelReply, String, Option<f64>)) -> Self {
-        Self { attempt, text: reply.text, calls: reply.calls, usage: reply.usage, model, finish_reason: reply.finish_reason, cost_usd }
+        let ModelReply { text, calls, usage, finish_reason, reasoning, model: _ } = reply;
+        Self { attempt, text, calls, usage, model, finish_reason, cost_usd, reasoning }
     }
 }

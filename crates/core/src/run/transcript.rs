@@ -1,7 +1,13 @@
 //! What the model is shown of its own run.
 
 use super::{REPEATS_TOLD, Run};
-use crate::{agent::Contracts, event::ToolStatus, message::Message, tool};
+use crate::{
+    agent::Contracts,
+    event::ToolStatus,
+    message::{FinishReason, Message},
+    model::ModelName,
+    tool,
+};
 
 /// A message of the run, and whether it may be shortened when the window is full.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,7 +26,12 @@ impl Run {
         let last = self.step_number();
         for step in &self.steps {
             let Some(reply) = &step.reply else { continue };
-            pieces.push(fixed(Message::Assistant { content: reply.text.clone(), calls: reply.calls.clone() }));
+            pieces.push(fixed(Message::Assistant {
+                content: reply.text.clone(),
+                calls: reply.calls.clone(),
+                reasoning: reply.reasoning.clone(),
+                by: ModelName::parse(&reply.model).ok(),
+            }));
             for (index, call) in step.calls.iter().enumerate() {
                 let Some(finished) = &call.finished else { continue };
                 let times = repeats.each.get(&(step.number, index as u32)).copied().unwrap_or_default();
@@ -41,9 +52,15 @@ impl Run {
             if reply.calls.is_empty()
                 && let Err(complaint) = self.fit(contracts, reply.text.as_deref().unwrap_or_default())
             {
-                let content = format!(
-                    "Your answer does not fit the required JSON Schema: {complaint}. Answer again with nothing but JSON that fits."
-                );
+                let content = match reply.finish_reason {
+                    FinishReason::Length => format!(
+                        "Your answer was cut off at its length limit, so it does not fit the required JSON Schema: {complaint}. \
+                         Answer again, shorter, with nothing but JSON that fits."
+                    ),
+                    _ => format!(
+                        "Your answer does not fit the required JSON Schema: {complaint}. Answer again with nothing but JSON that fits."
+                    ),
+                };
                 pieces.push(fixed(Message::User { content }));
             }
         }

@@ -93,6 +93,7 @@ pub fn definitions() -> Definitions {
             fallbacks: vec![ModelName::parse("lab/second").unwrap()],
             tools: Vec::new(),
             limits: AgentLimits::default(),
+            options: Default::default(),
             memory: Memory::default(),
             output_schema: None,
             examples: Vec::new(),
@@ -108,7 +109,12 @@ pub fn reply(text: Option<&str>, calls: &[(&str, &str)], tokens: u64) -> ModelFi
     let calls: Vec<ToolCall> = calls
         .iter()
         .enumerate()
-        .map(|(at, (name, arguments))| ToolCall { id: format!("call-{at}"), name: (*name).into(), arguments: (*arguments).into() })
+        .map(|(at, (name, arguments))| ToolCall {
+            id: format!("call-{at}"),
+            name: (*name).into(),
+            arguments: (*arguments).into(),
+            extra: None,
+        })
         .collect();
     ModelFinished {
         attempt: 0, // filled in by `Bench::said`
@@ -118,6 +124,7 @@ pub fn reply(text: Option<&str>, calls: &[(&str, &str)], tokens: u64) -> ModelFi
         usage: Usage { input_tokens: 0, output_tokens: tokens, cached_input_tokens: 0 },
         model: "lab/first".into(),
         cost_usd: None,
+        reasoning: None,
     }
 }
 
@@ -262,9 +269,14 @@ impl Bench {
 
     /// The model is asked and fails.
     pub fn faults(&mut self, fault: FaultKind) -> &mut Self {
+        self.faulted(fault, None)
+    }
+
+    /// The same, of an attempt that cost something.
+    pub fn faulted(&mut self, fault: FaultKind, usage: Option<Usage>) -> &mut Self {
         let ask = self.asked();
         let model = ["lab/first", "lab/second"][ask.model].to_owned();
-        let failed = ModelFailed { attempt: ask.attempt, model, fault, message: "no".into() };
+        let failed = ModelFailed { attempt: ask.attempt, model, fault, message: "no".into(), usage, cost_usd: None };
         self.record(&[(ask.step, Event::ModelFailed(failed))]);
         self
     }

@@ -3,7 +3,8 @@
 use crate::bench::{ACCEPTED, Bench, reply, signal, task};
 use maniple_core::{
     Time,
-    message::FinishReason,
+    event::ModelFinished,
+    message::{FinishReason, Message, ModelReply, Usage},
     model::FaultKind,
     run::Next,
     signal::SignalKind,
@@ -244,4 +245,70 @@ fn what_model_calls_cost_is_added_up_where_it_is_known() {
     bench.said(maniple_core::event::ModelFinished { cost_usd: Some(0.2), ..reply(None, &[("look", "{}")], 1) }).made(&json!(2));
     bench.says("done");
     assert_eq!(bench.live.progress().cost_usd, Some(0.1 + 0.2));
+}
+
+#[test]
+fn an_answer_cut_at_its_length_is_completed_and_says_so() {
+    let cut = |text: Option<&str>| ModelFinished { finish_reason: FinishReason::Length, ..reply(text, &[], 10) };
+    let mut bench = started(task());
+    bench.said(cut(Some("First you open the")));
+    assert_eq!(outcome(&bench.end()), (TaskStatus::Completed, Some(ErrorCode::OutputTruncated), Some("First you open the")));
+    let mut bench = started(task());
+    bench.said(reply(Some("so far"), &[("look", "{}")], 10)).made(&json!("seen"));
+    bench.said(cut(None));
+    assert_eq!(outcome(&bench.end()), (TaskStatus::Completed, Some(ErrorCode::OutputTruncated), Some("so far")), "all of it was thought");
+    let mut bench = started(Task { token_budget: 512, ..task() });
+    bench.said(ModelFinished { finish_reason: FinishReason::Length, ..reply(Some("long"), &[], 600) });
+    assert_eq!(bench.end().error, Some(ErrorCode::TokenBudgetExceeded), "the budget comes first");
+}
+
+#[test]
+fn a_structured_answer_that_was_cut_is_repaired_and_the_model_is_told_that_it_was_cut() {
+    let schema = json!({ "type": "object", "required": ["steps"] });
+    let mut bench = started(Task { output_schema: Some(schema), ..task() });
+    bench.said(ModelFinished { finish_reason: FinishReason::Length, ..reply(Some("{\"steps\": [\"open"), &[], 10) });
+    let told = bench.live.transcript(&bench.contracts).last().map(|piece| piece.message.clone());
+    assert!(matches!(&told, Some(Message::User { content }) if content.contains("cut off at its length limit")), "{told:?}");
+    bench.said(ModelFinished { finish_reason: FinishReason::Length, ..reply(Some("{\"steps\": []}"), &[], 10) });
+    let ending = bench.end();
+    assert_eq!((ending.error, ending.structured), (None, Some(json!({ "steps": [] }))), "one that fits is whole, whatever it says");
+}
+
+#[test]
+fn an_empty_answer_is_asked_again_once_in_its_step_and_then_said_to_be_one() {
+    let empty = ModelReply {
+        text: Some(" \n".into()),
+        calls: Vec::new(),
+        usage: Usage::default(),
+        model: "first".into(),
+        finish_reason: FinishReason::Stop,
+        reasoning: None,
+    };
+    let mut bench = started(task());
+    bench.calls(&[("look", "{}")]).made(&json!("seen"));
+    assert!(bench.live.asks_again(&empty));
+    bench.faults(FaultKind::Empty);
+    assert_eq!((bench.ask().step, bench.ask().model), (2, 0), "the same model, in the same step");
+    assert!(!bench.live.asks_again(&empty), "once");
+    bench.says("");
+    assert_eq!(outcome(&bench.end()), (TaskStatus::Completed, Some(ErrorCode::OutputEmpty), None));
+    for said in [
+        ModelReply { text: Some("4".into()), ..empty.clone() },
+        ModelReply { finish_reason: FinishReason::Length, ..empty.clone() },
+        ModelReply { finish_reason: FinishReason::Refusal, ..empty.clone() },
+        ModelReply { calls: vec![Default::default()], ..empty },
+    ] {
+        assert!(!started(task()).live.asks_again(&said), "{said:?}");
+    }
+}
+
+#[test]
+fn tokens_of_attempts_that_came_to_nothing_count_as_what_the_run_used() {
+    let mut bench = started(Task { token_budget: 512, ..task() });
+    let usage = Some(Usage { input_tokens: 300, output_tokens: 40, cached_input_tokens: 0 });
+    bench.faulted(FaultKind::CutAfter, usage);
+    bench.faulted(FaultKind::TimedOut, None);
+    assert_eq!((bench.live.progress().tokens_used, bench.live.progress().steps_used), (340, 0));
+    bench.faulted(FaultKind::CutAfter, usage);
+    assert_eq!(bench.ending().error, Some(ErrorCode::TokenBudgetExceeded), "and are bounded with the rest");
 }

@@ -100,8 +100,14 @@ fn every() -> Vec<(&'static str, Event)> {
         tools: vec![StartedTool { name: "look".into(), version: Version::new(1, 2, 3), contract: "c0".into() }],
     };
     let model_started = ModelStarted { attempt: 2, model: "lab/first".into(), request_hash: "ab12".into(), max_output_tokens: 4_096 };
-    let model_failed =
-        ModelFailed { attempt: 1, model: "lab/first".into(), fault: FaultKind::CutAfter, message: "the stream broke".into() };
+    let model_failed = ModelFailed {
+        attempt: 1,
+        model: "lab/first".into(),
+        fault: FaultKind::CutAfter,
+        message: "the stream broke".into(),
+        usage: None,
+        cost_usd: None,
+    };
     let taken =
         TakenStep { step: 1, reply: model_finished(), started: vec![tool_started()], finished: vec![tool_finished(ToolStatus::InDoubt)] };
     let done = Ending { structured: Some(json!({ "n": 1 })), ..Ending::completed(Some(r#"{"n":1}"#.into())) };
@@ -197,6 +203,8 @@ fn the_words_in_events_are_the_contracts() {
         TokenBudgetExceeded,
         CostBudgetExceeded,
         MaxStepsReached,
+        ErrorCode::OutputTruncated,
+        ErrorCode::OutputEmpty,
         DeadlineExceeded,
         OutputInvalid,
         RepeatedCalls,
@@ -212,6 +220,8 @@ fn the_words_in_events_are_the_contracts() {
         "token_budget_exceeded",
         "cost_budget_exceeded",
         "max_steps_reached",
+        "output_truncated",
+        "output_empty",
         "deadline_exceeded",
         "output_invalid",
         "repeated_calls",
@@ -225,9 +235,32 @@ fn the_words_in_events_are_the_contracts() {
     ];
     assert_eq!(codes.map(|c| word(json!(c))), expected);
     use FaultKind::{CutAfter, CutBefore, Denied, Invalid, Money, Overloaded, Refused, Throttled, TimedOut};
-    let faults = [Throttled, Money, Overloaded, CutBefore, CutAfter, TimedOut, FaultKind::ContextTooLong, Refused, Denied, Invalid];
-    let expected =
-        ["throttled", "money", "overloaded", "cut_before", "cut_after", "timed_out", "context_too_long", "refused", "denied", "invalid"];
+    let faults = [
+        Throttled,
+        Money,
+        Overloaded,
+        CutBefore,
+        CutAfter,
+        TimedOut,
+        FaultKind::Empty,
+        FaultKind::ContextTooLong,
+        Refused,
+        Denied,
+        Invalid,
+    ];
+    let expected = [
+        "throttled",
+        "money",
+        "overloaded",
+        "cut_before",
+        "cut_after",
+        "timed_out",
+        "empty",
+        "context_too_long",
+        "refused",
+        "denied",
+        "invalid",
+    ];
     assert_eq!(faults.map(|f| word(json!(f))), expected);
 }
 

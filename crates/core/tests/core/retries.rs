@@ -12,12 +12,16 @@ const CHAIN: [&str; 2] = ["lab/first", "lab/second"];
 const ALL: [FaultKind; 13] =
     [Throttled, Money, Overloaded, Failed, Unreachable, CutBefore, CutAfter, TimedOut, ContextTooLong, Refused, Denied, Invalid, NotAsked];
 
+fn failure(attempt: u32, model: &str, fault: FaultKind) -> ModelFailed {
+    ModelFailed { attempt, model: model.into(), fault, message: "said no".into(), usage: None, cost_usd: None }
+}
+
 /// What is chosen after these, each a fault of the model whose turn it was.
 fn after(chain: &[&str], faults: &[FaultKind]) -> Choice {
     let mut failed: Vec<ModelFailed> = Vec::new();
     for (at, fault) in faults.iter().enumerate() {
         let Choice::Ask(turn) = choose(chain, &failed) else { panic!("nobody is asked after {:?}", &faults[..at]) };
-        failed.push(ModelFailed { attempt: at as u32 + 1, model: chain[turn.model].into(), fault: *fault, message: "said no".into() });
+        failed.push(failure(at as u32 + 1, chain[turn.model], *fault));
     }
     choose(chain, &failed)
 }
@@ -74,7 +78,7 @@ fn overload_uses_up_no_attempt_the_fallback_is_asked_first_and_then_all_again() 
 
 #[test]
 fn a_journal_that_counted_overload_as_an_attempt_is_read_by_the_names_in_it() {
-    let throttled = |attempt, model: &str| ModelFailed { attempt, model: model.into(), fault: Throttled, message: "said no".into() };
+    let throttled = |attempt, model: &str| failure(attempt, model, Throttled);
     let faults = [throttled(1, CHAIN[0]), throttled(2, CHAIN[0]), throttled(3, CHAIN[0]), throttled(4, CHAIN[1])];
     assert_eq!(choose(&CHAIN, &faults[..3]), ask(1, After::Nothing, true));
     assert_eq!(choose(&CHAIN, &faults), ask(0, After::Overload(1), false));

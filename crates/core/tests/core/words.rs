@@ -143,9 +143,12 @@ fn tokens_are_a_quarter_of_ascii_and_every_other_character() {
     for (text, tokens) in [("", 0), ("a", 1), ("abcd", 1), ("abcde", 2), ("안녕", 2), ("ab안녕🙂", 4)] {
         assert_eq!(estimate::tokens(text), tokens, "{text}");
     }
-    let call = ToolCall { id: "c".into(), name: "look".into(), arguments: r#"{"n":1}"#.into() };
+    let call = ToolCall { id: "c".into(), name: "look".into(), arguments: r#"{"n":1}"#.into(), extra: None };
     assert_eq!(estimate::message_tokens(&Message::User { content: "abcd".into() }), 5);
-    assert_eq!(estimate::message_tokens(&Message::Assistant { content: None, calls: vec![call] }), 4 + 1 + 2 + 4);
+    assert_eq!(
+        estimate::message_tokens(&Message::Assistant { content: None, calls: vec![call], reasoning: None, by: None }),
+        4 + 1 + 2 + 4
+    );
     let result = Message::Tool { call_id: "c".into(), name: "look".into(), content: "abcd".into(), is_error: false };
     assert_eq!(estimate::message_tokens(&result), 6);
 }

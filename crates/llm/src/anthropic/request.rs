@@ -2,157 +2,202 @@
 //!
 //! Tools, then system, are the same from step to step and from task to task: each ends in a cache mark.
 
-use crate::{answer, history, shape::Shape};
-use maniple_core::{
-    message::{Message, ToolSpec},
-    model::{ModelRequest, ToolChoice},
+use crate::{
+    answer::{
+        self,
+        form::{Form, PURPOSE},
+    },
+    history::{self, Ids, Kin},
+    profile::{Profile, Thinking},
 };
-use serde::Serialize;
-use serde_json::{Value, value::RawValue};
-use std::borrow::Cow;
+use maniple_core::{
+    message::{Message, Reasoning, ToolCall},
+    model::{Effort, ModelRequest},
+};
+use serde_json::{Map, Value, json};
+
+/// The least number of tokens that a model can be told to think.
+const LEAST_THOUGHT: u32 = 1_024;
 
 /// The body of `POST …/v1/messages`.
-pub fn body(request: &ModelRequest, model: &str, stream: bool) -> Vec<u8> {
-    let last = request.tools.len().saturating_sub(1);
-    let body = Body {
-        model,
-        max_tokens: request.max_output_tokens,
-        system: system(request),
-        tools: request.tools.iter().enumerate().map(|(at, tool)| Tool::of(tool, at == last)).collect(),
-        tool_choice: match request.tool_choice {
-            ToolChoice::None if !request.tools.is_empty() => Some(Choice { r#type: "none" }),
-            ToolChoice::None | ToolChoice::Auto => None,
-        },
-        messages: turns(&request.messages),
-        stream: stream.then_some(true),
+pub fn body(request: &ModelRequest, model: &str, profile: &Profile, max_tokens: u32) -> Map<String, Value> {
+    let form = answer::form::form(request, profile);
+    let mut body = Map::new();
+    let mut set = |name: &str, value: Value| {
+        if profile.takes(name) {
+            body.insert(name.to_owned(), value);
+        }
     };
-    serde_json::to_vec(&body).expect("a request of strings and JSON can be written")
-}
-
-#[derive(Serialize)]
-struct Body<'a> {
-    model: &'a str,
-    max_tokens: u32,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    system: Vec<SystemText<'a>>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    tools: Vec<Tool<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tool_choice: Option<Choice>,
-    messages: Vec<Turn<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    stream: Option<bool>,
-}
-#[derive(Serialize)]
-struct SystemText<'a> {
-    r#type: &'static str,
-    text: Cow<'a, str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cache_control: Option<CacheMark>,
-}
-#[derive(Serialize)]
-struct Tool<'a> {
-    name: Cow<'a, str>,
-    description: Cow<'a, str>,
-    input_schema: Cow<'a, Value>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cache_control: Option<CacheMark>,
-}
-#[derive(Serialize)]
-struct Choice {
-    r#type: &'static str,
-}
-#[derive(Serialize)]
-struct CacheMark {
-    r#type: &'static str,
-}
-const CACHED: CacheMark = CacheMark { r#type: "ephemeral" };
-
-#[derive(Serialize)]
-struct Turn<'a> {
-    role: &'static str,
-    content: Vec<Block<'a>>,
-}
-#[derive(Serialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-enum Block<'a> {
-    Text {
-        text: &'a str,
-    },
-    ToolUse {
-        id: Cow<'a, str>,
-        name: Cow<'a, str>,
-        input: Cow<'a, RawValue>,
-    },
-    ToolResult {
-        tool_use_id: Cow<'a, str>,
-        content: &'a str,
-        #[serde(skip_serializing_if = "std::ops::Not::not")]
-        is_error: bool,
-    },
-}
-
-/// The prompt, and what the answer must fit: `output_config.format` takes only a part of JSON Schema, and not
-/// with every model.
-fn system(request: &ModelRequest) -> Vec<SystemText<'_>> {
-    let prompt = Some(Cow::Borrowed(request.system.as_str())).filter(|text| !text.trim().is_empty());
-    let form = request.output_schema.as_ref().map(|schema| Cow::Owned(answer::instruction(schema)));
-    let mut texts: Vec<_> = prompt.into_iter().chain(form).map(|text| SystemText { r#type: "text", text, cache_control: None }).collect();
-    if let Some(last) = texts.last_mut() {
-        last.cache_control = Some(CACHED);
+    set("model", model.into());
+    set("max_tokens", max_tokens.into());
+    let system = system(request, form, profile);
+    if !system.is_empty() {
+        set("system", system.into());
     }
+    let thinking = thinking(request, profile, max_tokens);
+    let tools = tools(request, profile, form);
+    if !tools.is_empty() {
+        let choice = match (form, answer::form::may_call(request, profile)) {
+            // A model that thinks cannot be made to call.
+            (Form::Tool(name, _), false) if thinking.is_none() => Some(json!({ "type": "tool", "name": name })),
+            (Form::Tool(..), false) => None,
+            (_, false) => Some(json!({ "type": "none" })),
+            (_, true) => profile.parallel_calls.map(|may| json!({ "type": "auto", "disable_parallel_tool_use": !may })),
+        };
+        if let Some(choice) = choice {
+            set("tool_choice", choice);
+        }
+        set("tools", tools.into());
+    }
+    options(request, form, thinking, profile, &mut set);
+    set("messages", turns(request, profile).into());
+    if profile.stream {
+        set("stream", true.into());
+    }
+    body.extend(request.options.extra.clone());
+    body
+}
+
+fn options(request: &ModelRequest, form: Form, thinking: Option<Value>, profile: &Profile, set: &mut impl FnMut(&str, Value)) {
+    let options = &request.options;
+    // A model that thinks chooses its words itself.
+    if thinking.as_ref().is_none_or(|thinking| thinking["type"] == "disabled") {
+        if let Some(temperature) = options.temperature {
+            set("temperature", temperature.min(1.0).into());
+        }
+        if let Some(top_p) = options.top_p {
+            set("top_p", top_p.into());
+        }
+    }
+    if !options.stop.is_empty() {
+        set("stop_sequences", options.stop.clone().into());
+    }
+    let mut output = Map::new();
+    if let Form::Native(schema) = form {
+        output.insert("format".into(), json!({ "type": "json_schema", "schema": schema }));
+    }
+    if let (Some(effort), Thinking::Adaptive) = (options.reasoning.filter(|effort| *effort != Effort::None), profile.thinking) {
+        let word = if effort == Effort::Minimal { Effort::Low } else { effort };
+        output.insert("effort".into(), word.as_str().into());
+    }
+    if !output.is_empty() {
+        set("output_config", output.into());
+    }
+    if let Some(thinking) = thinking {
+        set("thinking", thinking);
+    }
+}
+
+/// How much the model is to think, where somebody said so and there is room for it.
+fn thinking(request: &ModelRequest, profile: &Profile, max_tokens: u32) -> Option<Value> {
+    let tokens = match request.options.reasoning.filter(|_| profile.takes("thinking"))? {
+        Effort::None => return Some(json!({ "type": "disabled" })),
+        _ if profile.thinking == Thinking::Adaptive => return Some(json!({ "type": "adaptive" })),
+        Effort::Minimal => LEAST_THOUGHT,
+        Effort::Low => 2_048,
+        Effort::Medium => 8_192,
+        Effort::High => 24_576,
+    };
+    // What is thought counts as output, and something is to be said behind it.
+    let tokens = tokens.min(max_tokens / 4 * 3);
+    (tokens >= LEAST_THOUGHT).then(|| json!({ "type": "enabled", "budget_tokens": tokens }))
+}
+
+/// The prompt, and what the answer must fit.
+fn system(request: &ModelRequest, form: Form, profile: &Profile) -> Vec<Value> {
+    let prompt = Some(request.system.clone()).filter(|text| !text.trim().is_empty());
+    let told = match form {
+        Form::Prompted(schema) => Some(answer::instruction(schema)),
+        Form::Tool(name, _) => Some(format!("Give your final answer by calling the tool `{name}`, and in no other way.")),
+        Form::Free | Form::Native(_) => None,
+    };
+    let mut texts: Vec<Value> = prompt.into_iter().chain(told).map(|text| json!({ "type": "text", "text": text })).collect();
+    mark(texts.last_mut(), profile);
     texts
 }
 
-impl<'a> Tool<'a> {
-    fn of(tool: &'a ToolSpec, is_last: bool) -> Self {
-        let cache_control = is_last.then_some(CACHED);
-        match Shape::ANTHROPIC.of(tool) {
-            Cow::Borrowed(tool) => Self {
-                name: Cow::Borrowed(&tool.name),
-                description: Cow::Borrowed(&tool.description),
-                input_schema: Cow::Borrowed(&tool.parameters),
-                cache_control,
-            },
-            Cow::Owned(tool) => Self {
-                name: Cow::Owned(tool.name),
-                description: Cow::Owned(tool.description),
-                input_schema: Cow::Owned(tool.parameters),
-                cache_control,
-            },
-        }
+fn tools(request: &ModelRequest, profile: &Profile, form: Form) -> Vec<Value> {
+    let own = request.tools.iter().filter(|_| profile.tools);
+    let tool = |name: &str, description: &str, schema: &Value| json!({ "name": name, "description": description, "input_schema": schema });
+    let mut tools: Vec<Value> =
+        own.map(|own| profile.shape.of(own)).map(|own| tool(&own.name, &own.description, &own.parameters)).collect();
+    if let Form::Tool(name, schema) = form {
+        tools.push(tool(name, PURPOSE, schema));
+    }
+    mark(tools.last_mut(), profile);
+    tools
+}
+
+fn mark(last: Option<&mut Value>, profile: &Profile) {
+    if let Some(last) = last.filter(|_| profile.takes("cache_control")) {
+        last["cache_control"] = json!({ "type": "ephemeral" });
     }
 }
 
 /// Turns alternate: neighbours of one role become one, and blank text, which is refused, goes.
-fn turns(messages: &[Message]) -> Vec<Turn<'_>> {
-    let mut turns: Vec<Turn> = Vec::new();
-    for message in messages {
-        let (role, blocks) = blocks(message);
+fn turns(request: &ModelRequest, profile: &Profile) -> Vec<Value> {
+    let mut turns: Vec<(&str, Vec<Value>)> = Vec::new();
+    let mut ids = Ids::by(profile.call_ids);
+    for message in &request.messages {
+        let (role, blocks) = blocks(message, request, profile, &mut ids);
         match turns.last_mut() {
             _ if blocks.is_empty() => {}
-            Some(last) if last.role == role => last.content.extend(blocks),
-            _ => turns.push(Turn { role, content: blocks }),
+            Some((last, content)) if *last == role => content.extend(blocks),
+            _ => turns.push((role, blocks)),
         }
     }
-    turns
+    turns.into_iter().map(|(role, content)| json!({ "role": role, "content": content })).collect()
 }
 
-fn blocks(message: &Message) -> (&'static str, Vec<Block<'_>>) {
-    let said = |text: &'_ str| !text.trim().is_empty();
+fn blocks<'a>(message: &'a Message, request: &ModelRequest, profile: &Profile, ids: &mut Ids<'a>) -> (&'static str, Vec<Value>) {
     match message {
-        Message::User { content } => ("user", Some(content).filter(|t| said(t)).map(|text| Block::Text { text }).into_iter().collect()),
-        Message::Assistant { content, calls } => {
-            let text = content.as_deref().filter(|t| said(t)).map(|text| Block::Text { text });
-            let calls = calls.iter().map(|call| Block::ToolUse {
-                id: history::call_id(&call.id),
-                name: history::tool_name(&call.name),
-                input: history::arguments(&call.arguments),
-            });
-            ("assistant", text.into_iter().chain(calls).collect())
+        Message::User { content } => ("user", text(content).into_iter().collect()),
+        Message::Assistant { content, calls, reasoning, by } => {
+            let kin = Kin::of(by.as_ref(), &request.model);
+            ids.answer(calls, kin);
+            let calls: Vec<Value> = calls.iter().map(|call| called(call, ids)).collect();
+            let content = content.as_deref().unwrap_or_default();
+            let reasoning = reasoning.as_ref().filter(|_| profile.gives_back);
+            ("assistant", with_thought(content, calls, reasoning, kin))
         }
         Message::Tool { call_id, content, is_error, .. } => {
-            ("user", vec![Block::ToolResult { tool_use_id: history::call_id(call_id), content, is_error: *is_error }])
+            let mut result = json!({ "type": "tool_result", "tool_use_id": ids.id(call_id), "content": content });
+            if *is_error {
+                result["is_error"] = true.into();
+            }
+            ("user", vec![result])
         }
     }
+}
+
+fn text(content: &str) -> Option<Value> {
+    (!content.trim().is_empty()).then(|| json!({ "type": "text", "text": content }))
+}
+
+fn called(call: &ToolCall, ids: &Ids) -> Value {
+    let input: Value = serde_json::from_str(history::arguments(&call.arguments).get()).unwrap_or_default();
+    json!({ "type": "tool_use", "id": ids.id(&call.id), "name": history::tool_name(&call.name), "input": input })
+}
+
+/// An answer with the blocks that its model thought in, each where it stood.
+fn with_thought(content: &str, calls: Vec<Value>, reasoning: Option<&Reasoning>, kin: Kin) -> Vec<Value> {
+    let (_, signed) = kin.gives_back(reasoning);
+    let places = signed.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let said: usize = places.iter().filter_map(|place| place["text_bytes"].as_u64()).map(|bytes| bytes as usize).sum();
+    let called = places.iter().filter(|place| place["call"] == true).count();
+    let thought = |place: &&Value| place["type"].is_string();
+    if said != content.len() || called != calls.len() {
+        return places.iter().filter(thought).cloned().chain(text(content)).chain(calls).collect();
+    }
+    let (mut rest, mut calls) = (content, calls.into_iter());
+    let block = |place: &Value| match (place["text_bytes"].as_u64(), place["call"] == true) {
+        (Some(bytes), _) => {
+            let (block, behind) = rest.split_at_checked(bytes as usize)?;
+            rest = behind;
+            text(block)
+        }
+        (None, true) => calls.next(),
+        (None, false) => Some(place.clone()),
+    };
+    places.iter().filter_map(block).collect()
 }

@@ -75,7 +75,7 @@ fn a_run_ends_with_a_report_and_no_tool_is_called_twice() {
             break reply;
         }
         assert_eq!(reply.finish_reason, FinishReason::ToolCalls);
-        request.messages.push(Message::Assistant { content: None, calls: reply.calls.clone() });
+        request.messages.push(Message::Assistant { content: None, calls: reply.calls.clone(), reasoning: None, by: None });
         for call in reply.calls {
             request.messages.push(Message::Tool {
                 call_id: call.id,

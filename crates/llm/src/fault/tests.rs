@@ -51,28 +51,37 @@ fn the_reason_is_found_in_any_shape() {
 }
 
 #[test]
-fn retry_after_is_seconds_or_a_date_and_never_absurd() {
-    let now = "2026-11-22T10:00:00Z".parse().expect("a time");
-    let seconds = |n| Some(Duration::from_secs(n));
-    for (header, wait) in [
-        ("7", seconds(7)),
-        (" 0 ", seconds(0)),
-        ("1.5", Some(Duration::from_millis(1500))),
-        ("Sun, 22 Nov 2026 10:01:00 GMT", seconds(60)),
-        ("Sun, 22 Nov 2026 09:00:00 GMT", seconds(0)),
-        ("99999999999999999999", seconds(86_400)),
-        ("inf", seconds(86_400)),
-        ("-1", None),
-        ("NaN", None),
-        ("soon", None),
-    ] {
-        assert_eq!(retry_after(header, now), wait, "{header}");
+fn a_wait_in_the_body_is_believed_before_money_is_suspected() {
+    let gemini = r#"[{"error":{"code":429,"message":"You exceeded your current quota, please check your plan and billing details.\nPlease retry in 2.9s.","status":"RESOURCE_EXHAUSTED","details":[{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"2s"}]}}]"#;
+    let openai = r#"{"error":{"message":"Rate limit reached on tokens per min (TPM): Limit 30000. Please try again in 250ms.","type":"tokens","code":"rate_limit_exceeded"}}"#;
+    for (body, wait) in [(gemini, Duration::from_secs(2)), (openai, Duration::from_millis(250))] {
+        let fault = of_status(429, None, body);
+        assert_eq!((fault.kind, fault.retry_after), (FaultKind::Throttled, Some(wait)), "{body}");
     }
+    let header = of_status(429, Some(Duration::from_secs(7)), openai);
+    assert_eq!(header.retry_after, Some(Duration::from_secs(7)), "a header is over it");
+}
+
+#[test]
+fn what_a_router_quotes_of_the_provider_behind_it_is_read_too() {
+    let router = r#"{"error":{"message":"Provider returned error","code":400,"metadata":{"raw":"{\"error\":{\"message\":\"prompt is too long: 9 tokens > 8 maximum\"}}","provider_name":"X"}}}"#;
+    let fault = of_status(400, None, router);
+    assert_eq!(fault.kind, FaultKind::ContextTooLong);
+    assert_eq!(fault.message, "HTTP 400: Provider returned error: prompt is too long: 9 tokens > 8 maximum");
+}
+
+#[test]
+fn a_page_is_quoted_without_its_markup() {
+    let page = "<!DOCTYPE html><html><head><title>502 Bad Gateway</title><style>p { x }</style></head><body><script>1</script><p>cloudflare</p></body></html>";
+    assert_eq!(of_status(502, None, page).message, "HTTP 502: a page, not an answer: 502 Bad Gateway cloudflare");
+    let fault = of_text(page);
+    assert_eq!(fault.kind, FaultKind::CutAfter);
+    assert_eq!(fault.message, "an error inside the answer: a page, not an answer: 502 Bad Gateway cloudflare");
 }
 
 #[test]
 fn a_secret_that_a_cut_would_leave_in_halves_is_gone_before_the_cut() {
     let said = format!("{}secret-key", "x".repeat(MAX_MESSAGE_BYTES - 12));
-    let fault = explain(Fault::new(FaultKind::Overloaded, said), "lab", "", Some("secret-key"));
+    let fault = explain(Fault::new(FaultKind::Overloaded, said), "lab", "", ["secret-key"]);
     assert!(fault.message.len() <= MAX_MESSAGE_BYTES && !fault.message.contains("secret"), "{}", fault.message);
 }

@@ -1,111 +1,93 @@
 //! Chat Completions JSON as a model reply.
 //!
-//! A plain answer is read as a stream of one piece, so that both ways have one set of rules.
+//! A plain answer is read as a stream of one piece, so that both ways have one set of rules. Text, calls and the reason why it
+//! stopped make the answer; nothing else in it can void it.
 
+use super::{calls::Calls, thought::Thought};
 use crate::{
-    answer::{self, MAX_CALLS},
-    fault,
+    answer::{self, MAX_KEPT_BYTES, Voice},
+    fault, lenient,
+    profile::Profile,
 };
 use maniple_core::{
-    message::{FinishReason, ModelReply, ToolCall, Usage},
+    message::{FinishReason, ModelReply, Usage},
     model::{Fault, ModelRequest},
 };
-use serde::Deserialize;
 use serde_json::Value;
 
-/// The reply in the body of a plain (not streamed) 200 answer.
-pub fn read(body: &[u8], request: &ModelRequest) -> Result<ModelReply, Fault> {
-    let mut draft = Draft::default();
-    draft.add(parse(body)?, &mut |_| {})?;
-    draft.finish(request)
-}
-
-/// One JSON object of an answer, plain or a piece of a stream.
-pub fn parse(json: &[u8]) -> Result<Piece, Fault> {
-    let piece: Piece = serde_json::from_slice(json).map_err(|e| fault::cut_after(format!("the answer is not what it should be: {e}")))?;
-    match &piece.error {
+/// One JSON object of an answer, plain or a piece of a stream; an error where it is one.
+pub fn parse(json: &str) -> Result<Value, Fault> {
+    let piece = lenient::parse(json)
+        .map_err(|e| fault::cut_after(format!("the answer is not what it should be: {e}: {}", fault::head(json.trim(), 300))))?;
+    match error_in(&piece) {
         Some(error) => Err(fault::of_error(error)),
-        None if piece.object.as_deref() == Some("error") => Err(fault::of_error(&serde_json::from_slice(json).unwrap_or_default())),
         None => Ok(piece),
     }
 }
 
-/// A `chat.completion` or `chat.completion.chunk`.
-#[derive(Deserialize)]
-pub struct Piece {
-    object: Option<String>,
-    model: Option<String>,
-    choices: Option<Vec<Choice>>,
-    usage: Option<ReportedUsage>,
-    error: Option<Value>,
-}
-#[derive(Deserialize)]
-struct Choice {
-    delta: Option<Delta>,
-    message: Option<Delta>,
-    finish_reason: Option<String>,
-}
-#[derive(Deserialize)]
-struct Delta {
-    #[serde(default)]
-    content: Value,
-    refusal: Option<String>,
-    tool_calls: Option<Vec<CallDelta>>,
-}
-#[derive(Deserialize)]
-struct CallDelta {
-    index: Option<u64>,
-    id: Option<String>,
-    function: Option<FunctionDelta>,
-}
-#[derive(Deserialize)]
-struct FunctionDelta {
-    name: Option<String>,
-    #[serde(default)]
-    arguments: Value,
-}
-#[derive(Deserialize)]
-struct ReportedUsage {
-    prompt_tokens: Option<u64>,
-    completion_tokens: Option<u64>,
-    total_tokens: Option<u64>,
-    prompt_tokens_details: Option<PromptDetails>,
-}
-#[derive(Deserialize)]
-struct PromptDetails {
-    cached_tokens: Option<u64>,
+/// The error that stands where an answer should.
+fn error_in(piece: &Value) -> Option<&Value> {
+    let says_something = |error: &&Value| match error {
+        Value::Null | Value::Bool(false) => false,
+        Value::String(text) => !text.is_empty(),
+        Value::Object(members) => !members.is_empty(),
+        _ => true,
+    };
+    let choice = &piece["choices"][0];
+    if let Some(error) = [&piece["error"], &choice["error"], &piece["errors"]].into_iter().find(says_something) {
+        return Some(if std::ptr::eq(error, &piece["error"]) { piece } else { error });
+    }
+    let is_one =
+        piece["object"] == "error" || piece["type"] == "error" || piece["base_resp"]["status_code"].as_i64().is_some_and(|code| code != 0);
+    let has_no_answer = ["choices", "usage", "id", "model"].iter().all(|member| piece.get(member).is_none());
+    let explains = || ["message", "detail", "msg", "error_msg", "error_message"].iter().any(|member| piece[*member].is_string());
+    (is_one || has_no_answer && explains()).then_some(piece)
 }
 
 /// An answer as far as it has come. Only [`Draft::finish`] makes a reply of it.
 #[derive(Default)]
 pub struct Draft {
-    text: String,
+    voice: Voice,
+    thought: Thought,
+    calls: Calls,
     refused: bool,
-    calls: Vec<(Option<u64>, ToolCall)>,
+    /// What the provider behind a router says of the end.
+    broke_off: Option<String>,
     model: Option<String>,
-    usage: Option<ReportedUsage>,
+    usage: Option<Usage>,
     finish_reason: Option<String>,
 }
 
 impl Draft {
     /// Adds a piece; text goes to `text` as well.
-    pub fn add(&mut self, piece: Piece, text: &mut dyn FnMut(&str)) -> Result<(), Fault> {
-        if let Some(model) = piece.model.filter(|m| !m.is_empty()) {
-            self.model = Some(model);
+    pub fn add(&mut self, piece: &Value, text: &mut dyn FnMut(&str)) -> Result<(), Fault> {
+        if let Some(model) = piece["model"].as_str().filter(|m| !m.is_empty()) {
+            self.model = Some(model.to_owned());
         }
         // Some servers report usage so far in every piece: the last one is the whole.
-        self.usage = piece.usage.or(self.usage.take());
+        let reported = [&piece["usage"], &piece["x_groq"]["usage"]].into_iter().find(|usage| usage.is_object());
+        self.usage = reported.map(usage).or(self.usage);
         // The usage chunk has no choice; we ask for one and never look at a second.
-        let Some(choice) = piece.choices.into_iter().flatten().next() else { return Ok(()) };
-        if let Some(delta) = choice.delta.or(choice.message) {
-            self.say(&delta.content, text);
-            if let Some(refusal) = delta.refusal.filter(|r| !r.is_empty()) {
+        let choice = &piece["choices"][0];
+        for message in [&choice["delta"], &choice["message"]].into_iter().filter(|message| message.is_object()) {
+            self.say(&message["content"], text);
+            self.thought.add(message);
+            if let Some(refusal) = message["refusal"].as_str().filter(|r| !r.is_empty()) {
                 self.refused = true;
-                self.say(&Value::String(refusal), text);
+                self.voice.say(refusal, text);
             }
-            delta.tool_calls.into_iter().flatten().try_for_each(|call| self.call(call))?;
+            message["tool_calls"].as_array().into_iter().flatten().try_for_each(|call| self.calls.add(call))?;
+            if message["function_call"].is_object() {
+                self.calls.add(&message["function_call"])?;
+            }
         }
-        self.finish_reason = choice.finish_reason.or(self.finish_reason.take());
+        self.say(&choice["text"], text);
+        self.finish_reason = real(&choice["finish_reason"]).or(self.finish_reason.take());
+        let native = choice["native_finish_reason"].as_str().filter(|native| matches!(*native, "error" | "network_error"));
+        self.broke_off = native.map(str::to_owned).or(self.broke_off.take());
+        if self.voice.weight() + self.thought.weight() + self.calls.weight() > MAX_KEPT_BYTES {
+            return Err(fault::cut_after(format!("the answer says more than {MAX_KEPT_BYTES} bytes")));
+        }
         Ok(())
     }
 
@@ -113,86 +95,92 @@ impl Draft {
     pub fn is_finished(&self) -> bool {
         self.finish_reason.is_some()
     }
+    /// Whether it was said what it cost.
+    pub fn has_usage(&self) -> bool {
+        self.usage.is_some()
+    }
 
-    /// A string, or a list of parts of which only text is for people.
+    /// A string, or a list of parts: text is for people, thinking is not, the rest is for nobody.
     fn say(&mut self, content: &Value, text: &mut dyn FnMut(&str)) {
         match content {
-            Value::String(said) if !said.is_empty() => {
-                self.text.push_str(said);
-                text(said);
+            Value::String(said) if !said.is_empty() => self.voice.say(said, text),
+            Value::Array(parts) => {
+                for part in parts {
+                    match part["type"].as_str() {
+                        Some("text" | "output_text") => self.say(&part["text"], text),
+                        Some("thinking" | "reasoning") => self.think(&part["thinking"]),
+                        _ => {}
+                    }
+                }
             }
-            Value::Array(parts) => parts.iter().filter(|p| p["type"] == "text").for_each(|part| self.say(&part["text"], text)),
             _ => {}
         }
     }
 
-    /// Id and name come once, arguments in pieces. Some servers give no index, others 0 to every call:
-    /// a new id with a name is a new call all the same.
-    fn call(&mut self, delta: CallDelta) -> Result<(), Fault> {
-        let id = delta.id.filter(|id| !id.is_empty());
-        let (name, arguments) = delta.function.map(|f| (f.name, f.arguments)).unwrap_or_default();
-        let name = name.filter(|name| !name.is_empty());
-        let begun = match delta.index {
-            Some(index) => self.calls.iter().rposition(|(i, _)| *i == Some(index)),
-            None if name.is_some() => None,
-            None => self.calls.len().checked_sub(1),
-        };
-        let begun = begun.filter(|&at| {
-            let known = &self.calls[at].1;
-            let is_another = name.is_some() && id.as_deref().is_some_and(|id| !known.id.is_empty() && id != known.id);
-            !is_another
-        });
-        let at = match begun {
-            Some(at) => at,
-            None if self.calls.len() >= MAX_CALLS => return Err(fault::cut_after(format!("it asks for more than {MAX_CALLS} tool calls"))),
-            None => {
-                self.calls.push((delta.index, ToolCall { id: String::new(), name: String::new(), arguments: String::new() }));
-                self.calls.len() - 1
-            }
-        };
-        let call = &mut self.calls[at].1;
-        if let (true, Some(id)) = (call.id.is_empty(), id) {
-            call.id = id;
+    fn think(&mut self, content: &Value) {
+        match content {
+            Value::String(thought) => self.thought.think(thought),
+            Value::Array(parts) => parts.iter().for_each(|part| self.think(&part["text"])),
+            _ => {}
         }
-        if let (true, Some(name)) = (call.name.is_empty(), name) {
-            call.name = name;
-        }
-        match arguments {
-            Value::String(piece) => call.arguments.push_str(&piece),
-            Value::Null => {}
-            // Some servers send the object itself.
-            object => call.arguments.push_str(&object.to_string()),
-        }
-        Ok(())
     }
 
-    /// The reply, if the model said that it was done.
-    pub fn finish(self, request: &ModelRequest) -> Result<ModelReply, Fault> {
-        let reason = self.finish_reason.ok_or_else(|| fault::cut_after("the answer ended without a finish_reason"))?;
-        let calls = answer::settled(self.calls.into_iter().map(|(_, call)| call).collect(), request);
-        let finish_reason = match reason.as_str() {
-            "length" => FinishReason::Length,
-            "content_filter" | "refusal" => FinishReason::Refusal,
-            "error" => return Err(fault::cut_after("the provider broke off: finish_reason `error`")),
-            _ if self.refused => FinishReason::Refusal,
+    /// What an answer that is discarded cost: as reported, or by what was heard; `None` where nothing was.
+    pub fn spent(&self, request: &ModelRequest) -> Option<Usage> {
+        let heard = || self.voice.heard().into_iter().chain([self.thought.text()]).chain(self.calls.heard());
+        let tokens: u64 = heard().map(maniple_core::estimate::tokens).sum();
+        if self.usage.is_none() && tokens == 0 {
+            return None;
+        }
+        let mut usage = answer::or_estimated(self.usage.unwrap_or_default(), request, None, &[], None);
+        usage.output_tokens = usage.output_tokens.max(tokens);
+        Some(usage)
+    }
+
+    /// The reply, if the model said that it was done. What was still held back of its text goes to `text`.
+    pub fn finish(self, request: &ModelRequest, profile: &Profile, text: &mut dyn FnMut(&str)) -> Result<ModelReply, Fault> {
+        let spent = self.spent(request);
+        let discarded = |message: String| Fault { usage: spent, ..fault::cut_after(message) };
+        let Some(reason) = self.finish_reason else { return Err(discarded("the answer ended without a finish_reason".into())) };
+        let mut calls = answer::settled(self.calls.finish(), request);
+        let (mut said, aloud) = self.voice.finish(text);
+        if let Some(answer) = answer::form::answered(request, profile, &mut calls) {
+            said = answer;
+        }
+        let reasoning = self.thought.finish(aloud);
+        if let Some(native) = self.broke_off.filter(|_| said.is_empty() && calls.is_empty()) {
+            return Err(discarded(format!("the provider broke off: native_finish_reason `{native}`")));
+        }
+        let finish_reason = match profile.stop_reason(&reason) {
+            None => return Err(discarded(format!("the provider broke off: finish_reason `{reason}`"))),
+            Some(FinishReason::Length) => FinishReason::Length,
+            Some(FinishReason::Refusal) => FinishReason::Refusal,
+            Some(_) if self.refused => FinishReason::Refusal,
             // `tool_calls` without calls and `stop` with calls are both seen.
-            _ if calls.is_empty() => FinishReason::Stop,
-            _ => FinishReason::ToolCalls,
+            Some(_) if calls.is_empty() => FinishReason::Stop,
+            Some(_) => FinishReason::ToolCalls,
         };
-        let text = (!self.text.is_empty()).then_some(self.text);
-        let usage = self.usage.map(ReportedUsage::read).unwrap_or_default();
-        let usage = answer::or_estimated(usage, request, text.as_deref(), &calls);
+        let said = (!said.is_empty()).then_some(said);
+        let usage = answer::or_estimated(self.usage.unwrap_or_default(), request, said.as_deref(), &calls, reasoning.as_ref());
         let model = self.model.unwrap_or_else(|| request.model.model().to_owned());
-        Ok(ModelReply { text, calls, usage, model, finish_reason })
+        Ok(ModelReply { text: said, calls, usage, model, finish_reason, reasoning })
     }
 }
 
-impl ReportedUsage {
-    fn read(self) -> Usage {
-        let input_tokens = self.prompt_tokens.unwrap_or(0);
-        // Some providers leave reasoning out of `completion_tokens`, but never out of the total.
-        let rest = self.total_tokens.unwrap_or(0).saturating_sub(input_tokens);
-        let cached = self.prompt_tokens_details.and_then(|d| d.cached_tokens).unwrap_or(0);
-        Usage { input_tokens, output_tokens: self.completion_tokens.unwrap_or(0).max(rest), cached_input_tokens: cached.min(input_tokens) }
-    }
+/// A reason that is one: some servers write `""` or `"null"` in every piece before the last.
+fn real(reason: &Value) -> Option<String> {
+    let reason = reason.as_str()?.trim();
+    let is_none = ["", "null", "none"].iter().any(|none| reason.eq_ignore_ascii_case(none));
+    (!is_none).then(|| reason.to_owned())
+}
+
+fn usage(reported: &Value) -> Usage {
+    let first = |names: &[&str]| names.iter().find_map(|name| answer::count(&reported[*name]));
+    let input_tokens = first(&["prompt_tokens", "input_tokens"]).unwrap_or(0);
+    // Some providers leave reasoning out of `completion_tokens`, but never out of the total.
+    let rest = first(&["total_tokens"]).unwrap_or(0).saturating_sub(input_tokens);
+    let output_tokens = first(&["completion_tokens", "output_tokens"]).unwrap_or(0).max(rest);
+    let cached = answer::count(&reported["prompt_tokens_details"]["cached_tokens"]);
+    let cached = cached.or_else(|| first(&["prompt_cache_hit_tokens", "cached_tokens"])).unwrap_or(0);
+    Usage { input_tokens, output_tokens, cached_input_tokens: cached.min(input_tokens) }
 }

@@ -1,167 +1,191 @@
 //! A model request as Chat Completions JSON.
 
-use crate::{answer, history, provider::MaxTokensField, shape::Shape};
-use maniple_core::{
-    message::{Message, ToolCall, ToolSpec},
-    model::{ModelRequest, ToolChoice},
+use crate::{
+    answer::{
+        self,
+        form::{Form, PURPOSE},
+    },
+    history::{self, Ids, Kin},
+    profile::{Profile, SystemRole, TokensField},
 };
-use serde::Serialize;
-use serde_json::Value;
-use std::borrow::Cow;
+use maniple_core::{
+    message::{Message, Reasoning, ToolCall},
+    model::ModelRequest,
+};
+use serde_json::{Map, Value, json};
 
-/// What servers of this API differ in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Dialect {
-    /// Whether the answer is to come in pieces.
-    pub stream: bool,
-    /// How the output is bounded.
-    pub max_tokens: MaxTokensField,
-    /// Whether `response_format` leaves the model free to call tools. Elsewhere than at OpenAI it is often a
-    /// grammar for whatever the model says, so that it cannot.
-    pub schema_beside_tools: bool,
-}
+/// What Gemini takes for the signature of a call that another model made.
+const NO_SIGNATURE: &str = "skip_thought_signature_validator";
 
 /// The body of `POST …/chat/completions`.
-pub fn body(request: &ModelRequest, model: &str, dialect: Dialect) -> Vec<u8> {
-    let may_call = request.tool_choice == ToolChoice::Auto && !request.tools.is_empty();
-    let (constrained, told) = match &request.output_schema {
-        Some(schema) if may_call && !dialect.schema_beside_tools => (None, Some(answer::instruction(schema))),
-        schema => (schema.as_ref(), None),
+pub fn body(request: &ModelRequest, model: &str, profile: &Profile, max_tokens: u32) -> Map<String, Value> {
+    let form = answer::form::form(request, profile);
+    let told = match form {
+        Form::Prompted(schema) => Some(answer::instruction(schema)),
+        Form::Tool(name, _) => Some(format!("Give your final answer by calling the tool `{name}`, and in no other way.")),
+        Form::Free | Form::Native(_) => None,
     };
-    let body = Body {
-        model,
-        messages: turns(request, told),
-        tools: request.tools.iter().map(Tool::of).collect(),
-        tool_choice: match request.tool_choice {
-            ToolChoice::None if !request.tools.is_empty() => Some("none"),
-            // Some servers answer 400 for a choice without tools; `auto` is everyone's default.
-            ToolChoice::None | ToolChoice::Auto => None,
-        },
-        max_tokens: (dialect.max_tokens == MaxTokensField::MaxTokens).then_some(request.max_output_tokens),
-        max_completion_tokens: (dialect.max_tokens == MaxTokensField::MaxCompletionTokens).then_some(request.max_output_tokens),
-        response_format: constrained.map(ResponseFormat::of),
-        stream: dialect.stream.then_some(true),
-        stream_options: dialect.stream.then_some(StreamOptions { include_usage: true }),
+    let mut body = Map::new();
+    let mut set = |name: &str, value: Value| {
+        if profile.takes(name) {
+            body.insert(name.to_owned(), value);
+        }
     };
-    serde_json::to_vec(&body).expect("a request of strings and JSON can be written")
-}
-
-#[derive(Serialize)]
-struct Body<'a> {
-    model: &'a str,
-    messages: Vec<Turn<'a>>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    tools: Vec<Tool<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tool_choice: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    max_tokens: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    max_completion_tokens: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    response_format: Option<ResponseFormat<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    stream: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    stream_options: Option<StreamOptions>,
-}
-
-#[derive(Serialize)]
-#[serde(tag = "role", rename_all = "lowercase")]
-enum Turn<'a> {
-    System {
-        content: Cow<'a, str>,
-    },
-    User {
-        content: &'a str,
-    },
-    Assistant {
-        content: Option<&'a str>,
-        #[serde(skip_serializing_if = "Vec::is_empty")]
-        tool_calls: Vec<Call<'a>>,
-    },
-    Tool {
-        tool_call_id: Cow<'a, str>,
-        content: &'a str,
-    },
-}
-
-#[derive(Serialize)]
-struct Call<'a> {
-    id: Cow<'a, str>,
-    r#type: &'static str,
-    function: CalledFunction<'a>,
-}
-#[derive(Serialize)]
-struct CalledFunction<'a> {
-    name: Cow<'a, str>,
-    arguments: String,
-}
-
-#[derive(Serialize)]
-struct Tool<'a> {
-    r#type: &'static str,
-    function: Cow<'a, ToolSpec>,
-}
-
-#[derive(Serialize)]
-struct ResponseFormat<'a> {
-    r#type: &'static str,
-    json_schema: NamedSchema<'a>,
-}
-#[derive(Serialize)]
-struct NamedSchema<'a> {
-    name: &'static str,
-    strict: bool,
-    schema: &'a Value,
-}
-#[derive(Serialize)]
-struct StreamOptions {
-    include_usage: bool,
-}
-
-fn turns(request: &ModelRequest, told: Option<String>) -> Vec<Turn<'_>> {
-    let prompt = request.system.as_str();
-    let system = match told {
-        Some(told) if prompt.is_empty() => Cow::Owned(told),
-        Some(told) => Cow::Owned(format!("{prompt}\n\n{told}")),
-        None => Cow::Borrowed(prompt),
-    };
-    let system = Some(system).filter(|text| !text.is_empty()).map(|content| Turn::System { content });
-    system.into_iter().chain(request.messages.iter().map(Turn::of)).collect()
-}
-
-impl<'a> Turn<'a> {
-    fn of(message: &'a Message) -> Self {
-        match message {
-            Message::User { content } => Self::User { content },
-            Message::Assistant { content, calls } => Self::Assistant {
-                // `null` is for calls alone: an empty answer is a string.
-                content: content.as_deref().or(if calls.is_empty() { Some("") } else { None }),
-                tool_calls: calls.iter().map(Call::of).collect(),
-            },
-            Message::Tool { call_id, content, .. } => Self::Tool { tool_call_id: history::call_id(call_id), content },
+    set("model", model.into());
+    set("messages", messages(request, profile, told.as_deref()).into());
+    match profile.tokens {
+        TokensField::MaxTokens => set("max_tokens", max_tokens.into()),
+        TokensField::MaxCompletionTokens => set("max_completion_tokens", max_tokens.into()),
+        TokensField::None => {}
+    }
+    let tools = tools(request, profile, form);
+    if !tools.is_empty() {
+        match (form, answer::form::may_call(request, profile)) {
+            (Form::Tool(name, _), false) => set("tool_choice", json!({ "type": "function", "function": { "name": name } })),
+            (_, false) => set("tool_choice", "none".into()),
+            // `auto` is everyone's default.
+            (_, true) => {}
+        }
+        if let Some(may) = profile.parallel_calls {
+            set("parallel_tool_calls", may.into());
+        }
+        set("tools", tools.into());
+    }
+    if let Form::Native(schema) = form {
+        // Not strict: that would refuse every schema with an optional member. What comes back is checked anyway.
+        let named = json!({ "name": "answer", "strict": false, "schema": schema });
+        set("response_format", json!({ "type": "json_schema", "json_schema": named }));
+    }
+    options(request, profile, &mut set);
+    if profile.stream {
+        set("stream", true.into());
+        if profile.stream_usage {
+            set("stream_options", json!({ "include_usage": true }));
         }
     }
+    // What an operator writes himself has the last word.
+    body.extend(request.options.extra.clone());
+    body
 }
 
-impl<'a> Call<'a> {
-    fn of(call: &'a ToolCall) -> Self {
-        let arguments = history::arguments(&call.arguments).get().to_owned();
-        let function = CalledFunction { name: history::tool_name(&call.name), arguments };
-        Self { id: history::call_id(&call.id), r#type: "function", function }
+fn options(request: &ModelRequest, profile: &Profile, set: &mut impl FnMut(&str, Value)) {
+    let options = &request.options;
+    if let Some(temperature) = options.temperature {
+        set("temperature", temperature.into());
+    }
+    if let Some(top_p) = options.top_p {
+        set("top_p", top_p.into());
+    }
+    if let Some(seed) = options.seed {
+        set(profile.seed_field, seed.into());
+    }
+    if !options.stop.is_empty() {
+        set("stop", options.stop.clone().into());
+    }
+    match (options.reasoning.filter(|_| profile.takes("reasoning_effort")), profile.effort) {
+        (Some(effort), _) => set("reasoning_effort", effort.as_str().into()),
+        (None, Some(effort)) => set("reasoning_effort", effort.as_str().into()),
+        (None, None) => {}
     }
 }
 
-impl<'a> Tool<'a> {
-    fn of(function: &'a ToolSpec) -> Self {
-        Self { r#type: "function", function: Shape::OPENAI.of(function) }
+fn tools(request: &ModelRequest, profile: &Profile, form: Form) -> Vec<Value> {
+    let own = request.tools.iter().filter(|_| profile.tools);
+    let mut tools: Vec<Value> = own.map(|tool| json!({ "type": "function", "function": profile.shape.of(tool) })).collect();
+    if let Form::Tool(name, schema) = form {
+        tools.push(json!({ "type": "function", "function": { "name": name, "description": PURPOSE, "parameters": schema } }));
+    }
+    tools
+}
+
+fn messages(request: &ModelRequest, profile: &Profile, told: Option<&str>) -> Vec<Value> {
+    let system: Vec<&str> = [request.system.as_str(), told.unwrap_or_default()].into_iter().filter(|text| !text.is_empty()).collect();
+    let system = system.join("\n\n");
+    let mut ids = Ids::by(profile.call_ids);
+    let mut messages: Vec<Value> = request.messages.iter().map(|message| turn(message, request, profile, &mut ids)).collect();
+    if system.is_empty() {
+        return messages;
+    }
+    match (profile.system_role, messages.first_mut()) {
+        (SystemRole::User, Some(first)) if first["role"] == "user" => {
+            let asked = first["content"].as_str().unwrap_or_default();
+            first["content"] = format!("{system}\n\n{asked}").into();
+        }
+        (role, _) => {
+            let role = match role {
+                SystemRole::System => "system",
+                SystemRole::Developer => "developer",
+                SystemRole::User => "user",
+            };
+            messages.insert(0, json!({ "role": role, "content": system }));
+        }
+    }
+    messages
+}
+
+fn turn<'a>(message: &'a Message, request: &ModelRequest, profile: &Profile, ids: &mut Ids<'a>) -> Value {
+    match message {
+        Message::User { content } => json!({ "role": "user", "content": content }),
+        Message::Assistant { content, calls, .. } if !profile.tools && !calls.is_empty() => {
+            let called = calls.iter().map(|call| format!("(calls {} with {})", call.name, call.arguments));
+            let lines: Vec<String> = content.iter().cloned().chain(called).collect();
+            json!({ "role": "assistant", "content": lines.join("\n") })
+        }
+        Message::Tool { name, content, .. } if !profile.tools => {
+            json!({ "role": "user", "content": format!("({name} answers)\n{content}") })
+        }
+        Message::Assistant { content, calls, reasoning, by } => {
+            let kin = Kin::of(by.as_ref(), &request.model);
+            ids.answer(calls, kin);
+            // `null` is for calls alone: an empty answer is a string.
+            let content = content.as_deref().or(if calls.is_empty() { Some("") } else { None });
+            let mut turn = json!({ "role": "assistant", "content": content });
+            if !calls.is_empty() {
+                let calls: Vec<Value> = calls.iter().map(|call| called(call, kin, profile, ids)).collect();
+                turn["tool_calls"] = calls.into();
+            }
+            thought(&mut turn, reasoning.as_ref(), kin, profile);
+            stand_in(&mut turn, profile);
+            turn
+        }
+        Message::Tool { call_id, content, .. } => json!({ "role": "tool", "tool_call_id": ids.id(call_id), "content": content }),
     }
 }
 
-impl<'a> ResponseFormat<'a> {
-    /// Not strict: that would refuse every schema with an optional member. What comes back is checked anyway.
-    fn of(schema: &'a Value) -> Self {
-        Self { r#type: "json_schema", json_schema: NamedSchema { name: "answer", strict: false, schema } }
+fn called(call: &ToolCall, kin: Kin, profile: &Profile, ids: &Ids) -> Value {
+    let function = json!({ "name": history::tool_name(&call.name), "arguments": history::arguments(&call.arguments).get() });
+    let mut shown = json!({ "id": ids.id(&call.id), "type": "function", "function": function });
+    let extra = call.extra.as_ref().and_then(Value::as_object).filter(|_| kin == Kin::Itself && profile.gives_back);
+    for (name, value) in extra.into_iter().flatten() {
+        shown[name] = value.clone();
+    }
+    shown
+}
+
+/// Gives back what the model thought, as it gave it.
+fn thought(turn: &mut Value, reasoning: Option<&Reasoning>, kin: Kin, profile: &Profile) {
+    let (plain, signed) = kin.gives_back(reasoning.filter(|_| profile.gives_back));
+    if let Some(plain) = plain {
+        for field in &plain.fields {
+            turn[field] = plain.text.clone().into();
+        }
+    }
+    for (name, value) in signed.and_then(Value::as_object).into_iter().flatten() {
+        turn[name] = value.clone();
+    }
+    if let Some(field) = &profile.thought_field
+        && turn.get(field).is_none()
+    {
+        turn[field] = "".into();
+    }
+}
+
+/// A model that signs its calls wants a signature on the first of each answer, others' too.
+fn stand_in(turn: &mut Value, profile: &Profile) {
+    let calls = turn.get_mut("tool_calls").and_then(Value::as_array_mut);
+    let Some(calls) = calls.filter(|_| profile.stands_in_for_signatures) else { return };
+    let is_signed = calls.iter().any(|call| call["extra_content"]["google"]["thought_signature"].is_string());
+    if let Some(first) = calls.first_mut().filter(|_| !is_signed) {
+        first["extra_content"] = json!({ "google": { "thought_signature": NO_SIGNATURE } });
     }
 }

@@ -5,15 +5,17 @@
 //! | open | open | finished | cut | cut |
 //! | finished | finished (usage comes here) | finished | **reply** | **reply** |
 //!
-//! Anything else, an error event above all, discards the whole.
+//! Anything else before it is finished, an error event above all, discards the whole. Once finished, it is whole.
 
 use super::reply::{Draft, parse};
-use crate::fault;
+use crate::{fault, profile::Profile};
 use maniple_core::{
-    message::ModelReply,
+    message::{ModelReply, Usage},
     model::{Fault, ModelRequest},
 };
-use serde_json::Value;
+
+/// What stands in the place of a last event.
+pub const DONE: &str = "[DONE]";
 
 /// A stream as far as it has come.
 #[derive(Default)]
@@ -23,22 +25,29 @@ pub struct Stream {
 
 impl Stream {
     /// Takes one event. `true` when it was the last.
-    pub fn event(&mut self, name: &str, data: &str, text: &mut dyn FnMut(&str)) -> Result<bool, Fault> {
-        if data == "[DONE]" {
+    pub fn event(&mut self, data: &str, text: &mut dyn FnMut(&str)) -> Result<bool, Fault> {
+        if data == DONE {
             return if self.draft.is_finished() { Ok(true) } else { Err(fault::cut_after("`[DONE]` came before a finish_reason")) };
         }
-        if name == "error" {
-            return Err(fault::of_error(&serde_json::from_str(data).unwrap_or(Value::String(data.to_owned()))));
-        }
-        if data.is_empty() {
-            return Ok(false);
-        }
-        self.draft.add(parse(data.as_bytes())?, text)?;
+        self.draft.add(&parse(data)?, text)?;
         Ok(false)
     }
 
-    /// The reply, after the last event or the clean end of the body.
-    pub fn finish(self, request: &ModelRequest) -> Result<ModelReply, Fault> {
-        self.draft.finish(request)
+    /// Whether the model said that it was done.
+    pub fn is_finished(&self) -> bool {
+        self.draft.is_finished()
+    }
+    /// Whether it was said what it cost.
+    pub fn has_usage(&self) -> bool {
+        self.draft.has_usage()
+    }
+    /// What an answer that is discarded cost.
+    pub fn spent(&self, request: &ModelRequest) -> Option<Usage> {
+        self.draft.spent(request)
+    }
+
+    /// The reply, after the last event or the end of the body.
+    pub fn finish(self, request: &ModelRequest, profile: &Profile, text: &mut dyn FnMut(&str)) -> Result<ModelReply, Fault> {
+        self.draft.finish(request, profile, text)
     }
 }

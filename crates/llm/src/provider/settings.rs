@@ -1,7 +1,10 @@
 //! The section `models`: a provider as an operator writes it.
 
-use crate::{MaxTokensField, Scripted};
-use maniple_core::{ports, settings::Secret};
+use crate::{Scripted, profile::ProfileSettings};
+use maniple_core::{
+    ports,
+    settings::{Period, Secret},
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -11,7 +14,8 @@ use std::collections::BTreeMap;
 pub struct ProviderSettings {
     /// What it speaks.
     pub api: Api,
-    /// Where it is, `http(s)://…/v1`. Default: the vendor's own, for OpenAI and Anthropic.
+    /// Where it is, `http(s)://…/v1`, a query included. Default: OPENAI_BASE_URL or ANTHROPIC_BASE_URL for the providers of those
+    /// names, else the vendor's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_url: Option<String>,
     /// What it is shown, usually `${env:NAME}`. Default: the vendor's environment variable, for the providers `openai` and `anthropic`.
@@ -20,18 +24,45 @@ pub struct ProviderSettings {
     /// Whether answers come in pieces. Default true; false for a server that cannot.
     #[serde(default = "yes")]
     pub stream: bool,
+    /// Sent with every call beside our own headers, which they replace.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, Secret>,
+    /// Added to the query of every call.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub query: BTreeMap<String, Secret>,
+    /// Which of an account's organizations pays: the header `OpenAI-Organization`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub organization: Option<String>,
+    /// How long one attempt may take in all, within what the agent and the deadline allow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Period>,
+    /// What its models take and give, over what is known of them.
+    #[serde(default, skip_serializing_if = "ProfileSettings::is_usual")]
+    pub profile: ProfileSettings,
+    /// The same of single models, by the name the provider has for them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub models: BTreeMap<String, ProfileSettings>,
     /// What its models cost.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub prices: BTreeMap<String, Price>,
-    /// How it wants the output bounded. No key of the file. Default: `max_completion_tokens` for OpenAI's own hosts, else `max_tokens`.
-    #[serde(skip)]
-    pub max_tokens_field: Option<MaxTokensField>,
 }
 
 impl ProviderSettings {
     /// A provider with every default.
     pub fn new(api: Api) -> Self {
-        Self { api, base_url: None, api_key: None, stream: yes(), prices: BTreeMap::new(), max_tokens_field: None }
+        Self {
+            api,
+            base_url: None,
+            api_key: None,
+            stream: yes(),
+            headers: BTreeMap::new(),
+            query: BTreeMap::new(),
+            organization: None,
+            timeout: None,
+            profile: ProfileSettings::default(),
+            models: BTreeMap::new(),
+            prices: BTreeMap::new(),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Which provider a name gets, and what a missing key says.
 
-use crate::{Api, Line, MaxTokensField, Price, ProviderSettings, Providers, Scripted, fixture::request};
+use crate::{Api, Line, Price, ProfileSettings, ProviderSettings, Providers, Scripted, fixture::request, profile::TokensField};
 use maniple_core::{
     Kind,
     model::{FaultKind, ModelName},
@@ -69,31 +69,56 @@ fn prices_are_those_configured() {
 }
 
 #[test]
-fn addresses_keys_and_dialects_follow_from_the_settings() {
+fn addresses_keys_and_profiles_follow_from_the_settings() {
     use super::{Provider, RemoteApi};
     use secrecy::ExposeSecret;
-    let settle = |name: &str, api, base: Option<&str>, field| {
-        let mut settings = ProviderSettings::new(Api::OpenAi);
-        settings.base_url = base.map(str::to_owned);
-        settings.max_tokens_field = field;
-        Provider::settle(name, &settings, api, |variable| Some(format!(" {variable}-value\n"))).expect("good")
+    let settle = |name: &str, api, base: Option<&str>| {
+        let settings = ProviderSettings { base_url: base.map(str::to_owned), ..ProviderSettings::new(Api::OpenAi) };
+        let variable = |variable: &str| variable.ends_with("_KEY").then(|| format!(" {variable}-value\n"));
+        Provider::settle(name, &settings, api, variable).expect("good")
     };
-    let openai = settle("openai", RemoteApi::OpenAi, None, None);
-    assert_eq!(
-        (openai.url.as_str(), openai.dialect.max_tokens),
-        ("https://api.openai.com/v1/chat/completions", MaxTokensField::MaxCompletionTokens)
-    );
+    let openai = settle("openai", RemoteApi::OpenAi, None);
+    assert_eq!(openai.url.as_str(), "https://api.openai.com/v1/chat/completions");
+    assert_eq!((openai.profile("gpt-4o").tokens, openai.profile("gpt-4o").max_output), (TokensField::MaxCompletionTokens, Some(16_384)));
     assert_eq!(openai.api_key.as_ref().map(|key| key.expose_secret()), Some("OPENAI_API_KEY-value"));
-    let lab = settle("lab", RemoteApi::OpenAi, Some("http://127.0.0.1:9100/v1/"), None);
-    assert_eq!((lab.url.as_str(), lab.dialect.max_tokens), ("http://127.0.0.1:9100/v1/chat/completions", MaxTokensField::MaxTokens));
+    let lab = settle("lab", RemoteApi::OpenAi, Some("http://127.0.0.1:9100/v1/"));
+    assert_eq!((lab.url.as_str(), lab.profile("m1").tokens), ("http://127.0.0.1:9100/v1/chat/completions", TokensField::MaxTokens));
     assert!(lab.api_key.is_none() && !lab.needs_key);
-    let other = settle("lab", RemoteApi::OpenAi, Some("https://notopenai.com/v1"), Some(MaxTokensField::MaxCompletionTokens));
-    assert_eq!(
-        (other.dialect.max_tokens, other.needs_key, other.dialect.schema_beside_tools),
-        (MaxTokensField::MaxCompletionTokens, false, false)
-    );
-    for base in ["https://a.example", "https://a.example/v1"] {
-        assert_eq!(settle("x", RemoteApi::Anthropic, Some(base), None).url.as_str(), "https://a.example/v1/messages");
-    }
+    assert!(!settle("lab", RemoteApi::OpenAi, Some("https://notopenai.com/v1")).needs_key);
+    assert_eq!(settle("x", RemoteApi::OpenAi, Some("https://x.openai.azure.com/openai/v1")).key_header, Some("api-key"));
     assert!(!format!("{openai:?}").contains("OPENAI_API_KEY-value"), "a key is never printed");
+}
+
+#[test]
+fn a_vendors_own_variable_says_where_its_provider_is_and_a_file_has_the_last_word() {
+    use super::{Provider, RemoteApi};
+    let settle = |name: &str, api, base: Option<&str>| {
+        let settings = ProviderSettings { base_url: base.map(str::to_owned), ..ProviderSettings::new(Api::OpenAi) };
+        let variable = |variable: &str| {
+            variable.ends_with("_BASE_URL").then(|| format!("http://{}.test/v1", variable.to_lowercase().replace('_', "-")))
+        };
+        Provider::settle(name, &settings, api, variable).expect("good").url.to_string()
+    };
+    assert_eq!(settle("openai", RemoteApi::OpenAi, None), "http://openai-base-url.test/v1/chat/completions");
+    assert_eq!(settle("anthropic", RemoteApi::Anthropic, None), "http://anthropic-base-url.test/v1/messages");
+    assert_eq!(settle("openai", RemoteApi::OpenAi, Some("http://own/v1")), "http://own/v1/chat/completions");
+    assert_eq!(settle("lab", RemoteApi::OpenAi, None), "https://api.openai.com/v1/chat/completions");
+    let error =
+        Provider::settle("openai", &ProviderSettings::new(Api::OpenAi), RemoteApi::OpenAi, |_| Some("nowhere".into())).expect_err("no URL");
+    assert!(error.message.starts_with("OPENAI_BASE_URL `nowhere` must be"), "{error}");
+}
+
+#[test]
+fn what_a_model_is_said_to_take_is_over_what_is_known_and_what_is_learnt_is_over_both() {
+    use super::{Provider, RemoteApi};
+    let mut settings = ProviderSettings { base_url: Some("http://x/v1".into()), ..ProviderSettings::new(Api::OpenAi) };
+    settings.profile.context = Some(9_000);
+    settings.models.insert("gpt-4o".into(), ProfileSettings { max_output: Some(5), ..Default::default() });
+    let provider = Provider::settle("lab", &settings, RemoteApi::OpenAi, |_| None).expect("good");
+    let profile = provider.profile("gpt-4o");
+    assert_eq!((profile.max_output, profile.context), (Some(5), Some(9_000)));
+    let mut learnt = profile;
+    learnt.context = Some(1_000);
+    provider.learn("gpt-4o", learnt);
+    assert_eq!((provider.profile("gpt-4o").context, provider.profile("other").context), (Some(1_000), Some(9_000)));
 }

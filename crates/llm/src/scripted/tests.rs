@@ -22,8 +22,12 @@ async fn it_says_its_lines_in_order_and_remembers_what_it_was_asked() {
     let first = ask(&model, &request("a")).await;
     assert_eq!(first, (Ok(Some("one two".into())), vec!["one ".to_owned(), "two".to_owned()]));
     let reply = model.call(&request("b"), &mut |_| {}).await.expect("an answer");
-    let call = |id: &str, name: &str, arguments: &str| ToolCall { id: id.into(), name: name.into(), arguments: arguments.into() };
-    assert_eq!(reply.calls, [call("call_1_0", "pay", r#"{"n":1}"#), call("call_1_1", "clock", "not json")]);
+    let call =
+        |id: &str, name: &str, arguments: &str| ToolCall { id: id.into(), name: name.into(), arguments: arguments.into(), extra: None };
+    assert_eq!(
+        reply.calls,
+        [call(&crate::answer::made_id(&["1", "0"]), "pay", r#"{"n":1}"#), call(&crate::answer::made_id(&["1", "1"]), "clock", "not json")]
+    );
     assert_eq!((reply.finish_reason, reply.model.as_str()), (FinishReason::ToolCalls, "m1"));
     assert_eq!(ask(&model, &request("c")).await.0.expect_err("no third line").kind, FaultKind::Invalid);
     assert_eq!(model.requests(), [request("a"), request("b"), request("c")]);
@@ -40,7 +44,12 @@ async fn a_broken_answer_is_heard_and_is_no_reply() {
 #[tokio::test]
 async fn by_step_it_says_what_the_conversation_has_come_to() {
     let model = Scripted::by_step([Line::call("clock", json!({})), Line::text("noon"), Line::text("noon, repaired")]);
-    let assistant = |text: Option<&str>, calls: &[ToolCall]| Message::Assistant { content: text.map(str::to_owned), calls: calls.to_vec() };
+    let assistant = |text: Option<&str>, calls: &[ToolCall]| Message::Assistant {
+        content: text.map(str::to_owned),
+        calls: calls.to_vec(),
+        reasoning: None,
+        by: None,
+    };
     let user = |text: &str| Message::User { content: text.into() };
     let mut asked = request("an earlier turn");
     asked.messages.extend([assistant(Some("its answer"), &[]), user("what time is it")]);

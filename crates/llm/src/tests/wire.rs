@@ -97,11 +97,14 @@ async fn a_connection_that_cannot_be_made_is_overload_and_one_that_breaks_early_
 }
 
 #[tokio::test]
-async fn a_stream_cut_at_any_byte_on_the_wire_is_no_reply_unless_its_terminator_came() {
-    for (api, stream, terminator) in [(Api::OpenAi, OPENAI, "data: [DONE]\n\n"), (Api::Anthropic, ANTHROPIC, "\"message_stop\"}\n\n")] {
+async fn a_stream_cut_at_any_byte_on_the_wire_is_no_reply_until_the_reason_why_it_stopped_came() {
+    for (api, stream, reason) in
+        [(Api::OpenAi, OPENAI, "\"finish_reason\":\"tool_calls\""), (Api::Anthropic, ANTHROPIC, "\"stop_reason\":\"tool_use\"")]
+    {
         let whole = chunked(stream);
-        let terminated = whole.len() - b"\r\n0\r\n\r\n".len();
-        assert!(whole[..terminated].ends_with(terminator.as_bytes()));
+        let text = String::from_utf8_lossy(&whole);
+        let stopped = text.find(reason).expect("it is there");
+        let terminated = stopped + text[stopped..].find("\n\n").expect("the event ends") + 2;
         let cuts: Vec<usize> = (HEAD_CHUNKED.len()..=whole.len()).collect();
         let server = Server::doing(cuts.iter().map(|&cut| Act::Close(whole[..cut].to_vec()))).await;
         let providers = providers(lab(api.clone(), &server));
@@ -185,14 +188,12 @@ async fn an_answer_that_is_none_or_has_no_end_is_discarded() {
     let html = answer("200 OK", "content-type: text/html\r\n", "<html>sign in</html>");
     let broken = answer("200 OK", "content-type: application/json\r\n", "{\"choices\":[{\"mess");
     let error = answer("200 OK", "content-type: application/json\r\n", r#"{"error":{"message":"worker died"}}"#);
-    let comment = format!("4000\r\n{}\r\n", ":\n".repeat(0x2000));
     let line = format!("4000\r\n{}\r\n", "x".repeat(0x4000));
     for act in [
         Act::Close(html),
         Act::Close(broken),
         Act::Close(error),
         Act::Close(b"HTTP/1.1 200 OK\r\n\r\n".to_vec()),
-        Act::Flood(HEAD_CHUNKED.to_vec(), comment.into_bytes()),
         Act::Flood(HEAD_CHUNKED.to_vec(), line.into_bytes()),
     ] {
         let server = Server::doing([act]).await;
@@ -292,4 +293,92 @@ async fn the_first_local_server_that_lists_a_model_is_found_in_time() {
     assert!(begun.elapsed() < Duration::from_secs(2));
     assert!(found.requests()[0].starts_with("GET /v1/models "));
     assert_eq!(among(&urls[..3]).await, None);
+}
+
+/// What was asked for in each request, as JSON.
+fn bodies(server: &Server) -> Vec<Value> {
+    let body = |request: &String| serde_json::from_str(request.split_once("\r\n\r\n").expect("a request").1).expect("JSON");
+    server.requests().iter().map(body).collect()
+}
+fn refused(message: &str) -> Act {
+    Act::Keep(answer("400 X", "content-type: application/json\r\n", &serde_json::json!({ "error": { "message": message } }).to_string()))
+}
+fn plainly(said: &str) -> Act {
+    let answered = serde_json::json!({ "choices": [{ "message": { "content": said }, "finish_reason": "stop" }] });
+    Act::Keep(answer("200 OK", "content-type: application/json\r\n", &answered.to_string()))
+}
+
+#[tokio::test]
+async fn what_is_complained_of_is_mended_within_the_attempt_and_not_done_again() {
+    let server = Server::doing([
+        refused("Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."),
+        refused("max_tokens is too large: 500. This model supports at most 400 completion tokens, whereas you provided 500."),
+        refused("Argument not supported: stream_options"),
+        plainly("one"),
+        plainly("two"),
+    ])
+    .await;
+    let providers = providers(lab(Api::OpenAi, &server));
+    for said in ["one", "two"] {
+        assert_eq!(call(&providers, &asked()).await.0.expect("an answer").text.as_deref(), Some(said));
+    }
+    let bodies = bodies(&server);
+    assert_eq!(bodies.len(), 5, "the second call knows");
+    for body in &bodies[3..] {
+        assert_eq!((body.get("max_tokens"), &body["max_completion_tokens"], body.get("stream_options")), (None, &400.into(), None));
+    }
+}
+
+#[tokio::test]
+async fn a_complaint_that_no_mending_helps_is_made_known_and_nothing_is_learnt_from_it() {
+    let server = Server::doing([refused("Argument not supported: stream_options"), refused("no"), refused("no"), plainly("fine")]).await;
+    let providers = providers(lab(Api::OpenAi, &server));
+    for _ in 0..2 {
+        let fault = call(&providers, &asked()).await.0.expect_err("refused");
+        assert_eq!((fault.kind, fault.message.as_str()), (FaultKind::Invalid, "lab: HTTP 400: no"));
+    }
+    assert_eq!(bodies(&server).iter().map(|body| body.get("stream_options").is_some()).collect::<Vec<_>>(), [true, false, true]);
+    let stubborn = Server::doing((0..40).map(|n| refused(&format!("max_tokens is too large: the range is [1, {}]", 400 - n)))).await;
+    let stubborn_providers = super::providers(lab(Api::OpenAi, &stubborn));
+    assert!(call(&stubborn_providers, &asked()).await.0.is_err());
+    assert_eq!(stubborn.requests().len() as u32, 1 + crate::learn::MENDS);
+}
+
+#[tokio::test]
+async fn what_an_operator_adds_to_every_call_is_sent_and_kept_out_of_messages() {
+    let server = Server::doing([Act::Keep(answer("400 X", "", r#"{"error":"header-secret query-secret are wrong"}"#))]).await;
+    let mut settings = lab(Api::OpenAi, &server);
+    settings.base_url = Some(format!("{}/openai/deployments/d/chat/completions?api-version=1", server.url()));
+    settings.headers = [("X-Team".to_owned(), "header-secret".into()), ("user-agent".to_owned(), "own".into())].into();
+    settings.query = [("key".to_owned(), "query-secret".into())].into();
+    settings.organization = Some("org-1".into());
+    let mut asked = asked();
+    asked.options.extra.insert("top_k".into(), 3.into());
+    let fault = call(&providers(settings), &asked).await.0.expect_err("refused");
+    assert_eq!(fault.message, "lab: HTTP 400: *** *** are wrong");
+    let request = &server.requests()[0];
+    assert!(request.starts_with("POST /openai/deployments/d/chat/completions?api-version=1&key=query-secret HTTP/1.1"), "{request}");
+    for line in ["x-team: header-secret", "user-agent: own", "openai-organization: org-1"] {
+        assert!(request.contains(line), "`{line}` is missing in {request}");
+    }
+    assert_eq!(bodies(&server)[0]["top_k"], 3);
+}
+
+#[tokio::test]
+async fn a_providers_own_time_is_within_what_the_call_may_take() {
+    let server = Server::doing([Act::Hold(vec![])]).await;
+    let mut settings = lab(Api::OpenAi, &server);
+    settings.timeout = Some(maniple_core::settings::Period::ms(60));
+    let fault = call(&providers(settings), &asked()).await.0.expect_err("late");
+    assert_eq!((fault.kind, fault.message.as_str()), (FaultKind::TimedOut, "lab: no whole answer in 60ms"));
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_off_says_what_it_cost() {
+    let begun = chunked("data: {\"choices\":[{\"delta\":{\"content\":\"so it begins\"}}]}\n\n");
+    let server = Server::doing([Act::Close(begun[..begun.len() - 5].to_vec()), Act::Close(HEAD_CHUNKED.to_vec())]).await;
+    let providers = providers(lab(Api::OpenAi, &server));
+    let usage = call(&providers, &asked()).await.0.expect_err("cut").usage.expect("something was heard");
+    assert!(usage.input_tokens > 0 && usage.output_tokens >= 3, "{usage:?}");
+    assert_eq!(call(&providers, &asked()).await.0.expect_err("cut").usage, None, "nothing was");
 }

@@ -5,14 +5,14 @@ use crate::yaml::{self, Problem};
 use maniple_core::{
     AgentName,
     agent::{AgentDefinition, AgentLimits, Example, Memory},
-    model::ModelName,
+    model::{Effort, ModelName, ModelOptions},
     schema::Validator,
     task::TaskLimits,
     tool::ToolWish,
 };
 use semver::Version;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::path::Path;
 
 #[derive(Deserialize)]
@@ -28,6 +28,14 @@ struct FrontMatter {
     tools: Vec<String>,
     #[serde(default)]
     limits: AgentLimits,
+    temperature: Option<f64>,
+    top_p: Option<f64>,
+    seed: Option<i64>,
+    stop: Option<Value>,
+    reasoning: Option<Value>,
+    max_output_tokens: Option<u32>,
+    #[serde(default)]
+    extra: Map<String, Value>,
     #[serde(default)]
     memory: Memory,
     #[serde(default)]
@@ -75,6 +83,7 @@ pub(super) fn read(file: &Path, text: &str, ceilings: &TaskLimits, default_model
     if let Some(Err(error)) = matter.output_schema.as_ref().map(Validator::compile) {
         wrong("output_schema", format!("output_schema: {error}"));
     }
+    let options = options(&matter, &mut wrong);
     problems.extend(template::problems(file, body, body_line));
     match (name, model) {
         (Some(name), Some(model)) if problems.is_empty() => Ok(AgentDefinition {
@@ -85,12 +94,60 @@ pub(super) fn read(file: &Path, text: &str, ceilings: &TaskLimits, default_model
             description: matter.description,
             version: matter.version,
             limits: matter.limits,
+            options,
             memory: matter.memory,
             output_schema: matter.output_schema,
             examples: matter.examples,
             prompt: body.trim().to_owned(),
         }),
         _ => Err(problems),
+    }
+}
+
+/// How its model is to speak.
+fn options(matter: &FrontMatter, wrong: &mut impl FnMut(&str, String)) -> ModelOptions {
+    let stop = match &matter.stop {
+        None => Vec::new(),
+        Some(stop) => OneOrMore::deserialize(stop).map(OneOrMore::into_list).unwrap_or_else(|_| {
+            wrong("stop", "stop must be a text or a list of texts".into());
+            Vec::new()
+        }),
+    };
+    // `reasoning: high`, or `reasoning: { effort: high }` as some providers write it.
+    let effort = matter.reasoning.as_ref().map(|said| said.get("effort").unwrap_or(said));
+    let reasoning = effort.and_then(|effort| {
+        let read = Effort::deserialize(effort);
+        read.map_err(|_| wrong("reasoning", format!("reasoning must be none, minimal, low, medium or high, not {effort}"))).ok()
+    });
+    let options = ModelOptions {
+        temperature: matter.temperature,
+        top_p: matter.top_p,
+        seed: matter.seed,
+        stop,
+        reasoning,
+        max_output_tokens: matter.max_output_tokens,
+        extra: matter.extra.clone(),
+    };
+    for problem in options.problems() {
+        wrong(problem.field.as_deref().unwrap_or_default(), problem.message.to_string());
+    }
+    options
+}
+
+/// A text, or several.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMore {
+    One(String),
+    More(Vec<String>),
+}
+
+impl OneOrMore {
+    fn into_list(self) -> Vec<String> {
+        match self {
+            Self::One(one) => vec![one],
+            Self::More(more) => more,
+        }
     }
 }
 

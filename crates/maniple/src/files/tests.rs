@@ -146,3 +146,31 @@ fn an_agent_may_ask_for_a_tool_that_is_registered_later() {
     let agent = "---\ndescription: d\nversion: 1.0.0\ntools: [later@^9]\n---\nHello.";
     assert_eq!(project(&[("agents/a.md", agent)]).unwrap().agents[0].tools[0].to_string(), "later@^9");
 }
+
+#[test]
+fn an_agent_says_how_its_model_is_to_speak() {
+    let agent = "---\ndescription: d\nversion: 1.0.0\ntemperature: 0\ntop_p: 0.9\nseed: 7\nstop: END\nreasoning: high\nmax_output_tokens: 500\nextra: { top_k: 3 }\n---\nHello.";
+    let options = project(&[("agents/a.md", agent)]).unwrap().agents[0].options.clone();
+    assert_eq!((options.temperature, options.top_p, options.seed, options.max_output_tokens), (Some(0.0), Some(0.9), Some(7), Some(500)));
+    assert_eq!((options.stop, options.reasoning.map(|effort| effort.as_str())), (vec!["END".to_owned()], Some("high")));
+    assert_eq!(options.extra["top_k"], 3);
+    let other = "---\ndescription: d\nversion: 1.0.0\nstop: [A, B]\nreasoning: { effort: low }\n---\nHello.";
+    let options = project(&[("agents/a.md", other)]).unwrap().agents[0].options.clone();
+    assert_eq!((options.stop.len(), options.reasoning.map(|effort| effort.as_str())), (2, Some("low")));
+    assert!(project(&[("agents/a.md", AGENT)]).unwrap().agents[0].options.is_usual(), "and need not");
+}
+
+#[test]
+fn what_no_model_could_follow_is_told_at_its_line() {
+    let agent = "---\ndescription: d\nversion: 1.0.0\ntemperature: 3\nstop: [a, b, c, d, e]\nreasoning: hard\nmax_output_tokens: 1\nextra: { messages: [] }\n---\nHello.";
+    let told = told(&[("agents/a.md", agent)]);
+    for (part, line) in [
+        ("temperature must be 0 to 2, not 3", 4),
+        ("stop takes at most 4 texts, not 5", 5),
+        ("reasoning must be none, minimal, low, medium or high", 6),
+        ("max_output_tokens must be 16 or more, not 1", 7),
+        ("extra may not hold `messages`", 8),
+    ] {
+        assert!(told.contains(part) && told.contains(&format!("a.md:{line}:1")), "`{part}` is missing in:\n{told}");
+    }
+}

@@ -132,6 +132,7 @@ pub(super) fn assistant(model: &ModelName) -> anyhow::Result<AgentDefinition> {
         fallbacks: Vec::new(),
         tools,
         limits: AgentLimits::default(),
+        options: Default::default(),
         memory: Memory::default(),
         output_schema: None,
         examples: Vec::new(),

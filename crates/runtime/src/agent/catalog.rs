@@ -150,6 +150,7 @@ mod tests {
             fallbacks: vec![],
             tools: vec![],
             limits: AgentLimits::default(),
+            options: Default::default(),
             memory: Default::default(),
             output_schema: None,
             examples: vec![],

@@ -37,6 +37,7 @@ pub fn request(run: &Run, prepared: &Prepared, turns: &[Turn], ask: &Ask, times:
         tool_choice: if ask.last { ToolChoice::None } else { ToolChoice::Auto },
         max_output_tokens: 0,
         output_schema: run.output_schema(contracts).cloned(),
+        options: agent.options.clone(),
         times,
     })
 }
@@ -49,7 +50,7 @@ pub fn model_of<'a>(prepared: &'a Prepared, ask: &Ask) -> &'a ModelName {
 
 fn pair(user: &str, assistant: Option<&str>) -> [Message; 2] {
     let answer = assistant.unwrap_or("(no answer)").to_owned();
-    [Message::User { content: user.to_owned() }, Message::Assistant { content: Some(answer), calls: Vec::new() }]
+    [Message::User { content: user.to_owned() }, Message::assistant(answer)]
 }
 
 /// Whole turns, oldest first, as many of the newest as `room` allows.

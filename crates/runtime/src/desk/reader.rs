@@ -47,6 +47,8 @@ pub struct Reader {
     whole_step: u32,
     /// Step and attempt of the newest delta: lower ones are void.
     newest: (u32, u32),
+    /// Whether it asked for what models thought.
+    reasoning: bool,
     _seat: Presence,
 }
 
@@ -83,6 +85,7 @@ impl Desk {
             pulse: Pulse::new(),
             whole_step: 0,
             newest: (0, 0),
+            reasoning: false,
             _seat: seat,
         }
     }
@@ -93,6 +96,12 @@ impl Reader {
     pub(super) fn beginning_with(mut self, events: impl Iterator<Item = Arc<StoredEvent>>) -> Self {
         self.page = events.collect();
         self.behind = false;
+        self
+    }
+
+    /// One that asked for what models thought, or did not.
+    pub fn with_reasoning(mut self, reasoning: bool) -> Self {
+        self.reasoning = reasoning;
         self
     }
 
@@ -130,7 +139,7 @@ impl Reader {
     /// An event that was passed on, once more. `None` where its task is gone.
     pub async fn again(&mut self, seq: u64) -> Result<Option<Arc<StoredEvent>>> {
         let looked = self.pages.after(&self.key, seq.saturating_sub(1)).await?;
-        Ok(looked.and_then(|looked| looked.events.first().cloned()))
+        Ok(looked.and_then(|looked| looked.events.first().cloned()).map(|event| event.shown(self.reasoning)))
     }
 
     /// As a stream that ends after the final event or an error.
@@ -199,7 +208,7 @@ impl Reader {
         if event.kind() == Some(EventKind::ModelFinished) {
             self.whole_step = self.whole_step.max(event.step);
         }
-        Some(event)
+        Some(event.shown(self.reasoning))
     }
 
     fn fresh(&mut self, delta: Delta) -> Option<Delta> {

@@ -64,6 +64,7 @@ fn definition(name: &str) -> AgentDefinition {
         fallbacks: vec![],
         tools: vec![],
         limits: AgentLimits::default(),
+        options: Default::default(),
         memory: Default::default(),
         output_schema: None,
         examples: vec![],

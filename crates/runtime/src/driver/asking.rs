@@ -10,7 +10,7 @@ use crate::{
 use maniple_core::{
     Result, canonical, estimate,
     event::{Event, ModelFinished, ModelStarted},
-    message::ModelReply,
+    message::{ModelReply, Usage},
     model::{CallTimes, Fault, FaultKind, ModelName, ModelRequest},
     ports::{Delta, Live, Turn},
     run::{Ask, Run},
@@ -130,20 +130,30 @@ impl Driver {
 
     fn replied(&mut self, ask: &Ask, model: ModelName, reply: ModelReply) -> Result<Flow> {
         self.parts.health.succeeded(&model);
-        let cost = self.parts.models.price(&model).map(|price| price.of(&reply.usage));
+        if self.run.asks_again(&reply) {
+            let told = "the model answered with nothing: it is asked again once";
+            self.tell_failed(ask, &model, &Fault { usage: Some(reply.usage), ..Fault::new(FaultKind::Empty, told) })?;
+            return Ok(Flow::Go);
+        }
+        let cost = self.spent(&model, &reply.usage);
+        metrics::counter!("maniple_steps_total", "agent" => self.run.task().agent.to_string()).increment(1);
+        self.tell(ask.step, Event::ModelFinished(ModelFinished::from((ask.attempt, reply, model.to_string(), cost))))?;
+        Ok(Flow::Go)
+    }
+
+    /// Counts what a call took, answered or not, and says what that costs where the price is known.
+    pub(super) fn spent(&self, model: &ModelName, usage: &Usage) -> Option<f64> {
         let agent = self.run.task().agent.to_string();
-        for (kind, tokens) in
-            [("input", reply.usage.input_tokens), ("output", reply.usage.output_tokens), ("cached_input", reply.usage.cached_input_tokens)]
+        for (kind, tokens) in [("input", usage.input_tokens), ("output", usage.output_tokens), ("cached_input", usage.cached_input_tokens)]
         {
             metrics::counter!("maniple_tokens_total", "agent" => agent.clone(), "model" => model.to_string(), "kind" => kind)
                 .increment(tokens);
         }
+        let cost = self.parts.models.price(model).map(|price| price.of(usage));
         if let Some(cost) = cost {
-            metrics::gauge!("maniple_cost_usd_total", "agent" => agent.clone(), "model" => model.to_string()).increment(cost);
+            metrics::gauge!("maniple_cost_usd_total", "agent" => agent, "model" => model.to_string()).increment(cost);
         }
-        metrics::counter!("maniple_steps_total", "agent" => agent).increment(1);
-        self.tell(ask.step, Event::ModelFinished(ModelFinished::from((ask.attempt, reply, model.to_string(), cost))))?;
-        Ok(Flow::Go)
+        cost
     }
 }
 
@@ -161,7 +171,8 @@ pub(super) fn request(
     let request = context::request(run, prepared, turns, ask, times);
     let mut request = request.map_err(|error| Ending::failed(ErrorCode::Internal, error.to_string()))?;
     let input = estimate::request_tokens(&request);
-    request.max_output_tokens = run.output_room(input).ok_or_else(|| run.no_room(input))?;
+    let room = run.output_room(input).ok_or_else(|| run.no_room(input))?;
+    request.max_output_tokens = request.options.max_output_tokens.map_or(room, |most| most.min(room));
     Ok(request)
 }
 

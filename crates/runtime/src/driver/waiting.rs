@@ -112,7 +112,7 @@ impl Driver {
         self.end(Ending { output: self.run.best_output(), ..ending }).await
     }
 
-    fn tell_failed(&mut self, ask: &Ask, model: &ModelName, fault: &Fault) -> Result<()> {
+    pub(super) fn tell_failed(&mut self, ask: &Ask, model: &ModelName, fault: &Fault) -> Result<()> {
         metrics::counter!("maniple_model_faults_total", "model" => model.to_string(), "fault" => format!("{:?}", fault.kind)).increment(1);
         match fault.kind {
             FaultKind::NotAsked => tracing::debug!(%model, message = %fault.message, "a model was not asked"),
@@ -121,7 +121,9 @@ impl Driver {
             }
         }
         let message = fault.message[..fault.message.floor_char_boundary(COMPLAINT_MAX)].to_owned();
-        let failed = ModelFailed { attempt: ask.attempt, model: model.to_string(), fault: fault.kind, message };
+        let cost_usd = fault.usage.and_then(|usage| self.spent(model, &usage));
+        let failed =
+            ModelFailed { attempt: ask.attempt, model: model.to_string(), fault: fault.kind, message, usage: fault.usage, cost_usd };
         self.tell(ask.step, Event::ModelFailed(failed))
     }
 

@@ -213,7 +213,7 @@ async fn a_session_is_carried_out_in_order_and_shown_to_the_next_task() {
     }
     worker.leave().await;
     let user = |content: &str| Message::User { content: content.into() };
-    let assistant = |content: &str| Message::Assistant { content: Some(content.into()), calls: Vec::new() };
+    let assistant = |content: &str| Message::assistant(content);
     let expected = [user("MARK-a"), assistant("one"), user("MARK-b"), assistant("two"), user("MARK-c")];
     assert_eq!(model.requests()[2].messages, expected);
     world.check("a session").await;

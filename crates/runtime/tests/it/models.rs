@@ -1,10 +1,10 @@
 //! Models that fail: what is asked again, when, whom else, and what a caller is told.
 
-use crate::world::{ONCE, World, ended, task};
+use crate::world::{ONCE, World, arguments, ended, task};
 use maniple_core::{
     breaker::State,
     estimate,
-    message::{Message, ModelReply},
+    message::{Message, ModelReply, Reasoning, Usage},
     model::{Fault, FaultKind, ModelName, ModelRequest},
     task::{AgentResult, ErrorCode, TaskStatus, WaitingFor},
 };
@@ -428,4 +428,47 @@ async fn a_takeover_goes_on_with_the_attempts_where_the_first_worker_stopped() {
     assert_eq!(asked(&model).len(), 4);
     last.leave().await;
     world.check("takeover").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_empty_answer_is_asked_again_at_once_and_its_tokens_are_counted() {
+    let model = fake(|number, _| Ok(text(if number == 0 { "" } else { "4" })));
+    let begun = Instant::now();
+    let result = run(&World::new(model.clone())).await;
+    assert_eq!(ended(&result), (TaskStatus::Completed, None, Some("4")));
+    assert_eq!((asked(&model).len(), result.steps_used, result.tokens_used), (2, 1, 60));
+    assert!(begun.elapsed() < SECOND);
+    let silent = fake(|_, _| Ok(text("")));
+    let result = run(&World::new(silent.clone())).await;
+    assert_eq!(ended(&result), (TaskStatus::Completed, Some(ErrorCode::OutputEmpty), None));
+    assert_eq!((asked(&silent).len(), result.tokens_used), (2, 60), "once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_model_thought_is_shown_to_it_again_beside_its_calls_and_what_it_costs_to_fail_is_counted() {
+    let thought = Reasoning { text: "I should look.".into(), fields: vec!["reasoning".into()], ..Reasoning::default() };
+    let kept = thought.clone();
+    let usage = Usage { input_tokens: 100, output_tokens: 11, cached_input_tokens: 0 };
+    let model = fake(move |number, _| match number {
+        0 => Ok(ModelReply { reasoning: Some(thought.clone()), ..calls(&[(ONCE, arguments("r0.0"))]) }),
+        1 => Err(Fault { usage: Some(usage), ..fault(FaultKind::CutAfter) }),
+        _ => Ok(text("done")),
+    });
+    let result = run(&World::new(model.clone())).await;
+    assert_eq!(ended(&result), (TaskStatus::Completed, None, Some("done")));
+    assert_eq!(result.tokens_used, 30 + 111 + 30);
+    let requests = model.requests();
+    let answers: Vec<_> = requests[2].messages.iter().filter(|message| matches!(message, Message::Assistant { .. })).collect();
+    assert!(
+        matches!(answers[..], [Message::Assistant { reasoning: Some(reasoning), by: Some(by), .. }] if *reasoning == kept && by.as_str() == FIRST),
+        "{answers:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agents_own_bound_on_its_output_is_under_what_its_budget_leaves() {
+    let model = fake(|_, _| Ok(text("done")));
+    let world = World::new(model.clone()).with(|agent| agent.options.max_output_tokens = Some(700));
+    run(&world).await;
+    assert_eq!((model.requests()[0].max_output_tokens, model.requests()[0].options.max_output_tokens), (700, Some(700)));
 }

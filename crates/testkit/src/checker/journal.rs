@@ -76,7 +76,8 @@ impl Journal {
                 }
             }
             Event::Completed(_) | Event::Failed(_) | Event::Cancelled(_) => self.ended = true,
-            Event::Started(_) | Event::ModelStarted(_) | Event::ModelFailed(_) | Event::Parked(_) | Event::Resumed(_) => {}
+            Event::ModelFailed(failed) => self.tokens += failed.usage.map_or(0, |usage| usage.total()),
+            Event::Started(_) | Event::ModelStarted(_) | Event::Parked(_) | Event::Resumed(_) => {}
             Event::ApprovalRequested(request) => {
                 if self.asked_for.insert(request.id.clone(), (step, request.clone())).is_some() {
                     self.wrong(format!("`{}` is asked twice", request.id));

@@ -151,6 +151,7 @@ async fn the_definitions_of_a_born_task_are_kept(w: World) {
         fallbacks: Vec::new(),
         tools: Vec::new(),
         limits: AgentLimits::default(),
+        options: Default::default(),
         memory: Memory::default(),
         output_schema: None,
         examples: Vec::new(),

@@ -32,6 +32,14 @@ const KEPT_OPEN: Duration = Duration::from_secs(15);
 #[derive(Deserialize)]
 pub(super) struct EventsQuery {
     after: Option<String>,
+    include: Option<String>,
+}
+
+impl EventsQuery {
+    /// Whether what models thought is asked for.
+    pub(super) fn wants_reasoning(&self) -> bool {
+        self.include.as_deref().is_some_and(|include| include.split(',').any(|part| part.trim() == "reasoning"))
+    }
 }
 
 pub(super) async fn events(
@@ -44,7 +52,7 @@ pub(super) async fn events(
 ) -> Result<Response, Refusal> {
     Act::Follow.by(&who)?;
     let after = resume_after(&headers, query.after.as_deref())?;
-    let reader = door.desk.events(&who, &place.task()?, after).await?;
+    let reader = door.desk.events(&who, &place.task()?, after).await?.map(|reader| reader.with_reasoning(query.wants_reasoning()));
     if wants_upgrade(&headers) {
         check_origin(&headers)?;
         return Ok(upgrade.tell(reader.map(|reader| Following::of(&door, reader)))?);

@@ -4,8 +4,9 @@ use super::{
     Door,
     answer::{self, Refusal},
     auth::Who,
-    events, idempotency,
-    place::Place,
+    events::{self, EventsQuery},
+    idempotency,
+    place::{Asked, Place},
 };
 use axum::{body::Body, extract::State, response::Response};
 use http::{HeaderMap, StatusCode, header};
@@ -19,6 +20,7 @@ pub(super) async fn run(
     State(door): State<Arc<Door>>,
     Who(who): Who,
     place: Place,
+    Asked(query): Asked<EventsQuery>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
@@ -26,7 +28,7 @@ pub(super) async fn run(
     let desk = &door.desk;
     if wants_events(&headers) {
         let (created, reader) = desk.submit_and_follow(&who, submission).await?;
-        let response = events::stream(&door, reader);
+        let response = events::stream(&door, reader.with_reasoning(query.wants_reasoning()));
         return Ok(answer::replayed(answer::located(response, &created.result), created.replayed));
     }
     let agent = submission.request.agent.clone();

@@ -18,7 +18,7 @@ use maniple_backends::{TokioClock, local, memory};
 use maniple_core::{
     AgentName, Time,
     agent::{AgentDefinition, AgentLimits},
-    message::{FinishReason, ModelReply},
+    message::{FinishReason, ModelReply, Reasoning},
     model::{Fault, FaultKind, ModelName, ModelRequest},
     ports::{Bus, ToolRegistry, Upkeep as _, Work as _},
 };
@@ -83,6 +83,7 @@ pub(super) fn agent(name: &str) -> AgentDefinition {
         fallbacks: vec![],
         tools: vec![],
         limits: AgentLimits { sync_run_ms: Some(2_000), ..AgentLimits::default() },
+        options: Default::default(),
         memory: Default::default(),
         output_schema: None,
         examples: vec![],
@@ -102,7 +103,8 @@ impl Readiness for Switch {
     }
 }
 
-/// Says `answer to: …`; a prompt that begins with `slow` takes 3 s, one that begins with `fail` fails.
+/// Says `answer to: …`; a prompt that begins with `slow` takes 3 s, one that begins with `fail` fails, over one that begins with
+/// `hard` it thinks.
 fn says(_: u64, request: &ModelRequest) -> (Duration, Result<ModelReply, Fault>) {
     let asked = request.messages.iter().rev().find_map(|message| match message {
         maniple_core::message::Message::User { content } => Some(content.clone()),
@@ -112,7 +114,11 @@ fn says(_: u64, request: &ModelRequest) -> (Duration, Result<ModelReply, Fault>)
     let wait = Duration::from_secs(if asked.starts_with("slow") { 3 } else { 0 });
     match asked.starts_with("fail") {
         true => (wait, Err(Fault::new(FaultKind::Denied, "the key is wrong"))),
-        false => (wait, Ok(ModelReply { finish_reason: FinishReason::Stop, ..text(format!("answer to: {asked}")) })),
+        false => {
+            let thought = Reasoning { text: "hm".into(), verbatim: Some("SIGNED".into()), ..Reasoning::default() };
+            let reasoning = asked.starts_with("hard").then_some(thought);
+            (wait, Ok(ModelReply { finish_reason: FinishReason::Stop, reasoning, ..text(format!("answer to: {asked}")) }))
+        }
     }
 }
 

@@ -16,7 +16,15 @@ use std::{
 const PAGE: &str = "docs/reference/configuration.md";
 
 /// Maps whose keys an operator chooses and whose values are plain: documented as one setting.
-const OPEN_MAPS: [&str; 3] = ["openapi.NAME.credentials", "mcp.NAME.headers", "mcp.NAME.env"];
+const OPEN_MAPS: [&str; 7] = [
+    "openapi.NAME.credentials",
+    "mcp.NAME.headers",
+    "mcp.NAME.env",
+    "models.NAME.headers",
+    "models.NAME.query",
+    "models.NAME.models",
+    "models.NAME.profile.stop_reasons",
+];
 
 /// `a.b` for every leaf; a list of objects is `a[].b`, a map of named things `a.NAME.b`.
 fn leaves(value: &Value, path: &str, found: &mut BTreeMap<String, Value>) {
@@ -65,7 +73,11 @@ fn with_everything() -> Config {
     let file = folder.path().join("maniple.yaml");
     let token = format!("{{ name: a, sha256: {} }}", "a".repeat(64));
     let prices = "{ m: { input: 1, cached_input: 0.1, output: 2 } }";
-    let provider = format!("{{ api: openai, base_url: \"http://x/v1\", api_key: k, prices: {prices} }}");
+    let profile = "{ like: mistral, tokens: none, max_output: 1, context: 1, tools: true, structured: tool, parallel_calls: true, \
+                   stream_usage: true, system_role: user, call_ids: nine, stop_reasons: { x: stop } }";
+    let more =
+        format!("headers: {{ h: v }}, query: {{ q: v }}, organization: o, timeout: 1m, profile: {profile}, models: {{ m: {profile} }}");
+    let provider = format!("{{ api: openai, base_url: \"http://x/v1\", api_key: k, {more}, prices: {prices} }}");
     let common = "hosts: [x.test], secret: s";
     let keys = format!("a: {{ kind: api_key, {common}, header: x, prefix: p }}, b: {{ kind: api_key, {common}, query: q }}");
     let oauth2 =

@@ -54,6 +54,24 @@ async fn a_stream_hands_out_some_kib_until_they_are_taken_and_then_the_next() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_model_thought_is_shown_to_readers_that_ask_for_it_and_what_it_signed_to_nobody() {
+    let house = house();
+    let id = house.run("hard").await["task_id"].as_str().unwrap().to_owned();
+    let path = format!("/tasks/{id}/events");
+    let finished = |answer: Answer| {
+        assert!(!String::from_utf8_lossy(&answer.bytes).contains("SIGNED"));
+        frames(&answer.bytes).into_iter().find(|frame| frame.1 == "model.finished").unwrap().2["data"].clone()
+    };
+    assert_eq!(finished(house.get(&path).await).get("reasoning"), None);
+    for query in ["include=reasoning", "include=prompt,%20reasoning&after=1"] {
+        assert_eq!(finished(house.get(&format!("{path}?{query}")).await)["reasoning"], json!({ "text": "hm" }), "{query}");
+    }
+    let mut request = posting("/run?include=reasoning", &json!({"prompt": "hard too"}));
+    request.headers_mut().insert("accept", "text/event-stream".parse().unwrap());
+    assert_eq!(finished(house.ask(request).await)["reasoning"]["text"], "hm");
+}
+
+#[tokio::test(start_paused = true)]
 async fn events_resume_after_any_number_the_header_wins_and_rubbish_is_400() {
     let house = house();
     let id = house.run("p").await["task_id"].as_str().unwrap().to_owned();
