@@ -27,7 +27,7 @@ fn full_task() -> Task {
         parent_task_id: Some(TaskId::parse("t-parent").unwrap()),
         retry_of: Some(TaskId::parse("t-0").unwrap()),
         tenant: Tenant::parse("acme").unwrap(),
-        trace: Some(TraceContext { tracestate: Some("vendor=1".into()), ..TraceContext::begin(1, 2) }),
+        trace: Some(TraceContext { tracestate: Some("vendor=1".into()), begun_here: false, ..TraceContext::begin(1, 2) }),
         ..task()
     }
 }
