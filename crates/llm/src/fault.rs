@@ -6,6 +6,7 @@
 //! | 402; any 4xx that says the balance is too low | money |
 //! | 408, 500, 502, 503, 504, 529 and other 5xx; no connection | overloaded |
 //! | 400, 413, 422, 500 that say the prompt is too long; any 413 | context too long |
+//! | 400 because the model wrote a call that cannot be read | cut after |
 //! | 400, 403 of a content filter | refused |
 //! | 401, 403 | denied |
 //! | 501, 505, a redirect, any other 4xx | invalid |
@@ -36,6 +37,7 @@ pub fn of_status(status: u16, retry_after: Option<Duration>, body: &str) -> Faul
         429 => FaultKind::Throttled,
         400 | 403 if said.filtered() => FaultKind::Refused,
         400..=499 if said.no_credit() => FaultKind::Money,
+        400 if said.garbled() => FaultKind::CutAfter,
         400 | 422 | 500 if said.too_long() => FaultKind::ContextTooLong,
         401 | 403 => FaultKind::Denied,
         413 => FaultKind::ContextTooLong,
