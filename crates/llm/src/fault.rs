@@ -8,6 +8,7 @@
 //! | 408, 500, 502, 504 and other 5xx | failed |
 //! | no connection | unreachable |
 //! | 400, 413, 422, 500 that say the prompt is too long; any 413 | context too long |
+//! | 400 because the model wrote a call that cannot be read | cut after |
 //! | 400, 403 of a content filter | refused |
 //! | 401, 403 | denied |
 //! | 501, 505, a redirect, any other 4xx | invalid |
@@ -38,6 +39,7 @@ pub fn of_status(status: u16, retry_after: Option<Duration>, body: &str) -> Faul
         429 => FaultKind::Throttled,
         400 | 403 if said.filtered() => FaultKind::Refused,
         400..=499 if said.no_credit() => FaultKind::Money,
+        400 if said.garbled() => FaultKind::CutAfter,
         400 | 422 | 500 if said.too_long() => FaultKind::ContextTooLong,
         401 | 403 => FaultKind::Denied,
         413 => FaultKind::ContextTooLong,

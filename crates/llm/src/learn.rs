@@ -3,6 +3,7 @@
 //! | it complains of | then |
 //! |---|---|
 //! | too many tokens of output, by a limit of the model or what its window leaves | fewer are asked for |
+//! | an account that can pay for less (402) | that much is asked for, by this call |
 //! | `max_tokens`, for which it has another word | that |
 //! | what it thought, which is missing, or is not wanted | given back, or left out |
 //! | a signature | what is signed is left out, of this call |
@@ -49,10 +50,15 @@ pub struct Lesson {
 
 /// What the answer `status` with this body teaches, if anything.
 pub fn lesson(status: u16, complaint: &str, sent: &Sent) -> Option<Lesson> {
+    let said = Complaint::of(complaint);
+    if status == 402 {
+        // Little is left, but some: this call is made with it.
+        let most = limits::affordable(&said.text).filter(|most| (crate::profile::LEAST_OUTPUT..sent.max_tokens).contains(most))?;
+        return Some(Lesson { most: Some(most), ..Lesson::once(sent.profile.clone()) });
+    }
     if !matches!(status, 400 | 422 | 501) {
         return None;
     }
-    let said = Complaint::of(complaint);
     output(&said, sent)
         .or_else(|| thought(&said, sent))
         .or_else(|| form(&said, sent))

@@ -1,6 +1,7 @@
 //! Model providers: OpenAI-compatible, Anthropic, scripted and demo.
 //!
-//! One attempt per call and no retries: the runtime records each attempt before it is made.
+//! One attempt per call and no retries: the runtime records each attempt before it is made. A request that is refused for a member
+//! or a limit, and mended, is the same attempt.
 //! Translation is pure (`openai`, `anthropic`); [`sse`] frames, `read` and `remote` do the I/O,
 //! [`fault`] says what a failure is.
 //!

@@ -139,6 +139,11 @@ impl Run {
         if reply.calls.is_empty() { self.output_schema(contracts) } else { None }
     }
 
+    /// Whether the newest answer came without calls: what is asked for now is that it be mended.
+    pub fn is_repairing(&self) -> bool {
+        self.steps.iter().rev().find_map(|step| step.reply.as_ref()).is_some_and(|reply| reply.calls.is_empty())
+    }
+
     fn own_steps(&self) -> &[Step] {
         &self.steps[self.taken..]
     }

@@ -21,8 +21,21 @@ impl Said {
         match serde_json::from_str::<Value>(body) {
             Ok(json) => Self::of(&json),
             Err(_) if body.starts_with('<') => Self::new(Vec::new(), &words(body)),
-            Err(_) => Self::new(Vec::new(), body),
+            Err(_) => Self::amid_words(body).unwrap_or_else(|| Self::new(Vec::new(), body)),
         }
+    }
+
+    /// JSON behind some words, such as `data: {…}` or `upstream said: {…}`.
+    fn amid_words(body: &str) -> Option<Self> {
+        let at = body.find('{')?;
+        let json = serde_json::Deserializer::from_str(&body[at..]).into_iter::<Value>().next()?.ok().filter(Value::is_object)?;
+        let mut said = Self::of(&json);
+        let words = body[..at].trim();
+        if !words.ends_with("data:") {
+            said.message = format!("{words} {}", said.message);
+            said.lower = said.message.to_lowercase();
+        }
+        Some(said)
     }
 
     /// `{error: {…}}`, `{error: "…"}`, `[{error}]`, `{object: "error", message}`, `{detail}`; and what a router quotes of the provider
@@ -132,6 +145,11 @@ impl Said {
             "reduce the length of",
         ];
         self.code_has(&CODES) || self.says(&PHRASES)
+    }
+
+    /// It is the model's own doing: it wrote a call that its provider could not read. Asked again, it may do better.
+    pub fn garbled(&self) -> bool {
+        self.code_has(&["tool_use_failed", "output_parse_failed", "malformed_function_call"])
     }
 
     pub fn filtered(&self) -> bool {

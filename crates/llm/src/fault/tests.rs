@@ -71,6 +71,25 @@ fn what_a_router_quotes_of_the_provider_behind_it_is_read_too() {
 }
 
 #[test]
+fn what_stands_behind_words_or_in_an_event_is_read_too() {
+    let quota = r#"{"error":{"message":"no more","code":"insufficient_quota"}}"#;
+    for (body, message) in [
+        (format!("upstream said: {quota} (try later)"), "HTTP 429: upstream said: no more"),
+        (format!("event: error\ndata: {quota}\n\n"), "HTTP 429: no more"),
+    ] {
+        let fault = of_status(429, None, &body);
+        assert_eq!((fault.kind, fault.message.as_str()), (FaultKind::Money, message), "{body}");
+    }
+    assert_eq!(of_status(400, None, "not {json}").message, "HTTP 400: not {json}");
+}
+
+#[test]
+fn a_call_that_a_model_garbled_is_asked_for_again() {
+    let groq = r#"{"error":{"message":"Failed to call a function. Please adjust your prompt.","type":"invalid_request_error","code":"tool_use_failed","failed_generation":"<x>"}}"#;
+    assert_eq!(kind(400, false, groq), FaultKind::CutAfter);
+}
+
+#[test]
 fn a_page_is_quoted_without_its_markup() {
     let page = "<!DOCTYPE html><html><head><title>502 Bad Gateway</title><style>p { x }</style></head><body><script>1</script><p>cloudflare</p></body></html>";
     assert_eq!(of_status(502, None, page).message, "HTTP 502: a page, not an answer: 502 Bad Gateway cloudflare");

@@ -9,6 +9,13 @@ pub enum Limit {
     Window { window: u32, input: Option<u64> },
 }
 
+/// The output that an account can still pay for, of a complaint in lower case about its credit.
+pub fn affordable(text: &str) -> Option<u32> {
+    let phrase = "can only afford ";
+    let behind = &text[text.find(phrase)? + phrase.len()..];
+    u32::try_from(numbers(behind).first()?.value).ok()
+}
+
 /// A number, and where it stands.
 #[derive(Debug, Clone, Copy)]
 struct Number {
@@ -86,7 +93,8 @@ fn window(text: &str, numbers: &[Number], asked: u32) -> Option<Limit> {
             "prompt token",
             "of text input",
         ];
-        const BEFORE: [&str; 5] = ["prompt contains ", "prompt contains at least ", "input length: ", "prompt has ", "prompt is "];
+        const BEFORE: [&str; 6] =
+            ["prompt contains ", "prompt contains at least ", "input length: ", "prompt has ", "prompt is ", "resulted in "];
         let behind = behind(number);
         let ends = behind.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(behind.len());
         number.value != u64::from(asked)
@@ -142,6 +150,24 @@ fn is_thousand(rest: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_can_still_be_paid_for_is_read() {
+        let credit = "this request requires more credits, or fewer max_tokens. you requested up to 32,000 tokens, but can only afford 1,500. to increase, visit";
+        assert_eq!(affordable(credit), Some(1_500));
+        assert_eq!(affordable("insufficient credits"), None);
+        assert_eq!(
+            window_of("this model's maximum context length is 8192 tokens. however, your messages resulted in 9000 tokens."),
+            Some(9_000)
+        );
+    }
+
+    fn window_of(text: &str) -> Option<u64> {
+        match limit(text, 4_000)? {
+            Limit::Window { input, .. } => input,
+            Limit::Output(_) => None,
+        }
+    }
 
     #[test]
     fn limits_are_read_in_the_words_of_many_servers() {

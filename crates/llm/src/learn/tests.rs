@@ -161,3 +161,12 @@ fn what_names_nothing_that_can_be_mended_teaches_nothing() {
     extra.options.extra.insert("temperature".into(), json!(3));
     assert_eq!(taught(&extra, &usual(), 400, "temperature must be at most 2"), None, "what an operator wrote himself is his");
 }
+
+#[test]
+fn an_account_that_can_pay_for_less_is_asked_for_less_this_once() {
+    let complaint = r#"{"error":{"message":"This request requires more credits, or fewer max_tokens. You requested up to 500 tokens, but can only afford 400.","code":402}}"#;
+    let lesson = taught(&request("hi"), &usual(), 402, complaint).expect("a lesson");
+    assert_eq!((lesson.most, lesson.lasts, &lesson.profile), (Some(400), false, &usual()));
+    assert_eq!(taught(&request("hi"), &usual(), 402, &complaint.replace("400", "10")), None, "too little for an answer");
+    assert_eq!(taught(&request("hi"), &usual(), 402, "Payment required"), None);
+}

@@ -34,7 +34,8 @@ pub fn request(run: &Run, prepared: &Prepared, turns: &[Turn], ask: &Ask, times:
         system,
         messages,
         tools: contracts.specs.clone(),
-        tool_choice: if ask.last { ToolChoice::None } else { ToolChoice::Auto },
+        // An answer is mended, not found anew: without calls its provider can hold it to the schema.
+        tool_choice: if ask.last || run.is_repairing() { ToolChoice::None } else { ToolChoice::Auto },
         max_output_tokens: 0,
         output_schema: run.output_schema(contracts).cloned(),
         options: agent.options.clone(),

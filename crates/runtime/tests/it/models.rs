@@ -5,8 +5,8 @@ use maniple_core::{
     breaker::State,
     estimate,
     message::{Message, ModelReply, Reasoning, Usage},
-    model::{Fault, FaultKind, ModelName, ModelRequest},
-    task::{AgentResult, ErrorCode, TaskStatus, WaitingFor},
+    model::{Fault, FaultKind, ModelName, ModelRequest, ToolChoice},
+    task::{AgentResult, ErrorCode, Task, TaskStatus, WaitingFor},
 };
 use maniple_testkit::{
     faults::Faults,
@@ -471,4 +471,18 @@ async fn an_agents_own_bound_on_its_output_is_under_what_its_budget_leaves() {
     let world = World::new(model.clone()).with(|agent| agent.options.max_output_tokens = Some(700));
     run(&world).await;
     assert_eq!((model.requests()[0].max_output_tokens, model.requests()[0].options.max_output_tokens), (700, Some(700)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_repair_of_an_answer_shows_the_tools_and_forbids_them() {
+    let model = fake(|number, _| Ok(text(if number == 0 { "it is 4" } else { r#"{"answer": 4}"# })));
+    let schema = json!({ "type": "object", "required": ["answer"] });
+    let world = World::new(model.clone());
+    let key = world.submit(Task { output_schema: Some(schema), ..task("t") }).await;
+    let worker = world.worker(Faults::none());
+    assert_eq!(world.finish(&key).await.structured, Some(json!({ "answer": 4 })));
+    worker.leave().await;
+    let choices: Vec<ToolChoice> = model.requests().iter().map(|request| request.tool_choice).collect();
+    assert_eq!(choices, [ToolChoice::Auto, ToolChoice::None]);
+    assert_eq!(model.requests()[0].tools, model.requests()[1].tools);
 }
