@@ -16,6 +16,7 @@ mod create;
 mod failure;
 mod forget;
 mod keys;
+mod limiter;
 mod lock;
 mod read;
 mod readers;
@@ -28,6 +29,7 @@ mod tests;
 mod tools;
 mod writer;
 
+pub use limiter::Limiter;
 pub use lock::{Holder, holder};
 
 use crate::{

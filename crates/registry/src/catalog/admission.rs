@@ -16,7 +16,7 @@ use std::{
 #[derive(Debug, Clone)]
 pub struct Incoming {
     /// The definition, mended where that was needed.
-    pub definition: ToolDefinition,
+    pub definition: Arc<ToolDefinition>,
     /// Its name as it came, where that had to be made legal.
     pub original_name: Option<String>,
     /// What was mended, for people.
@@ -27,7 +27,7 @@ pub struct Incoming {
 
 impl From<ToolDefinition> for Incoming {
     fn from(definition: ToolDefinition) -> Self {
-        Self { definition, original_name: None, notes: Vec::new(), proposed: None }
+        Self { definition: Arc::new(definition), original_name: None, notes: Vec::new(), proposed: None }
     }
 }
 
@@ -158,7 +158,7 @@ impl Batch<'_> {
         let accepted = |published: Published, news: News, quarantine: Option<String>| Accepted {
             published,
             news,
-            definition: Arc::new(tool.clone()),
+            definition: one.definition.clone(),
             trusted: policy.trusted,
             source: policy.source,
             quarantine,
@@ -175,6 +175,10 @@ impl Batch<'_> {
             }
             if known.contract == contract {
                 let mut published = known.clone();
+                if *published.definition == **tool {
+                    // What is the same is held once.
+                    published.definition = tool.clone();
+                }
                 let is_added = policy.kept == Kept::Place && published.add(tool)?;
                 return Ok(accepted(published, if is_added { News::Endpoint } else { News::None }, None));
             }
@@ -191,7 +195,7 @@ impl Batch<'_> {
         let Compared { previous, verdict, changes } = self.compared(one)?;
         let overridden = policy.override_reason.filter(|_| verdict == Some(Verdict::Unproven));
         let published = Published {
-            definition: tool.clone(),
+            definition: one.definition.clone(),
             contract,
             owner,
             realm: policy.realm.clone(),
@@ -201,7 +205,7 @@ impl Batch<'_> {
             verdict,
             changes,
             overridden: overridden.map(|reason| format!("{}: {reason}", policy.owner)),
-            added: if policy.kept == Kept::Place { vec![tool.clone()] } else { Vec::new() },
+            added: if policy.kept == Kept::Place { vec![(**tool).clone()] } else { Vec::new() },
         };
         Ok(Accepted { loosened, ..accepted(published, news, None) })
     }

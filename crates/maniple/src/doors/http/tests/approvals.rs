@@ -34,6 +34,7 @@ async fn asking(auth: Auth, token: Option<&str>) -> House {
                 path: "/charge".into(),
                 credential: Some("till".into()),
                 places: Default::default(),
+                body: None,
             }),
             arguments: json!({ "amount": index }),
             arguments_hash: "h0".into(),
