@@ -16,9 +16,9 @@ const COMPOSED_MAX: usize = 8;
 const DEFINITIONS_MAX: usize = 500;
 const DEFINITIONS_BYTES: usize = 32 << 10;
 /// What the schemas that all tools of one document draw in may weigh together: many operations have less each.
-const DEFINITIONS_OF_ALL: usize = 6 << 20;
+const DEFINITIONS_OF_ALL: usize = 4 << 20;
 /// What each may have at least.
-const DEFINITIONS_LEAST: usize = 2 << 10;
+const DEFINITIONS_LEAST: usize = 1 << 10;
 /// Says nothing about a value, or only in OpenAPI.
 const DROPPED: [&str; 7] = ["example", "examples", "xml", "externalDocs", "discriminator", "nullable", "$schema"];
 /// Their members are named by the author.

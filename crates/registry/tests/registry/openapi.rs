@@ -559,7 +559,7 @@ fn many_operations_share_what_their_schemas_may_weigh_and_the_near_ones_stay() {
         };
         (0..count).map(of).collect::<serde_json::Map<_, _>>().into()
     };
-    for (count, least, most) in [(1, 30_000, 40_000), (2_000, 2_500, 6_000)] {
+    for (count, least, most) in [(1, 30_000, 40_000), (2_000, 1_500, 6_000)] {
         let import = imported(&document(paths(count), json!({ "components": { "schemas": schemas } })).to_string(), |_| {});
         let tool = &import.tools[0];
         let bytes = tool.definition.parameters.to_string().len();
