@@ -1,14 +1,14 @@
 //! The catalogue as Markdown.
 
-use maniple_core::tool::ToolVersion;
+use maniple_core::tool::{LeftOut, ToolVersion};
 use serde_json::{Value, json};
 use std::fmt::Write;
 
 /// How deep an example goes into a schema.
 const EXAMPLE_DEPTH: usize = 4;
 
-/// All versions, those of a name together and highest first, as one document.
-pub fn markdown(versions: &[ToolVersion]) -> String {
+/// All versions, those of a name together and highest first, as one document; at its end what of the imports is no tool.
+pub fn markdown(versions: &[ToolVersion], left_out: &[LeftOut]) -> String {
     let mut page = String::from("# Tools\n\n| tool | version | state | effect | what it is for |\n|---|---|---|---|---|\n");
     for version in versions {
         let tool = &version.definition;
@@ -22,6 +22,12 @@ pub fn markdown(versions: &[ToolVersion]) -> String {
             before = Some(&version.definition.name);
         }
         write_version(&mut page, version);
+    }
+    if !left_out.is_empty() {
+        page.push_str("\n## Left out\n\n| import | what | why |\n|---|---|---|\n");
+        for LeftOut { from, place, why, .. } in left_out {
+            let _ = writeln!(page, "| {} | {} | {} |", plain(from), code(place), plain(why));
+        }
     }
     page
 }
@@ -159,8 +165,17 @@ mod tests {
     }
 
     #[test]
+    fn what_of_an_import_is_no_tool_stands_at_the_end() {
+        let one = LeftOut { from: "openapi:api".into(), place: "POST /x".into(), name: None, why: "its body | is XML".into() };
+        assert!(
+            markdown(&[], &[one])
+                .ends_with("## Left out\n\n| import | what | why |\n|---|---|---|\n| openapi:api | `POST /x` | its body \\| is XML |\n")
+        );
+    }
+
+    #[test]
     fn a_version_is_told_with_what_a_caller_needs() {
-        let page = markdown(&[version("Finds things.")]);
+        let page = markdown(&[version("Finds things.")], &[]);
         for part in [
             "| [`search`](#search) | 1.1.0 | unhealthy | at_most_once | Finds things. |",
             "### search 1.1.0",
@@ -181,7 +196,7 @@ mod tests {
 
     #[test]
     fn a_hostile_description_stays_text() {
-        let page = markdown(&[version("<script>alert(1)</script> [x](javascript:1)\n# H\n| a |")]);
+        let page = markdown(&[version("<script>alert(1)</script> [x](javascript:1)\n# H\n| a |")], &[]);
         assert!(!page.contains("<script>") && !page.contains("[x](") && !page.contains("\n# H"), "{page}");
     }
 

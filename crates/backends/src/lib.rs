@@ -39,11 +39,11 @@ pub struct Backend {
 }
 
 impl Backend {
-    fn over<S>(store: Arc<S>, file: Option<Arc<sqlite::TaskStore>>) -> Self
+    fn over<S>(store: Arc<S>, limiter: Arc<dyn ports::RateLimiter>, file: Option<Arc<sqlite::TaskStore>>) -> Self
     where
         S: ports::TaskStore + ports::ToolStore + 'static,
     {
-        let (bus, limiter) = (Arc::new(local::Bus::default()), Arc::new(RateLimiter::new()));
+        let bus = Arc::new(local::Bus::default());
         Self { tasks: store.clone(), work: store.clone(), upkeep: store.clone(), tools: store, bus, limiter, file }
     }
 
@@ -56,11 +56,11 @@ impl Backend {
 /// Opens the store of that URL. For what can go wrong see the store.
 pub fn open(url: &StoreUrl, clock: Arc<dyn Clock>) -> Result<Backend> {
     match url {
-        StoreUrl::Memory => Ok(Backend::over(Arc::new(memory::TaskStore::with_clock(clock)), None)),
+        StoreUrl::Memory => Ok(Backend::over(Arc::new(memory::TaskStore::with_clock(clock)), Arc::new(RateLimiter::new()), None)),
         StoreUrl::Sqlite(path) => {
             let options = sqlite::Options { clock, ..sqlite::Options::default() };
             let store = Arc::new(sqlite::TaskStore::open(path, options)?);
-            Ok(Backend::over(store.clone(), Some(store)))
+            Ok(Backend::over(store.clone(), Arc::new(sqlite::Limiter::new(store.clone())), Some(store)))
         }
     }
 }

@@ -22,7 +22,8 @@ pub const WINDOW_MAX: Duration = Duration::from_secs(3_600);
 /// How many calls that have left are taken out with each take: more than come in, and never a long pause for all others.
 const LEAVING_MAX: usize = 16;
 
-/// Counts calls over a sliding window, in the memory of this process: a restart forgets them.
+/// Counts calls over a sliding window, in the memory of this process: a restart forgets them, but where a store remembers them
+/// ([`sqlite::Limiter`](crate::sqlite::Limiter)).
 ///
 /// A window is half open: a call taken at `t` is in the way before `t + window` and no longer at it.
 pub struct RateLimiter {
@@ -36,10 +37,20 @@ struct Buckets {
     sweep_at: Moment,
 }
 
-/// Time since the limiter was made.
+/// A call that was let through, as it outlives the process.
+#[derive(Debug, Clone)]
+pub(crate) struct Taken {
+    pub(crate) bucket: String,
+    pub(crate) name: Name,
+    /// How long ago, by the clock of who remembers it.
+    pub(crate) ago: Duration,
+    pub(crate) window: Duration,
+}
+
+/// Time since an hour before the limiter was made.
 type Moment = Duration;
 /// Half a SHA-256: names may be long, and all of them are kept for a window.
-type Name = [u8; 16];
+pub(crate) type Name = [u8; 16];
 
 /// The calls of one bucket, oldest first.
 #[derive(Default)]
@@ -53,9 +64,27 @@ struct Bucket {
 impl RateLimiter {
     /// A limiter that has counted nothing yet.
     pub fn new() -> Self {
-        let buckets = Buckets { by_name: HashMap::new(), sweep_at: WINDOW_MAX };
+        let buckets = Buckets { by_name: HashMap::new(), sweep_at: WINDOW_MAX * 2 };
         Self { buckets: Mutex::new(buckets), origin: Instant::now() }
     }
+    /// Takes over what was counted before this limiter was made, oldest first.
+    pub(crate) fn take_over(&self, before: Vec<Taken>) {
+        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.now();
+        for Taken { bucket, name, ago, window } in before {
+            let bucket = buckets.bucket(&bucket);
+            let at = now.saturating_sub(ago);
+            bucket.window = bucket.window.max(window);
+            bucket.taken.push_back((at, name));
+            bucket.names.insert(name, at);
+        }
+    }
+
+    /// Time since an hour before it was made, so that what was counted before has its time too.
+    fn now(&self) -> Moment {
+        WINDOW_MAX + self.origin.elapsed()
+    }
+
     /// How many buckets are remembered.
     pub fn buckets(&self) -> usize {
         self.buckets.lock().unwrap_or_else(PoisonError::into_inner).by_name.len()
@@ -80,7 +109,7 @@ impl ports::RateLimiter for RateLimiter {
         let name = short(name);
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         // Read under the lock: calls of one bucket stand in the order of their times.
-        let now = self.origin.elapsed();
+        let now = self.now();
         buckets.sweep(now, window);
         Ok(buckets.bucket(bucket).take(most as usize, window, name, now))
     }
@@ -148,7 +177,7 @@ impl Bucket {
     }
 }
 
-fn short(name: &str) -> Name {
+pub(crate) fn short(name: &str) -> Name {
     let hash = canonical::hash_bytes(name.as_bytes());
     u128::from_str_radix(&hash[..32], 16).expect("a hash is 64 hex digits").to_be_bytes()
 }

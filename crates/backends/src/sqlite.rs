@@ -16,6 +16,7 @@ mod create;
 mod failure;
 mod forget;
 mod keys;
+mod limiter;
 mod lock;
 mod look;
 mod read;
@@ -29,6 +30,7 @@ mod tests;
 mod tools;
 mod writer;
 
+pub use limiter::Limiter;
 pub use lock::{Holder, holder};
 
 use crate::{

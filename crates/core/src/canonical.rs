@@ -31,6 +31,21 @@ fn keep_digits(value: &Value) -> Value {
     }
 }
 
+/// A value whose whole numbers are written without a fraction, as RFC 8785 writes them: `3.0` is `3`. Those that a double does not
+/// hold to the last digit stay as they are.
+pub fn whole_numbers(value: Value) -> Value {
+    const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+    match value {
+        Value::Number(number) if number.is_f64() => match number.as_f64() {
+            Some(float) if float.fract() == 0.0 && float.abs() < EXACT_MAX => Value::from(float as i64),
+            _ => Value::Number(number),
+        },
+        Value::Array(items) => items.into_iter().map(whole_numbers).collect(),
+        Value::Object(members) => members.into_iter().map(|(name, member)| (name, whole_numbers(member))).collect(),
+        other => other,
+    }
+}
+
 /// SHA-256 of the canonical text, in hex.
 pub fn hash<T: Serialize>(value: &T) -> String {
     hash_bytes(text(value).as_bytes())

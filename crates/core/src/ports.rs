@@ -10,7 +10,7 @@
 //! | [`Tools`] | workers | what an agent may call, and one attempt of a call | the registry in-process | its client over HTTP |
 //! | [`ToolRegistry`] | the desk, commands | the catalogue and who may change it | the registry in-process | its client over HTTP |
 //! | [`ToolStore`] | the registry | versions only move compatibly; a key has one outcome | memory, SQLite | later |
-//! | [`RateLimiter`] | the registry | a sliding count that all replicas share | in-process | later |
+//! | [`RateLimiter`] | the registry | a sliding count that all replicas share | in-process, and remembered by SQLite | later |
 //!
 //! [`Tasks`], [`Work`] and [`Upkeep`] are three views of one truth: a store is all of them ([`TaskStore`]).
 

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, fmt};
 mod known;
 mod place;
 mod way;
-pub use known::{Instance, Offer, Published, Realm, Registered, Source, ToolState, ToolVersion, Verdict};
+pub use known::{Instance, LeftOut, Offer, Published, Realm, Registered, Source, ToolState, ToolVersion, Verdict};
 pub use place::{Body, Carrier, FormField, Place, Sent, Style};
 pub use way::Way;
 

@@ -312,7 +312,7 @@ fn led_astray(shelf: &Shelf, collection: &str, one: &Accepted) -> Option<String>
 
 /// Whether calls of both go to the same place in the same way.
 fn leads_alike(a: &ToolDefinition, b: &ToolDefinition) -> bool {
-    (&a.endpoint, &a.places, a.auth_type, &a.credential) == (&b.endpoint, &b.places, b.auth_type, &b.credential)
+    (&a.endpoint, &a.places, &a.body, a.auth_type, &a.credential) == (&b.endpoint, &b.places, &b.body, b.auth_type, &b.credential)
 }
 
 /// Whether one definition keeps every rule, those of its transport included.

@@ -24,7 +24,7 @@ use futures::{StreamExt, stream};
 use ledger::{Ledger, Sending};
 use maniple_aside::Aside;
 use maniple_core::{
-    AgentName,
+    AgentName, canonical,
     ports::{Admission, DirectCall, DirectOutcome, Invocation, Invoked, Probed, RateLimiter, Refusal, RefusalKind, RunCall},
     tool::{Effect, Realm, ToolDefinition, ToolState},
 };
@@ -259,6 +259,8 @@ impl Gateway {
         let given = call.timeout;
         self.doubts.goes(call, &target).await;
         let mut call = Invocation { tool: target.definition, trusted: target.trusted, ..call.clone() };
+        // Many a service takes `3.0` for no integer, and JSON knows no difference.
+        call.arguments = canonical::whole_numbers(call.arguments);
         let mut sent = self.transports.call(&call, &target.realm).await;
         if sent.token_thrown_away && call.tool.effect() != Effect::AtMostOnce {
             call.timeout = call.timeout.saturating_sub(began.elapsed());

@@ -14,6 +14,7 @@
 mod arguments;
 mod body;
 mod document;
+mod lean;
 mod operation;
 mod parameters;
 mod schema;
@@ -28,7 +29,7 @@ use maniple_core::{
     Error, Result,
     tool::{AuthType, Effect, ToolDefinition},
 };
-use serde_json::{Map, Value};
+use operation::Operation;
 use std::collections::{BTreeMap, HashSet};
 
 /// The largest document, in bytes.
@@ -55,6 +56,8 @@ pub struct Import {
 pub struct Imported {
     /// The tool.
     pub definition: ToolDefinition,
+    /// The operation: method and path.
+    pub place: String,
     /// The effect its method stands for, where that is not in force.
     pub proposed: Option<Effect>,
     /// What was changed on the way.
@@ -66,6 +69,8 @@ pub struct Imported {
 pub struct Note {
     /// The operation.
     pub place: String,
+    /// The name of the tool that it would be.
+    pub name: Option<String>,
     /// What.
     pub what: String,
 }
@@ -73,33 +78,48 @@ pub struct Note {
 /// Reads a document; the import's name goes before every tool's. `Invalid` where it is none; what is wrong with one operation
 /// leaves that one out.
 pub fn import(name: &str, text: &str, settings: &ImportSettings, credentials: &Configured) -> Result<Import> {
-    let document = document::read(text)?;
+    let mut document = document::read(text)?;
     let mut import = Import::default();
     let mut taken = HashSet::new();
-    let (mut included, mut seen) = (0, 0);
-    let none = Map::new();
-    let paths = document.root.get("paths").and_then(Value::as_object).unwrap_or(&none);
-    for (path, item) in paths.iter().filter(|(path, _)| !path.starts_with("x-")) {
-        let item = document.resolved(item);
-        let Some(members) = item.as_object() else {
-            let what = "it is no path item, or refers to one that is not in this document".to_owned();
-            import.left_out.push(Note { place: path.clone(), what });
-            continue;
+    let (mut seen, mut included) = (0, 0);
+    let paths: Vec<String> = document.paths().map(|(path, _)| path.clone()).collect();
+    for (path, item) in document.paths() {
+        let operations = document.operations(item);
+        seen += operations.len();
+        let of = |(method, operation)| Operation {
+            document: &document,
+            import: name,
+            settings,
+            credentials,
+            path,
+            method,
+            item,
+            operation,
+            operations: 0,
         };
-        for (method, operation) in members.iter().filter(|(name, _)| METHODS.contains(&name.as_str()) || FOREIGN.contains(&name.as_str())) {
-            seen += 1;
-            let found = operation::Operation { document: &document, import: name, settings, credentials, path, method, item, operation };
+        included += operations.into_iter().map(of).filter(Operation::is_included).count();
+    }
+    if included > OPERATIONS_MAX {
+        let told = format!("more than {OPERATIONS_MAX} operations of the document are included: include fewer, or split it");
+        return Err(Error::invalid(told));
+    }
+    for path in &paths {
+        let own = document.path_item(path);
+        let item = document.resolved(&own);
+        if !item.is_object() {
+            let what = "it is no path item, or refers to one that is not in this document".to_owned();
+            import.left_out.push(Note { place: path.clone(), name: None, what });
+            continue;
+        }
+        for (method, operation) in document.operations(item) {
+            let found =
+                Operation { document: &document, import: name, settings, credentials, path, method, item, operation, operations: included };
             if !found.is_included() {
                 continue;
             }
-            included += 1;
-            if included > OPERATIONS_MAX {
-                let told = format!("more than {OPERATIONS_MAX} operations of the document are included: include fewer, or split it");
-                return Err(Error::invalid(told));
-            }
             match found.tool(&mut taken) {
                 Ok(tool) => import.tools.push(tool),
-                Err(what) => import.left_out.push(Note { place: format!("{} {path}", method.to_uppercase()), what }),
+                Err((name, what)) => import.left_out.push(Note { place: found.place(), name: Some(name), what }),
             }
         }
     }

@@ -22,10 +22,14 @@ use maniple_core::{
         RunCall, ToolRegistry, ToolStore, Tools,
     },
     schema,
-    tool::{AuthType, Offer, Published, Realm, Registered, Source, ToolState, ToolVersion, ToolWish},
+    tool::{AuthType, LeftOut, Offer, Published, Realm, Registered, Source, ToolState, ToolVersion, ToolWish},
 };
 use semver::{Version, VersionReq};
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
@@ -59,6 +63,8 @@ pub struct Registry {
     settings: GatewaySettings,
     /// One change at a time: compared, published, then put on the shelf.
     changing: Mutex<()>,
+    /// What of the imports is no tool, by collection.
+    left_out: std::sync::Mutex<BTreeMap<String, Vec<LeftOut>>>,
 }
 
 impl Registry {
@@ -103,6 +109,7 @@ impl Registry {
             aside,
             settings: parts.settings,
             changing: Mutex::new(()),
+            left_out: std::sync::Mutex::default(),
         }
     }
 
@@ -133,6 +140,20 @@ impl Registry {
         for instance in self.catalog.instances().iter().filter(|instance| *instance.collection == *collection) {
             instance.set_sick(why_not.map(Into::into));
         }
+    }
+
+    /// What of an import is no tool from now on, in the place of what it told before. Returns what is new of it, for the log.
+    pub fn set_left_out(&self, origin: &Origin, mut left_out: Vec<LeftOut>) -> Vec<LeftOut> {
+        let more = left_out.len().saturating_sub(LeftOut::TOLD_MAX);
+        left_out.truncate(LeftOut::TOLD_MAX);
+        if more > 0 {
+            let from = origin.collection();
+            left_out.push(LeftOut { from, place: format!("{more} more"), name: None, why: "only so many are told one by one".into() });
+        }
+        let mut by_import = self.left_out.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = by_import.insert(origin.collection(), left_out.clone()).unwrap_or_default();
+        left_out.retain(|one| !before.contains(one));
+        left_out
     }
 
     /// From now on, what these pins name is only used as they say.
@@ -229,6 +250,11 @@ impl ToolRegistry for Registry {
 
     async fn versions(&self, tenant: &Tenant, name: &str) -> Result<Vec<ToolVersion>> {
         self.catalog.versions(tenant, name)
+    }
+
+    async fn left_out(&self) -> Result<Vec<LeftOut>> {
+        let by_import = self.left_out.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(by_import.values().flatten().cloned().collect())
     }
 
     async fn granted(&self, tenant: &Tenant, agent: &AgentName) -> Result<Vec<Offer>> {

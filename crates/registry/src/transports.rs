@@ -180,7 +180,7 @@ impl Transports {
     ) -> Result<crate::transport::answer::HttpAnswer, String> {
         let url = Url::parse(url).map_err(|error| format!("`{url}` is no URL: {error}"))?;
         let trusted = trusted.then(|| url.origin());
-        let request = Request { method: Method::GET, url, headers, body: None, trusted, timeout, keeps };
+        let request = Request { method: Method::GET, url, headers, body: None, trusted, timeout, keeps, fresh: false };
         match tokio::time::timeout(timeout, self.client.exchange_as(request, who)).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(

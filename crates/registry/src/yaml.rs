@@ -24,17 +24,21 @@ pub fn read<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, Error> {
 }
 
 /// Reads a document that somebody else wrote and that may be large: a member that stands twice is the last one, as in JSON.
-pub(crate) fn read_foreign<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, Error> {
+pub(crate) fn foreign<R>(text: &str, read: impl FnOnce(serde_saphyr::Deserializer<'_, '_>) -> Result<R, Error>) -> Result<R, Error> {
     let mut options = options();
     options.budget = serde_saphyr::budget! { max_nodes: NODES_MAX, max_events: EVENTS_MAX, max_depth: DEPTH_MAX };
     options.duplicate_keys = DuplicateKeyPolicy::LastWins;
-    serde_saphyr::from_str_with_options(text, options)
+    serde_saphyr::with_deserializer_from_str_with_options(text, options, read)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::{Value, json};
+
+    fn read_foreign<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, Error> {
+        foreign(text, |deserializer| T::deserialize(deserializer))
+    }
 
     #[test]
     fn only_true_and_false_are_booleans_and_numbers_are_what_1_2_calls_so() {

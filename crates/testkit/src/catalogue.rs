@@ -7,7 +7,7 @@ use maniple_core::{
         Admission, Audience, DirectCall, DirectOutcome, Invocation, Invoked, Probed, Refusal, RefusalKind, Registrant, Registration,
         RunCall, ToolRegistry, Tools,
     },
-    tool::{Offer, Realm, Registered, Source, ToolDefinition, ToolState, ToolVersion, ToolWish},
+    tool::{LeftOut, Offer, Realm, Registered, Source, ToolDefinition, ToolState, ToolVersion, ToolWish},
 };
 use semver::{Version, VersionReq};
 use serde_json::{Value, json};
@@ -29,6 +29,8 @@ pub struct Fake {
     pub unfit: Mutex<Option<Refusal>>,
     /// How many calls have ended.
     pub finished: Mutex<usize>,
+    /// What of its imports is no tool.
+    pub left_out: Mutex<Vec<LeftOut>>,
     /// What was brought.
     pub registrations: Mutex<Vec<Registration>>,
     /// What was taken out, and by whom.
@@ -177,6 +179,9 @@ impl ToolRegistry for Fake {
     async fn versions(&self, _: &Tenant, name: &str) -> Result<Vec<ToolVersion>> {
         let found: Vec<ToolVersion> = seen(&self.versions).iter().filter(|known| known.definition.name == name).cloned().collect();
         if found.is_empty() { Err(Error::not_found(format!("there is no tool `{name}`"))) } else { Ok(found) }
+    }
+    async fn left_out(&self) -> Result<Vec<LeftOut>> {
+        Ok(seen(&self.left_out).clone())
     }
     async fn granted(&self, _: &Tenant, agent: &AgentName) -> Result<Vec<Offer>> {
         match agent.as_str() {

@@ -100,7 +100,7 @@ impl World {
     }
     async fn published(&self) -> Vec<(String, String, String)> {
         let published = self.store().published().await.expect("published");
-        published.into_iter().map(|p| (p.definition.name, p.definition.version.to_string(), p.owner)).collect()
+        published.into_iter().map(|p| (p.definition.name.clone(), p.definition.version.to_string(), p.owner)).collect()
     }
     /// Somebody opens it who never did before.
     async fn open(&self, key: &str) -> Opened {
@@ -124,7 +124,7 @@ pub fn version(name: &str, version: &str, owner: &str) -> Published {
     let definition: ToolDefinition = serde_json::from_value(definition).expect("a definition");
     Published {
         contract: definition.contract_hash(),
-        definition,
+        definition: Arc::new(definition),
         owner: owner.into(),
         realm: Realm::Node,
         source: Source::Registered,
@@ -163,7 +163,7 @@ async fn a_version_published_again_is_the_one_that_was_published(world: World) {
     world.clock.advance(seconds(60));
     let mut again = version("pay", "1.0.0", "ann");
     // Not part of the contract: the first one's are remembered.
-    again.definition.endpoint = "http://elsewhere.test/".into();
+    Arc::make_mut(&mut again.definition).endpoint = "http://elsewhere.test/".into();
     again.changes.clear();
     assert_eq!(world.store().publish(again).await.expect("published"), first);
     assert_eq!(world.store().published().await.expect("published"), [first]);
@@ -174,7 +174,7 @@ async fn a_version_is_served_where_it_was_added(world: World) {
     let mut again = version("pay", "1.0.0", "ann");
     again.source = Source::Added;
     let at = |endpoint: &str, timeout| {
-        let mut definition = again.definition.clone();
+        let mut definition = (*again.definition).clone();
         (definition.endpoint, definition.timeout_ms) = (endpoint.into(), timeout);
         definition
     };
@@ -219,7 +219,7 @@ async fn a_name_of_one_realm_is_another_one_than_that_of_another_realm(world: Wo
     for (realm, owner) in [(Realm::Node, "operator"), (of("acme"), "acme/ann"), (of("beta"), "beta/ann")] {
         let mut one = Published { realm: realm.clone(), ..version("pay", "1.0.0", owner) };
         // Each has a contract of its own.
-        one.definition.description = owner.into();
+        Arc::make_mut(&mut one.definition).description = owner.into();
         one.contract = one.definition.contract_hash();
         let published = world.store().publish(one.clone()).await.expect("nobody else's name is in its way");
         assert_eq!((published.realm.clone(), &published.contract), (realm, &one.contract));

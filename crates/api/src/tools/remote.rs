@@ -19,7 +19,7 @@ use maniple_core::{
     ports::{
         Admission, DirectCall, DirectOutcome, Invoked, Probed, Refusal, RefusalKind, Registrant, Registration, RunCall, ToolRegistry, Tools,
     },
-    tool::{Offer, Registered, Source, ToolVersion, ToolWish},
+    tool::{LeftOut, Offer, Registered, Source, ToolVersion, ToolWish},
 };
 use reqwest::{Method, RequestBuilder, Response};
 use semver::{Version, VersionReq};
@@ -182,6 +182,11 @@ impl ToolRegistry for RemoteTools {
 
     async fn versions(&self, tenant: &Tenant, name: &str) -> Result<Vec<ToolVersion>> {
         self.client.tool_versions_for(name, Some(tenant)).await
+    }
+
+    async fn left_out(&self) -> Result<Vec<LeftOut>> {
+        let page: ToolPage = self.answer(self.client.to(Method::GET, &["tools"]).query(&[("limit", "1")])).await?;
+        Ok(page.left_out)
     }
 
     async fn granted(&self, tenant: &Tenant, agent: &AgentName) -> Result<Vec<Offer>> {

@@ -4,7 +4,7 @@ use crate::strict;
 use maniple_core::{
     Error, Result,
     ports::{Admission, Probed},
-    tool::{Offer, ToolVersion, Way},
+    tool::{LeftOut, Offer, ToolVersion, Way},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
@@ -21,6 +21,9 @@ pub struct ToolPage {
     pub tools: Vec<ToolVersion>,
     /// Where the next page begins; null after the last.
     pub next_cursor: Option<String>,
+    /// What of the imports is no tool, and why: on the first page, for those who run the node.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<LeftOut>,
 }
 
 /// A page of one tool's versions, highest first.

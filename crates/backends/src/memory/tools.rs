@@ -163,13 +163,14 @@ mod tests {
     use super::*;
     use maniple_core::{Kind, ports::ToolStore as _};
     use maniple_testkit::tool_store_suite::version;
+    use std::sync::Arc;
 
     #[tokio::test]
     async fn no_more_versions_are_kept_than_a_node_can_bear() {
         let store = TaskStore::new();
         for patch in 0..tools::VERSIONS_MAX as u64 {
             let mut version = version("pay", "1.0.0", "ann");
-            version.definition.version = Version::new(1, 0, patch);
+            Arc::make_mut(&mut version.definition).version = Version::new(1, 0, patch);
             store.publish(version).await.unwrap();
         }
         let refused = store.publish(version("another", "1.0.0", "ann")).await;

@@ -10,7 +10,7 @@ use maniple_core::{Error, Result, event::EVENT_VERSION};
 use rusqlite::Connection;
 
 /// One step a version; never edited once released, only added to.
-const MIGRATIONS: &[&str] = &[FIRST, TOOLS, APPROVALS, KEYS, LEDGER, TURNS, REALMS];
+const MIGRATIONS: &[&str] = &[FIRST, TOOLS, APPROVALS, KEYS, LEDGER, TURNS, REALMS, RATES];
 
 const FIRST: &str = "
 CREATE TABLE store (                     -- one row
@@ -175,6 +175,18 @@ UPDATE tool_versions SET tenant = CASE
 END;
 CREATE UNIQUE INDEX tool_versions_realm ON tool_versions (tenant, name, version);
 DROP INDEX tool_versions_name;
+";
+
+// What limits of rates count, so that a restart does not begin anew.
+const RATES: &str = "
+CREATE TABLE rate_takes (
+  bucket TEXT NOT NULL,                  -- tenant, agent and tool
+  name BLOB NOT NULL,                    -- half the hash of the call's name
+  at INTEGER NOT NULL,
+  until INTEGER NOT NULL,                -- when it leaves the window
+  PRIMARY KEY (bucket, name)
+) WITHOUT ROWID;
+CREATE INDEX rate_takes_until ON rate_takes (until);
 ";
 
 // The numbers in the SQL above and below are these.

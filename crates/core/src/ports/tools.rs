@@ -10,7 +10,7 @@ pub use ledger::{LedgerKey, Opened, Opening, Outcome};
 
 use crate::{
     AgentName, Result, Tenant,
-    tool::{Offer, Published, Realm, Registered, Source, ToolVersion, ToolWish},
+    tool::{LeftOut, Offer, Published, Realm, Registered, Source, ToolVersion, ToolWish},
 };
 use async_trait::async_trait;
 use semver::{Version, VersionReq};
@@ -79,6 +79,9 @@ pub trait ToolRegistry: Tools {
 
     /// The versions of one tool, highest first. `NotFound` tells what there is.
     async fn versions(&self, tenant: &Tenant, name: &str) -> Result<Vec<ToolVersion>>;
+
+    /// What of the imports is no tool, by import.
+    async fn left_out(&self) -> Result<Vec<LeftOut>>;
 
     /// What an agent was granted, as its model is shown it. `NotFound` for no such agent.
     async fn granted(&self, tenant: &Tenant, agent: &AgentName) -> Result<Vec<Offer>>;

@@ -4,6 +4,7 @@ use super::{Effect, ToolDefinition};
 use crate::{Error, Result, Tenant, Time};
 use semver::Version;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// A tool as an agent may use it now.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -177,6 +178,26 @@ impl ToolVersion {
     }
 }
 
+/// Something of an import that is no tool, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct LeftOut {
+    /// The import: `openapi:NAME`.
+    pub from: String,
+    /// What it is there: an operation.
+    pub place: String,
+    /// The name of the tool that it would be, where it came so far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Why it is left out.
+    pub why: String,
+}
+
+impl LeftOut {
+    /// How many of one import are told; how many more there are is told as one.
+    pub const TOLD_MAX: usize = 1_000;
+}
+
 /// One that serves a version.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -244,7 +265,7 @@ pub struct Registered {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Published {
     /// The definition as it was first published.
-    pub definition: ToolDefinition,
+    pub definition: Arc<ToolDefinition>,
     /// The hash of its contract.
     pub contract: String,
     /// The principal that the name belongs to.

@@ -3,11 +3,12 @@
 use crate::{config::Config, files::regular};
 use anyhow::Context as _;
 use maniple_aside::Aside;
+use maniple_core::tool::LeftOut;
 use maniple_registry::{
     Incoming, Origin, Registry,
     openapi::{self, ImportSettings},
 };
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 /// How long a document at a URL may take.
@@ -47,18 +48,28 @@ impl Document {
         // A large document is work for a while: not on a thread that others wait for.
         let read = move || openapi::import(&name, &text, &settings, &credentials).with_context(|| format!("openapi.{name}"));
         let read = aside.run(true, &format!("openapi:{}", self.name), read).await??;
-        for note in &read.left_out {
-            tracing::warn!(openapi = self.name, operation = note.place, why = note.what, "left out");
-        }
         let origin = Origin::Openapi { document: self.name.clone(), has_base_url: self.settings.base_url.is_some() };
+        let from = origin.collection();
+        let places: HashMap<String, String> = read.tools.iter().map(|tool| (tool.definition.name.clone(), tool.place.clone())).collect();
         let incoming = read.tools.into_iter();
         let incoming = incoming.map(|tool| Incoming { notes: tool.notes, proposed: tool.proposed, ..Incoming::from(tool.definition) });
         let incoming: Vec<Incoming> = incoming.collect();
         let count = incoming.len();
-        for (tool, error) in registry.take(&origin, incoming).await? {
-            tracing::warn!(openapi = self.name, tool, %error, "left out");
+        let refused = registry.take(&origin, incoming).await?;
+        let tools = count - refused.len();
+        let left_out = |place: String, name: Option<String>, why: String| LeftOut { from: from.clone(), place, name, why };
+        let read = read.left_out.into_iter().map(|note| left_out(note.place, note.name, note.what));
+        let refused = refused.into_iter().map(|(tool, error)| {
+            let place = places.get(&tool).cloned().unwrap_or_else(|| tool.clone());
+            left_out(place, Some(tool), error.to_string())
+        });
+        let all: Vec<LeftOut> = read.chain(refused).collect();
+        let count = all.len();
+        // Said once: a document that is read again says only what is new.
+        for LeftOut { place, why, .. } in registry.set_left_out(&origin, all) {
+            tracing::warn!(openapi = self.name, operation = place, why, "left out");
         }
-        tracing::info!(openapi = self.name, tools = count, left_out = read.left_out.len(), "imported");
+        tracing::info!(openapi = self.name, tools, left_out = count, "imported");
         Ok(())
     }
 

@@ -17,7 +17,7 @@ use std::{
 #[derive(Debug, Clone)]
 pub struct Incoming {
     /// The definition, mended where that was needed.
-    pub definition: ToolDefinition,
+    pub definition: Arc<ToolDefinition>,
     /// Its name as it came, where that had to be made legal.
     pub original_name: Option<String>,
     /// What was mended, for people.
@@ -28,7 +28,7 @@ pub struct Incoming {
 
 impl From<ToolDefinition> for Incoming {
     fn from(definition: ToolDefinition) -> Self {
-        Self { definition, original_name: None, notes: Vec::new(), proposed: None }
+        Self { definition: Arc::new(definition), original_name: None, notes: Vec::new(), proposed: None }
     }
 }
 
@@ -162,7 +162,7 @@ impl Batch<'_> {
         let accepted = |published: Published, news: News, quarantine: Option<String>| Accepted {
             published,
             news,
-            definition: Arc::new(tool.clone()),
+            definition: one.definition.clone(),
             trusted: policy.trusted,
             source: policy.source,
             quarantine,
@@ -180,6 +180,10 @@ impl Batch<'_> {
             }
             if known.contract == contract {
                 let mut published = known.clone();
+                if *published.definition == **tool {
+                    // What is the same is held once.
+                    published.definition = tool.clone();
+                }
                 let is_added = policy.kept == Kept::Place && published.add(tool)?;
                 return Ok(accepted(published, if is_added { News::Endpoint } else { News::None }, None));
             }
@@ -199,7 +203,7 @@ impl Batch<'_> {
         let Compared { previous, verdict, changes, breaks } = self.compared(one)?;
         let overridden = policy.override_reason.filter(|_| verdict == Some(Verdict::Unproven));
         let published = Published {
-            definition: tool.clone(),
+            definition: one.definition.clone(),
             contract,
             owner,
             realm: policy.realm.clone(),
@@ -209,7 +213,7 @@ impl Batch<'_> {
             verdict,
             changes,
             overridden: overridden.map(|reason| format!("{}: {reason}", policy.owner)),
-            added: if policy.kept == Kept::Place { vec![tool.clone()] } else { Vec::new() },
+            added: if policy.kept == Kept::Place { vec![(**tool).clone()] } else { Vec::new() },
         };
         Ok(Accepted { loosened, breaks, ..accepted(published, news, None) })
     }

@@ -135,7 +135,7 @@ impl Origin {
     }
 
     /// The collection that it is part of: what comes from the same place, and leaves together.
-    pub(crate) fn collection(&self) -> String {
+    pub fn collection(&self) -> String {
         match self {
             Self::Builtin => "builtin".into(),
             Self::File(_) => FILES.into(),

@@ -9,7 +9,7 @@ impl Entry {
         let (state, reason) = self.state(pins);
         let published = &self.published;
         let first = self.instances.iter().find(|instance| self.usable(instance, pins).is_ok()).or(self.instances.first());
-        let definition = first.map_or_else(|| published.definition.clone(), |instance| (*instance.definition).clone());
+        let definition = first.map_or_else(|| (*published.definition).clone(), |instance| (*instance.definition).clone());
         let instances = self.instances.iter().map(|instance| {
             let view = instance.view();
             match self.usable(instance, pins) {

@@ -1,7 +1,10 @@
 //! Tokens of client credentials (RFC 6749, §4.4): fetched once, used until shortly before they expire.
 
 use super::{AuthStyle, Authorization, Oauth2};
-use crate::transport::client::{self, LazyClient};
+use crate::transport::{
+    client::{self, LazyClient},
+    waits,
+};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use oauth2::{
     AuthType, ClientId, ClientSecret, HttpRequest, HttpResponse, RequestTokenError, Scope, TokenResponse, TokenUrl,
@@ -33,6 +36,8 @@ const USED_MAX: Duration = Duration::from_secs(24 * 3600);
 const MARGIN: Duration = Duration::from_secs(30);
 /// A token younger than this is not thrown away because a tool refuses it.
 const YOUNG: Duration = Duration::from_secs(10);
+/// The longest time that a token server is left alone because it asks for it.
+const WAIT_MAX: Duration = Duration::from_secs(3_600);
 /// The most of a token server's answer that is read.
 const ANSWER_MAX: usize = 64 << 10;
 /// The most of a server's own words that is passed on.
@@ -50,6 +55,8 @@ struct Source {
     held: Arc<Mutex<Held>>,
     /// How many fetches have ended.
     ended: AtomicU64,
+    /// How long the server of the fetch under way wants to be left alone.
+    wait_ms: AtomicU64,
 }
 
 /// Who holds the lock is the one that fetches.
@@ -59,6 +66,8 @@ struct Held {
     numbers: u64,
     /// What came of the last fetch, if it failed.
     failed: Option<String>,
+    /// Before this its server wants no other one.
+    not_before: Option<Instant>,
 }
 
 struct Token {
@@ -86,6 +95,7 @@ impl Tokens {
             http: LazyClient::new(|| client::builder(CONNECT_MAX)),
             held: Arc::default(),
             ended: AtomicU64::new(0),
+            wait_ms: AtomicU64::new(0),
         };
         Ok(Self(Arc::new(source)))
     }
@@ -97,7 +107,8 @@ impl Tokens {
         if let Some(token) = held.token.as_ref().filter(|token| Instant::now() < token.used_until) {
             return Ok(token.authorization.clone());
         }
-        if let Some(failed) = held.failed.as_ref().filter(|_| self.0.ended.load(Ordering::SeqCst) > ended) {
+        let has_just_failed = self.0.ended.load(Ordering::SeqCst) > ended || held.not_before.is_some_and(|then| Instant::now() < then);
+        if let Some(failed) = held.failed.as_ref().filter(|_| has_just_failed) {
             return Err(failed.clone());
         }
         // On a task of its own: who asked first may give up before the token is there, and the others still want it.
@@ -123,6 +134,7 @@ impl Tokens {
 impl Source {
     async fn fetch(self: Arc<Self>, mut held: OwnedMutexGuard<Held>) -> Result<Authorization, String> {
         let began = Instant::now();
+        self.wait_ms.store(0, Ordering::SeqCst);
         let asked = timeout(FETCH_MAX, self.ask()).await;
         let asked = asked.unwrap_or_else(|_| Err(format!("no answer within {} s", FETCH_MAX.as_secs())));
         let fetched = asked.and_then(|answer| self.read(&answer, held.numbers + 1));
@@ -130,14 +142,18 @@ impl Source {
         match fetched {
             Ok((authorization, used)) => {
                 held.numbers += 1;
-                held.failed = None;
+                (held.failed, held.not_before) = (None, None);
                 // From before it was asked for: it was made some time after that.
                 held.token = Some(Token { authorization: authorization.clone(), fetched: began, used_until: began + used });
                 Ok(authorization)
             }
             Err(why) => {
                 let host = self.url.url().host_str().unwrap_or_default();
-                let why = format!("credential `{}`: no token from {host}: {why}", self.name);
+                let wait = Duration::from_millis(self.wait_ms.load(Ordering::SeqCst)).min(WAIT_MAX);
+                held.not_before = (!wait.is_zero()).then(|| Instant::now() + wait);
+                let again =
+                    if wait.is_zero() { String::new() } else { format!("; it wants to be asked again in {} s", wait.as_secs_f32().ceil()) };
+                let why = format!("credential `{}`: no token from {host}: {why}{again}", self.name);
                 held.failed = Some(why.clone());
                 Err(why)
             }
@@ -171,6 +187,10 @@ impl Source {
         let request = reqwest::Request::try_from(request).map_err(|_| Failure("the request cannot be written".into()))?;
         let mut response = client.execute(request).await.map_err(|error| Failure(client::told(error)))?;
         let status = response.status();
+        if matches!(status.as_u16(), 429 | 503) {
+            let wait = waits::wait(response.headers(), jiff::Timestamp::now()).unwrap_or_default();
+            self.wait_ms.store(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX), Ordering::SeqCst);
+        }
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| Failure(client::told(error)))? {
             if body.len() + chunk.len() > ANSWER_MAX {

@@ -33,7 +33,9 @@ impl Cache {
     /// Whether this call's result may be used again: of the same tenant, contract, place and arguments.
     pub(super) fn of(&self, call: &Invocation) -> Option<Caching> {
         let ttl = may_cache(&call.tool)?;
-        let key = canonical::hash(&json!([call.tenant.as_str(), call.tool.contract_hash(), call.tool.endpoint, call.arguments]));
+        let key = canonical::hash_bytes(
+            canonical::exact(&json!([call.tenant.as_str(), call.tool.contract_hash(), call.tool.endpoint, call.arguments])).as_bytes(),
+        );
         Some(Caching { key, ttl })
     }
 

@@ -66,7 +66,8 @@ impl Ledger {
     {
         let key = call.ledger_key();
         let invocation = call.invocation();
-        let hash = canonical::hash(&invocation.arguments);
+        // Two accounts whose numbers differ in the nineteenth digit are two calls.
+        let hash = canonical::hash_bytes(canonical::exact(&invocation.arguments).as_bytes());
         let (going, is_joined) = {
             let mut all = self.going.lock().unwrap_or_else(PoisonError::into_inner);
             match all.get(&key) {

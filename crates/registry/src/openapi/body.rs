@@ -89,7 +89,7 @@ impl Chosen<'_> {
         match self.form {
             Form::Json | Form::LikeJson => self.json(schemas, operation, arguments),
             Form::Urlencoded | Form::Multipart => body.fields = self.fields(operation, schemas, arguments),
-            Form::Text => self.whole(json!({ "type": "string" }), schemas, arguments),
+            Form::Text => self.whole(json!({ "type": "string" }), arguments),
         }
         // As a body is written anyway.
         let is_usual = body == Body::default() && matches!(operation.method, "post" | "put" | "patch");
@@ -116,7 +116,7 @@ impl Chosen<'_> {
         let members = whole.get("properties").and_then(Value::as_object).filter(|_| is_plain_object(&whole));
         let fits = |members: &Map<String, Value>| members.keys().all(|name| !arguments.properties.contains_key(name));
         let Some(members) = members.filter(|members| fits(members)) else {
-            return self.whole(schemas.taken(self.schema()), schemas, arguments);
+            return self.whole(schemas.taken(self.schema()), arguments);
         };
         let needed: Vec<&str> = whole.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
         for (name, schema) in members {
@@ -130,7 +130,7 @@ impl Chosen<'_> {
         arguments.closed |= whole.get("additionalProperties") == Some(&Value::Bool(false));
     }
 
-    fn whole(&self, mut schema: Value, _: &Schemas, arguments: &mut Arguments) {
+    fn whole(&self, mut schema: Value, arguments: &mut Arguments) {
         let name = arguments.free("body", "json");
         describe(&mut schema, self.description);
         arguments.add(&name, schema, self.required);

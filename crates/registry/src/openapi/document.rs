@@ -1,7 +1,6 @@
 //! The document: read, and asked where its references lead.
 
-use super::BYTES_MAX;
-use crate::yaml;
+use super::{BYTES_MAX, FOREIGN, METHODS, lean};
 use maniple_core::{Error, Result, schema};
 use semver::Version;
 use serde_json::Value;
@@ -15,6 +14,8 @@ pub(super) struct Document {
     pub(super) version: Version,
     /// Whether what stands beside a `$ref` in a schema says nothing.
     pub(super) is_3_0: bool,
+    /// Whether a reference may lead into a path, so that none is let go before the last is read.
+    paths_are_referred_to: bool,
 }
 
 pub(super) fn read(text: &str) -> Result<Document> {
@@ -23,9 +24,10 @@ pub(super) fn read(text: &str) -> Result<Document> {
     }
     // A mark of its byte order is no part of it (RFC 8259, §8.1).
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let root: Value = match serde_json::from_str(text) {
+    let keeps = lean::Keeps::of(text);
+    let root: Value = match keeps.json(text) {
         Ok(root) => root,
-        Err(no_json) => yaml::read_foreign(text).map_err(|no_yaml| {
+        Err(no_json) => keeps.yaml(text).map_err(|no_yaml| {
             Error::invalid(match text.trim_start().starts_with('{') {
                 true => format!("the document is no JSON: {no_json}"),
                 false => format!("the document is neither JSON nor YAML: {}", no_yaml.without_snippet()),
@@ -46,7 +48,7 @@ pub(super) fn read(text: &str) -> Result<Document> {
     }
     let is_3_0 = spec == "3" || spec.starts_with("3.0");
     let version = root.pointer("/info/version").map(version_of).unwrap_or(Version::new(1, 0, 0));
-    Ok(Document { version, is_3_0, root })
+    Ok(Document { version, is_3_0, root, paths_are_referred_to: text.contains("#/paths/") })
 }
 
 /// `2.1`, `v3` and dates become SemVer; what is nothing of the kind is 1.0.0.
@@ -68,6 +70,29 @@ fn version_of(value: &Value) -> Version {
 }
 
 impl Document {
+    /// The paths that are not extensions.
+    pub(super) fn paths(&self) -> impl Iterator<Item = (&String, &Value)> {
+        let paths = self.root.get("paths").and_then(Value::as_object);
+        paths.into_iter().flatten().filter(|(path, _)| !path.starts_with("x-"))
+    }
+
+    /// What stands at a path, which is let go of: a large document does not stay beside all the tools that it becomes.
+    pub(super) fn path_item(&mut self, path: &str) -> Value {
+        let item = self.root.get_mut("paths").and_then(|paths| paths.get_mut(path));
+        match item {
+            Some(item) if self.paths_are_referred_to => item.clone(),
+            Some(item) => item.take(),
+            None => Value::Null,
+        }
+    }
+
+    /// The operations of a path item, by method.
+    pub(super) fn operations<'a>(&'a self, item: &'a Value) -> Vec<(&'a str, &'a Value)> {
+        let is_method = |name: &str| METHODS.contains(&name) || FOREIGN.contains(&name);
+        let members = self.resolved(item).as_object().into_iter().flatten();
+        members.map(|(name, member)| (name.as_str(), member)).filter(|(name, _)| is_method(name)).collect()
+    }
+
     /// What a `$ref` leads to, as far as it goes; references elsewhere lead nowhere.
     pub(super) fn resolved<'a>(&'a self, mut value: &'a Value) -> &'a Value {
         for _ in 0..HOPS_MAX {

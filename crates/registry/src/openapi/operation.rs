@@ -19,6 +19,8 @@ pub(super) struct Operation<'a> {
     pub(super) method: &'a str,
     pub(super) item: &'a Value,
     pub(super) operation: &'a Value,
+    /// How many are included.
+    pub(super) operations: usize,
 }
 
 impl Operation<'_> {
@@ -42,13 +44,23 @@ impl Operation<'_> {
         self.settings.include.iter().any(|wanted| self.text("operationId") == Some(wanted) || *wanted == name || tags.contains(wanted))
     }
 
-    pub(super) fn tool(&self, taken: &mut HashSet<String>) -> Result<Imported, String> {
+    /// Method and path.
+    pub(super) fn place(&self) -> String {
+        format!("{} {}", self.method.to_uppercase(), self.path)
+    }
+
+    /// The tool; or the name that it would have, and why there is none.
+    pub(super) fn tool(&self, taken: &mut HashSet<String>) -> Result<Imported, (String, String)> {
+        // One that is left out takes its name all the same: what a name leads to must not depend on another operation.
+        let name = legal_name(&self.wanted_name(), taken);
+        self.named(&name).map_err(|why| (name, why))
+    }
+
+    fn named(&self, name: &str) -> Result<Imported, String> {
         if !METHODS.contains(&self.method) {
             return Err(format!("a tool cannot be called by {}", self.method.to_uppercase()));
         }
-        // One that is left out takes its name all the same: what a name leads to must not depend on another operation.
-        let name = legal_name(&self.wanted_name(), taken);
-        let schemas = Schemas::new(self.document);
+        let schemas = Schemas::new(self.document, self.operations);
         let mut arguments = Arguments::default();
         let mut path = self.path.to_owned();
         let method: Method = serde_json::from_value(json!(self.method.to_uppercase())).map_err(|error| error.to_string())?;
@@ -78,12 +90,12 @@ impl Operation<'_> {
         let proposed = matches!(method, Method::Put | Method::Delete).then_some(Effect::Idempotent);
         definition.effect = proposed.filter(|_| self.settings.confirm.covers(&[&definition.name]));
         let proposed = proposed.filter(|_| definition.effect.is_none());
-        Ok(Imported { definition, proposed, notes: arguments.notes })
+        Ok(Imported { definition, place: self.place(), proposed, notes: arguments.notes })
     }
 
     fn description(&self) -> String {
         let parts: Vec<&str> = [self.text("summary"), self.text("description")].into_iter().flatten().collect();
-        let text = if parts.is_empty() { format!("{} {}", self.method.to_uppercase(), self.path) } else { parts.join(". ") };
+        let text = if parts.is_empty() { self.place() } else { parts.join(". ") };
         shortened(&text, super::DESCRIPTION_MAX)
     }
 }

@@ -5,7 +5,7 @@ use super::document::{Document, pointer};
 use serde_json::{Map, Value, json};
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
 };
 
 /// How deep a schema is read; deeper, anything goes.
@@ -14,7 +14,11 @@ const DEPTH_MAX: usize = 64;
 const COMPOSED_MAX: usize = 8;
 /// How many components one tool may draw in, and what they may weigh as JSON: more would not be within a tool's bounds anyway.
 const DEFINITIONS_MAX: usize = 500;
-const DEFINITIONS_BYTES: usize = 64 << 10;
+const DEFINITIONS_BYTES: usize = 32 << 10;
+/// What the schemas that all tools of one document draw in may weigh together: many operations have less each.
+const DEFINITIONS_OF_ALL: usize = 4 << 20;
+/// What each may have at least.
+const DEFINITIONS_LEAST: usize = 1 << 10;
 /// Says nothing about a value, or only in OpenAPI.
 const DROPPED: [&str; 7] = ["example", "examples", "xml", "externalDocs", "discriminator", "nullable", "$schema"];
 /// Their members are named by the author.
@@ -28,12 +32,16 @@ pub(super) struct Schemas<'a> {
     document: &'a Document,
     /// The pointers of what is referred to, by the name that it has here.
     named: RefCell<BTreeMap<String, String>>,
+    /// What the definitions of one tool may weigh.
+    bytes_max: usize,
     notes: RefCell<BTreeSet<String>>,
 }
 
 impl<'a> Schemas<'a> {
-    pub(super) fn new(document: &'a Document) -> Self {
-        Self { document, named: RefCell::default(), notes: RefCell::default() }
+    /// For one of so many operations.
+    pub(super) fn new(document: &'a Document, operations: usize) -> Self {
+        let bytes_max = (DEFINITIONS_OF_ALL / operations.max(1)).clamp(DEFINITIONS_LEAST, DEFINITIONS_BYTES);
+        Self { document, named: RefCell::default(), bytes_max, notes: RefCell::default() }
     }
 
     /// What was not read.
@@ -49,19 +57,26 @@ impl<'a> Schemas<'a> {
     /// The `$defs` that a schema needs, and those that they need.
     pub(super) fn definitions(&self, schema: &Value) -> Map<String, Value> {
         let mut found = Map::new();
-        let mut open = self.referenced(schema);
+        // What is near is of more use than what is far: each level before the next.
+        let mut open: VecDeque<String> = self.referenced(schema).into();
         let mut bytes = 0;
-        while let Some(name) = open.pop_first() {
+        let mut is_cut = false;
+        while let Some(name) = open.pop_front() {
             if found.contains_key(&name) {
                 continue;
             }
             let pointer = self.named.borrow().get(&name).cloned().unwrap_or_default();
-            let schema = self.document.root.pointer(&pointer).filter(|_| found.len() < DEFINITIONS_MAX && bytes <= DEFINITIONS_BYTES);
+            let schema = self.document.root.pointer(&pointer).filter(|_| found.len() < DEFINITIONS_MAX && bytes <= self.bytes_max);
             // Beyond the bounds anything goes there, rather than nothing.
+            is_cut |= schema.is_none();
             let definition = schema.map_or(Value::Bool(true), |schema| self.taken(schema));
             open.extend(self.referenced(&definition));
             bytes += definition.to_string().len();
             found.insert(name, definition);
+        }
+        if is_cut {
+            let told = format!("its schemas are cut after {bytes} bytes: anything is taken beyond; `include` fewer operations for more");
+            self.notes.borrow_mut().insert(told);
         }
         found
     }
@@ -192,7 +207,7 @@ impl<'a> Schemas<'a> {
     }
 
     /// The names of the `$defs` that a schema refers to.
-    fn referenced(&self, schema: &Value) -> BTreeSet<String> {
+    fn referenced(&self, schema: &Value) -> Vec<String> {
         let mut found = BTreeSet::new();
         let mut open = vec![schema];
         while let Some(value) = open.pop() {
@@ -207,7 +222,7 @@ impl<'a> Schemas<'a> {
                 Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
             }
         }
-        found
+        found.into_iter().collect()
     }
 }
 

@@ -22,6 +22,9 @@ pub(super) struct Quarantined {
     sick: Option<String>,
 }
 
+/// How many versions are made durable at once.
+const PUBLISHED_AT_ONCE: usize = 256;
+
 impl Registry {
     /// Takes the definitions of the project's files in the place of those before, all or none; every problem is told.
     pub async fn take_files(&self, definitions: Vec<ToolDefinition>, files: Files) -> Result<(), Vec<Error>> {
@@ -99,7 +102,7 @@ impl Registry {
                 Ok(()) => may.push(one),
                 Err(error) => {
                     let message = format!("tool `{}`: {}", one.definition.name, error.message);
-                    may_not.push((one.definition.name, Error { message: message.into(), ..error }));
+                    may_not.push((one.definition.name.clone(), Error { message: message.into(), ..error }));
                 }
             }
         }
@@ -142,12 +145,15 @@ impl Registry {
         for replaced in accepted.iter().filter(|one| one.news == News::OtherContract) {
             store.unpublish(&origin.realm(), &replaced.definition.name, Some(&replaced.definition.version)).await?;
         }
-        let news: Vec<&mut Accepted> = accepted.iter_mut().filter(|one| one.news != News::None).collect();
-        try_join_all(news.into_iter().map(|one| async move {
-            one.published = store.publish(one.published.clone()).await?;
-            Ok::<(), Error>(())
-        }))
-        .await?;
+        let mut news: Vec<&mut Accepted> = accepted.iter_mut().filter(|one| one.news != News::None).collect();
+        // So many at once share a write to the disk, and no more than that are held as text.
+        for some in news.chunks_mut(PUBLISHED_AT_ONCE) {
+            try_join_all(some.iter_mut().map(|one| async move {
+                one.published = store.publish(one.published.clone()).await?;
+                Ok::<(), Error>(())
+            }))
+            .await?;
+        }
         Ok(accepted)
     }
 

@@ -1,11 +1,13 @@
 //! A complete answer, read within bounds, and the value it is.
 
+use super::{decoded, digits, waits};
 use maniple_core::{canonical, tool::STORED_RESULT_BYTES};
 use reqwest::{
     Response,
     header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, LOCATION},
 };
 use serde_json::{Value, json};
+use std::time::Duration;
 use url::Url;
 
 /// The most of a failure's body that is stored.
@@ -21,6 +23,9 @@ pub(crate) struct HttpAnswer {
     pub(crate) url: Url,
     pub(crate) content_type: String,
     location: Option<String>,
+    /// When it may be asked again, of an answer that says so.
+    wait: Option<Duration>,
+    /// How its body is coded still.
     encoding: Option<String>,
     body: Vec<u8>,
     cut: bool,
@@ -37,6 +42,7 @@ impl HttpAnswer {
             url,
             content_type: header(CONTENT_TYPE).unwrap_or_default().to_ascii_lowercase(),
             location: header(LOCATION),
+            wait: waits::wait(response.headers(), jiff::Timestamp::now()),
             encoding: header(CONTENT_ENCODING).filter(|coding| !coding.eq_ignore_ascii_case("identity")),
             body: Vec::new(),
             cut: false,
@@ -49,7 +55,17 @@ impl HttpAnswer {
                 break; // the rest is not read: the connection is closed
             }
         }
+        answer.decompress(kept);
         Ok(answer)
+    }
+
+    /// Undoes what nobody asked for; a coding that is not known stays.
+    fn decompress(&mut self, kept: usize) {
+        let Some(coding) = &self.encoding else { return };
+        if let Some((body, is_whole)) = decoded::decompressed(coding, &self.body, kept) {
+            (self.body, self.encoding) = (body, None);
+            self.cut |= !is_whole;
+        }
     }
 
     pub(crate) fn is_success(&self) -> bool {
@@ -66,12 +82,12 @@ impl HttpAnswer {
         self.body.len()
     }
 
-    /// The body as text; what is no UTF-8 is replaced.
+    /// The body as text; what cannot be read is replaced.
     pub(crate) fn text(&self) -> String {
         if let Some(encoding) = &self.encoding {
             return format!("[{} bytes coded as {encoding}, which was not asked for and is not decoded]", self.body.len());
         }
-        let text = String::from_utf8_lossy(&self.body);
+        let text = decoded::text(&self.body, &self.content_type);
         let unreadable = text.chars().filter(|c| *c == char::REPLACEMENT_CHARACTER || *c == '\0').count();
         if unreadable > 16 && unreadable * 10 > text.chars().count() {
             return format!(
@@ -88,7 +104,14 @@ impl HttpAnswer {
         if self.cut {
             return Err(format!("it is longer than {} bytes", self.body.len()));
         }
-        String::from_utf8(self.body.clone()).map_err(|_| "it is not UTF-8".to_owned())
+        if let Some(encoding) = &self.encoding {
+            return Err(format!("it is coded as {encoding}"));
+        }
+        let text = decoded::text(&self.body, &self.content_type);
+        if text.contains(char::REPLACEMENT_CHARACTER) && std::str::from_utf8(&self.body).is_err() {
+            return Err("it is no text in the charset that it says, or in UTF-8".to_owned());
+        }
+        Ok(text.into_owned())
     }
 
     /// Whether there is more than the text holds.
@@ -111,7 +134,7 @@ impl HttpAnswer {
         truncated(self.text())
     }
 
-    /// What any other status means: `{status, body}`, and where a redirect would have led.
+    /// What any other status means: `{status, body}`, where a redirect would have led, and when it may be asked again.
     pub(crate) fn failure(&self) -> Value {
         let parsed = if self.is_json() { self.parsed() } else { None };
         let body: Value = parsed.unwrap_or_else(|| {
@@ -126,19 +149,23 @@ impl HttpAnswer {
         if let (300..400, Some(location)) = (self.status, &self.location) {
             failure["location"] = location.chars().take(2_000).collect::<String>().into();
         }
+        if let Some(wait) = self.wait {
+            failure["retry_after_ms"] = (wait.as_millis() as u64).into();
+        }
         failure
     }
 
     /// The body as JSON, where it is whole and nests no deeper than a record can hold with what is wrapped around it.
     fn parsed(&self) -> Option<Value> {
         let whole = !self.cut && self.encoding.is_none();
-        let value = whole.then(|| serde_json::from_slice(&self.body).ok()).flatten()?;
+        let text = whole.then(|| decoded::text(&self.body, &self.content_type))?;
+        let value = serde_json::from_str(&digits::kept(&text)).ok()?;
         canonical::nests_within(&value, DEPTH_MAX).then_some(value)
     }
 
     fn is_json(&self) -> bool {
         let media_type = self.media_type();
-        media_type == "application/json" || media_type.ends_with("+json")
+        matches!(media_type, "application/json" | "text/json" | "application/x-json") || media_type.ends_with("+json")
     }
 }
 

@@ -57,6 +57,8 @@ pub(crate) const WIRE_HEADERS: [&str; 14] = [
 /// HTTP clients for URLs that an operator wrote, and the egress for all others.
 pub(crate) struct Client {
     trusted: Patient,
+    /// The same without idle connections: each request has one of its own.
+    fresh: Patient,
     egress: Egress,
 }
 
@@ -121,6 +123,9 @@ pub(crate) struct Request {
     pub(crate) timeout: Duration,
     /// The most of a successful answer's body that is kept, in bytes.
     pub(crate) keeps: usize,
+    /// Whether it goes out on a connection of its own: one that lay idle may be closed just then, and nobody knows how far the
+    /// request got.
+    pub(crate) fresh: bool,
 }
 
 /// Why there is no answer.
@@ -157,7 +162,8 @@ pub(crate) fn builder(connect: Duration) -> reqwest::ClientBuilder {
 
 impl Client {
     pub(crate) fn new(egress: Egress) -> Self {
-        Self { trusted: Patient::new(builder), egress }
+        let fresh = Patient::new(|connect| builder(connect).pool_max_idle_per_host(0));
+        Self { trusted: Patient::new(builder), fresh, egress }
     }
 
     /// Sends once and reads the answer. Redirects of a GET or HEAD are followed, each its own check: back to
@@ -168,7 +174,7 @@ impl Client {
 
     /// Makes the clients of operators' URLs, so that no call has to read certificates.
     pub(crate) fn warm(&self) {
-        for (_, client) in &self.trusted.0 {
+        for (_, client) in self.trusted.0.iter().chain(&self.fresh.0) {
             if let Err(Lost::NotSent(why) | Lost::Starved(why)) = client.get() {
                 return tracing::warn!(why, "no HTTP client for tools yet: the first call tries again");
             }
@@ -203,7 +209,9 @@ impl Client {
     async fn send(&self, request: &Request, who: Option<&Authorization>, hop: usize) -> Result<(reqwest::Response, Url), Lost> {
         let refused_at = |why| if hop == 0 { Lost::Refused(why) } else { Lost::Astray(why) };
         let client = match &request.trusted {
-            Some(origin) if *origin == request.url.origin() => self.trusted.for_timeout(request.timeout),
+            Some(origin) if *origin == request.url.origin() => {
+                if request.fresh { &self.fresh } else { &self.trusted }.for_timeout(request.timeout)
+            }
             _ => self.egress.client(&request.url, request.timeout).map_err(|refused| refused_at(refused.to_string()))?,
         };
         let (mut url, mut headers) = (request.url.clone(), request.headers.clone());

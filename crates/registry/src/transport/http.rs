@@ -11,7 +11,7 @@ use maniple_aside::{Aside, SMALL_BYTES};
 use maniple_core::{
     Error, Result,
     ports::{Invocation, Invoked, Refusal, RefusalKind},
-    tool::{STORED_RESULT_BYTES, ToolDefinition},
+    tool::{Effect, STORED_RESULT_BYTES, ToolDefinition},
 };
 use reqwest::header::{ACCEPT, HeaderMap, HeaderValue};
 use serde_json::json;
@@ -54,7 +54,9 @@ impl Transport {
         };
         let trusted = call.trusted.then(|| url.origin());
         let method = request::method(call.tool.method);
-        let request = Request { method, url, headers, body, trusted, timeout: call.timeout, keeps: STORED_RESULT_BYTES };
+        // What is never sent twice does not risk a connection that its server is about to close.
+        let fresh = call.tool.effect() == Effect::AtMostOnce;
+        let request = Request { method, url, headers, body, trusted, timeout: call.timeout, keeps: STORED_RESULT_BYTES, fresh };
         match tokio::time::timeout(call.timeout, self.client.exchange_as(request, who)).await {
             Ok(Ok(answer)) => {
                 let large = answer.bytes() > SMALL_BYTES;

@@ -203,7 +203,7 @@ async fn a_pooled_connection_closed_under_a_call_never_sends_it_twice() {
     .await;
     let (registry, mut told) = (registry(), [0; 3]);
     for n in 0..600 {
-        let mut call = invocation(tool(&server.url("/"), json!({})), json!({}));
+        let mut call = invocation(tool(&server.url("/"), json!({ "effect": "idempotent" })), json!({})); // others have a connection of their own
         call.key = format!("task:{n}:0");
         let arrived = |ledger: &Mutex<HashMap<String, usize>>| ledger.lock().unwrap().get(&call.key).copied().unwrap_or(0);
         match registry.invoke(&RunCall(call.clone())).await {

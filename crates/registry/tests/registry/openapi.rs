@@ -526,3 +526,46 @@ fn yaml_is_1_2_and_what_a_window_writes_is_read() {
     let json = document(json!({ "/a": { "get": { "operationId": "a" } } }), json!({})).to_string();
     assert_eq!(imported(&format!("\u{feff}{json}"), |_| {}).tools.len(), 1);
 }
+
+#[tokio::test]
+async fn what_is_left_out_is_said_once_and_bounded() {
+    use maniple_core::{ports::ToolRegistry as _, tool::LeftOut};
+    let registry = crate::server::registry();
+    let origin = maniple_registry::Origin::Openapi { document: "api".into(), has_base_url: false };
+    let one = |n: usize| LeftOut { from: origin.collection(), place: format!("GET /{n}"), name: None, why: "w".into() };
+    assert_eq!(registry.set_left_out(&origin, vec![one(1), one(2)]), vec![one(1), one(2)]);
+    assert_eq!(registry.set_left_out(&origin, vec![one(2), one(3)]), vec![one(3)], "what is known was said");
+    assert_eq!(registry.left_out().await.unwrap(), vec![one(2), one(3)]);
+    registry.set_left_out(&origin, (0..1_500).map(one).collect());
+    let told = registry.left_out().await.unwrap();
+    assert_eq!((told.len(), told[1_000].place.as_str()), (1_001, "500 more"));
+}
+
+#[test]
+fn many_operations_share_what_their_schemas_may_weigh_and_the_near_ones_stay() {
+    let schemas: serde_json::Map<String, Value> = (0..400)
+        .map(|n| {
+            let next = json!({ "$ref": format!("#/components/schemas/S{}", (n + 1) % 400) });
+            let words = "words ".repeat(40);
+            (format!("S{n}"), json!({ "type": "object", "properties": { "next": next, "n": { "type": "integer", "description": words } } }))
+        })
+        .collect();
+    let paths = |count: usize| -> Value {
+        let of = |n| {
+            (
+                format!("/{n}"),
+                json!({ "post": { "operationId": format!("o{n}"), "requestBody": body("application/json", json!({ "$ref": "#/components/schemas/S0" }), true) } }),
+            )
+        };
+        (0..count).map(of).collect::<serde_json::Map<_, _>>().into()
+    };
+    for (count, least, most) in [(1, 30_000, 40_000), (2_000, 1_500, 6_000)] {
+        let import = imported(&document(paths(count), json!({ "components": { "schemas": schemas } })).to_string(), |_| {});
+        let tool = &import.tools[0];
+        let bytes = tool.definition.parameters.to_string().len();
+        assert!((least..most).contains(&bytes), "{count}: {bytes}");
+        let near = &tool.definition.parameters["$defs"]["S1"]["properties"]["n"]["type"];
+        assert_eq!(near, "integer", "{}", tool.definition.parameters);
+        assert!(tool.notes.iter().any(|note| note.contains("cut after")), "{:?}", tool.notes);
+    }
+}

@@ -5,6 +5,7 @@ use axum::{Router, body::Bytes, extract::Request, response::IntoResponse, routin
 use http_body_reading::collect;
 use maniple_core::ports::{Invoked, RunCall, Tools};
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
 
 mod http_body_reading {
     //! The echo server's reading of a request.
@@ -72,6 +73,9 @@ async fn a_get_and_a_delete_carry_theirs_in_the_query_and_have_no_body() {
     assert_eq!(ok(call(&server, json!({ "method": "HEAD" }), json!({})).await), Value::Null);
 }
 
+/// `hello`, as `gzip -n` writes it.
+const GZIPPED: &[u8] = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03\xcb\x48\xcd\xc9\xc9\x07\x00\x86\xa6\x10\x36\x05\x00\x00\x00";
+
 #[tokio::test]
 async fn a_2xx_is_json_by_its_content_type_else_text_and_204_is_null() {
     for (given, expected) in [
@@ -87,6 +91,15 @@ async fn a_2xx_is_json_by_its_content_type_else_text_and_204_is_null() {
             answer("200 OK", "content-encoding: gzip\r\n", "xx"),
             json!("[2 bytes coded as gzip, which was not asked for and is not decoded]"),
         ),
+        (answer("200 OK", "content-type: text/plain; charset=iso-8859-1\r\n", b"caf\xe9"), json!("café")),
+        (answer("200 OK", "content-type: application/json; charset=windows-1252\r\n", b"[\"\x80\"]"), json!(["€"])),
+        (answer("200 OK", "content-type: application/json\r\n", b"\xef\xbb\xbf{\"a\":1}"), json!({ "a": 1 })),
+        (
+            answer("200 OK", "content-type: application/json\r\n", r#"{"wei":1234567890123456789012}"#),
+            json!({ "wei": "1234567890123456789012" }),
+        ),
+        (answer("200 OK", "content-type: application/json\r\n", r#"{"id":9007199254740993}"#), json!({ "id": 9_007_199_254_740_993_u64 })),
+        (answer("200 OK", "content-type: text/plain\r\ncontent-encoding: gzip\r\n", GZIPPED), json!("hello")),
         (b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nto the end".to_vec(), json!("to the end")),
         (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n".to_vec(), json!("abcde")),
         (b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok".to_vec(), json!("ok")),
@@ -238,4 +251,46 @@ async fn an_answer_too_deep_for_a_record_is_taken_as_text() {
         let failure = failed(call(&server.url("/"), json!({}), json!({})).await);
         assert_eq!(failure["body"].is_array(), is_json, "{depth}");
     }
+}
+
+#[tokio::test]
+async fn a_failure_says_when_it_may_be_asked_again() {
+    for (headers, expected) in [("retry-after: 1.5\r\n", json!(1_500)), ("retry-after: -1\r\n", Value::Null), ("", Value::Null)] {
+        let (server, _) = Server::answering(answer("429 Slow Down", headers, "")).await;
+        let failure = failed(call(&server.url("/"), json!({}), json!({})).await);
+        assert_eq!((&failure["status"], failure.get("retry_after_ms").cloned().unwrap_or_default()), (&json!(429), expected), "{headers}");
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_is_never_sent_twice_goes_on_a_connection_of_its_own() {
+    let server = Server::start(|mut stream| async move {
+        while crate::server::read_request(&mut stream).await.is_some() {
+            stream.write_all(&answer("200 OK", "", "ok")).await.unwrap();
+        }
+    })
+    .await;
+    let registry = registry();
+    let called = async |effect: &str| {
+        let before = server.connections();
+        for _ in 0..3 {
+            ok(registry.invoke(&RunCall(invocation(tool(&server.url("/"), json!({ "effect": effect })), json!({})))).await);
+        }
+        server.connections() - before
+    };
+    assert_eq!(called("at_most_once").await, 3, "one that lay idle may be closed just then");
+    assert_eq!(called("idempotent").await, 1, "what may be sent again shares one");
+    assert_eq!(called("at_most_once").await, 3);
+}
+
+#[tokio::test]
+async fn whole_numbers_are_sent_as_integers_and_long_ones_to_the_last_digit() {
+    let server = echo().await;
+    let arguments =
+        json!({ "a": 3.0, "b": [1.5, -2.0], "c": { "d": 1e300 }, "e": 9_007_199_254_740_993_u64, "f": u64::MAX, "g": i64::MIN });
+    let sent = ok(call(&server, json!({}), arguments).await);
+    let expected = r#"{"a":3,"b":[1.5,-2],"c":{"d":1e+300},"e":9007199254740993,"f":18446744073709551615,"g":-9223372036854775808}"#;
+    assert_eq!(sent["body"].as_str().unwrap().replace("1e300", "1e+300"), expected);
+    let sent = ok(call(&server, json!({ "method": "GET" }), json!({ "page": 2.0 })).await);
+    assert_eq!(sent["uri"], "/?page=2");
 }

@@ -4,7 +4,7 @@ use super::{Act, Desk, IdempotencyKey, NoResult, Page};
 use maniple_core::{
     AgentName, Error, Kind, Principal, Result,
     ports::{Idempotency, KeyWas, Registration},
-    tool::{Offer, Registered, Source, ToolDefinition, ToolState, ToolVersion, ToolWish},
+    tool::{LeftOut, Offer, Registered, Source, ToolDefinition, ToolState, ToolVersion, ToolWish},
 };
 use semver::Version;
 use serde_json::{Value, json};
@@ -56,10 +56,26 @@ impl Desk {
         Ok(Page { items: tools.into_iter().map(|tool| shown_to(who, tool)).collect(), next })
     }
 
+    /// What of the imports is no tool, and why; nothing for whoever does not run the node.
+    pub async fn left_out(&self, who: &Principal) -> Result<Vec<LeftOut>> {
+        match Act::LookAtNode.by(who) {
+            Ok(()) => self.parts.registry.left_out().await,
+            Err(_) => Ok(Vec::new()),
+        }
+    }
+
     /// One version: the one that is meant, or the highest that can be called, or the highest.
     pub async fn tool(&self, who: &Principal, name: &str, version: Option<&Version>) -> Result<ToolVersion> {
         Act::LookAtTools.by(who)?;
-        let mut versions = self.parts.registry.versions(&who.tenant, name).await?;
+        let mut versions = match self.parts.registry.versions(&who.tenant, name).await {
+            Err(error) if error.kind == Kind::NotFound => {
+                let left_out = self.left_out(who).await?.into_iter().find(|one| one.name.as_deref() == Some(name));
+                return Err(left_out.map_or(error, |LeftOut { from, place, why, .. }| {
+                    Error::not_found(format!("there is no tool `{name}`: {place} of {from} is left out, as {why}"))
+                }));
+            }
+            versions => versions?,
+        };
         let at = match version {
             Some(version) => versions.iter().position(|known| known.definition.version == *version),
             None => versions.iter().position(|known| known.state == ToolState::Healthy).or((!versions.is_empty()).then_some(0)),

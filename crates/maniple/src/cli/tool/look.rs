@@ -7,7 +7,7 @@ use crate::cli::{
 };
 use anstream::adapter::strip_str;
 use maniple_api::{client::Client, tool_pages};
-use maniple_core::tool::{ToolDefinition, ToolState, ToolVersion, Verdict};
+use maniple_core::tool::{LeftOut, ToolDefinition, ToolState, ToolVersion, Verdict};
 use owo_colors::OwoColorize;
 use semver::Version;
 use serde_json::json;
@@ -41,8 +41,19 @@ pub(super) async fn list(client: &Client, limit: usize, cursor: Option<&str>, as
     if let Some(cursor) = &page.next_cursor {
         screen::remark(format!("more: --cursor {cursor}").dimmed());
     }
+    for LeftOut { from, place, why, .. } in page.left_out.iter().take(LEFT_OUT_MAX) {
+        let line = format!("left out of {from}: {place}: {why}");
+        screen::remark(screen::one_line(&line, 300).yellow());
+    }
+    if page.left_out.len() > LEFT_OUT_MAX {
+        let more = page.left_out.len() - LEFT_OUT_MAX;
+        screen::remark(format!("left out: {more} more; `maniple tool docs` lists all").yellow());
+    }
     Ok(Exit::Done)
 }
+
+/// How many operations that are no tools are told below the tools.
+const LEFT_OUT_MAX: usize = 20;
 
 /// What is not well stands out.
 fn coloured(table: &str) -> String {
@@ -190,7 +201,8 @@ async fn before(client: &Client, name: &str, version: &Version) -> Result<ToolDe
 /// All tools as one Markdown document.
 pub(super) async fn docs(client: &Client, output: Option<&Path>, as_json: bool) -> Result<Exit, Trouble> {
     let tools = everything(client).await?;
-    let page = screen::clean(&tool_pages::markdown(&tools));
+    let left_out = client.tools(1, None).await?.left_out;
+    let page = screen::clean(&tool_pages::markdown(&tools, &left_out));
     match output {
         Some(file) => {
             std::fs::write(file, page).map_err(|error| Trouble::usage(format!("{} cannot be written: {error}", file.display())))?

@@ -65,7 +65,16 @@ fn request(call: &Invocation) -> Result<Request, String> {
     url.set_fragment(None);
     let accept = HeaderValue::from_static("text/html, application/json, text/*;q=0.9, */*;q=0.1");
     let headers = HeaderMap::from_iter([(ACCEPT, accept)]);
-    Ok(Request { method: Method::GET, url, headers, body: None, trusted: None, timeout: call.timeout, keeps: STORED_RESULT_BYTES })
+    Ok(Request {
+        method: Method::GET,
+        url,
+        headers,
+        body: None,
+        trusted: None,
+        timeout: call.timeout,
+        keeps: STORED_RESULT_BYTES,
+        fresh: false,
+    })
 }
 
 /// JSON as `json`, anything else as `text`, HTML reduced to what a reader sees.

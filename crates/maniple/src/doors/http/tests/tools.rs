@@ -10,7 +10,7 @@ use super::{guarding::token, *};
 use maniple_core::{
     Scope,
     ports::RefusalKind,
-    tool::{Source, ToolState},
+    tool::{LeftOut, Source, ToolState},
 };
 use maniple_testkit::catalogue::{Fake, definition, seen};
 
@@ -212,4 +212,28 @@ async fn a_key_that_was_used_for_another_body_is_refused_and_a_known_one_is_said
     assert_eq!((again.status, again.header("idempotency-replayed")), (StatusCode::OK, Some("true")), "it renews all the same");
     let other = house.post_with("/tools", body("1.1.0"), ("Idempotency-Key", "k")).await;
     assert_eq!(other.problem(422)["field"], "Idempotency-Key");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_of_an_import_is_no_tool_is_told_once_to_who_runs_the_node() {
+    let (house, registry) = locked_shop(&["a@1.0.0", "b@1.0.0"]);
+    let one = LeftOut {
+        from: "openapi:api".into(),
+        place: "POST /x".into(),
+        name: Some("api_x".into()),
+        why: "its body is application/xml".into(),
+    };
+    seen(&registry.left_out).push(one.clone());
+    let first = as_(&house, "node", get("/tools?limit=1")).await.json();
+    assert_eq!(
+        first["left_out"],
+        json!([{ "from": "openapi:api", "place": "POST /x", "name": "api_x", "why": "its body is application/xml" }])
+    );
+    let next = as_(&house, "node", get("/tools?limit=1&cursor=a")).await.json();
+    let others = as_(&house, "reader", get("/tools")).await.json();
+    assert_eq!((next.get("left_out"), others.get("left_out")), (None, None));
+    let told = as_(&house, "node", get("/tools/api_x")).await.problem(404);
+    assert!(told["detail"].as_str().unwrap().contains("POST /x of openapi:api is left out, as its body is application/xml"), "{told}");
+    let told = as_(&house, "reader", get("/tools/api_x")).await.problem(404);
+    assert!(!told["detail"].as_str().unwrap().contains("xml"), "{told}");
 }

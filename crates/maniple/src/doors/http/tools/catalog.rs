@@ -45,7 +45,8 @@ pub(super) async fn list(State(door): State<Arc<Door>>, Who(who): Who, Asked(que
         return Err(page::not_ours().into());
     }
     let Page { items, next } = door.desk.tools(&who, query.cursor.as_deref(), limit).await?;
-    Ok(answer::json(StatusCode::OK, &ToolPage { tools: items, next_cursor: next }))
+    let left_out = if query.cursor.is_none() { door.desk.left_out(&who).await? } else { Vec::new() };
+    Ok(answer::json(StatusCode::OK, &ToolPage { tools: items, next_cursor: next, left_out }))
 }
 
 #[derive(Deserialize)]
