@@ -96,8 +96,6 @@ impl TaskRequest {
     pub fn accept(self, acceptance: Acceptance<'_>) -> Result<Task> {
         let Acceptance { agent_limits, limits, tenant, principal, trace, fresh_id, fresh_session } = acceptance;
         let limits = within(limits, agent_limits);
-        addressable("id", self.id.as_ref().map(TaskId::as_str))?;
-        addressable("session_id", self.session_id.as_ref().map(SessionId::as_str))?;
         let task = Task {
             id: self.id.unwrap_or(fresh_id),
             agent: self.agent,
@@ -197,14 +195,6 @@ pub fn not_before(text: &str) -> Result<Time> {
     Time::parse(text).ok_or_else(|| Error::invalid("not_before must be an RFC 3339 time such as 2026-01-31T12:00:00Z").at("not_before"))
 }
 
-/// Refuses the two names that no path can hold: whoever resolves one takes them for directions.
-fn addressable(field: &'static str, name: Option<&str>) -> Result<()> {
-    match name {
-        Some(name @ ("." | "..")) => Err(Error::invalid(format!("{field} `{name}` cannot stand in a path: choose another")).at(field)),
-        Some(_) | None => Ok(()),
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -236,16 +226,12 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_a_path_would_take_for_directions_is_refused() {
-        for name in [".", ".."] {
-            let by_id = TaskRequest { id: Some(TaskId::parse(name).unwrap()), ..asked("x") };
-            let by_session = TaskRequest { session_id: Some(SessionId::parse(name).unwrap()), ..asked("x") };
-            for (field, request) in [("id", by_id), ("session_id", by_session)] {
-                let refused = accept(&request).unwrap_err();
-                assert_eq!((refused.kind, refused.field.as_deref()), (crate::Kind::Invalid, Some(field)), "{name}");
-            }
+    fn two_dots_are_a_name_like_any_other() {
+        for name in [".", "..", "..."] {
+            let (id, session_id) = (TaskId::parse(name).unwrap(), SessionId::parse(name).unwrap());
+            let task = accepted(&TaskRequest { id: Some(id.clone()), session_id: Some(session_id.clone()), ..asked("x") });
+            assert_eq!((task.id, task.session_id), (id, session_id));
         }
-        assert!(accept(&TaskRequest { id: Some(TaskId::parse("...").unwrap()), ..asked("x") }).is_ok());
     }
 
     #[test]

@@ -158,6 +158,7 @@ impl Config {
         self.mcp.iter().try_for_each(|(name, server)| server.check(name))?;
         self.openapi.iter().try_for_each(|(name, import)| import.check(name))?;
         self.metrics.check()?;
+        self.cors.check(self.auth.is_some())?;
         self.credentials().map(drop)
     }
 

@@ -1,5 +1,6 @@
 //! A node in this process: starts what its roles ask for, and stops it in order.
 
+mod disk;
 mod mcp;
 mod models;
 mod openapi;
@@ -24,7 +25,11 @@ use maniple_runtime::{
 use parts::Parts;
 use readiness::Probes;
 use roles::{Job, Role};
-use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
@@ -85,6 +90,9 @@ impl Node {
         let metrics = telemetry.metrics.clone();
         jobs.push(Job::new("metrics", move |stop| telemetry::upkeep(metrics, stop)));
         jobs.push(Job::new("watchdog", watchdog::watch));
+        if let Some(file) = config.store_url()?.file().map(Path::to_owned) {
+            jobs.push(Job::new("disk", move |stop| disk::watch(file, stop)));
+        }
         if options.watch {
             let (agents, tools) = (agents.clone(), parts.tools.clone());
             jobs.push(Job::new("watch", move |stop| project.watch(agents, tools, stop)));
@@ -123,7 +131,7 @@ impl Node {
                 .with_context(|| format!("{address} cannot be listened on: choose another `metrics.listen`"))?;
             // Whoever reaches this address may see the node, and nothing but that.
             let auth = http::Auth::of(None, !address.ip().is_loopback())?;
-            let door = http::Door { auth, ..door(desk.clone(), http::Serves::Itself)? };
+            let door = http::Door { auth, cors: http::CorsSettings::default(), ..door(desk.clone(), http::Serves::Itself)? };
             jobs.push(Job::new("metrics door", move |stop| http::serve(listener, door, stop)));
         }
         let door = door(desk, routes)?;

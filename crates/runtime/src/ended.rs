@@ -7,15 +7,19 @@ pub(crate) fn tell(result: &AgentResult) {
     let status = result.status.as_str();
     metrics::counter!("maniple_tasks_total", "agent" => result.agent.to_string(), "status" => status).increment(1);
     let error = result.error.and_then(|code| serde_json::to_value(code).ok());
+    // By itself: the fields of the run's span would make a long line of it.
     tracing::info!(
+        parent: None,
         task = %result.task_id,
         agent = %result.agent,
+        session = %result.session_id,
         error = error.as_ref().and_then(|code| code.as_str()),
         steps = result.steps_used,
         tool_calls = result.tool_calls,
         tokens = result.tokens_used,
         duration_ms = result.duration_ms,
         model = result.model.as_deref(),
+        trace_id = result.trace_id.as_deref(),
         "task {status}"
     );
 }

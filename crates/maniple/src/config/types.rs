@@ -2,7 +2,11 @@
 //! defaults and their bounds stand.
 
 use super::{Environment, Limits};
-use crate::{doors::http::scrape::MetricsSettings, node::ReadinessSettings, telemetry::TelemetrySettings};
+use crate::{
+    doors::http::{CorsSettings, scrape::MetricsSettings},
+    node::ReadinessSettings,
+    telemetry::TelemetrySettings,
+};
 use maniple_aside::AsideSettings;
 use maniple_core::{
     Scope,
@@ -69,6 +73,8 @@ pub struct Config {
     pub readiness: ReadinessSettings,
     /// Who may collect the metrics.
     pub metrics: MetricsSettings,
+    /// Which pages of other origins may use the node.
+    pub cors: CorsSettings,
     /// The folder that paths are relative to.
     #[serde(skip)]
     pub folder: PathBuf,
@@ -105,6 +111,7 @@ impl Default for Config {
             telemetry: TelemetrySettings::default(),
             readiness: ReadinessSettings::default(),
             metrics: MetricsSettings::default(),
+            cors: CorsSettings::default(),
             folder: PathBuf::from("."),
             environment: Environment::of_process(),
         }

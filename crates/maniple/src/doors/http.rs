@@ -12,6 +12,7 @@ mod answer;
 mod approvals;
 pub mod auth;
 mod body;
+mod cors;
 mod dead_letters;
 mod describe;
 mod door;
@@ -30,6 +31,7 @@ mod visitor;
 mod wire;
 
 pub use auth::Auth;
+pub use cors::CorsSettings;
 pub use door::{Door, Readiness, Serves};
 pub use limits::Limits;
 
@@ -50,7 +52,7 @@ pub const CLOSE_MAX: Duration = Duration::from_secs(10);
 pub async fn serve(listener: TcpListener, door: Door, stop: CancellationToken) {
     let (header_read, closing) = (door.limits.header_read, door.closing.clone());
     let shares = Shares::of(door.limits.connections);
-    let router = router(door);
+    let router = router(door).layer(middleware::from_fn(visitor::hosted));
     let serving = server::serve(listener, router, header_read, shares, stop.clone());
     tokio::pin!(serving);
     tokio::select! {
@@ -81,17 +83,20 @@ pub fn router(door: Door) -> Router {
     };
     let guarded = offered.route("/metrics", get(describe::metrics).route_layer(middleware::from_fn_with_state(door.clone(), admit::known)));
     let open = Router::new()
+        .route("/", get(describe::home))
         .route("/health", get(describe::health))
         .route("/ready", get(describe::ready))
         .route("/openapi.json", get(describe::openapi))
         .route("/docs", get(describe::docs))
         .route("/docs/tools", get(describe::tool_docs));
+    let cors = tower::util::option_layer(door.cors.layer());
     guarded
         .merge(open)
         .fallback(answer::nothing_here)
         .method_not_allowed_fallback(answer::not_offered)
         .layer(CatchPanicLayer::custom(answer::panicked))
         .layer(middleware::from_fn(visitor::named))
+        .layer(cors)
         .layer(middleware::from_fn(wire::observe))
         .with_state(door)
 }

@@ -11,7 +11,8 @@ use maniple_api::{
 use maniple_core::{Result, agent::AgentDefinition, model::ModelName, ports::Upkeep};
 use maniple_runtime::{Agents, ModelHealth};
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+use tokio::{sync::Mutex, time::Instant};
 
 /// What `/ready` asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,8 +43,8 @@ pub enum Need {
 /// Something that a role works with, and whether it answers.
 #[derive(Clone)]
 pub(super) enum Probe {
-    /// The store answers a read.
-    Store(Arc<dyn Upkeep>),
+    /// The store answers, and can be written.
+    Store(Arc<Asked>),
     /// A registry elsewhere answers.
     Registry(Arc<RemoteTools>, Need),
     /// Each agent has one model whose breaker is not open; half-open counts. Nobody is asked.
@@ -60,7 +61,10 @@ pub(super) enum Probe {
 impl Probe {
     /// That of the store.
     pub(super) fn store(parts: &Parts) -> Self {
-        Self::Store(parts.store.upkeep.clone())
+        Self::of(parts.store.upkeep.clone())
+    }
+    fn of(store: Arc<dyn Upkeep>) -> Self {
+        Self::Store(Arc::new(Asked { store, last: Mutex::default() }))
     }
     /// That of the registry, where it is elsewhere.
     pub(super) fn registry(config: &Config, parts: &Parts) -> Option<Self> {
@@ -82,10 +86,31 @@ impl Probe {
 
     async fn parts(&self) -> Vec<Part> {
         match self {
-            Self::Store(store) => vec![answered(self.name(), store.ping().await, PartState::Failed)],
+            Self::Store(store) => vec![answered(self.name(), store.answer().await, PartState::Failed)],
             Self::Registry(remote, need) => vec![answered(self.name(), remote.ping().await, without(*need))],
             Self::Models { agents, health, need } => agents.all().values().map(|agent| model_of(agent, health, *need)).collect(),
         }
+    }
+}
+
+/// How long an answer of the store counts: each costs its disk a write, and anybody may ask for `/ready` as often as they like.
+const ANSWER_COUNTS: Duration = Duration::from_secs(1);
+
+/// A store, and what it said last.
+pub(super) struct Asked {
+    store: Arc<dyn Upkeep>,
+    last: Mutex<Option<(Instant, Result<()>)>>,
+}
+
+impl Asked {
+    async fn answer(&self) -> Result<()> {
+        let mut last = self.last.lock().await;
+        if let Some((_, answer)) = last.as_ref().filter(|(at, _)| at.elapsed() < ANSWER_COUNTS) {
+            return answer.clone();
+        }
+        let answer = self.store.ping().await;
+        *last = Some((Instant::now(), answer.clone()));
+        answer
     }
 }
 
@@ -131,8 +156,15 @@ mod tests {
     use super::*;
     use crate::node::project;
     use maniple_backends::memory;
-    use maniple_core::{TaskId, TaskKey, Tenant, model::FaultKind};
-    use std::time::Duration;
+    use maniple_core::{
+        Error, TaskId, TaskKey, Tenant, Time,
+        model::FaultKind,
+        ports::{Swept, Waiting},
+    };
+    use std::{
+        sync::atomic::{AtomicU64, Ordering},
+        time::Duration,
+    };
 
     async fn states(probes: Vec<Probe>) -> Vec<(String, PartState)> {
         Probes(probes).parts().await.into_iter().map(|part| (part.name, part.state)).collect()
@@ -143,7 +175,7 @@ mod tests {
         let (first, second) = (ModelName::parse("a/one").unwrap(), ModelName::parse("b/two").unwrap());
         let agent = AgentDefinition { fallbacks: vec![second.clone()], ..project::assistant(&first).unwrap() };
         let (agents, health) = (Agents::new([agent]), Arc::new(ModelHealth::default()));
-        let store = Probe::Store(Arc::new(memory::TaskStore::new()));
+        let store = Probe::of(Arc::new(memory::TaskStore::new()));
         let asked = |need| vec![store.clone(), Probe::Models { agents: agents.clone(), health: health.clone(), need }];
         let with = |model: PartState| vec![("store".to_owned(), PartState::Ready), ("model:assistant".to_owned(), model)];
         let task = |n| TaskKey { tenant: Tenant::default(), id: TaskId::parse(&format!("t{n}")).unwrap() };
@@ -155,6 +187,42 @@ mod tests {
         assert_eq!(states(asked(Need::Report)).await, with(PartState::Degraded));
         tokio::time::advance(Duration::from_secs(11)).await;
         assert_eq!(states(asked(Need::Require)).await, with(PartState::Ready), "half-open counts as answering");
+    }
+
+    /// A store that counts how often it is asked, and fails each second time.
+    struct Counting(AtomicU64);
+
+    #[async_trait]
+    impl Upkeep for Counting {
+        async fn sweep_leases_by(&self, _: Time) -> Result<Swept> {
+            Ok(Swept::default())
+        }
+        async fn forget(&self, _: Duration, _: usize) -> Result<u64> {
+            Ok(0)
+        }
+        async fn forget_beyond(&self, _: u64, _: usize) -> Result<u64> {
+            Ok(0)
+        }
+        async fn waiting(&self) -> Result<Vec<Waiting>> {
+            Ok(Vec::new())
+        }
+        async fn ping(&self) -> Result<()> {
+            let is_first = self.0.fetch_add(1, Ordering::SeqCst).is_multiple_of(2);
+            if is_first { Ok(()) } else { Err(Error::unavailable("the disk is full")) }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_is_asked_once_a_second_however_often_it_is_wondered_about() {
+        let store = Arc::new(Counting(AtomicU64::new(0)));
+        let probe = Probe::of(store.clone());
+        let asked = async |times: usize| {
+            let answers = join_all((0..times).map(|_| states(vec![probe.clone()]))).await;
+            (store.0.load(Ordering::SeqCst), answers.into_iter().flatten().map(|(_, state)| state).collect::<Vec<_>>())
+        };
+        assert_eq!(asked(3).await, (1, vec![PartState::Ready; 3]));
+        tokio::time::advance(ANSWER_COUNTS).await;
+        assert_eq!(asked(2).await, (2, vec![PartState::Failed; 2]), "one that cannot write counts as long");
     }
 
     #[tokio::test]

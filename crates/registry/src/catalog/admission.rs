@@ -288,7 +288,7 @@ impl Batch<'_> {
     /// Another version as this one is compared with it: where effects are an operator's word, by all else.
     fn comparable<'a>(&self, known: &'a Published, tool: &ToolDefinition) -> Cow<'a, ToolDefinition> {
         match self.policy.effect_is_confirmed {
-            true => Cow::Owned(ToolDefinition { effect: Some(tool.effect()), ..known.definition.clone() }),
+            true => Cow::Owned(ToolDefinition { effect: Some(tool.effect()), ..ToolDefinition::clone(&known.definition) }),
             false => Cow::Borrowed(&known.definition),
         }
     }

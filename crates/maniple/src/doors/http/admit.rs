@@ -14,7 +14,7 @@ pub(super) async fn admit(State(door): State<Arc<Door>>, mut request: Request, n
     // Shedding is ordinary under overload: it is counted, not logged.
     let quiet = |error: Error| Refusal::from(maniple_api::Problem::from(&error));
     let _seat = door.desk.gate().enter().map_err(quiet)?;
-    let principal = door.auth.principal(request.headers()).map_err(Refusal)?;
+    let principal = door.auth.principal(request.headers(), &door.cors).map_err(Refusal)?;
     let _presence = door.desk.gate().let_in(&principal).map_err(quiet)?;
     request.extensions_mut().insert(principal);
     Ok(next.run(request).await)

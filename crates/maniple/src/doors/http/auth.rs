@@ -1,6 +1,6 @@
 //! Who asks: bearer tokens by their hash, or nobody in particular.
 
-use super::visitor;
+use super::{cors::CorsSettings, visitor};
 use crate::config;
 use axum::extract::FromRequestParts;
 use http::{HeaderMap, header, request::Parts};
@@ -41,12 +41,12 @@ impl Auth {
     }
 
     /// The principal of a request by its head alone.
-    pub(super) fn principal(&self, headers: &HeaderMap) -> Result<Arc<Principal>, Box<Problem>> {
+    pub(super) fn principal(&self, headers: &HeaderMap, cors: &CorsSettings) -> Result<Arc<Principal>, Box<Problem>> {
         let refused = |why: &str| Box::new(Problem::unauthorized(why).at("Authorization"));
         match self {
             Self::Open | Self::Insecure => {
                 let is_here = if matches!(self, Self::Open) { visitor::asks_this_machine(headers) } else { Ok(()) };
-                is_here.and_then(|()| visitor::is_no_foreign_page(headers)).map_err(|denied| Box::new(denied.into()))?;
+                is_here.and_then(|()| visitor::is_no_foreign_page(headers, cors)).map_err(|denied| Box::new(denied.into()))?;
                 Ok(Arc::new(Principal::local()))
             }
             Self::Tokens(tokens) => {

@@ -104,6 +104,12 @@ pub(super) async fn openapi() -> Response {
     ([(header::CONTENT_TYPE, "application/json")], TEXT.clone()).into_response()
 }
 
+/// Whoever comes to the node itself is shown what it offers.
+pub(super) async fn home() -> Response {
+    // Not from the root: in front of the node there may be a path.
+    (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, "docs")]).into_response()
+}
+
 /// What the node offers.
 pub(super) async fn docs() -> Response {
     static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| policy(PAGE));

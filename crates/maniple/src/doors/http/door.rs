@@ -1,6 +1,6 @@
 //! What the door stands in front of.
 
-use super::{Auth, Limits};
+use super::{Auth, CorsSettings, Limits};
 use crate::{config::Config, telemetry};
 use async_trait::async_trait;
 use maniple_api::probe::Part;
@@ -22,6 +22,8 @@ pub struct Door {
     pub auth: Auth,
     /// The hash of the token that opens what the node says of itself, and nothing else.
     pub collector: Option<[u8; 32]>,
+    /// Which pages of other origins may use it.
+    pub cors: CorsSettings,
     /// Bounds of what comes in.
     pub limits: Limits,
     /// The text of `/metrics`.
@@ -71,6 +73,7 @@ impl Door {
             agents,
             auth: Auth::of(config.auth.as_ref(), config.insecure)?,
             collector: config.metrics.hash(),
+            cors: config.cors.clone(),
             limits: config.limits.door,
             metrics: Arc::new(move || telemetry::rendered(&metrics)),
             readiness,

@@ -20,7 +20,7 @@ use std::sync::Arc;
 pub(super) async fn serve(State(door): State<Arc<Door>>, Who(who): Who, request: Request) -> Result<Response, Refusal> {
     let (mut parts, body) = request.into_parts();
     // The protocol asks for it whoever shows a token.
-    visitor::is_no_foreign_page(&parts.headers)?;
+    visitor::is_no_foreign_page(&parts.headers, &door.cors)?;
     // Read here, so that it keeps the bounds of every other body.
     let message = match door.read_json(&who, &parts.headers, body).await {
         Ok(message) => message,

@@ -78,8 +78,14 @@ pub(super) fn trace(headers: &HeaderMap) -> Option<TraceContext> {
     TraceContext::parse(parent, state.as_deref())
 }
 
-/// Whether `Accept` names `text/event-stream`.
+/// Whether `Accept` wishes for `text/event-stream`: names it, and not with `q=0`, which says that it is not acceptable
+/// (RFC 9110, 12.4.2).
 fn wants_events(headers: &HeaderMap) -> bool {
     let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
-    accepted.filter_map(|range| range.split(';').next()).any(|essence| essence.trim().eq_ignore_ascii_case("text/event-stream"))
+    accepted.into_iter().any(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        let is_stream = parts.next().is_some_and(|essence| essence.eq_ignore_ascii_case("text/event-stream"));
+        let weight = parts.filter_map(|part| part.split_once('=')).find(|(name, _)| name.trim().eq_ignore_ascii_case("q"));
+        is_stream && weight.is_none_or(|(_, weight)| weight.trim().parse::<f32>().is_ok_and(|weight| weight > 0.0))
+    })
 }

@@ -51,7 +51,7 @@ impl Door {
             let scopes = [Scope::Operator].into_iter().collect();
             return Ok(Arc::new(Principal { name: "metrics".into(), tenant: Tenant::default(), agents: Some([].into()), scopes }));
         }
-        self.auth.principal(headers).map_err(Refusal)
+        self.auth.principal(headers, &self.cors).map_err(Refusal)
     }
 
     /// Whether whoever asks may see what the node is made of.

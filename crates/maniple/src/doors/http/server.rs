@@ -104,6 +104,8 @@ async fn talk(stream: TcpStream, router: Router, header_read: Period, stop: Canc
         .timer(TokioTimer::new())
         .header_read_timeout(header_read.duration())
         .max_buf_size(HEAD_MAX)
+        // Who has said all it has to say still hears the answer: `nc -N`, and clients that close their side early.
+        .half_close(true)
         .serve_connection(io, TowerToHyperService::new(router))
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);

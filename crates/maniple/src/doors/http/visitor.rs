@@ -4,7 +4,7 @@
 //! by a request whose answer it cannot read. Where a token must be shown, such a page has none; where none is, these two
 //! headers are all there is to tell. Programs send no `Origin`.
 
-use super::answer::Refusal;
+use super::{answer::Refusal, cors::CorsSettings};
 use axum::{extract::Request, middleware::Next, response::Response};
 use http::{HeaderMap, header, uri::Authority};
 use maniple_api::Problem;
@@ -25,6 +25,14 @@ pub(super) async fn named(request: Request, next: Next) -> Result<Response, Refu
     Ok(next.run(request).await)
 }
 
+/// Refuses a request of HTTP/1.1 that names no host, as RFC 9112 (3.2) asks.
+pub(super) async fn hosted(request: Request, next: Next) -> Result<Response, Refusal> {
+    if request.version() == http::Version::HTTP_11 && !request.headers().contains_key(header::HOST) {
+        return Err(Problem::malformed("HTTP/1.1 asks for a Host header").at("Host").into());
+    }
+    Ok(next.run(request).await)
+}
+
 /// Fails for a name of the node that is not this machine's own: a page could have had it moved to this address.
 pub(super) fn asks_this_machine(headers: &HeaderMap) -> Result<()> {
     match host(headers) {
@@ -36,9 +44,12 @@ pub(super) fn asks_this_machine(headers: &HeaderMap) -> Result<()> {
     }
 }
 
-/// Fails for a page that is neither this machine's nor the node's own.
-pub(super) fn is_no_foreign_page(headers: &HeaderMap) -> Result<()> {
+/// Fails for a page that is neither this machine's nor the node's own, nor one that the settings let in.
+pub(super) fn is_no_foreign_page(headers: &HeaderMap, cors: &CorsSettings) -> Result<()> {
     let Some(origin) = text(headers, header::ORIGIN) else { return Ok(()) };
+    if cors.lets_in(origin) {
+        return Ok(());
+    }
     let from = origin.parse::<http::Uri>().ok().and_then(|origin| origin.into_parts().authority);
     match from {
         Some(from) if is_loopback(from.host()) || host(headers).as_ref() == Some(&from) => Ok(()),

@@ -110,7 +110,8 @@ fn check_finds_what_could_not_work_and_accepts_what_could() {
     refused(&["tool `weather`: ", "`sky`", "weather.yaml:"]);
     settings("credentials:\n  sky: { kind: api_key, hosts: [other.example], header: A, secret: k }\n");
     refused(&["tool `weather`: ", "other.example"]);
-    (settings(""), fs::write(&weather, &tool).expect("written"));
+    settings("");
+    fs::write(&weather, &tool).expect("written");
 
     fs::write(&agent, text.replace("tools: [", "tools: [stock_level, ")).expect("written");
     let registers = check();

@@ -28,7 +28,13 @@ async fn served_with(plan: Plan) -> Served {
     let house = build(plan);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
-    let serving = tokio::spawn(serve(listener, house.router.clone(), header_read, Shares::of(plan_connections), stop.clone()));
+    let serving = tokio::spawn(serve(
+        listener,
+        house.router.clone().layer(axum::middleware::from_fn(super::super::visitor::hosted)),
+        header_read,
+        Shares::of(plan_connections),
+        stop.clone(),
+    ));
     Served { house, address, stop, serving }
 }
 
@@ -298,4 +304,26 @@ async fn a_client_that_takes_little_at_a_time_keeps_its_connection() {
     });
     connection.write_all(&[0; 1_000]).await.unwrap();
     reading.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_client_that_closes_its_side_after_its_request_gets_its_answer() {
+    let served = served().await;
+    let mut stream = TcpStream::connect(served.address).await.unwrap();
+    let body = r#"{"prompt":"hello"}"#;
+    let head = format!("POST /run HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len());
+    stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut answer = String::new();
+    tokio::time::timeout(Duration::from_secs(5), stream.read_to_string(&mut answer)).await.expect("it ends").unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("answer to: hello"), "{answer}");
+}
+
+#[tokio::test]
+async fn http_1_1_names_a_host_and_http_1_0_need_not() {
+    let served = served().await;
+    let answer = served.talk(b"GET /health HTTP/1.1\r\nConnection: close\r\n\r\n").await;
+    assert!(answer.starts_with("http/1.1 400") && answer.contains("asks for a host header"), "{answer}");
+    assert!(served.talk(b"GET /health HTTP/1.0\r\n\r\n").await.starts_with("http/1.0 200"));
+    assert!(served.talk(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await.starts_with("http/1.1 200"));
 }

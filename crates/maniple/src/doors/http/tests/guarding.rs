@@ -357,7 +357,7 @@ async fn hostile_bodies_are_refused_and_the_node_lives_on() {
 #[tokio::test(start_paused = true)]
 async fn what_is_not_there_is_404_and_what_is_not_offered_405_with_what_is() {
     let house = house();
-    for path in ["/nothing/here", "/", "/tasks/none", "/tasks/%ff", "/tasks/a%20b", "/tasks/", "/agents/search/nothing"] {
+    for path in ["/nothing/here", "/tasks/none", "/tasks/%ff", "/tasks/a%20b", "/tasks/", "/agents/search/nothing"] {
         let answer = house.get(path).await;
         assert!(matches!(answer.status.as_u16(), 400 | 404), "{path}: {}", answer.status);
         answer.problem(answer.status.as_u16());
@@ -367,4 +367,27 @@ async fn what_is_not_there_is_404_and_what_is_not_offered_405_with_what_is() {
     assert_eq!(refused.header("allow"), Some("GET,HEAD"));
     let preflight = Request::options("/run").header("origin", "https://elsewhere.example").body(Body::empty()).unwrap();
     assert!(house.ask(preflight).await.headers.keys().all(|name| !name.as_str().starts_with("access-control")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn pages_of_listed_origins_may_use_the_node_and_no_others() {
+    let cors = CorsSettings { origins: vec!["https://app.example".into()] };
+    let house = build(Plan { cors, ..Plan::default() });
+    let of_page = |origin: &str, method: &str| {
+        let request = Request::builder().method(method).uri("/tasks").header("origin", origin).header("host", "localhost:8080");
+        house.ask(request.header("access-control-request-method", "POST").body(Body::empty()).unwrap())
+    };
+    let asked = of_page("https://app.example", "OPTIONS").await;
+    assert_eq!((asked.status, asked.header("access-control-allow-origin")), (StatusCode::OK, Some("https://app.example")));
+    assert!(asked.header("access-control-allow-headers").unwrap().contains("idempotency-key"));
+    let listed = of_page("https://app.example", "GET").await;
+    assert_eq!((listed.status, listed.header("access-control-allow-origin")), (StatusCode::OK, Some("https://app.example")));
+    assert!(listed.header("access-control-expose-headers").unwrap().contains("idempotency-replayed"));
+    assert_eq!(of_page("https://other.example", "OPTIONS").await.header("access-control-allow-origin"), None);
+    of_page("https://other.example", "GET").await.problem(403);
+    let closed = build(Plan::default());
+    let request = Request::get("/tasks").header("origin", "https://app.example").body(Body::empty()).unwrap();
+    let refused = closed.ask(request).await;
+    assert_eq!(refused.header("access-control-allow-origin"), None);
+    refused.problem(403);
 }

@@ -353,3 +353,26 @@ async fn sessions_are_listed_newest_first_with_their_agent_number_and_last_task(
     house.get("/agents/nobody/sessions").await.problem(404);
     assert_eq!(told(&house.get("/sessions?agent=nobody").await.json()), []);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_is_not_acceptable_is_no_wish_for_one() {
+    let house = house();
+    for (accept, is_stream) in [
+        ("text/event-stream;q=0, application/json", false),
+        ("text/event-stream; q=0.0", false),
+        ("application/json", false),
+        ("text/event-stream;q=0.5", true),
+        ("application/json, Text/Event-Stream; charset=utf-8", true),
+    ] {
+        let mut request = posting("/run", &json!({"prompt": "p"}));
+        request.headers_mut().insert("accept", accept.parse().unwrap());
+        let answer = house.ask(request).await;
+        assert_eq!(answer.header("content-type") == Some("text/event-stream"), is_stream, "{accept}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_comes_to_the_node_itself_is_led_to_its_description() {
+    let answer = house().get("/").await;
+    assert_eq!((answer.status, answer.header("location")), (StatusCode::TEMPORARY_REDIRECT, Some("docs")));
+}
