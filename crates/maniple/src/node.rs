@@ -1,6 +1,7 @@
 //! A node in this process: starts what its roles ask for, and stops it in order.
 
 mod disk;
+mod left_out;
 mod mcp;
 mod models;
 mod openapi;

@@ -1,8 +1,10 @@
 //! The MCP servers of the settings: connected, and their tools taken over whenever they change.
 
+use super::left_out;
 use crate::config::Config;
 use futures::future::join_all;
 use maniple_aside::Aside;
+use maniple_core::tool::LeftOut;
 use maniple_registry::{
     Incoming, Origin, Registry,
     mcp::{Listing, Server, ServerSettings, State},
@@ -12,8 +14,6 @@ use tokio_util::sync::CancellationToken;
 
 /// How long a start waits for all servers together; tools of slower ones come when they do, and tasks that need them wait.
 const SETTLED_MAX: Duration = Duration::from_secs(1);
-/// How many tools that are left out one line of the log names.
-const NAMED_MAX: usize = 3;
 
 /// Connects to all servers and takes their tools over, as far as they answer soon.
 pub(super) async fn connect(config: &Config, keeps: bool, registry: &Arc<Registry>, aside: &Aside) -> anyhow::Result<Vec<Arc<Server>>> {
@@ -71,23 +71,11 @@ async fn take_tools(registry: &Registry, name: &str, origin: &Origin, listing: &
     let incoming = listing.tools.iter().cloned();
     let incoming = incoming.map(|tool| Incoming { notes: tool.notes, proposed: tool.proposed_effect, ..Incoming::from(tool.definition) });
     let refused = registry.take(origin, incoming.collect()).await?;
-    let mut left_out: Vec<(String, String)> =
-        listing.refused.iter().map(|refused| (refused.original.clone(), refused.reason.clone())).collect();
-    left_out.extend(refused.into_iter().map(|(tool, error)| (tool, error.message.into_owned())));
-    say_what_is_left_out(name, &left_out);
+    let from = origin.collection();
+    let unusable = listing.refused.iter().map(|refused| (refused.original.clone(), None, refused.reason.clone()));
+    let refused = refused.into_iter().map(|(tool, error)| (tool.clone(), Some(tool), error.message.into_owned()));
+    let all = unusable.chain(refused).map(|(place, name, why)| LeftOut { from: from.clone(), place, name, why });
+    left_out::say(registry, origin, all.collect());
     tracing::info!(mcp = name, protocol, tools = listing.tools.len(), "connected");
     Ok(())
-}
-
-/// One line, however many there are.
-fn say_what_is_left_out(name: &str, left_out: &[(String, String)]) {
-    if left_out.is_empty() {
-        return;
-    }
-    for (tool, why) in left_out {
-        tracing::debug!(mcp = name, tool, why, "left out");
-    }
-    let named: Vec<String> = left_out.iter().take(NAMED_MAX).map(|(tool, why)| format!("{tool} ({why})")).collect();
-    let (count, named) = (left_out.len(), named.join("; "));
-    tracing::warn!(mcp = name, count, "tools are left out: {named}; the log names each at `RUST_LOG=info,maniple=debug`");
 }

@@ -1,5 +1,6 @@
 //! OpenAPI documents as tools: read at the start, and those at a URL again and again.
 
+use super::left_out;
 use crate::{config::Config, files::regular};
 use anyhow::Context as _;
 use maniple_aside::Aside;
@@ -57,18 +58,15 @@ impl Document {
         let count = incoming.len();
         let refused = registry.take(&origin, incoming).await?;
         let tools = count - refused.len();
-        let left_out = |place: String, name: Option<String>, why: String| LeftOut { from: from.clone(), place, name, why };
-        let read = read.left_out.into_iter().map(|note| left_out(note.place, note.name, note.what));
+        let unusable = |place: String, name: Option<String>, why: String| LeftOut { from: from.clone(), place, name, why };
+        let read = read.left_out.into_iter().map(|note| unusable(note.place, note.name, note.what));
         let refused = refused.into_iter().map(|(tool, error)| {
             let place = places.get(&tool).cloned().unwrap_or_else(|| tool.clone());
-            left_out(place, Some(tool), error.to_string())
+            unusable(place, Some(tool), error.to_string())
         });
         let all: Vec<LeftOut> = read.chain(refused).collect();
         let count = all.len();
-        // Said once: a document that is read again says only what is new.
-        for LeftOut { place, why, .. } in registry.set_left_out(&origin, all) {
-            tracing::warn!(openapi = self.name, operation = place, why, "left out");
-        }
+        left_out::say(registry, &origin, all);
         tracing::info!(openapi = self.name, tools, left_out = count, "imported");
         Ok(())
     }
