@@ -9,7 +9,7 @@ use maniple_core::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// The longest reason, in bytes: a model reads it.
+/// The longest reason, in characters: a model reads it.
 pub const REASON_MAX: usize = 4096;
 
 /// A request for a person.
@@ -73,7 +73,7 @@ pub enum Choice {
 pub struct Decision {
     /// What is decided.
     pub decision: Choice,
-    /// Why, at most 4 KiB; the model reads it.
+    /// Why, at most 4,096 characters; the model reads it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
@@ -133,8 +133,8 @@ impl Decision {
         };
         let reason = match members.get("reason") {
             None | Some(Value::Null) => None,
-            Some(Value::String(text)) if text.len() <= REASON_MAX => Some(text.clone()).filter(|text| !text.trim().is_empty()),
-            Some(_) => return Err(Error::invalid("reason must be text of at most 4096 bytes").at("reason")),
+            Some(Value::String(text)) if text.chars().count() <= REASON_MAX => Some(text.clone()).filter(|text| !text.trim().is_empty()),
+            Some(_) => return Err(Error::invalid("reason must be text of at most 4096 characters").at("reason")),
         };
         Ok(Self { decision, reason })
     }

@@ -8,7 +8,7 @@ use serde_json::Value;
 pub const DELTA: &str = "delta";
 
 /// One event of a task. Types a reader does not know are to be skipped: more may come.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TaskEvent {
     /// 1, 2, 3 … without gaps; a `delta` has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -17,11 +17,9 @@ pub struct TaskEvent {
     #[serde(rename = "type")]
     pub kind: String,
     /// The task.
-    #[schema(value_type = String)]
     pub task_id: TaskId,
     /// When it was recorded; a `delta` is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, format = DateTime)]
     pub at: Option<Time>,
     /// The step it belongs to; 0 before the first.
     pub step: u32,

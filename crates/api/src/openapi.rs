@@ -3,18 +3,28 @@
 //! The schemas come from the types that are really sent; a test of the door asks every operation of
 //! the table, and another compares the document with `schemas/openapi.json`.
 
+mod bodies;
+mod bounds;
+mod events;
+mod links;
+mod parameter;
 mod table;
 
 pub use table::{Operation, TABLE};
 
-use crate::{approvals, event::TaskEvent, page, probe, problem, request::TaskRequest, tools};
-use maniple_core::{task::AgentResult, tool::Registered};
+use crate::{approvals, page, probe, problem, request::TaskRequest, tools};
+use links::Link;
+use maniple_core::{
+    task::{AgentResult, Ceilings},
+    tool::Registered,
+};
+use parameter::{Param, Parameter};
 use serde_json::{Map, Value, json};
-use table::{Param, Parameter, Response};
+use table::Response;
 use utoipa::ToSchema;
 
-/// The whole document.
-pub fn document() -> Value {
+/// The whole document, of a node where tasks may ask for this much.
+pub fn document(ceilings: Ceilings) -> Value {
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -27,7 +37,7 @@ pub fn document() -> Value {
         "tags": tags(),
         "paths": paths(),
         "components": {
-            "schemas": schemas(),
+            "schemas": schemas(ceilings),
             "securitySchemes": {
                 "bearer": { "type": "http", "scheme": "bearer",
                     "description": "A token of the node's `auth` section. A node without that section asks for none." },
@@ -67,7 +77,7 @@ fn described(operation: &Operation, under_agent: bool) -> Value {
     let suffix = if under_agent { "_of_agent" } else { "" };
     let mut parameters: Vec<Value> = Vec::new();
     if under_agent {
-        parameters.push(table::AGENT.json());
+        parameters.push(parameter::AGENT.json());
     }
     let not_said_twice = |p: &&Parameter| !(under_agent && p.place == Param::Query && p.name == "agent");
     parameters.extend(operation.parameters.iter().filter(not_said_twice).map(Parameter::json));
@@ -81,9 +91,8 @@ fn described(operation: &Operation, under_agent: bool) -> Value {
     if !parameters.is_empty() {
         written["parameters"] = parameters.into();
     }
-    if let Some(schema) = operation.body {
-        let content = json!({ "application/json": { "schema": reference(schema) } });
-        written["requestBody"] = json!({ "required": true, "content": content });
+    if let Some(body) = &operation.body {
+        written["requestBody"] = body.json();
     }
     if let Some(scope) = operation.scope {
         written["security"] = json!([{}, { "bearer": [scope] }]);
@@ -109,6 +118,7 @@ fn problem_answer(status: u16) -> Value {
     });
     let header = |what: &str, kind: &str| json!({ "description": what, "schema": { "type": kind } });
     match status {
+        405 => answer["headers"] = json!({ "Allow": header("The methods that are offered here.", "string") }),
         401 => answer["headers"] = json!({ "WWW-Authenticate": header("The scheme to use.", "string") }),
         429 | 503 => answer["headers"] = json!({ "Retry-After": header("Seconds to wait before the next try.", "integer") }),
         _ => {}
@@ -119,9 +129,13 @@ fn problem_answer(status: u16) -> Value {
 impl Response {
     fn json(&self) -> Value {
         let mut content = Map::new();
-        for (media, schema) in self.content {
-            let schema = if schema.is_empty() { json!({ "type": "string" }) } else { reference(schema) };
-            content.insert((*media).to_owned(), json!({ "schema": schema }));
+        for (media, name) in self.content {
+            let schema = if name.is_empty() { json!({ "type": "string" }) } else { reference(name) };
+            let mut written = json!({ "schema": schema });
+            if *name == "EventFrame" {
+                written["example"] = events::STREAM.into();
+            }
+            content.insert((*media).to_owned(), written);
         }
         let mut answer = json!({ "description": self.description });
         if !content.is_empty() {
@@ -135,6 +149,9 @@ impl Response {
         if !headers.is_empty() {
             answer["headers"] = Value::Object(headers);
         }
+        if !self.links.is_empty() {
+            answer["links"] = Value::Object(Link::all(self.links));
+        }
         answer
     }
 }
@@ -147,15 +164,18 @@ fn reference(schema: &str) -> Value {
     }
 }
 
-fn schemas() -> Value {
-    let mut found = Vec::new();
-    fn add<T: ToSchema>(found: &mut Vec<(String, utoipa::openapi::RefOr<utoipa::openapi::Schema>)>) {
-        T::schemas(found);
-        found.push((T::name().into_owned(), T::schema()));
-    }
+/// Types and their schemas.
+type Found = Vec<(String, utoipa::openapi::RefOr<utoipa::openapi::Schema>)>;
+
+fn add<T: ToSchema>(found: &mut Found) {
+    T::schemas(found);
+    found.push((T::name().into_owned(), T::schema()));
+}
+
+fn schemas(ceilings: Ceilings) -> Value {
+    let mut found = Found::new();
     add::<TaskRequest>(&mut found);
     add::<AgentResult>(&mut found);
-    add::<TaskEvent>(&mut found);
     add::<page::TaskPage>(&mut found);
     add::<page::AgentPage>(&mut found);
     add::<approvals::ApprovalPage>(&mut found);
@@ -178,72 +198,28 @@ fn schemas() -> Value {
     add::<problem::Problem>(&mut found);
     add::<probe::Health>(&mut found);
     add::<probe::Readiness>(&mut found);
+    let events = events::schemas(&mut found);
     found.sort_by(|a, b| a.0.cmp(&b.0));
     let written = found.into_iter().map(|(name, schema)| {
         // Our own types: their schemas are plain data.
-        (name, serde_json::to_value(schema).unwrap_or_default())
+        (name, without_null_defaults(serde_json::to_value(schema).unwrap_or_default()))
     });
-    Value::Object(written.collect())
+    let mut written: Map<String, Value> = written.chain(events).collect();
+    bounds::write(&mut written, ceilings);
+    Value::Object(written)
+}
+
+/// A field that is left out has no default that could be sent.
+fn without_null_defaults(mut schema: Value) -> Value {
+    for field in schema.get_mut("properties").and_then(Value::as_object_mut).into_iter().flat_map(|fields| fields.values_mut()) {
+        if let Some(field) = field.as_object_mut()
+            && field.get("default").is_some_and(Value::is_null)
+        {
+            field.remove("default");
+        }
+    }
+    schema
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn references(value: &Value, found: &mut Vec<String>) {
-        match value {
-            Value::Object(members) => {
-                found.extend(members.get("$ref").and_then(Value::as_str).map(str::to_owned));
-                members.values().for_each(|member| references(member, found));
-            }
-            Value::Array(items) => items.iter().for_each(|item| references(item, found)),
-            _ => {}
-        }
-    }
-
-    #[test]
-    fn every_reference_leads_somewhere_and_every_operation_id_is_one_of_its_kind() {
-        let document = document();
-        let mut found = Vec::new();
-        references(&document, &mut found);
-        assert!(found.len() > 50);
-        for reference in found {
-            let pointer = reference.trim_start_matches('#');
-            assert!(document.pointer(pointer).is_some(), "{reference} leads nowhere");
-        }
-        let operations = document["paths"].as_object().unwrap().values().flat_map(|item| item.as_object().unwrap().values());
-        let ids: Vec<&str> = operations.map(|operation| operation["operationId"].as_str().unwrap()).collect();
-        let distinct: std::collections::BTreeSet<&&str> = ids.iter().collect();
-        assert_eq!(distinct.len(), ids.len(), "{ids:?}");
-    }
-
-    #[test]
-    fn every_operation_says_how_it_is_refused() {
-        for (path, item) in document()["paths"].as_object().unwrap() {
-            for (method, operation) in item.as_object().unwrap() {
-                let responses = operation["responses"].as_object().unwrap();
-                assert!(responses.contains_key("405") && responses.contains_key("500"), "{method} {path}");
-                assert_eq!(responses.contains_key("401"), operation.get("security").is_some(), "{method} {path}");
-                assert_eq!(responses.contains_key("413"), method == "post", "{method} {path}");
-                for name in path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')) {
-                    let said = operation["parameters"].as_array().unwrap().iter().any(|p| p["name"] == name && p["in"] == "path");
-                    assert!(said, "{method} {path} does not describe {name}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn the_written_description_is_the_generated_one() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../schemas/openapi.json");
-        let generated = format!("{:#}\n", document());
-        if std::env::var_os("UPDATE").is_some() {
-            std::fs::write(path, &generated).unwrap();
-        }
-        let written = std::fs::read_to_string(path).unwrap_or_default();
-        assert!(
-            written == generated,
-            "schemas/openapi.json is not what the code says: run this test with UPDATE=1 and look at the difference"
-        );
-    }
-}
+mod tests;

@@ -30,14 +30,13 @@ const NOT_ENFORCED: [&str; 4] = ["cost_budget_usd", "tree_token_budget", "webhoo
 pub struct TaskRequest {
     /// Chosen by the caller so that sending twice is harmless; a UUIDv7 is made otherwise.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, nullable = false, min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:-]{1,128}$")]
+    #[schema(value_type = Option<String>, nullable = false)]
     pub id: Option<String>,
     /// The conversation; a new one is made and returned otherwise.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false, min_length = 1, max_length = 256)]
+    #[schema(nullable = false)]
     pub session_id: Option<String>,
     /// What is asked.
-    #[schema(min_length = 1)]
     pub prompt: String,
     /// The caller's own notes; a model does not see them.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
@@ -45,15 +44,15 @@ pub struct TaskRequest {
     pub metadata: Map<String, Value>,
     /// How many model calls at most. The ceiling is the operator's; 25 unless raised.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false, minimum = 1, default = 10)]
+    #[schema(nullable = false)]
     pub max_steps: Option<i64>,
     /// How many tokens its model calls may use. The ceiling is the operator's; 32,768 unless raised.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false, minimum = 512, default = 8192)]
+    #[schema(nullable = false)]
     pub token_budget: Option<i64>,
     /// Who is to do it; needed only where a node serves several and the path names none.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false, pattern = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+    #[schema(nullable = false)]
     pub agent: Option<String>,
     /// The caller's facts for this task only; the agent's template can show them.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
@@ -61,11 +60,11 @@ pub struct TaskRequest {
     pub context: Map<String, Value>,
     /// When it must have ended, in milliseconds from acceptance, waiting included.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false, minimum = 1)]
+    #[schema(nullable = false)]
     pub deadline_ms: Option<i64>,
     /// Higher first; between sessions only.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false, minimum = 0, maximum = 9, default = 5)]
+    #[schema(nullable = false)]
     pub priority: Option<i64>,
     /// RFC 3339; the task takes its place in its session when this comes.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]

@@ -129,8 +129,10 @@ events! {
 
 /// See [`Event::Started`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Started {
     /// The agent's version.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub version: Version,
     /// The hash under which agent and tools are stored.
     pub definitions: String,
@@ -141,16 +143,19 @@ pub struct Started {
 }
 /// A tool of [`Started`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct StartedTool {
     /// Its name.
     pub name: String,
     /// The version it got.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub version: Version,
     /// The hash of its contract.
     pub contract: String,
 }
 /// See [`Event::ModelStarted`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ModelStarted {
     /// 1, 2, 3 … within the step, takeovers included. A higher one voids the deltas of a lower.
     pub attempt: u32,
@@ -163,6 +168,7 @@ pub struct ModelStarted {
 }
 /// See [`Event::ModelFailed`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ModelFailed {
     /// Which attempt.
     pub attempt: u32,
@@ -181,6 +187,7 @@ pub struct ModelFailed {
 }
 /// See [`Event::ModelFinished`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ModelFinished {
     /// Which attempt.
     pub attempt: u32,
@@ -204,12 +211,14 @@ pub struct ModelFinished {
 }
 /// See [`Event::ToolStarted`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ToolStarted {
     /// Its place in the step, from 0.
     pub index: u32,
     /// The tool.
     pub name: String,
     /// The version called.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub version: Version,
     /// Checked arguments.
     pub arguments: Value,
@@ -223,6 +232,7 @@ pub struct ToolStarted {
 }
 /// See [`Event::ToolFinished`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ToolFinished {
     /// Its place in the step, from 0.
     pub index: u32,
@@ -235,6 +245,7 @@ pub struct ToolFinished {
 }
 /// How a tool call went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ToolStatus {
     /// It answered.
@@ -259,6 +270,7 @@ impl ToolStatus {
 }
 /// See [`Event::ApprovalRequested`]. What is decided is decided for exactly this.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ApprovalRequested {
     /// `{task_id}:{step}:{index}`, with `:doubt` after it for a call in doubt; unique in its tenant.
     pub id: String,
@@ -269,6 +281,7 @@ pub struct ApprovalRequested {
     /// The tool.
     pub tool: String,
     /// The version that would be called.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub version: Version,
     /// The hash of that version's contract.
     pub contract: String,
@@ -280,10 +293,12 @@ pub struct ApprovalRequested {
     /// The hash of the arguments in canonical form.
     pub arguments_hash: String,
     /// After this a decision comes too late.
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
     pub expires_at: Time,
 }
 /// What a person is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Question {
     /// May the call be made?
@@ -302,6 +317,7 @@ impl Question {
 }
 /// See [`Event::ApprovalDecided`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ApprovalDecided {
     /// The request.
     pub id: String,
@@ -318,6 +334,7 @@ pub struct ApprovalDecided {
 }
 /// What was said to a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
     /// Yes.
@@ -339,28 +356,34 @@ impl Answer {
 }
 /// See [`Event::Parked`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Parked {
     /// What for.
     pub waiting_for: WaitingFor,
     /// Until when at most.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
     pub until: Option<Time>,
 }
 /// See [`Event::Resumed`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Resumed {
     /// The signal that woke it.
     pub by: String,
 }
 /// See [`Event::TakenOver`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TakenOver {
     /// The failed task.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub from: TaskId,
     /// Its record through the last step in which a tool call was started.
     pub steps: Vec<TakenStep>,
 }
 /// A step of [`TakenOver`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TakenStep {
     /// Its number.
     pub step: u32,

@@ -25,10 +25,12 @@ pub struct AgentName(Arc<str>);
 pub struct Tenant(Arc<str>);
 
 impl TaskId {
+    /// How long one may be.
+    pub const CHARS_MAX: usize = 128;
     /// Checks an id a caller chose.
     pub fn parse(text: &str) -> Result<Self> {
         let legal = |b: u8| b.is_ascii_alphanumeric() || b"._:-".contains(&b);
-        if text.is_empty() || text.len() > 128 || !text.bytes().all(legal) {
+        if text.is_empty() || text.len() > Self::CHARS_MAX || !text.bytes().all(legal) {
             return Err(Error::invalid("id must be 1 to 128 characters of A-Z a-z 0-9 . _ : -").at("id"));
         }
         Ok(Self(text.into()))
@@ -44,9 +46,11 @@ impl TaskId {
 }
 
 impl SessionId {
+    /// How long one may be, in characters.
+    pub const CHARS_MAX: usize = 256;
     /// Checks an id a caller chose.
     pub fn parse(text: &str) -> Result<Self> {
-        if text.is_empty() || text.chars().count() > 256 {
+        if text.is_empty() || text.chars().count() > Self::CHARS_MAX {
             return Err(Error::invalid("session_id must be 1 to 256 characters").at("session_id"));
         }
         Ok(Self(text.into()))
@@ -62,12 +66,14 @@ impl SessionId {
 }
 
 impl AgentName {
+    /// How long one may be.
+    pub const CHARS_MAX: usize = 63;
     /// Checks a name.
     pub fn parse(text: &str) -> Result<Self> {
         let bytes = text.as_bytes();
         let inner = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-';
         let edge_is_dash = bytes.first() == Some(&b'-') || bytes.last() == Some(&b'-');
-        if bytes.is_empty() || bytes.len() > 63 || edge_is_dash || !bytes.iter().all(inner) {
+        if bytes.is_empty() || bytes.len() > Self::CHARS_MAX || edge_is_dash || !bytes.iter().all(inner) {
             return Err(Error::invalid("agent must be 1 to 63 of a-z 0-9 -, beginning and ending with a letter or digit").at("agent"));
         }
         Ok(Self(text.into()))
@@ -79,10 +85,12 @@ impl AgentName {
 }
 
 impl Tenant {
+    /// How long one may be.
+    pub const CHARS_MAX: usize = 64;
     /// Checks a name.
     pub fn parse(text: &str) -> Result<Self> {
         let legal = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
-        if text.is_empty() || text.len() > 64 || !text.bytes().all(legal) {
+        if text.is_empty() || text.len() > Self::CHARS_MAX || !text.bytes().all(legal) {
             return Err(Error::invalid("tenant must be 1 to 64 characters of A-Z a-z 0-9 . _ -").at("tenant"));
         }
         Ok(Self(text.into()))

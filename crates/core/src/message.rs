@@ -56,6 +56,7 @@ impl Message {
 
 /// A tool call as the model asked for it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ToolCall {
     /// The provider's id for it, as it came; made where the provider gave none. Unlike any other of its answer.
     pub id: String,
@@ -65,11 +66,13 @@ pub struct ToolCall {
     pub arguments: String,
     /// What the provider put beside it and wants back with it, such as a signature. Nobody else reads it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(ignore))]
     pub extra: Option<Value>,
 }
 
 /// Tokens of one model call, as the provider reported them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Usage {
     /// All input tokens, cached ones included.
     pub input_tokens: u64,
@@ -89,6 +92,7 @@ impl Usage {
 
 /// Why a model stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum FinishReason {
     /// It was done.

@@ -126,6 +126,7 @@ impl Fault {
 
 /// The provider-fault table of a model call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum FaultKind {
     /// 429 with or without Retry-After: wait and ask again.

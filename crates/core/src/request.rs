@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 /// The longest deadline: a hundred years. It keeps every sum with it inside the calendar.
-const DEADLINE_MS_MAX: i64 = 3_155_760_000_000;
+pub const DEADLINE_MS_MAX: i64 = 3_155_760_000_000;
 /// What stands before a hash of a [`TaskRequest`]. Without it: one of the JSON of an HTTP body, by an older version.
 const HASH_VERSION: &str = "2:";
 

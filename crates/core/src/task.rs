@@ -2,7 +2,7 @@
 
 mod limits;
 
-pub use limits::{Ceilings, TaskLimits, in_range};
+pub use limits::{Ceilings, STEPS_MIN, TOKENS_MIN, TaskLimits, in_range};
 
 use crate::{AgentName, Error, Result, SessionId, TaskId, Tenant, Time, schema, trace::TraceContext};
 use serde::{Deserialize, Serialize};
@@ -12,17 +12,22 @@ use std::time::Duration;
 /// An accepted task: every field checked, every default filled. It is the data of `task.accepted`,
 /// and nowhere else is it stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Task {
     /// Unique in its tenant.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub id: TaskId,
     /// Who is to do it.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub agent: AgentName,
     /// The conversation it belongs to.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub session_id: SessionId,
     /// What is asked. Never rendered as a template.
     pub prompt: String,
     /// The caller's own notes; not shown to the model.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     pub metadata: Map<String, Value>,
     /// How many model calls at most.
     pub max_steps: u32,
@@ -30,6 +35,7 @@ pub struct Task {
     pub token_budget: u64,
     /// The caller's facts for this task only; the agent's template can show them.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     pub context: Map<String, Value>,
     /// From acceptance, waiting included.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -38,6 +44,7 @@ pub struct Task {
     pub priority: u8,
     /// It takes its place in its session when this comes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
     pub not_before: Option<Time>,
     /// The answer must fit this schema.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -50,12 +57,15 @@ pub struct Task {
     pub tree_token_budget: Option<u64>,
     /// The task this one works for. Never set yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub parent_task_id: Option<TaskId>,
     /// The failed task this one takes over from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub retry_of: Option<TaskId>,
     /// Whose it is.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub tenant: Tenant,
     /// Who asked.
     pub principal: String,

@@ -168,6 +168,15 @@ pub enum OnInDoubt {
 }
 
 impl ToolDefinition {
+    /// How long a name may be.
+    pub const NAME_MAX: usize = 64;
+    /// How long a call may take at most, in ms.
+    pub const TIMEOUT_MS_MAX: u64 = 600_000;
+    /// The largest `rate_limit`.
+    pub const RATE_LIMIT_MAX: u32 = 1_000_000;
+    /// The longest that a result is used again, in ms.
+    pub const CACHE_TTL_MS_MAX: u64 = 86_400_000;
+
     /// The effect class, said or by the method.
     pub fn effect(&self) -> Effect {
         self.effect.unwrap_or(match self.method {
@@ -198,19 +207,19 @@ impl ToolDefinition {
     /// Every rule a definition must keep, the unenforced parts refused by name.
     pub fn check(&self) -> Result<()> {
         let legal = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
-        if self.name.is_empty() || self.name.len() > 64 || !self.name.bytes().all(legal) {
+        if self.name.is_empty() || self.name.len() > Self::NAME_MAX || !self.name.bytes().all(legal) {
             return Err(Error::invalid("name must be 1 to 64 characters of A-Z a-z 0-9 _ -").at("name"));
         }
         if self.description.trim().is_empty() {
             return Err(Error::invalid("description must say what the tool is for").at("description"));
         }
-        if !(1..=600_000).contains(&self.timeout_ms) {
+        if !(1..=Self::TIMEOUT_MS_MAX).contains(&self.timeout_ms) {
             return Err(Error::invalid("timeout_ms must be 1 to 600000").at("timeout_ms"));
         }
         if !self.scopes.is_empty() {
             return Err(Error::invalid("scopes is not enforced by this version, so it is refused: remove it").at("scopes"));
         }
-        if self.rate_limit.is_some_and(|most| !(1..=1_000_000).contains(&most)) {
+        if self.rate_limit.is_some_and(|most| !(1..=Self::RATE_LIMIT_MAX).contains(&most)) {
             return Err(Error::invalid("rate_limit must be 1 to 1000000 calls of each agent in any 60 s").at("rate_limit"));
         }
         match (self.auth_type, &self.credential) {
@@ -226,7 +235,7 @@ impl ToolDefinition {
             if self.effect() != Effect::Pure {
                 return Err(Error::invalid("cache_ttl_ms is for pure tools: the result of any other call is its own").at("cache_ttl_ms"));
             }
-            if !(1..=86_400_000).contains(&ttl) {
+            if !(1..=Self::CACHE_TTL_MS_MAX).contains(&ttl) {
                 return Err(Error::invalid("cache_ttl_ms must be 1 to 86400000").at("cache_ttl_ms"));
             }
         }

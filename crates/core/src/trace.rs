@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// What `traceparent` and `tracestate` said when the task was accepted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TraceContext {
     /// `00-{32 hex}-{16 hex}-{2 hex}`
     pub traceparent: String,

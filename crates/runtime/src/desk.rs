@@ -49,7 +49,10 @@ pub use tools::{Definition, Reason, offered_to};
 
 use crate::{Agents, Starter, spans::Tracing};
 use maniple_aside::Aside;
-use maniple_core::ports::{Bus, Tasks, ToolRegistry};
+use maniple_core::{
+    ports::{Bus, Tasks, ToolRegistry},
+    task::{Ceilings, TaskLimits},
+};
 use std::sync::Arc;
 
 /// What a desk works with.
@@ -91,6 +94,12 @@ impl Desk {
     /// Where doors read what takes long to read.
     pub fn aside(&self) -> &Aside {
         &self.parts.aside
+    }
+
+    /// The most that a task may ask for.
+    pub fn ceilings(&self) -> Ceilings {
+        let TaskLimits { max_steps, token_budget, .. } = self.terms.tasks;
+        Ceilings { max_steps, token_budget }
     }
 
     /// What every request passes first.

@@ -3,16 +3,18 @@
 use crate::strict;
 use maniple_core::{
     Error, Result,
-    ports::{Admission, Probed},
-    tool::{LeftOut, Offer, ToolVersion, Way},
+    ports::{Admission, Idempotency, Probed},
+    tool::{LeftOut, Offer, ToolDefinition, ToolVersion, Way},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use std::time::Duration;
 use utoipa::ToSchema;
 
+/// The longest name of a principal that is asked for, in characters.
+pub const PRINCIPAL_MAX: usize = 255;
 /// The longest time-out that a call may ask for, in ms.
-pub const TIMEOUT_MS_MAX: u64 = 600_000;
+pub const TIMEOUT_MS_MAX: u64 = ToolDefinition::TIMEOUT_MS_MAX;
 
 /// A page of the catalogue: by name, the versions of each highest first. `limit` counts names.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -98,15 +100,15 @@ pub struct CallRequest {
     /// Who asks, where the token's holder asks for others: keys are each principal's own. Without `operator` it is a name within the
     /// token's.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false, min_length = 1, max_length = 255)]
+    #[schema(nullable = false)]
     pub principal: Option<String>,
     /// For `probe`: the key of the direct call that is meant. `invoke` takes it as the header Idempotency-Key.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false, min_length = 1, max_length = 255)]
+    #[schema(nullable = false)]
     pub key: Option<String>,
     /// How long the call may take; never longer than the tool's own `timeout_ms`, which is the default.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false, minimum = 1, maximum = 600_000)]
+    #[schema(nullable = false)]
     pub timeout_ms: Option<u64>,
     /// For runtimes: it is a run's call, and this is what its journal calls it. No record of it is made here. Needs `operator`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -119,10 +121,8 @@ pub struct CallRequest {
 #[serde(deny_unknown_fields)]
 pub struct CallOfRun {
     /// Its Idempotency-Key: `{task_id}:{step}:{index}`, with `{tenant}/` before it outside the default tenant.
-    #[schema(min_length = 1, max_length = 255)]
     pub key: String,
     /// Names this very send: another attempt under the same key has another.
-    #[schema(min_length = 1, max_length = 255)]
     pub send: String,
     /// Of a call that a person agreed to: the way they agreed to. It is sent no other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -148,14 +148,15 @@ impl CallRequest {
         }
         let run = request.run.as_ref();
         for (field, text) in [("key", request.key.as_ref()), ("run.key", run.map(|run| &run.key)), ("run.send", run.map(|run| &run.send))] {
-            let legal = |text: &String| (1..=255).contains(&text.len()) && text.bytes().all(|b| (b' '..=b'~').contains(&b));
+            let legal =
+                |text: &String| (1..=Idempotency::KEY_MAX).contains(&text.len()) && text.bytes().all(|b| (b' '..=b'~').contains(&b));
             if text.is_some_and(|text| !legal(text)) {
                 return Err(Error::invalid(format!("{field} must be 1 to 255 printable characters of ASCII")).at(field));
             }
         }
-        let legal = |name: &String| (1..=255).contains(&name.len()) && !name.chars().any(char::is_control);
+        let legal = |name: &String| (1..=PRINCIPAL_MAX).contains(&name.chars().count()) && !name.chars().any(char::is_control);
         if request.principal.as_ref().is_some_and(|name| !legal(name)) {
-            return Err(Error::invalid("principal must be 1 to 255 bytes without control characters").at("principal"));
+            return Err(Error::invalid("principal must be 1 to 255 characters, none of them a control character").at("principal"));
         }
         if request.timeout_ms.is_some_and(|ms| !(1..=TIMEOUT_MS_MAX).contains(&ms)) {
             return Err(Error::invalid(format!("timeout_ms must be 1 to {TIMEOUT_MS_MAX}")).at("timeout_ms"));

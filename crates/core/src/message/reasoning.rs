@@ -14,14 +14,17 @@ pub const VERBATIM_MAX: usize = 1 << 20;
 /// Some providers refuse the next request unless it comes back to them, as it was. Nothing but the dialect of that provider reads
 /// `fields` and `verbatim`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Reasoning {
     /// For people, at most [`REASONING_MAX`] bytes.
     pub text: String,
     /// The members of a message that the text came in, and goes back in.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(ignore))]
     pub fields: Vec<String>,
     /// Signed or structured pieces, as they came, at most [`VERBATIM_MAX`] bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(ignore))]
     pub verbatim: Option<Value>,
     /// What was left out, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]

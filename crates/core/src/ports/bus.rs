@@ -44,6 +44,7 @@ pub enum Live {
 
 /// A piece of a model's text.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Delta {
     /// Which step.
     pub step: u32,

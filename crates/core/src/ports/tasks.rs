@@ -145,10 +145,15 @@ impl NewTask {
 pub struct Idempotency {
     /// `tasks` for submissions; the path for any other POST.
     pub scope: String,
-    /// 1–255 characters.
+    /// 1 to [`Self::KEY_MAX`] printable characters of ASCII.
     pub key: String,
     /// Hash of what is asked under it.
     pub body_hash: String,
+}
+
+impl Idempotency {
+    /// How long a key may be.
+    pub const KEY_MAX: usize = 255;
 }
 
 /// What an Idempotency-Key was when a call came with it.

@@ -33,9 +33,9 @@ impl Section for Ceilings {
 }
 
 /// The least `max_steps` of a task.
-const STEPS_MIN: u32 = 1;
+pub const STEPS_MIN: u32 = 1;
 /// The least `token_budget` of a task: less is no answer.
-const TOKENS_MIN: u64 = 512;
+pub const TOKENS_MIN: u64 = 512;
 
 /// The ceilings of a node and the defaults of an agent, against which a request is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

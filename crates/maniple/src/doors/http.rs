@@ -64,6 +64,7 @@ pub async fn serve(listener: TcpListener, door: Door, stop: CancellationToken) {
 
 /// The routes of a door.
 pub fn router(door: Door) -> Router {
+    let description = describe::openapi(&door);
     let door = Arc::new(door);
     let tasks = Router::new()
         .merge(task_routes())
@@ -86,7 +87,7 @@ pub fn router(door: Door) -> Router {
         .route("/", get(describe::home))
         .route("/health", get(describe::health))
         .route("/ready", get(describe::ready))
-        .route("/openapi.json", get(describe::openapi))
+        .route("/openapi.json", get(description))
         .route("/docs", get(describe::docs))
         .route("/docs/tools", get(describe::tool_docs));
     let cors = tower::util::option_layer(door.cors.layer());

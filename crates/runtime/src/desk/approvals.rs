@@ -27,7 +27,7 @@ pub struct ApprovalQuery {
 pub struct Said {
     /// Whether the call may be made; or, for a call in doubt, whether it happened.
     pub approve: bool,
-    /// Why, at most 4 KiB; the model reads it.
+    /// Why, at most 4,096 characters; the model reads it.
     pub reason: Option<String>,
 }
 

@@ -26,7 +26,7 @@ pub struct IdempotencyKey(String);
 impl IdempotencyKey {
     /// Checks one.
     pub fn parse(text: &str) -> Result<Self> {
-        if (1..=255).contains(&text.len()) && text.bytes().all(|b| (b' '..=b'~').contains(&b)) {
+        if (1..=Idempotency::KEY_MAX).contains(&text.len()) && text.bytes().all(|b| (b' '..=b'~').contains(&b)) {
             return Ok(Self(text.to_owned()));
         }
         Err(Error::invalid("Idempotency-Key must be 1 to 255 printable characters of ASCII").at("Idempotency-Key"))

@@ -23,7 +23,7 @@ use maniple_runtime::desk::{Act, Page};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use std::{
-    sync::{Arc, LazyLock},
+    sync::{Arc, LazyLock, OnceLock},
     time::Duration,
 };
 
@@ -99,9 +99,14 @@ pub(super) async fn agents(State(door): State<Arc<Door>>, Who(who): Who, Asked(q
     Ok(answer::json(StatusCode::OK, &AgentPage { agents, next_cursor: next.map(|agent| agent.to_string()) }))
 }
 
-pub(super) async fn openapi() -> Response {
-    static TEXT: LazyLock<Bytes> = LazyLock::new(|| description::document().to_string().into());
-    ([(header::CONTENT_TYPE, "application/json")], TEXT.clone()).into_response()
+/// The description of this node, which is written once.
+pub(super) fn openapi(door: &Door) -> impl Fn() -> std::future::Ready<Response> + Clone + Send + Sync + 'static {
+    let ceilings = door.desk.ceilings();
+    let text: Arc<OnceLock<Bytes>> = Arc::default();
+    move || {
+        let text = text.get_or_init(|| description::document(ceilings).to_string().into());
+        std::future::ready(([(header::CONTENT_TYPE, "application/json")], text.clone()).into_response())
+    }
 }
 
 /// Whoever comes to the node itself is shown what it offers.

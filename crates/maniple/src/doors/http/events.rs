@@ -109,15 +109,14 @@ pub(super) fn stream(door: &Door, reader: Reader) -> Response {
     sse::response(Following::of(door, reader))
 }
 
-/// The number to resume after: the header wins over the query.
+/// The number to resume after: the header wins over the query. Both must be numbers.
 fn resume_after(headers: &HeaderMap, query: Option<&str>) -> Result<u64, Refusal> {
-    let (name, given) = match headers.get("last-event-id") {
-        Some(id) => ("Last-Event-ID", id.to_str().ok()),
-        None => match query {
-            Some(after) => ("after", Some(after)),
-            None => return Ok(0),
-        },
-    };
+    let header = headers.get("last-event-id").map(|id| number("Last-Event-ID", id.to_str().ok())).transpose()?;
+    let query = query.map(|after| number("after", Some(after))).transpose()?;
+    Ok(header.or(query).unwrap_or(0))
+}
+
+fn number(name: &str, given: Option<&str>) -> Result<u64, Refusal> {
     let number = given.filter(|text| !text.is_empty()).and_then(page::number).filter(|number| *number <= i64::MAX as u64);
     number.ok_or_else(|| Problem::malformed(format!("{name} must be the number of an event")).at(name).into())
 }

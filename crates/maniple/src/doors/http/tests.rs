@@ -2,6 +2,7 @@
 
 mod approvals;
 mod asking;
+mod described;
 mod guarding;
 mod matrix;
 mod mcp;
@@ -21,6 +22,7 @@ use maniple_core::{
     message::{FinishReason, ModelReply, Reasoning},
     model::{Fault, FaultKind, ModelName, ModelRequest},
     ports::{Bus, ToolRegistry, Upkeep as _, Work as _},
+    task::TaskLimits,
 };
 use maniple_runtime::{
     Agents, ModelHealth, Parts, Worker, WorkerSettings,
@@ -52,6 +54,7 @@ pub(super) struct Plan {
     pub agents: Vec<AgentDefinition>,
     pub limits: Limits,
     pub desk: desk::Limits,
+    pub tasks: TaskLimits,
     pub auth: Auth,
     pub collector: Option<[u8; 32]>,
     pub cors: CorsSettings,
@@ -66,6 +69,7 @@ impl Default for Plan {
             agents: vec![agent("search")],
             limits: Limits::default(),
             desk: desk::Limits::default(),
+            tasks: TaskLimits::default(),
             auth: Auth::Open,
             cors: CorsSettings::default(),
             collector: None,
@@ -162,7 +166,7 @@ pub(super) fn build(plan: Plan) -> House {
         tracing: Default::default(),
     };
     let door = Door {
-        desk: Desk::new(desk_parts, desk::Terms { limits: plan.desk, ..Default::default() }),
+        desk: Desk::new(desk_parts, desk::Terms { limits: plan.desk, tasks: plan.tasks, ..Default::default() }),
         upkeep: store.clone(),
         agents,
         auth: plan.auth,

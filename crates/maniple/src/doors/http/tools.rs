@@ -13,7 +13,7 @@ use axum::{
     routing::{delete, get, post},
 };
 use http::{StatusCode, request::Parts};
-use maniple_api::Problem;
+use maniple_api::{Problem, tools::wire::PRINCIPAL_MAX};
 use maniple_core::{AgentName, Error, Principal, Result, Scope, Tenant};
 use maniple_runtime::desk::{Act, Addressee, Whom};
 use serde::Deserialize;
@@ -67,9 +67,10 @@ pub(super) struct WhomQuery {
 impl WhomQuery {
     /// The principal that is meant; `Denied` for whoever may not speak for it.
     fn meant_by(self, who: &Principal) -> Result<Principal> {
-        let is_name = |name: &String| (1..=255).contains(&name.len()) && !name.chars().any(|c| c.is_control() || c == '/');
+        let is_name =
+            |name: &String| (1..=PRINCIPAL_MAX).contains(&name.chars().count()) && !name.chars().any(|c| c.is_control() || c == '/');
         if self.principal.as_ref().is_some_and(|name| !is_name(name)) {
-            return Err(Error::invalid("principal must be 1 to 255 bytes without `/` and control characters").at("principal"));
+            return Err(Error::invalid("principal must be 1 to 255 characters without `/` and control characters").at("principal"));
         }
         let scope = match self.scope.as_deref() {
             None => None,
