@@ -527,7 +527,7 @@ async fn a_file_from_before_tools_were_remembered_learns_to() {
     drop(file.open());
     let db = Connection::open(file.path()).expect("opens");
     let as_it_was = "DROP TABLE tool_versions; DROP TABLE tool_calls; DROP TABLE approvals; \
-                     ALTER TABLE keys RENAME COLUMN made TO task; DROP INDEX tasks_scheduled; PRAGMA user_version = 1;";
+                     ALTER TABLE keys RENAME COLUMN made TO task; DROP INDEX tasks_scheduled; DROP TABLE rate_takes; PRAGMA user_version = 1;";
     db.execute_batch(as_it_was).expect("as it was");
     drop(db);
     let store = file.open();
@@ -544,7 +544,7 @@ async fn calls_that_an_older_version_recorded_keep_their_meaning() {
     db.execute_batch(
         "DROP INDEX tool_calls_name; CREATE UNIQUE INDEX tool_calls_key ON tool_calls (tenant, tool, key);
          ALTER TABLE tool_calls DROP COLUMN principal; ALTER TABLE tool_calls DROP COLUMN effect; ALTER TABLE tool_calls DROP COLUMN holder;
-         ALTER TABLE tool_calls DROP COLUMN until; ALTER TABLE tool_calls DROP COLUMN sends; DROP INDEX tasks_scheduled; PRAGMA user_version = 4;
+         ALTER TABLE tool_calls DROP COLUMN until; ALTER TABLE tool_calls DROP COLUMN sends; DROP INDEX tasks_scheduled; DROP TABLE rate_takes; PRAGMA user_version = 4;
          DROP INDEX tool_versions_realm; ALTER TABLE tool_versions DROP COLUMN tenant;
          CREATE UNIQUE INDEX tool_versions_name ON tool_versions (name, version);
          INSERT INTO tool_calls (tenant, tool, key, arguments_hash, at) VALUES ('default', 'pay', 'once', 'h:once', 0), ('default', 'pay', 'more', 'h', 0);
@@ -583,7 +583,7 @@ async fn a_name_from_before_there_were_realms_is_that_of_whose_owner_it_had() {
     }
     drop(store);
     let db = Connection::open(file.path()).expect("opens");
-    let as_it_was = "DROP INDEX tool_versions_realm; ALTER TABLE tool_versions DROP COLUMN tenant; DROP INDEX tasks_scheduled; PRAGMA user_version = 5; \
+    let as_it_was = "DROP INDEX tool_versions_realm; ALTER TABLE tool_versions DROP COLUMN tenant; DROP INDEX tasks_scheduled; DROP TABLE rate_takes; PRAGMA user_version = 5; \
                      CREATE UNIQUE INDEX tool_versions_name ON tool_versions (name, version);";
     db.execute_batch(as_it_was).expect("as it was");
     drop(db);
