@@ -36,6 +36,8 @@ pub struct Steps {
     told: String,
     mid_line: bool,
     calls: usize,
+    /// The arguments of each, as the model wrote them.
+    asked_for: Vec<String>,
     called_at: HashMap<u64, Time>,
     /// The whole text of the last answer.
     last: Option<String>,
@@ -133,7 +135,9 @@ impl Steps {
         };
         self.last = Some(whole.to_owned()).filter(|whole| !whole.is_empty());
         self.told.clear();
-        self.calls = data["calls"].as_array().map_or(0, Vec::len);
+        let calls = data["calls"].as_array().map(Vec::as_slice).unwrap_or_default();
+        self.calls = calls.len();
+        self.asked_for = calls.iter().map(|call| one_line(text(call, "arguments"), VALUE_MAX)).collect();
         self.called_at.clear();
         if self.brief {
             told.push_str(&self.line(String::new()));
@@ -159,7 +163,11 @@ impl Steps {
         let outcome = match status {
             ToolStatus::Ok => format!("{name} ok").green().to_string(),
             ToolStatus::Error => format!("{name} failed").yellow().to_string(),
-            ToolStatus::Refused => format!("{name} refused, not sent").yellow().to_string(),
+            // It has no line of its own that says with what it was to be called.
+            ToolStatus::Refused => {
+                let asked_for = self.asked_for.get(number(data, "index") as usize).map_or("", String::as_str);
+                format!("{} {}", format!("{name} refused, not sent:").yellow(), asked_for.dimmed())
+            }
             ToolStatus::InDoubt => format!("{name} in doubt: it may have happened").red().to_string(),
         };
         let took = match self.called_at.get(&number(data, "index")) {

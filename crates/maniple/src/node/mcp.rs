@@ -15,8 +15,15 @@ use tokio_util::sync::CancellationToken;
 /// How long a start waits for all servers together; tools of slower ones come when they do, and tasks that need them wait.
 const SETTLED_MAX: Duration = Duration::from_secs(1);
 
+/// A server, and what was taken over of it.
+#[derive(Clone)]
+pub(super) struct Connected {
+    server: Arc<Server>,
+    taken: Arc<Listing>,
+}
+
 /// Connects to all servers and takes their tools over, as far as they answer soon.
-pub(super) async fn connect(config: &Config, keeps: bool, registry: &Arc<Registry>, aside: &Aside) -> anyhow::Result<Vec<Arc<Server>>> {
+pub(super) async fn connect(config: &Config, keeps: bool, registry: &Arc<Registry>, aside: &Aside) -> anyhow::Result<Vec<Connected>> {
     let mut servers = Vec::new();
     // By that name the program is found though another one was installed in its place.
     let keeper = if keeps { vec!["/proc/self/exe".to_owned(), "keep".to_owned(), std::process::id().to_string()] } else { Vec::new() };
@@ -28,14 +35,17 @@ pub(super) async fn connect(config: &Config, keeps: bool, registry: &Arc<Registr
         registry.set_connecting(name, true);
         servers.push(server);
     }
+    let mut connected = Vec::new();
     for (server, listing) in servers.iter().zip(join_all(servers.iter().map(|server| server.settled(SETTLED_MAX))).await) {
         take(registry, server.name(), &listing).await?;
+        connected.push(Connected { server: server.clone(), taken: listing });
     }
-    Ok(servers)
+    Ok(connected)
 }
 
 /// Takes changes over until `stop`.
-pub(super) async fn follow(server: Arc<Server>, registry: Arc<Registry>, stop: CancellationToken) {
+pub(super) async fn follow(connected: Connected, registry: Arc<Registry>, stop: CancellationToken) {
+    let Connected { server, mut taken } = connected;
     let mut listings = server.listings();
     loop {
         tokio::select! {
@@ -43,9 +53,13 @@ pub(super) async fn follow(server: Arc<Server>, registry: Arc<Registry>, stop: C
             () = stop.cancelled() => return server.stopped().await,
         }
         let listing = listings.borrow_and_update().clone();
+        if Arc::ptr_eq(&listing, &taken) {
+            continue;
+        }
         if let Err(error) = take(&registry, server.name(), &listing).await {
             tracing::warn!(mcp = server.name(), %error, "its tools stay as they were");
         }
+        taken = listing;
     }
 }
 

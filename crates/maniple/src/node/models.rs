@@ -3,9 +3,21 @@
 use crate::config::Config;
 use maniple_core::model::ModelName;
 use maniple_llm::{Api, Discovered, ProviderSettings, Providers};
+use maniple_runtime::Agents;
 
 /// The provider name under which a discovered local server is known.
 const LOCAL: &str = "local";
+
+/// A model without its key answers nobody: better said at the start than by the first task.
+pub(super) fn warn_of_missing_keys(agents: &Agents, providers: &Providers) {
+    for agent in agents.all().values() {
+        for model in std::iter::once(&agent.model).chain(&agent.fallbacks) {
+            if let Some(hint) = providers.missing_key(model) {
+                tracing::warn!(agent = %agent.name, %model, "there is no key for it, so that it answers nobody: {hint}");
+            }
+        }
+    }
+}
 
 /// The providers, and the default model: the configured one, else (if it may be looked for) a local server that
 /// answers, else the demo.

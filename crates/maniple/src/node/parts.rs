@@ -10,7 +10,8 @@ use maniple_api::tools::RemoteTools;
 use maniple_aside::Aside;
 use maniple_backends::{Backend, SystemClock};
 use maniple_core::{model::ModelName, ports::ToolRegistry, task::TaskLimits};
-use maniple_registry::{Files, mcp::Server};
+use maniple_llm::Providers;
+use maniple_registry::Files;
 use maniple_runtime::{Agents, ModelHealth};
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::sync::Arc;
@@ -29,7 +30,9 @@ pub(super) struct Parts {
     /// The registry elsewhere, where the settings name one.
     pub(super) remote: Option<Arc<RemoteTools>>,
     /// The MCP servers whose tools were taken over.
-    pub(super) servers: Vec<Arc<Server>>,
+    pub(super) servers: Vec<mcp::Connected>,
+    /// Whom agents ask.
+    providers: Providers,
     /// Ceilings and defaults of tasks.
     pub(super) limits: TaskLimits,
     /// The model of agents that name none.
@@ -57,7 +60,7 @@ impl Parts {
         let runtime = maniple_runtime::Parts {
             work: store.work.clone(),
             bus: store.bus.clone(),
-            models: Arc::new(providers),
+            models: Arc::new(providers.clone()),
             tools: match &remote {
                 Some(remote) => remote.clone(),
                 None => tools.registry.clone(),
@@ -69,7 +72,7 @@ impl Parts {
         };
         let limits = TaskLimits::below(config.limits.tasks);
         let (metrics, stop_work) = (telemetry.metrics.clone(), CancellationToken::new());
-        Ok(Self { store, runtime, tools, aside, remote, servers: Vec::new(), limits, default_model, metrics, stop_work })
+        Ok(Self { store, runtime, tools, aside, remote, servers: Vec::new(), providers, limits, default_model, metrics, stop_work })
     }
 
     /// Reads the project and takes the tools of MCP servers over: before tasks begin, what an agent lists should be there.
@@ -84,6 +87,7 @@ impl Parts {
         project.read(&self.runtime.agents, &self.tools).await?;
         if options.files != Files::Looking {
             self.servers = mcp::connect(config, options.keeps, &self.tools.registry, &self.aside).await?;
+            models::warn_of_missing_keys(&self.runtime.agents, &self.providers);
         }
         if self.remote.is_none() {
             project::warn_of_missing_tools(&self.runtime.agents, &self.tools.registry);

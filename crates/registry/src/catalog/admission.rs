@@ -61,6 +61,8 @@ pub(crate) enum News {
     Version,
     /// Its contract: the one before is to be forgotten.
     OtherContract,
+    /// Another contract, whose effect is an operator's word and the same in all else.
+    ConfirmedEffect,
 }
 
 impl Accepted {
@@ -190,7 +192,7 @@ impl Batch<'_> {
             let other = other_contract(known, tool, policy.changed);
             match policy.changed {
                 _ if policy.effect_is_confirmed && known.source != Source::Builtin && known.contract == with_effect_of(known, tool) => {
-                    news = News::OtherContract;
+                    news = News::ConfirmedEffect;
                 }
                 Changed::Taken if known.source != Source::Builtin => {
                     news = News::OtherContract;

@@ -292,7 +292,12 @@ impl Connection {
     pub(super) async fn forgot(&self, outcome: &Invoked, within: Duration) -> bool {
         let Invoked::Failed(failure) = outcome else { return false };
         let is_error_answer = failure.get("status").is_some() || failure.get("code").is_some();
-        if !is_error_answer || !self.has_session() || !matches!(self.check(within).await, Health::Dead(_)) {
+        if !is_error_answer || !self.has_session() {
+            return false;
+        }
+        // To a request of a session 404 says that there is none (Streamable HTTP); of other answers the server is asked.
+        let is_gone = failure["status"] == 404;
+        if !is_gone && !matches!(self.check(within).await, Health::Dead(_)) {
             return false;
         }
         self.suspect.notify_one();

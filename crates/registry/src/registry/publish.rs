@@ -142,7 +142,7 @@ impl Registry {
         }
         self.take_names(&accepted).await?;
         let Some(store) = &self.store else { return Ok(accepted) };
-        for replaced in accepted.iter().filter(|one| one.news == News::OtherContract) {
+        for replaced in accepted.iter().filter(|one| matches!(one.news, News::OtherContract | News::ConfirmedEffect)) {
             store.unpublish(&origin.realm(), &replaced.definition.name, Some(&replaced.definition.version)).await?;
         }
         let mut news: Vec<&mut Accepted> = accepted.iter_mut().filter(|one| one.news != News::None).collect();
