@@ -89,7 +89,7 @@ fn calls_of_one_step_are_numbered_and_every_outcome_has_its_words() {
         |index: u32, status: &str| (1, 1, "tool.finished", json!({ "index": index, "name": "pay", "status": status, "result": "why" }));
     let (text, _) = told(&[started(0, 1, 1), finished(1, 1, "", 3), finish(0, "error"), finish(1, "refused"), finish(2, "in_doubt")]);
     assert!(
-        text.ends_with("← [1] pay failed why\n  ← [2] pay refused, not sent why\n  ← [3] pay in doubt: it may have happened why\n"),
+        text.ends_with("← [1] pay failed why\n  ← [2] pay refused, not sent: {} why\n  ← [3] pay in doubt: it may have happened why\n"),
         "{text}"
     );
 }
