@@ -9,11 +9,13 @@ use super::{
 use futures::{Stream, StreamExt};
 use maniple_api::{TaskRequest, event::TaskEvent};
 use maniple_core::task::AgentResult;
-use std::pin::pin;
-use tokio::signal::unix::{SignalKind, signal};
+use std::{pin::pin, time::Duration};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// How often a node that went away in between is looked for again.
 const LOOKS: u32 = 3;
+/// How long a node that was just asked has to answer once a person wants to leave.
+const ANSWERS_SOON: Duration = Duration::from_secs(2);
 
 /// What the first Ctrl-C does; the second always leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,12 +43,14 @@ pub struct Story {
     /// The last event that was told.
     after: u64,
     cancelling: bool,
+    /// Ctrl-C was pressed before there was a task to cancel.
+    pressed: bool,
 }
 
 impl Story {
     /// Nothing was told yet; a quiet one tells nothing at all.
     pub fn new(steps: Steps, quiet: bool, interrupt: Interrupt) -> Self {
-        Self { steps, quiet, interrupt, after: 0, cancelling: false }
+        Self { steps, quiet, interrupt, after: 0, cancelling: false, pressed: false }
     }
 
     /// Asks a node and tells to the end. Where the one that had the store goes away, whoever has it then is asked: the same id is the
@@ -59,8 +63,23 @@ impl Story {
                 Some(node) => node,
                 None => place.reach(Need::Work).await?,
             };
-            let end = match node.client.run_and_follow(request, None).await {
-                Ok(events) => self.follow(&node, id, events).await,
+            // Listened to before the request is sent: who is quick wants the task cancelled, not this process gone.
+            let mut interrupts = signal(SignalKind::interrupt())?;
+            let asked = {
+                let mut asking = pin!(node.client.run_and_follow(request, None));
+                tokio::select! {
+                    asked = &mut asking => asked,
+                    _ = interrupts.recv() => {
+                        self.pressed = true;
+                        match tokio::time::timeout(ANSWERS_SOON, asking).await {
+                            Ok(asked) => asked,
+                            Err(_) => return Ok(self.left(id)),
+                        }
+                    }
+                }
+            };
+            let end = match asked {
+                Ok(events) => self.tell(&node, id, events, interrupts).await,
                 Err(error) => Err(error.into()),
             };
             match end {
@@ -80,8 +99,17 @@ impl Story {
         id: &str,
         events: impl Stream<Item = maniple_core::Result<TaskEvent>>,
     ) -> Result<End, Trouble> {
-        // One listener for the whole time: a second Ctrl-C counts even while the first one is being passed on.
-        let mut interrupts = signal(SignalKind::interrupt())?;
+        self.tell(reached, id, events, signal(SignalKind::interrupt())?).await
+    }
+
+    /// The same with one listener for the whole time: a second Ctrl-C counts even while the first one is being passed on.
+    async fn tell(
+        &mut self,
+        reached: &Reached,
+        id: &str,
+        events: impl Stream<Item = maniple_core::Result<TaskEvent>>,
+        mut interrupts: Signal,
+    ) -> Result<End, Trouble> {
         let mut events = pin!(events);
         loop {
             let event = tokio::select! {
@@ -90,7 +118,8 @@ impl Story {
                 () = reached.gone() => {
                     return Err(Trouble { exit: Exit::Unreachable, what: "the node went away".into(), next: Some(format!("maniple task show {id}")) });
                 }
-                _ = interrupts.recv() => {
+                () = pressed(&mut interrupts, self.pressed) => {
+                    self.pressed = false;
                     if self.interrupt == Interrupt::Leaves || std::mem::replace(&mut self.cancelling, true) {
                         return Ok(self.left(id));
                     }
@@ -135,6 +164,13 @@ impl Story {
     fn left(&self, id: &str) -> End {
         screen::remark(format!("\nleft; see what becomes of it: maniple task watch {id}"));
         End::Left
+    }
+}
+
+/// Resolves at the next Ctrl-C, at once where it came already.
+async fn pressed(interrupts: &mut Signal, already: bool) {
+    if !already {
+        interrupts.recv().await;
     }
 }
 
