@@ -120,7 +120,8 @@ pub(super) fn include() -> Value {
     json!({ "type": "array", "items": { "enum": ["prompt"] }, "examples": [["prompt"]] })
 }
 pub(super) fn reasoning() -> Value {
-    json!({ "type": "array", "items": { "enum": ["reasoning"] }, "examples": [["reasoning"]] })
+    // Other words are skipped.
+    json!({ "type": "array", "items": { "type": "string" }, "examples": [["reasoning"]] })
 }
 pub(super) fn task_status() -> Value {
     json!({ "$ref": "#/components/schemas/TaskStatus" })
