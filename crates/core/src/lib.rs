@@ -7,6 +7,7 @@
 pub mod agent;
 pub mod breaker;
 pub mod canonical;
+pub mod digits;
 pub mod error;
 pub mod estimate;
 pub mod event;

@@ -4,6 +4,5 @@ pub(crate) mod answer;
 pub(crate) mod builtin;
 pub(crate) mod client;
 mod decoded;
-mod digits;
 pub(crate) mod http;
 pub(crate) mod waits;

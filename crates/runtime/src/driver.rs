@@ -27,6 +27,7 @@ use interrupt::{Interrupt, Interrupts};
 use maniple_core::{
     Error, Result, TaskKey, Time,
     event::Event,
+    message::Usage,
     ports::{self, Also, Append, Appended, Claimed, Hint, Live, Then, Turn},
     run::{Awaited, Next, Run},
     schema,
@@ -78,6 +79,8 @@ pub(crate) struct Driver {
     /// What a task was born with, recorded and still to be sent.
     first: Option<First>,
     interrupts: Interrupts,
+    /// What its model calls took under this claim, answered or not.
+    spent: Usage,
 }
 
 impl Driver {
@@ -122,6 +125,7 @@ impl Driver {
             signals_read: Vec::new(),
             turns,
             first: None,
+            spent: Usage::default(),
         })
     }
 
@@ -143,7 +147,7 @@ impl Driver {
                 None => self.go_on().await?,
             };
             if let Flow::Leave(left) = flow {
-                spans::left(&Span::current(), &self.run);
+                spans::left(&Span::current(), &self.run, &self.spent);
                 return Ok(left);
             }
         }

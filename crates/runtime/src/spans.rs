@@ -13,7 +13,7 @@
 use maniple_core::{
     TaskId,
     event::ToolStarted,
-    message::{FinishReason, ModelReply},
+    message::{FinishReason, ModelReply, Usage},
     model::{Fault, ModelName},
     ports::{Invocation, Invoked, Server},
     run::{Ask, Run},
@@ -64,16 +64,16 @@ pub(crate) fn run(run: &Run, epoch: u64) -> Span {
     )
 }
 
-/// What a run has come to, when its driver leaves it: at its end, or parked.
-pub(crate) fn left(span: &Span, run: &Run) {
+/// What a run has come to when its driver leaves it, at its end or parked, and what its model calls took meanwhile.
+pub(crate) fn left(span: &Span, run: &Run, spent: &Usage) {
     span.record("agent.current_step", run.step_number());
-    let replies = || run.steps().iter().filter_map(|step| step.reply.as_ref());
-    if let Some(model) = replies().next_back().and_then(|reply| ModelName::parse(&reply.model).ok()) {
+    let mut replies = run.steps().iter().filter_map(|step| step.reply.as_ref());
+    if let Some(model) = replies.next_back().and_then(|reply| ModelName::parse(&reply.model).ok()) {
         span.record("gen_ai.provider.name", model.provider());
         span.record("gen_ai.request.model", model.model());
     }
-    span.record("gen_ai.usage.input_tokens", replies().map(|reply| reply.usage.input_tokens).sum::<u64>());
-    span.record("gen_ai.usage.output_tokens", replies().map(|reply| reply.usage.output_tokens).sum::<u64>());
+    span.record("gen_ai.usage.input_tokens", spent.input_tokens);
+    span.record("gen_ai.usage.output_tokens", spent.output_tokens);
 }
 
 /// How a run ended. What a person cancelled is no error.

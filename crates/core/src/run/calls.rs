@@ -7,7 +7,7 @@ use super::{
 use crate::{
     Time,
     agent::Contracts,
-    canonical,
+    canonical, digits,
     event::{ApprovalDecided, Event, ToolFinished, ToolStarted, ToolStatus},
     message::FinishReason,
     tool::{Effect, ToolDefinition, Way},
@@ -219,7 +219,7 @@ pub(super) fn arguments(text: &str) -> Result<Value, String> {
     if text.trim().is_empty() {
         return Ok(Value::Object(serde_json::Map::new()));
     }
-    serde_json::from_str(text).map_err(|e| format!("the arguments are not JSON: {e}"))
+    serde_json::from_str(&digits::kept(text)).map_err(|e| format!("the arguments are not JSON: {e}"))
 }
 
 fn refusal(index: usize, call: &Call, why: String) -> ToolFinished {

@@ -33,6 +33,14 @@ fn names(sent: &[ToolStarted]) -> Vec<&str> {
 }
 
 #[test]
+fn an_integer_of_more_than_64_bits_is_no_number_that_has_lost_its_last_digits() {
+    let mut bench = started();
+    bench.calls(&[("look", r#"{"n": 123456789012345678901234567890}"#)]);
+    let refused = refusals(&bench.plan(8).record);
+    assert!(refused[0].1.contains(r#""123456789012345678901234567890" is not of type "number""#), "{refused:?}");
+}
+
+#[test]
 fn a_call_is_recorded_as_started_before_it_is_sent_and_carries_all_a_takeover_needs() {
     let mut bench = started();
     bench.calls(&[("save", r#"{"n": 1}"#)]);

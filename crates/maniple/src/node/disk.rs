@@ -36,7 +36,7 @@ pub(super) async fn watch(file: PathBuf, stop: CancellationToken) {
                     file = %file.display(),
                     free_mb = free >> 20,
                     hours = left.as_secs() / 3600,
-                    "at the rate of the last hour the disk of the store is full within a day: make room, or bound it with retention.max_bytes"
+                    "at the rate of the last hour the disk that holds the store is full within a day, whoever fills it: make room, or bound the store with retention.max_bytes"
                 ),
                 Some(Fills::Nearly) => tracing::warn!(
                     file = %file.display(),

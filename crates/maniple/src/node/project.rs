@@ -87,7 +87,11 @@ impl Watched {
                     tracing::info!(agents = agents.all().len(), "the project's files changed: new tasks use them");
                     warn_of_missing_tools(&agents, &tools.registry);
                 }
-                Err(problems) => tracing::warn!("the project's files changed, but not taken over:\n{problems:#}"),
+                Err(problems) => {
+                    tracing::warn!("the project's files changed, but they are not taken over:");
+                    // A line of the log each: in one they would be unreadable.
+                    format!("{problems:#}").lines().filter(|line| !line.trim().is_empty()).for_each(|line| tracing::warn!("{line}"));
+                }
             }
         }
     }

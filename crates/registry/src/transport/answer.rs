@@ -1,7 +1,7 @@
 //! A complete answer, read within bounds, and the value it is.
 
-use super::{decoded, digits, waits};
-use maniple_core::{canonical, tool::STORED_RESULT_BYTES};
+use super::{decoded, waits};
+use maniple_core::{canonical, digits, tool::STORED_RESULT_BYTES};
 use reqwest::{
     Response,
     header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, LOCATION},

@@ -135,14 +135,16 @@ impl Driver {
             self.tell_failed(ask, &model, &Fault { usage: Some(reply.usage), ..Fault::new(FaultKind::Empty, told) })?;
             return Ok(Flow::Go);
         }
-        let cost = self.spent(&model, &reply.usage);
+        let cost = self.count_spent(&model, &reply.usage);
         metrics::counter!("maniple_steps_total", "agent" => self.run.task().agent.to_string()).increment(1);
         self.tell(ask.step, Event::ModelFinished(ModelFinished::from((ask.attempt, reply, model.to_string(), cost))))?;
         Ok(Flow::Go)
     }
 
     /// Counts what a call took, answered or not, and says what that costs where the price is known.
-    pub(super) fn spent(&self, model: &ModelName, usage: &Usage) -> Option<f64> {
+    pub(super) fn count_spent(&mut self, model: &ModelName, usage: &Usage) -> Option<f64> {
+        self.spent.input_tokens += usage.input_tokens;
+        self.spent.output_tokens += usage.output_tokens;
         let agent = self.run.task().agent.to_string();
         for (kind, tokens) in [("input", usage.input_tokens), ("output", usage.output_tokens), ("cached_input", usage.cached_input_tokens)]
         {

@@ -34,7 +34,9 @@ impl Driver {
         };
         let beginning = match self.parts.agents.begin(&self.key.tenant, agent, tools) {
             Ok(beginning) => beginning,
-            Err(error) => return self.end(Ending::failed(ErrorCode::Internal, format!("the agent cannot start: {error}"))).await,
+            Err(error) => {
+                return self.end(Ending::failed(ErrorCode::ToolsUnavailable, format!("the agent's tools cannot be used: {error}"))).await;
+            }
         };
         self.prepared = Some(beginning.prepared.clone());
         self.also.push(Also::Definitions(beginning.definitions.clone()));

@@ -121,7 +121,7 @@ impl Driver {
             }
         }
         let message = fault.message[..fault.message.floor_char_boundary(COMPLAINT_MAX)].to_owned();
-        let cost_usd = fault.usage.and_then(|usage| self.spent(model, &usage));
+        let cost_usd = fault.usage.and_then(|usage| self.count_spent(model, &usage));
         let failed =
             ModelFailed { attempt: ask.attempt, model: model.to_string(), fault: fault.kind, message, usage: fault.usage, cost_usd };
         self.tell(ask.step, Event::ModelFailed(failed))

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 const ALWAYS_FIT: usize = 18;
 
 /// The same JSON with each integer of more than 64 bits in quotes.
-pub(super) fn kept(json: &str) -> Cow<'_, str> {
+pub fn kept(json: &str) -> Cow<'_, str> {
     let bytes = json.as_bytes();
     let (mut out, mut copied, mut at) = (String::new(), 0, 0);
     while at < bytes.len() {
