@@ -4,7 +4,7 @@
 //! |---|---|
 //! | nothing was refused yet, or not in the last minute | there is none |
 //! | a call is refused that was the n-th in flight | n - 1 at most; the first refusal of a round takes three tenths more |
-//! | a call is answered | + 1 until half of what was in flight before the refusals, then + 1/limit |
+//! | a call is answered | + 1 until half of what was in flight before the refusals, and where none came for 5 s; else + 1/limit |
 //!
 //! A round is the calls that went before the limit was cut. What one call is told to wait holds all of them back.
 
@@ -12,6 +12,8 @@ use std::time::Duration;
 
 /// Nobody's word holds everybody back for longer.
 pub const HOLD_MAX: Duration = Duration::from_secs(60);
+/// After so long without a refusal the limit grows quickly again: one that came by chance must not hold a later burst.
+const CALM: Duration = Duration::from_secs(5);
 /// After so long without a refusal there is no limit any more.
 const FORGET: Duration = Duration::from_secs(60);
 /// What the first refusal of a round leaves of the limit.
@@ -71,8 +73,9 @@ impl Pace {
     pub fn answered(&mut self, now: Duration) {
         self.answered_since_cut = true;
         let Some(limit) = &mut self.limit else { return };
-        *limit += if *limit < self.quick_to { 1.0 } else { 1.0 / *limit };
-        if now.saturating_sub(self.refused_at) >= FORGET {
+        let calm = now.saturating_sub(self.refused_at);
+        *limit += if *limit < self.quick_to || calm >= CALM { 1.0 } else { 1.0 / *limit };
+        if calm >= FORGET {
             self.limit = None;
         }
     }

@@ -115,6 +115,27 @@ fn nothing_is_limited_before_a_refusal_and_a_minute_without_one_after_it() {
 }
 
 #[test]
+fn a_refusal_that_came_by_chance_while_little_was_asked_does_not_hold_a_later_burst_for_long() {
+    let mut pace = Pace::default();
+    let place = pace.admit(Duration::ZERO).expect("no limit");
+    pace.refused(Duration::ZERO, place, None);
+    pace.left();
+    assert_eq!(pace.limit(), Some(1));
+    // A burst half a minute later, each call of it a second long.
+    let (mut now, mut done) = (30 * SECOND, 0);
+    while done < 500 {
+        let places = std::iter::from_fn(|| pace.admit(now).ok()).take(500 - done).count();
+        now += SECOND;
+        (0..places).for_each(|_| {
+            pace.answered(now);
+            pace.left();
+        });
+        done += places;
+    }
+    assert!(now < 40 * SECOND, "nine rounds at best, not until {now:?}");
+}
+
+#[test]
 fn what_one_is_told_to_wait_holds_all_back_and_nobodys_word_for_longer_than_a_minute() {
     let mut pace = Pace::default();
     let place = pace.admit(Duration::ZERO).expect("no limit");
