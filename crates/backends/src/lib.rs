@@ -1,4 +1,4 @@
-//! Stores, the bus and the rate limiter: in memory and SQLite.
+//! Stores, the bus and the rate limiter: in memory, SQLite and Postgres.
 //!
 //! [`open`] turns a [`StoreUrl`] into everything that lies behind it. Each store is one truth seen by whoever uses it:
 //! tasks for the desk, work for workers, upkeep for jobs, tools for the registry.
@@ -8,6 +8,7 @@ mod life;
 pub mod limiter;
 pub mod local;
 pub mod memory;
+pub mod postgres;
 pub mod rules;
 pub mod sqlite;
 mod url;

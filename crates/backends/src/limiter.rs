@@ -100,12 +100,7 @@ impl Default for RateLimiter {
 #[async_trait]
 impl ports::RateLimiter for RateLimiter {
     async fn take(&self, bucket: &str, most: u32, window: Duration, name: &str) -> Result<Admission> {
-        if !(1..=MOST_MAX).contains(&most) {
-            return Err(Error::invalid(format!("a limit must be 1 to {MOST_MAX} calls, not {most}")));
-        }
-        if window.is_zero() || window > WINDOW_MAX {
-            return Err(Error::invalid(format!("the window of a limit must be more than nothing and at most an hour, not {window:?}")));
-        }
+        check(most, window)?;
         let name = short(name);
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         // Read under the lock: calls of one bucket stand in the order of their times.
@@ -175,6 +170,17 @@ impl Bucket {
     fn is_empty(&self, now: Moment) -> bool {
         self.taken.back().is_none_or(|(at, _)| *at + self.window <= now)
     }
+}
+
+/// Whether that can be counted.
+pub(crate) fn check(most: u32, window: Duration) -> Result<()> {
+    if !(1..=MOST_MAX).contains(&most) {
+        return Err(Error::invalid(format!("a limit must be 1 to {MOST_MAX} calls, not {most}")));
+    }
+    if window.is_zero() || window > WINDOW_MAX {
+        return Err(Error::invalid(format!("the window of a limit must be more than nothing and at most an hour, not {window:?}")));
+    }
+    Ok(())
 }
 
 pub(crate) fn short(name: &str) -> Name {

@@ -37,6 +37,11 @@ impl Bus {
     pub fn new() -> Self {
         Self { hints: broadcast::channel(HINTS_MAX).0, readers: Arc::default() }
     }
+    /// Tells all readers that they lost something.
+    pub(crate) fn lag_all(&self) {
+        let boxes = self.readers.boxes.read().unwrap_or_else(PoisonError::into_inner);
+        boxes.values().flatten().for_each(|mailbox| mailbox.put(Live::Lagged));
+    }
     /// How many tasks have a reader.
     pub fn tasks_read(&self) -> usize {
         self.readers.tasks.load(Ordering::SeqCst)

@@ -29,6 +29,8 @@ pub enum Hint {
     Ready(AgentName),
     /// A task has an unread signal.
     Signalled(TaskKey),
+    /// Hints were lost: look for work, and for signals.
+    Missed,
 }
 
 /// What readers of a task see live.

@@ -1,0 +1,155 @@
+//! Recording facts.
+
+use super::{
+    approval,
+    args::args,
+    failure::Refusal,
+    link::Tx,
+    row::{self, Seen},
+    signal,
+};
+use crate::{
+    life::{self, Recording, Row, State},
+    rules::{self, Draft},
+};
+use maniple_core::{
+    Error, Result,
+    ports::{Also, Append, Appended, OutboxRow, Recorded, Then},
+};
+use std::sync::Arc;
+
+/// An append with everything written out.
+pub(super) struct Facts {
+    pub(super) append: Append,
+    drafts: Vec<Draft>,
+    /// What of [`Append::also`] is written as text, in its order; empty for the rest.
+    texts: Vec<String>,
+    progresses: bool,
+}
+
+/// What of it is written as text; nothing for the rest.
+pub(super) fn text(also: &Also) -> Result<String> {
+    let text = match also {
+        Also::Definitions(kept) => serde_json::to_string(&kept.1),
+        Also::Outbox(row) => serde_json::to_string(&row.payload),
+        Also::Ask { .. } | Also::Settle { .. } => Ok(String::new()),
+    };
+    text.map_err(|e| Error::internal("what goes with facts cannot be written").because(e))
+}
+
+impl Facts {
+    pub(super) fn of(append: Append) -> Result<Self> {
+        let drafts = rules::drafts(&append)?;
+        let texts = append.also.iter().map(text).collect::<Result<_>>()?;
+        let progresses = append.events.iter().any(|(_, event)| event.is_progress());
+        Ok(Self { drafts, texts, progresses, append })
+    }
+
+    pub(super) async fn record(&self, tx: &mut Tx<'_>) -> Result<Appended, Refusal> {
+        let append = &self.append;
+        let may_end = matches!(append.then, Then::End(_));
+        let Some(Seen { mut row, .. }) = row::locked(tx, &append.claim.key, may_end).await? else { return Ok(Appended::Stale) };
+        let row = &mut row;
+        // Asked only where they count.
+        let unread = match append.then {
+            Then::Park(_) if row.signals > 0 => signal::unread(&tx.rows(signal::UNREAD, args![row.number]).await?)?,
+            _ => Vec::new(),
+        };
+        let overlooked = approval::overlooked(tx, row, &append.also).await?;
+        match life::record(row, append, || Ok::<_, Refusal>(unread), || Ok(overlooked))? {
+            Recording::Now => {}
+            Recording::PerhapsBefore => return self.recorded_before(tx, row).await,
+            Recording::Refused(why) => return Ok(Appended::Refused(why)),
+        }
+
+        let mut events = row::record(tx, row, &self.drafts);
+        for (also, text) in append.also.iter().zip(&self.texts) {
+            match also {
+                Also::Definitions(kept) => {
+                    keep_definition(tx, &kept.0, text);
+                    tx.write("UPDATE live SET definition = $2 WHERE task = $1", args![row.number, &kept.0]);
+                }
+                Also::Ask { event } => approval::ask(tx, row, append, *event)?,
+                Also::Settle { id, answer } => approval::settle(tx, row, id, *answer),
+                Also::Outbox(to) => keep_outbox(tx, row, to, text),
+            }
+        }
+        row.came_on(append.progress.clone(), self.progresses);
+        let mut readied = false;
+        match &append.then {
+            Then::Keep => self.keep(tx, row),
+            Then::Park(awaited) => {
+                self.keep(tx, row);
+                row.parked(awaited);
+                let park =
+                    "UPDATE live SET state = 4, until = $2, due = $3, waiting_for = $4, worker = NULL, lease_until = NULL WHERE task = $1";
+                tx.write(park, args![row.number, row.until, row.due(), row::waiting_name(awaited.what)]);
+            }
+            Then::End(ending) => {
+                let (_, event, released) = row::end(tx, row, ending).await?;
+                events.push(event);
+                readied = released;
+            }
+        }
+        Ok(Appended::Recorded(Recorded { events, readied }))
+    }
+
+    /// What every append that does not end the task writes into its row.
+    fn keep(&self, tx: &mut Tx<'_>, row: &Row) {
+        let progress = &row.header.progress;
+        let update = "UPDATE live SET last_seq = $2, last_step = $3, progressed = $4, barren_expired = $5, steps_used = $6, tokens_used = $7, \
+                      tool_calls = $8, cost_usd = $9, model = $10, at = $11 WHERE task = $1";
+        tx.write(
+            update,
+            args![
+                row.number,
+                row.last_seq,
+                row.last_step,
+                row.progressed,
+                row.barren_expired,
+                progress.steps_used,
+                progress.tokens_used,
+                progress.tool_calls,
+                progress.cost_usd,
+                progress.model.clone(),
+                tx.now,
+            ],
+        );
+        if !self.append.signals_read.is_empty() {
+            let read = "UPDATE signals SET read = true WHERE task = $1 AND id = ANY($2)";
+            tx.write(read, args![row.number, self.append.signals_read.clone()]);
+        }
+    }
+
+    /// The events of an append whose reply was lost.
+    async fn recorded_before(&self, tx: &Tx<'_>, row: &Row) -> Result<Appended, Refusal> {
+        let Some(count) = life::repeats_count(row, &self.append, &self.drafts) else { return Ok(Appended::Stale) };
+        let stored = row::journal(&tx.rows(row::JOURNAL, args![row.number, self.append.after, count]).await?)?;
+        if !life::repeats(&self.append, &self.drafts, &stored) {
+            return Ok(Appended::Stale);
+        }
+        let events = stored.into_iter().map(|(_, event)| Arc::new(event)).collect();
+        Ok(Appended::Recorded(Recorded { events, readied: true }))
+    }
+
+    /// Whether the claim is the holder's no more, once this is recorded.
+    pub(super) fn lets_go(&self) -> bool {
+        !matches!(self.append.then, Then::Keep)
+    }
+}
+
+pub(super) fn keep_outbox(tx: &mut Tx<'_>, row: &Row, to: &OutboxRow, payload: &str) {
+    let insert = "INSERT INTO outbox (task, topic, key, payload) VALUES ($1, $2, $3, $4)";
+    tx.write(insert, args![row.number, &to.topic, &to.key, payload]);
+}
+
+/// Definitions are written once, whoever begins with them, and a task points to them: who forgets them at the same time makes this fail.
+pub(super) fn keep_definition(tx: &mut Tx<'_>, hash: &str, data: &str) {
+    if !tx.link.here.has_definition(hash) {
+        tx.write("INSERT INTO definitions (hash, data) VALUES ($1, $2) ON CONFLICT DO NOTHING", args![hash, data]);
+        tx.link.here.learn_definition(hash);
+    }
+}
+
+// `Row::due` of a running task is never: an append under a claim leaves its column as it is.
+const _: () = assert!(State::Running as i64 == 3);
