@@ -40,11 +40,10 @@ pub struct Backend {
 }
 
 impl Backend {
-    fn over<S>(store: Arc<S>, limiter: Arc<dyn ports::RateLimiter>, file: Option<Arc<sqlite::TaskStore>>) -> Self
+    fn over<S>(store: Arc<S>, bus: Arc<dyn ports::Bus>, limiter: Arc<dyn ports::RateLimiter>, file: Option<Arc<sqlite::TaskStore>>) -> Self
     where
         S: ports::TaskStore + ports::ToolStore + 'static,
     {
-        let bus = Arc::new(local::Bus::default());
         Self { tasks: store.clone(), work: store.clone(), upkeep: store.clone(), tools: store, bus, limiter, file }
     }
 
@@ -54,14 +53,42 @@ impl Backend {
     }
 }
 
-/// Opens the store of that URL. For what can go wrong see the store.
-pub fn open(url: &StoreUrl, clock: Arc<dyn Clock>) -> Result<Backend> {
+/// What a store is opened with beside its URL.
+#[derive(Clone)]
+pub struct Options {
+    /// What time it is; of no account to a store whose server says it.
+    pub clock: Arc<dyn Clock>,
+    /// The most connections to a server.
+    pub connections: usize,
+    /// Where hints between processes go: a database to listen to directly, where the store's URL leads through a pooler. Absent: the
+    /// store's own.
+    pub bus: Option<String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { clock: Arc::new(SystemClock), connections: postgres::Options::default().connections, bus: None }
+    }
+}
+
+/// Opens the store of that URL, and brings it to this version. For what can go wrong see the store.
+pub async fn open(url: &StoreUrl, options: Options) -> Result<Backend> {
+    let local = || Arc::new(local::Bus::default());
     match url {
-        StoreUrl::Memory => Ok(Backend::over(Arc::new(memory::TaskStore::with_clock(clock)), Arc::new(RateLimiter::new()), None)),
+        StoreUrl::Memory => {
+            let store = Arc::new(memory::TaskStore::with_clock(options.clock));
+            Ok(Backend::over(store, local(), Arc::new(RateLimiter::new()), None))
+        }
         StoreUrl::Sqlite(path) => {
-            let options = sqlite::Options { clock, ..sqlite::Options::default() };
-            let store = Arc::new(sqlite::TaskStore::open(path, options)?);
-            Ok(Backend::over(store.clone(), Arc::new(sqlite::Limiter::new(store.clone())), Some(store)))
+            let store = Arc::new(sqlite::TaskStore::open(path, sqlite::Options { clock: options.clock, ..sqlite::Options::default() })?);
+            Ok(Backend::over(store.clone(), local(), Arc::new(sqlite::Limiter::new(store.clone())), Some(store)))
+        }
+        StoreUrl::Postgres(url) => {
+            let settings = postgres::Options { connections: options.connections, clock: None };
+            let store = Arc::new(postgres::TaskStore::new(url, &settings)?);
+            store.migrate().await?;
+            let bus = Arc::new(postgres::Bus::over(store.clone(), options.bus.as_deref().unwrap_or(url))?);
+            Ok(Backend::over(store.clone(), bus, Arc::new(postgres::Limiter::new(store)), None))
         }
     }
 }
@@ -69,7 +96,7 @@ pub fn open(url: &StoreUrl, clock: Arc<dyn Clock>) -> Result<Backend> {
 /// Who has the store of that URL open; `None` if nobody does, or if it is no store that one process owns.
 pub fn holder(url: &StoreUrl) -> Option<sqlite::Holder> {
     match url {
-        StoreUrl::Memory => None,
+        StoreUrl::Memory | StoreUrl::Postgres(_) => None,
         StoreUrl::Sqlite(path) => sqlite::holder(path),
     }
 }

@@ -8,7 +8,6 @@ use maniple_core::{
 };
 use std::{
     collections::{HashMap, VecDeque},
-    future::ready,
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
@@ -23,7 +22,7 @@ use tokio_stream::wrappers::BroadcastStream;
 const BEHIND_MAX: usize = 1_024;
 /// What a reader of a task may have unread, in bytes: an event that is larger it finds in the journal, as all readers of it do there together.
 const BEHIND_BYTES: usize = 32 << 10;
-/// How far a listener to hints may be behind; it misses hints then, which costs time only.
+/// How far a listener to hints may be behind; it misses hints then, and is told.
 const HINTS_MAX: usize = 1_024;
 
 /// Hints and live steps inside one process. Publishing what nobody reads costs one atomic load.
@@ -62,7 +61,7 @@ impl ports::Bus for Bus {
     }
 
     fn hints(&self) -> BoxStream<'static, Hint> {
-        BroadcastStream::new(self.hints.subscribe()).filter_map(|hint| ready(hint.ok())).boxed()
+        BroadcastStream::new(self.hints.subscribe()).map(|hint| hint.unwrap_or(Hint::Missed)).boxed()
     }
 
     fn publish(&self, key: &TaskKey, live: Live) {

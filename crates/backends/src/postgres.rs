@@ -53,6 +53,11 @@ use maniple_core::{
 };
 use std::{fmt, sync::Arc, time::Duration};
 
+/// `Invalid`, field `store`, for a URL that cannot be read.
+pub(crate) fn check_url(url: &str) -> Result<()> {
+    link::config(url).map(drop)
+}
+
 /// Settings of a store.
 #[derive(Clone)]
 pub struct Options {

@@ -1,5 +1,6 @@
 //! Where a store is, as its URL says.
 
+use crate::postgres;
 use maniple_core::{Error, Result};
 use std::{
     fmt,
@@ -12,27 +13,54 @@ use std::{
 /// | url | is |
 /// |---|---|
 /// | `sqlite:PATH` | one file, one owning process, durable |
+/// | `postgres://USER:PASSWORD@HOST/DATABASE` | one database, many processes, durable |
 /// | `memory:` | gone with the process |
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum StoreUrl {
     /// `memory:`
     Memory,
     /// `sqlite:PATH`
     Sqlite(PathBuf),
+    /// `postgres://…`, as libpq reads it.
+    Postgres(String),
+}
+
+/// Whether a URL is one of Postgres.
+fn is_postgres(url: &str) -> bool {
+    url.starts_with("postgres://") || url.starts_with("postgresql://")
+}
+
+/// A URL as people may see it: without the password.
+fn without_password(url: &str) -> String {
+    let Ok(mut url) = url::Url::parse(url) else { return "postgres://…".into() };
+    if url.password().is_some() {
+        // Refused only for a URL that cannot have one.
+        let _ = url.set_password(Some("***"));
+    }
+    let kept: Vec<(String, String)> = url.query_pairs().filter(|(name, _)| name != "password").map(|(k, v)| (k.into(), v.into())).collect();
+    url.set_query(None);
+    if !kept.is_empty() {
+        url.query_pairs_mut().extend_pairs(kept);
+    }
+    url.into()
 }
 
 impl StoreUrl {
     /// The file of an embedded store.
     pub fn file(&self) -> Option<&Path> {
         match self {
-            Self::Memory => None,
+            Self::Memory | Self::Postgres(_) => None,
             Self::Sqlite(path) => Some(path),
         }
+    }
+    /// Whether several processes may have it open.
+    pub fn is_shared(&self) -> bool {
+        matches!(self, Self::Postgres(_))
     }
     /// The same store, a relative path in it counted from this folder.
     pub fn within(self, folder: &Path) -> Self {
         match self {
-            Self::Memory => Self::Memory,
+            Self::Memory | Self::Postgres(_) => self,
             Self::Sqlite(path) => Self::Sqlite(folder.join(path)),
         }
     }
@@ -47,8 +75,20 @@ impl FromStr for StoreUrl {
             Some(("sqlite", path)) if !path.trim_start_matches("//").is_empty() => {
                 Ok(Self::Sqlite(path.strip_prefix("//").unwrap_or(path).into()))
             }
-            _ => Err(Error::invalid(format!("store `{url}` is not known to this build: write sqlite:PATH or memory:")).at("store")),
+            Some(_) if is_postgres(url) => postgres::check_url(url).map(|()| Self::Postgres(url.to_owned())),
+            _ => {
+                let told = format!(
+                    "store `{url}` is not known to this build: write sqlite:PATH, postgres://USER:PASSWORD@HOST/DATABASE or memory:"
+                );
+                Err(Error::invalid(told).at("store"))
+            }
         }
+    }
+}
+
+impl fmt::Debug for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
@@ -57,6 +97,7 @@ impl fmt::Display for StoreUrl {
         match self {
             Self::Memory => f.write_str("memory:"),
             Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
+            Self::Postgres(url) => f.write_str(&without_password(url)),
         }
     }
 }
@@ -68,11 +109,22 @@ mod tests {
 
     #[test]
     fn a_url_without_a_store_is_refused_with_what_there_is() {
-        for url in ["postgres://db/maniple", "sqlite:", "sqlite://", "memory:x", "maniple.db", ""] {
+        for url in ["mysql://db/maniple", "sqlite:", "sqlite://", "memory:x", "maniple.db", ""] {
             let error = url.parse::<StoreUrl>().expect_err(url);
             assert_eq!((error.kind, error.field.as_deref()), (Kind::Invalid, Some("store")), "{url}");
-            assert!(error.message.contains("sqlite:PATH or memory:"), "{url}: {error}");
+            assert!(error.message.contains("sqlite:PATH, postgres://"), "{url}: {error}");
         }
+    }
+
+    #[test]
+    fn nobody_sees_the_password_of_a_database() {
+        for url in ["postgres://ann:s3cret@db/maniple?sslmode=require", "postgresql://ann@db/maniple?password=s3cret&sslmode=require"] {
+            let store: StoreUrl = url.parse().expect("legal");
+            let shown = format!("{store} {store:?}");
+            assert!(!shown.contains("s3cret") && shown.contains("ann") && shown.contains("sslmode=require"), "{shown}");
+        }
+        let error = "postgres://ann:s3cret@db:port/maniple".parse::<StoreUrl>().expect_err("no port");
+        assert!(!format!("{error:?}").contains("s3cret"), "{error:?}");
     }
 
     #[test]

@@ -141,6 +141,12 @@ impl Config {
         Ok(self.store.parse::<StoreUrl>()?.within(&self.folder))
     }
 
+    /// What the store is opened with.
+    pub fn store_options(&self) -> maniple_backends::Options {
+        let bus = Some(self.bus.clone()).filter(|bus| bus.parse::<StoreUrl>().is_ok_and(|url| url.is_shared()));
+        maniple_backends::Options { connections: self.store_connections, bus, ..Default::default() }
+    }
+
     /// The credentials that tools may name. `Invalid` at `credentials.NAME.FIELD` for one that could not work.
     pub fn credentials(&self) -> maniple_core::Result<Credentials> {
         Credentials::of(&self.credentials)
@@ -150,6 +156,28 @@ impl Config {
     pub fn has_several_tenants(&self) -> bool {
         let mut tenants = self.auth.iter().flat_map(|auth| &auth.tokens).map(|token| &token.tenant);
         tenants.next().is_some_and(|first| tenants.any(|other| other != first))
+    }
+
+    /// Whether there are such a store and such a bus, and whether they go together.
+    fn check_store(&self) -> maniple_core::Result<()> {
+        let store: StoreUrl = self.store.parse()?;
+        if !(2..=1_000).contains(&self.store_connections) {
+            let message = format!("store_connections must be 2 to 1,000, not {}", self.store_connections);
+            return Err(Error::invalid(message).at("store_connections"));
+        }
+        match self.bus.as_str() {
+            "local" => Ok(()),
+            "postgres" if store.is_shared() => Ok(()),
+            url if store.is_shared() && url.parse::<StoreUrl>().is_ok_and(|url| url.is_shared()) => Ok(()),
+            bus if bus.starts_with("postgres") => Err(Error::invalid(
+                "a bus over Postgres needs a Postgres store: an embedded one belongs to one process, and `bus: local` serves it",
+            )
+            .at("bus")),
+            _ => Err(Error::invalid(
+                "the bus is not known to this build: write `local`, `postgres`, or the postgres://… that is listened to",
+            )
+            .at("bus")),
+        }
     }
 
     /// What the parts ask of their sections.
@@ -169,13 +197,12 @@ impl Config {
             let message = format!("without an `auth` section the node listens on loopback only, not on {listen}");
             return Err(wrong("listen", message).hint("add auth.tokens, or start with --insecure"));
         }
-        for (field, value, only) in
-            [("bus", &self.bus, "local"), ("events", &self.events, "none"), ("schema_registry", &self.schema_registry, "none")]
-        {
+        for (field, value, only) in [("events", &self.events, "none"), ("schema_registry", &self.schema_registry, "none")] {
             if value != only {
                 return Err(wrong(field, format!("{field} `{value}` is not in this build: only `{only}` is")));
             }
         }
+        self.check_store().map_err(|error| wrong(error.field.as_deref().unwrap_or("store"), error.message.into_owned()))?;
         if self.registry != "local" && !reqwest::Url::parse(&self.registry).is_ok_and(|url| matches!(url.scheme(), "http" | "https")) {
             return Err(wrong(
                 "registry",

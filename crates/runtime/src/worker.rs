@@ -134,7 +134,7 @@ impl Worker {
         renewing.spawn(renew_for_ever(self.crew.clone()));
         let mut hints = self.crew.parts.bus.hints();
         while !self.stop.is_cancelled() {
-            self.heard(&mut hints);
+            self.heard(&mut hints).await;
             let room = self.crew.room().min(CLAIM_MAX);
             let claimed = self.claim(room).await;
             if claimed == room && room > 0 {
@@ -187,11 +187,12 @@ impl Worker {
     }
 
     /// Takes the hints that came so far: the claim that follows answers all of them.
-    fn heard(&self, hints: &mut (impl futures::Stream<Item = Hint> + Unpin)) {
+    async fn heard(&self, hints: &mut (impl futures::Stream<Item = Hint> + Unpin)) {
         for _ in 0..HINTS_AT_ONCE {
             match hints.next().now_or_never() {
                 Some(Some(Hint::Signalled(key))) => self.crew.leases.poke(&key),
                 Some(Some(Hint::Ready(_))) => {}
+                Some(Some(Hint::Missed)) => self.crew.leases.renew().await,
                 Some(None) | None => return,
             }
         }
@@ -204,6 +205,11 @@ impl Worker {
                 Some(Hint::Ready(agent)) if self.crew.parts.agents.get(&agent).is_some() => return,
                 Some(Hint::Ready(_)) => {}
                 Some(Hint::Signalled(key)) => self.crew.leases.poke(&key),
+                Some(Hint::Missed) => {
+                    // A renewal tells which of those it holds have a signal.
+                    self.crew.leases.renew().await;
+                    return;
+                }
                 None => std::future::pending().await,
             }
         }

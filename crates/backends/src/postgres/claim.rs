@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{life::Row, rules};
 use maniple_core::{
-    AgentName, Result, Tenant,
+    AgentName, Result, Tenant, Time,
     event::EVENT_VERSION,
     ports::{Born, Claim, Claimed, Renewal, Room},
     signal::SignalKind,
@@ -229,7 +229,7 @@ impl Renewed {
 pub(super) async fn renew(tx: &mut Tx<'_>, claims: &[Claim], worker: i64) -> Result<Renewed, Refusal> {
     let held = tx.link.here.claims().held.clone();
     let unknown_before = tx.link.here.claims().unknown.clone();
-    let lock = "SELECT until FROM workers WHERE number = $1 FOR UPDATE";
+    let own = "SELECT until FROM workers WHERE number = $1";
     let mine = "SELECT l.task, l.epoch, coalesce((SELECT array_agg(DISTINCT kind) FROM signals s WHERE l.signals > 0 AND s.task = l.task AND NOT s.read), '{}') \
                 FROM live l WHERE l.worker = $1 AND l.state = 3";
     let others = "SELECT n.i, l.task, l.epoch, coalesce((SELECT array_agg(DISTINCT kind) FROM signals s WHERE s.task = l.task AND NOT s.read), '{}') \
@@ -237,7 +237,7 @@ pub(super) async fn renew(tx: &mut Tx<'_>, claims: &[Claim], worker: i64) -> Res
                   JOIN tasks t ON t.tenant = n.tenant AND t.id = n.id JOIN live l ON l.task = t.number AND l.epoch = n.epoch AND l.state = 3 \
                   FOR UPDATE OF l";
     let answers: [Vec<tokio_postgres::Row>; 2] =
-        tx.under_locks(vec![Ask(lock, args![worker]), Ask(mine, args![worker])]).await?.try_into().expect("two were asked");
+        tx.under_locks(vec![Ask(own, args![worker]), Ask(mine, args![worker])]).await?.try_into().expect("two were asked");
     let until = answers[0].first().map_or(0, |row| row.get::<_, i64>(0));
     let mut mine: BTreeMap<i64, (i64, Vec<String>)> = BTreeMap::new();
     for row in &answers[1] {
@@ -300,10 +300,13 @@ pub(super) async fn renew(tx: &mut Tx<'_>, claims: &[Claim], worker: i64) -> Res
         let attach = "UPDATE live SET worker = $2, lease_until = $3 WHERE task = ANY($1)";
         tx.write(attach, args![adopted, worker, tx.now.plus(rules::LEASE)]);
     }
-    // Its row may have been taken for that of one that is gone.
-    let renew = "INSERT INTO workers (number, event_version, until) OVERRIDING SYSTEM VALUE VALUES ($1, $2, $3) \
-                 ON CONFLICT (number) DO UPDATE SET until = excluded.until";
-    tx.write(renew, args![worker, EVENT_VERSION, tx.now.plus(rules::LEASE)]);
+    // Who sweeps holds the row while it looks: a renewal waits for that, and counts from then on.
+    if Time(until) < tx.now.plus(rules::LEASE.saturating_sub(tx.link.slack)) {
+        // Its row may have been taken for that of one that is gone.
+        let renew = "INSERT INTO workers (number, event_version, until) OVERRIDING SYSTEM VALUE VALUES ($1, $2, $3) \
+                     ON CONFLICT (number) DO UPDATE SET until = excluded.until";
+        tx.write(renew, args![worker, EVENT_VERSION, tx.now.plus(rules::LEASE)]);
+    }
     Ok(found)
 }
 

@@ -27,6 +27,8 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// How long a caller waits for a connection of the pool, and a connection to come about.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
+/// Renewals come before every sweep, and every third of a lease: one write a second is enough.
+const SLACK: Duration = Duration::from_secs(1);
 /// How a transaction begins. Settings of the session would be lost behind a PgBouncer in transaction mode, and options of the start are refused there.
 const BEGIN: &str = "BEGIN; SET LOCAL statement_timeout = '30s'; SET LOCAL lock_timeout = '10s'; \
                      SET LOCAL idle_in_transaction_session_timeout = '30s'";
@@ -76,6 +78,8 @@ pub(super) struct Link {
     /// How far the server's clock is ahead of this machine's, in milliseconds.
     ahead: AtomicI64,
     pub(super) here: Here,
+    /// A lease that was renewed so short a time ago is not written again.
+    pub(super) slack: Duration,
 }
 
 impl Link {
@@ -96,8 +100,9 @@ impl Link {
             }))
             .build()
             .map_err(|e| Error::internal("the pool of connections cannot be made").because(e))?;
+        let slack = if clock.is_some() { Duration::ZERO } else { SLACK };
         let clock = clock.map(|clock| Monotone::new(clock, Time(0)));
-        Ok(Self { pool, clock, ahead: AtomicI64::new(0), here: Here::default() })
+        Ok(Self { pool, clock, ahead: AtomicI64::new(0), here: Here::default(), slack })
     }
 
     pub(super) async fn client(&self) -> Result<Object> {

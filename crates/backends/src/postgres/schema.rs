@@ -202,7 +202,13 @@ const LOCK: i64 = 0x6d61_6e69_706c_6501;
 
 /// Brings the database to this version. `Invalid` for one that a newer version has written.
 pub(super) async fn migrate(client: &Client) -> Result<()> {
-    client.batch_execute("BEGIN; SET LOCAL lock_timeout = '60s'; SET LOCAL statement_timeout = '600s'").await.map_err(failed)?;
+    client
+        .batch_execute(
+            "BEGIN; SET LOCAL lock_timeout = '60s'; SET LOCAL statement_timeout = '600s'; \
+                          SET LOCAL client_min_messages = warning",
+        )
+        .await
+        .map_err(failed)?;
     match migrate_within(client).await {
         Ok(()) => client.batch_execute("COMMIT").await.map_err(failed),
         Err(error) => {

@@ -95,7 +95,7 @@ impl Where {
         match need {
             Need::Work => config = super::settings(self.config.as_deref(), For::Work)?,
             Need::Files => config.store = "memory:".into(),
-            Need::Desk if store.file().is_some_and(Path::exists) => {}
+            Need::Desk if store.is_shared() || store.file().is_some_and(Path::exists) => {}
             Need::Desk => {
                 return Err(Trouble {
                     exit: Exit::Unreachable,

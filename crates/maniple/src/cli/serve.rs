@@ -11,6 +11,7 @@ use crate::{
 };
 use clap::{Args, ValueEnum};
 use maniple_api::page::Agent;
+use maniple_backends::StoreUrl;
 use maniple_registry::Files;
 use owo_colors::OwoColorize;
 use serde_json::json;
@@ -79,7 +80,9 @@ impl Dev {
             return Err(Trouble::usage(format!("there is no folder {name}")).try_next(format!("maniple new {name}")));
         }
         let config = settings(&self.dir.join(FILE_NAME), self.listen.clone(), false)?;
-        let (store, has_agents) = (config.store.clone(), has_agents(&config));
+        // As it is written, but for a password.
+        let store = config.store.parse::<StoreUrl>().map_or_else(|_| config.store.clone(), |store| store.to_string());
+        let has_agents = has_agents(&config);
         let options =
             NodeOptions { watch: true, discover: true, assistant: true, files: Files::Lenient, keeps: KEEPS, ..NodeOptions::default() };
         let node = start_when_free(config, options).await.map_err(started)?;
@@ -99,7 +102,6 @@ impl Dev {
 impl Serve {
     /// Serves until it is told to stop.
     pub async fn run(self, as_json: bool) -> Result<Exit, Trouble> {
-        let roles = possible(&self.role)?;
         if let Some(missing) = self.config.as_ref().filter(|file| !file.is_file()) {
             return Err(Trouble::usage(format!("there are no settings at {}", missing.display())));
         }
@@ -108,6 +110,7 @@ impl Serve {
             return Err(Trouble::usage(format!("there is no agent file {}", missing.display())).try_next("maniple new NAME"));
         }
         let config = settings(&file, self.listen, self.insecure)?;
+        let roles = possible(&self.role, config.store_url().is_ok_and(|store| store.is_shared()))?;
         let options = NodeOptions { roles, agent_files: self.agent, keeps: KEEPS, ..NodeOptions::default() };
         let node = Node::start(config, options).await.map_err(started)?;
         let url = format!("http://{}", node.address());
@@ -144,7 +147,7 @@ fn settings(file: &Path, listen: Option<String>, insecure: bool) -> Result<Confi
 }
 
 /// The roles of the process, if another one need not play the rest.
-fn possible(asked: &[Role]) -> Result<Roles, Trouble> {
+fn possible(asked: &[Role], store_is_shared: bool) -> Result<Roles, Trouble> {
     let name = |role: &Role| match role {
         Role::Api => Ok(RoleName::Api),
         Role::Worker => Ok(RoleName::Worker),
@@ -154,10 +157,11 @@ fn possible(asked: &[Role]) -> Result<Roles, Trouble> {
     let names: Vec<RoleName> = asked.iter().map(name).collect::<Result<_, _>>()?;
     let roles = if names.is_empty() { Roles::default() } else { Roles::of(names) };
     let apart = |error: maniple_core::Error| {
-        Trouble::usage(error.message).try_next("--role api --role worker, --role registry alone, or leave --role out")
+        Trouble::usage(error.message).try_next("--role api --role worker, --role registry alone, or `store: postgres://…`")
     };
-    // Every store of this build is embedded.
-    roles.over_embedded_store().map_err(apart)?;
+    if !store_is_shared {
+        roles.over_embedded_store().map_err(apart)?;
+    }
     Ok(roles)
 }
 
@@ -208,9 +212,10 @@ mod tests {
     fn a_registry_stands_alone_and_the_parts_over_an_embedded_store_do_not() {
         use Role::{Api, Console, Registry, Worker};
         let cases: [&[Role]; 5] = [&[], &[Registry], &[Api, Worker], &[Worker, Api, Registry], &[Api, Worker, Console]];
-        assert_eq!(cases.map(|roles| possible(roles).is_ok()), [true, true, true, true, false]);
+        assert_eq!(cases.map(|roles| possible(roles, false).is_ok()), [true, true, true, true, false]);
         for roles in [&[Api][..], &[Worker], &[Api, Registry], &[Console]] {
-            assert_eq!(possible(roles).unwrap_err().exit, Exit::Usage, "{roles:?}");
+            assert_eq!(possible(roles, false).unwrap_err().exit, Exit::Usage, "{roles:?}");
+            assert_eq!(possible(roles, true).is_ok(), !roles.contains(&Console), "{roles:?}");
         }
     }
 }

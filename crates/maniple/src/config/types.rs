@@ -28,9 +28,14 @@ pub struct Config {
     pub agents: Folders,
     /// Folders with tool files, relative to this file.
     pub tools: Folders,
-    /// Where tasks live: `sqlite:PATH` or `memory:`.
+    /// Where tasks live: `sqlite:PATH`, `postgres://USER:PASSWORD@HOST/DATABASE` or `memory:`.
+    #[serde(serialize_with = "shown")]
     pub store: String,
-    /// Wake-ups and live steps: `local`.
+    /// The most connections of this process to a Postgres store, the one that it listens on apart.
+    pub store_connections: usize,
+    /// Wake-ups and live steps: `local` within this process, and between all that share a Postgres store. The `postgres://…` that is
+    /// listened to where the store's URL leads through a pooler.
+    #[serde(serialize_with = "shown")]
     pub bus: String,
     /// Events between agents: `none`.
     pub events: String,
@@ -90,6 +95,7 @@ impl Default for Config {
             agents: Folders::One("agents/".into()),
             tools: Folders::One("tools/".into()),
             store: "sqlite:maniple.db".into(),
+            store_connections: 8,
             bus: "local".into(),
             events: "none".into(),
             schema_registry: "none".into(),
@@ -188,4 +194,12 @@ fn all_agents() -> Vec<String> {
 }
 fn usual_scopes() -> Vec<Scope> {
     vec![Scope::Run, Scope::Read, Scope::Cancel]
+}
+
+/// A URL without its password.
+fn shown<S: serde::Serializer>(url: &str, to: S) -> Result<S::Ok, S::Error> {
+    match url.parse::<maniple_backends::StoreUrl>() {
+        Ok(store) if store.is_shared() => to.collect_str(&store),
+        Ok(_) | Err(_) => to.serialize_str(url),
+    }
 }

@@ -8,7 +8,7 @@ use crate::{
 };
 use maniple_api::tools::RemoteTools;
 use maniple_aside::Aside;
-use maniple_backends::{Backend, SystemClock};
+use maniple_backends::Backend;
 use maniple_core::{model::ModelName, ports::ToolRegistry, task::TaskLimits};
 use maniple_llm::Providers;
 use maniple_registry::Files;
@@ -47,7 +47,7 @@ impl Parts {
     /// Opens the store, and finds out who answers for models: before the door is bound, for a node that looks for a model
     /// server must not find itself. There are no agents and none of the project's tools yet: see [`Parts::load`].
     pub(super) async fn open(config: &Config, options: &NodeOptions, telemetry: &telemetry::Installed) -> anyhow::Result<Self> {
-        let store = maniple_backends::open(&config.store_url()?, Arc::new(SystemClock))?;
+        let store = maniple_backends::open(&config.store_url()?, config.store_options()).await?;
         let (providers, default_model) = models::providers(config, options.discover).await?;
         let (agents, aside) = (Agents::default(), Aside::new(config.aside));
         let tools = tools::Tools::open(config, &store, &agents, options.files, aside.clone()).await?;

@@ -64,7 +64,7 @@ impl Roles {
         if self.0.contains(&RoleName::Api) == self.0.contains(&RoleName::Worker) {
             return Ok(());
         }
-        Err(Error::invalid("one process owns an embedded store: `api` and `worker` cannot be apart in this build"))
+        Err(Error::invalid("one process owns an embedded store: `api` and `worker` can be apart only over a Postgres store"))
     }
 
     /// All of them as one.
