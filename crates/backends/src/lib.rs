@@ -31,6 +31,8 @@ pub struct Backend {
     pub upkeep: Arc<dyn ports::Upkeep>,
     /// For the registry: in the same place, with the same promises.
     pub tools: Arc<dyn ports::ToolStore>,
+    /// What a broker brings and what goes out to it, where the store keeps that: Postgres does.
+    pub events: Option<Events>,
     /// Hints between all of them.
     pub bus: Arc<dyn ports::Bus>,
     /// What counts calls.
@@ -39,12 +41,21 @@ pub struct Backend {
     file: Option<Arc<sqlite::TaskStore>>,
 }
 
+/// A store as the doors of a broker know it.
+#[derive(Clone)]
+pub struct Events {
+    /// Takes in what is delivered.
+    pub ingest: Arc<dyn ports::Ingest>,
+    /// Keeps what is to be sent.
+    pub outbox: Arc<dyn ports::Outbox>,
+}
+
 impl Backend {
     fn over<S>(store: Arc<S>, bus: Arc<dyn ports::Bus>, limiter: Arc<dyn ports::RateLimiter>, file: Option<Arc<sqlite::TaskStore>>) -> Self
     where
         S: ports::TaskStore + ports::ToolStore + 'static,
     {
-        Self { tasks: store.clone(), work: store.clone(), upkeep: store.clone(), tools: store, bus, limiter, file }
+        Self { tasks: store.clone(), work: store.clone(), upkeep: store.clone(), tools: store, events: None, bus, limiter, file }
     }
 
     /// Says where this node listens, where somebody may want to know: in the lock file of an embedded store.
@@ -88,7 +99,8 @@ pub async fn open(url: &StoreUrl, options: Options) -> Result<Backend> {
             let store = Arc::new(postgres::TaskStore::new(url, &settings)?);
             store.migrate().await?;
             let bus = Arc::new(postgres::Bus::over(store.clone(), options.bus.as_deref().unwrap_or(url))?);
-            Ok(Backend::over(store.clone(), bus, Arc::new(postgres::Limiter::new(store)), None))
+            let events = Some(Events { ingest: store.clone(), outbox: store.clone() });
+            Ok(Backend { events, ..Backend::over(store.clone(), bus, Arc::new(postgres::Limiter::new(store)), None) })
         }
     }
 }

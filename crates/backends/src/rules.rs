@@ -216,7 +216,7 @@ pub(crate) fn decides(approval: &Approval, decision: &Decision, task_ended: bool
 pub(crate) fn expired(also: &[Also]) -> impl Iterator<Item = &str> {
     also.iter().filter_map(|also| match also {
         Also::Settle { id, answer: Answer::Expired } => Some(id.as_str()),
-        Also::Settle { answer: Answer::Approved | Answer::Denied, .. } | Also::Definitions(_) | Also::Ask { .. } | Also::Outbox(_) => None,
+        Also::Settle { answer: Answer::Approved | Answer::Denied, .. } | Also::Definitions(_) | Also::Ask { .. } => None,
     })
 }
 

@@ -41,11 +41,32 @@ pub struct AgentDefinition {
     /// Its answers must fit this schema, unless the task brings its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_schema: Option<Value>,
+    /// What of its tasks is published to Kafka, whatever door they came by.
+    #[serde(default, skip_serializing_if = "Publishes::is_nothing")]
+    pub publish: Publishes,
     /// Few-shot examples.
     #[serde(default)]
     pub examples: Vec<Example>,
     /// The body: the system prompt, a template.
     pub prompt: String,
+}
+
+/// What of an agent's tasks is published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Publishes {
+    /// The results of tasks that came by Kafka, and nothing else.
+    #[default]
+    None,
+    /// Every result.
+    Results,
+    /// Every result and every event.
+    Steps,
+}
+impl Publishes {
+    fn is_nothing(&self) -> bool {
+        *self == Self::None
+    }
 }
 
 /// An agent's own defaults and caps, within the node's ceilings.

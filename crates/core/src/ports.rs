@@ -6,6 +6,7 @@
 //! | [`Work`] | workers | who works on what, and what is recorded of it | memory, SQLite | later |
 //! | [`Upkeep`] | jobs, probes | what time brings, what goes, what waits | memory, SQLite | later |
 //! | [`Bus`] | desk, workers, jobs | hints: fast, may lose | in-process | later |
+//! | [`Ingest`], [`Outbox`] | the door to a broker, its relay | a record is a task once; what ended is told until it was heard | | Postgres |
 //! | [`Models`] / [`Model`] | workers | one attempt of a model call | any provider | the same |
 //! | [`Tools`] | workers | what an agent may call, and one attempt of a call | the registry in-process | its client over HTTP |
 //! | [`ToolRegistry`] | the desk, commands | the catalogue and who may change it | the registry in-process | its client over HTTP |
@@ -16,6 +17,7 @@
 
 mod approvals;
 mod bus;
+mod events;
 mod models;
 mod tasks;
 mod tools;
@@ -24,13 +26,14 @@ mod work;
 
 pub use approvals::{Approval, ApprovalState, Decided, Decision, ListApprovals};
 pub use bus::{Bus, Delta, Hint, Live};
+pub use events::{Admitted, Arrival, Backlog, Ingest, Line, Outbox, OutboxRow, Place, Publish, ResultFact, Settled};
 pub use models::{Model, Models, OnText, Price, Server};
 pub use tasks::{
     Born, Conversation, Created, Idempotency, KeyWas, ListSessions, ListTasks, NewTask, SessionSummary, Sessions, Signalled, Tasks, Turn,
 };
 pub use tools::*;
 pub use upkeep::{Swept, Upkeep, Waiting};
-pub use work::{Also, Append, Appended, Claim, Claimed, OutboxRow, Recorded, Refused, Renewal, Room, Then, Work};
+pub use work::{Also, Append, Appended, Claim, Claimed, Recorded, Refused, Renewal, Room, Then, Work};
 
 /// A store of tasks as a whole: for whoever opens one, and for tests.
 ///

@@ -17,6 +17,7 @@ use anyhow::Context as _;
 use layers::Missing;
 use maniple_backends::StoreUrl;
 use maniple_core::Error;
+use maniple_kafka::{Brokers, SchemaRegistry};
 use maniple_registry::credentials::Credentials;
 use std::{
     collections::BTreeSet,
@@ -181,6 +182,32 @@ impl Config {
     }
 
     /// What the parts ask of their sections.
+    /// The brokers, where there are any.
+    pub fn brokers(&self) -> maniple_core::Result<Option<Brokers>> {
+        if self.events == "none" { Ok(None) } else { self.events.parse().map(Some) }
+    }
+
+    /// The schema registry, where there is one.
+    pub fn schema_registry(&self) -> maniple_core::Result<Option<SchemaRegistry>> {
+        if self.schema_registry == "none" { Ok(None) } else { SchemaRegistry::new(&self.schema_registry).map(Some) }
+    }
+
+    /// Whether there are such brokers and such a registry, and whether the store keeps what goes between.
+    fn check_events(&self) -> maniple_core::Result<()> {
+        self.kafka.check()?;
+        self.schema_registry()?;
+        match self.brokers()? {
+            Some(_) if !self.store.parse::<StoreUrl>()?.is_shared() => Err(Error::invalid(
+                "events over Kafka need a Postgres store, which keeps what came and what is to be sent: set `store` to postgres://…",
+            )
+            .at("events")),
+            None if self.schema_registry != "none" => {
+                Err(Error::invalid("a schema registry serves events over Kafka, and `events` is none").at("schema_registry"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn check_sections(&self) -> maniple_core::Result<()> {
         self.sections().into_iter().try_for_each(|(at, section)| section.within_bounds(&at))?;
         self.mcp.iter().try_for_each(|(name, server)| server.check(name))?;
@@ -197,10 +224,8 @@ impl Config {
             let message = format!("without an `auth` section the node listens on loopback only, not on {listen}");
             return Err(wrong("listen", message).hint("add auth.tokens, or start with --insecure"));
         }
-        for (field, value, only) in [("events", &self.events, "none"), ("schema_registry", &self.schema_registry, "none")] {
-            if value != only {
-                return Err(wrong(field, format!("{field} `{value}` is not in this build: only `{only}` is")));
-            }
+        if let Err(error) = self.check_events() {
+            return Err(wrong(error.field.as_deref().unwrap_or("events"), error.message.into_owned()));
         }
         self.check_store().map_err(|error| wrong(error.field.as_deref().unwrap_or("store"), error.message.into_owned()))?;
         if self.registry != "local" && !reqwest::Url::parse(&self.registry).is_ok_and(|url| matches!(url.scheme(), "http" | "https")) {

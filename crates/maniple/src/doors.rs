@@ -1,6 +1,7 @@
 //! The ways into a node. A door translates: what is asked into words of the desk, and what the desk says into an answer.
 
 pub mod http;
+pub mod kafka;
 mod mcp;
 
 use maniple_api::{Problem, tools::CallOutcome};

@@ -1,6 +1,7 @@
 //! A node in this process: starts what its roles ask for, and stops it in order.
 
 mod disk;
+mod kafka;
 mod left_out;
 mod mcp;
 mod models;
@@ -108,6 +109,7 @@ impl Node {
             tasks: parts.limits,
             sync_run: config.worker.sync_run.duration(),
             several_tenants: config.has_several_tenants(),
+            publishes: config.brokers()?.is_some(),
         };
         let desk = Desk::new(
             DeskParts {
@@ -134,6 +136,9 @@ impl Node {
             let auth = http::Auth::of(None, !address.ip().is_loopback())?;
             let door = http::Door { auth, cors: http::CorsSettings::default(), ..door(desk.clone(), http::Serves::Itself)? };
             jobs.push(Job::new("metrics door", move |stop| http::serve(listener, door, stop)));
+        }
+        if options.roles.has(RoleName::Worker) {
+            jobs.extend(kafka::jobs(&config, desk.clone(), agents.clone(), parts.store.events.clone())?);
         }
         let door = door(desk, routes)?;
         let working = jobs.into_iter().map(|job| (job.name, tokio::spawn((job.work)(stop_work.clone())))).collect();

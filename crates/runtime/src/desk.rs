@@ -18,6 +18,7 @@ mod acts;
 mod agents;
 mod approvals;
 mod calls;
+mod deliveries;
 mod gate;
 mod intake;
 mod keys;
@@ -36,6 +37,7 @@ mod wait;
 pub use acts::{Act, Whom};
 pub use approvals::{ApprovalQuery, Said};
 pub use calls::{Called, Direct, NoResult, OfRun, ToolCall};
+pub use deliveries::Delivery;
 pub use gate::{Gate, Presence, Seat};
 pub use intake::Submission;
 pub use keys::IdempotencyKey;
@@ -50,7 +52,9 @@ pub use tools::{Definition, Reason, offered_to};
 use crate::{Agents, Starter, spans::Tracing};
 use maniple_aside::Aside;
 use maniple_core::{
-    ports::{Bus, Tasks, ToolRegistry},
+    Principal,
+    agent::{AgentDefinition, Publishes},
+    ports::{Bus, Publish, Tasks, ToolRegistry},
     task::{Ceilings, TaskLimits},
 };
 use std::sync::Arc;
@@ -100,6 +104,16 @@ impl Desk {
     pub fn ceilings(&self) -> Ceilings {
         let TaskLimits { max_steps, token_budget, .. } = self.terms.tasks;
         Ceilings { max_steps, token_budget }
+    }
+
+    /// How the outside is told of a task of this agent that somebody asks for here.
+    fn publish(&self, agent: &AgentDefinition, who: &Principal) -> Option<Publish> {
+        let steps = match agent.publish {
+            Publishes::None => return None,
+            Publishes::Results => false,
+            Publishes::Steps => true,
+        };
+        self.terms.publishes.then(|| Publish { steps, asked_by: who.name.clone(), sent_id: None })
     }
 
     /// What every request passes first.

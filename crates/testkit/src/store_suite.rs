@@ -180,6 +180,7 @@ pub fn asked(task: &Task) -> Content {
 /// A submission with generous bounds.
 pub fn new(task: Task) -> NewTask {
     NewTask {
+        publish: None,
         content: asked(&task),
         task,
         idempotency: None,

@@ -5,6 +5,7 @@ use crate::rules::{self, Draft};
 use maniple_core::{
     Result, TaskKey, Tenant, Time,
     event::StoredEvent,
+    ports::Publish,
     run::Awaited,
     task::{AgentResult, Ending, Header, Progress, Task, TaskStatus},
 };
@@ -34,6 +35,8 @@ pub(crate) struct Row {
     pub(crate) deadline: Option<Time>,
     /// Until when it is parked at most.
     pub(crate) until: Option<Time>,
+    /// How the outside is told of it, in a store that keeps an outbox.
+    pub(crate) publish: Option<Publish>,
 }
 
 /// What an end brings with it.
@@ -76,6 +79,7 @@ impl Row {
             not_before: task.not_before,
             deadline: task.deadline(now),
             until: None,
+            publish: None,
         }
     }
 

@@ -116,7 +116,6 @@ impl Table {
                 Also::Ask { event } => self.ask(number, append, *event, now)?,
                 Also::Settle { id, answer } => self.settle(number, id, *answer),
                 // Nothing reads them yet.
-                Also::Outbox(_) => {}
             }
         }
         let mut readied = false;

@@ -52,7 +52,7 @@ impl Table {
                 match also {
                     Also::Definitions(kept) => self.keep_definitions(number, kept),
                     // The others are refused before.
-                    Also::Outbox(_) | Also::Ask { .. } | Also::Settle { .. } => {}
+                    Also::Ask { .. } | Also::Settle { .. } => {}
                 }
             }
             claim = Some((claimed.claim, claimed.lease));

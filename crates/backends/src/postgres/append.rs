@@ -14,7 +14,7 @@ use crate::{
 };
 use maniple_core::{
     Error, Result,
-    ports::{Also, Append, Appended, OutboxRow, Recorded, Then},
+    ports::{Also, Append, Appended, Recorded, Then},
 };
 use std::sync::Arc;
 
@@ -31,7 +31,6 @@ pub(super) struct Facts {
 pub(super) fn text(also: &Also) -> Result<String> {
     let text = match also {
         Also::Definitions(kept) => serde_json::to_string(&kept.1),
-        Also::Outbox(row) => serde_json::to_string(&row.payload),
         Also::Ask { .. } | Also::Settle { .. } => Ok(String::new()),
     };
     text.map_err(|e| Error::internal("what goes with facts cannot be written").because(e))
@@ -71,7 +70,6 @@ impl Facts {
                 }
                 Also::Ask { event } => approval::ask(tx, row, append, *event)?,
                 Also::Settle { id, answer } => approval::settle(tx, row, id, *answer),
-                Also::Outbox(to) => keep_outbox(tx, row, to, text),
             }
         }
         row.came_on(append.progress.clone(), self.progresses);
@@ -136,11 +134,6 @@ impl Facts {
     pub(super) fn lets_go(&self) -> bool {
         !matches!(self.append.then, Then::Keep)
     }
-}
-
-pub(super) fn keep_outbox(tx: &mut Tx<'_>, row: &Row, to: &OutboxRow, payload: &str) {
-    let insert = "INSERT INTO outbox (task, topic, key, payload) VALUES ($1, $2, $3, $4)";
-    tx.write(insert, args![row.number, &to.topic, &to.key, payload]);
 }
 
 /// Definitions are written once, whoever begins with them, and a task points to them: who forgets them at the same time makes this fail.

@@ -7,6 +7,7 @@ use super::{
     failure::Refusal,
     keys,
     link::{Ask, Tx},
+    outbox,
     row::{self, Seen},
 };
 use crate::{
@@ -185,7 +186,7 @@ impl Submission {
 
     fn insert(&self, tx: &mut Tx<'_>, number: i64, state: State, born: Option<i64>) -> Result<(Row, Vec<Arc<StoredEvent>>), Refusal> {
         let (task, now) = (&self.new.task, tx.now);
-        let mut row = Row::accepted(task, number, state, now);
+        let mut row = Row { publish: self.new.publish.clone(), ..Row::accepted(task, number, state, now) };
         let mut drafts = self.accepted.iter().map(|draft| Arc::new(row.record(draft, now))).collect::<Vec<_>>();
         let accepted = Row { ..row.clone() };
         let mut definition = None;
@@ -200,7 +201,6 @@ impl Submission {
                         append::keep_definition(tx, &kept.0, text);
                         definition = Some(kept.0.clone());
                     }
-                    Also::Outbox(to) => append::keep_outbox(tx, &row, to, text),
                     // These are refused before.
                     Also::Ask { .. } | Also::Settle { .. } => {}
                 }
@@ -227,8 +227,8 @@ impl Submission {
             ],
         );
         let insert = "INSERT INTO live (task, tenant, agent, session, state, is_head, place, due, worker, lease_until, epoch, born, at, last_seq, \
-                      last_step, started_at, definition) \
-                      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
+                      last_step, started_at, definition, publish) \
+                      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)";
         tx.write(
             insert,
             args![
@@ -249,6 +249,7 @@ impl Submission {
                 row.last_step,
                 row.header.started_at,
                 definition,
+                row.publish.as_ref().map(outbox::write_publish),
             ],
         );
         if row.state == State::Ready {

@@ -4,7 +4,7 @@ use super::{
     args::args,
     failure::Refusal,
     link::Tx,
-    row::{columns, seen, tables},
+    row::{COLUMNS, columns, seen, tables},
 };
 use crate::rules;
 use maniple_core::{
@@ -64,7 +64,7 @@ pub(super) async fn sessions(tx: &Tx<'_>, query: &ListSessions) -> Result<Sessio
                 return Ok(sessions);
             }
             looked_at += 1;
-            let (seen, is_last, tasks) = (seen(row)?, row.try_get::<_, bool>(31)?, row.try_get::<_, i64>(32)?);
+            let (seen, is_last, tasks) = (seen(row)?, row.try_get::<_, bool>(COLUMNS)?, row.try_get::<_, i64>(COLUMNS + 1)?);
             let header = &seen.row.header;
             let next = (header.created_at, header.id.clone());
             if (query.agents.is_empty() || query.agents.contains(&header.agent)) && is_last {

@@ -5,7 +5,7 @@ use super::{
     create::{self, LAST_PLACE, names},
     failure::Refusal,
     link::{Ask, Tx},
-    row::{self, columns, seen, tables},
+    row::{self, COLUMNS, columns, seen, tables},
     signal,
 };
 use crate::rules;
@@ -146,7 +146,7 @@ pub(super) async fn turns(
             let id = &seen.row.header.id;
             let damaged =
                 |e: serde_json::Error| Error::internal(format!("the journal of task `{id}` is damaged: restore a copy")).because(e);
-            let asked: Asked = serde_json::from_str(found.try_get(31)?).map_err(damaged)?;
+            let asked: Asked = serde_json::from_str(found.try_get(COLUMNS)?).map_err(damaged)?;
             let result = seen.result(tx.now)?;
             bytes += asked.prompt.len() + result.output.as_ref().map_or(0, String::len);
             turns.push(Turn {

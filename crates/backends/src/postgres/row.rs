@@ -4,6 +4,7 @@ use super::{
     args::args,
     failure::Refusal,
     link::{Ask, Tx},
+    outbox,
 };
 use crate::{
     life::{Ended, Row, State},
@@ -24,9 +25,11 @@ macro_rules! columns {
         "t.number, t.tenant, t.id, t.agent, t.session, coalesce(l.state, t.state), coalesce(l.place, t.place), l.epoch, \
          coalesce(l.last_seq, t.last_seq), coalesce(l.last_step, t.last_step), l.progressed, l.barren_expired, l.at, l.signals, \
          t.not_before, t.deadline, l.until, t.created_at, l.started_at, t.trace_id, t.retry_of, l.steps_used, l.tokens_used, \
-         l.tool_calls, l.cost_usd, l.model, l.waiting_for, f.at, f.step, f.name, f.data"
+         l.tool_calls, l.cost_usd, l.model, l.waiting_for, f.at, f.step, f.name, f.data, l.publish"
     };
 }
+/// How many they are: what else is asked for comes behind them.
+pub(super) const COLUMNS: usize = 32;
 /// Where they come from: a task, what moves of it, and its final event.
 macro_rules! tables {
     () => {
@@ -89,6 +92,7 @@ pub(super) fn seen(row: &SqlRow) -> Result<Seen, Refusal> {
         not_before: time(14)?,
         deadline: time(15)?,
         until: time(16)?,
+        publish: row.try_get::<_, Option<&str>>(31)?.map(outbox::read_publish).transpose()?,
     };
     Ok(Seen { row: task, at: Time(number(12)?), last })
 }
@@ -194,6 +198,7 @@ pub(super) fn write_events(tx: &mut Tx<'_>, row: &Row, events: &[Arc<StoredEvent
     let sql = "INSERT INTO events (task, epoch, at, seq, step, name, data) \
                SELECT $1, $2, $3, * FROM unnest($4::bigint[], $5::bigint[], $6::text[], $7::text[])";
     tx.write(sql, args![row.number, row.epoch, tx.now, seqs, steps, names, data]);
+    outbox::tell_events(tx, row, events);
 }
 
 /// The task is its session's head and anybody may claim it.
@@ -217,6 +222,7 @@ pub(super) async fn end(tx: &mut Tx<'_>, row: &mut Row, ending: &Ending) -> Resu
     let Ended { event, result, frees_session, is_dead } = row.ended(ending, tx.now)?;
     let event = Arc::new(event);
     write_events(tx, row, std::slice::from_ref(&event));
+    outbox::tell_end(tx, row, &result, &event);
     let sql = "UPDATE tasks SET state = $2, finished_at = $3, last_seq = $4, last_step = $5, place = $6, dead = $7, \
                definition = (SELECT definition FROM live WHERE task = $1) WHERE number = $1";
     tx.write(sql, args![row.number, row.state as i64, tx.now, row.last_seq, row.last_step, row.place, is_dead]);

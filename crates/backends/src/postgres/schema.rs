@@ -16,7 +16,7 @@ use tokio_postgres::Client;
 
 /// One step a version; never edited once released, only added to. A step may add what older binaries do not name, and take away
 /// only what no binary that still runs needs.
-const MIGRATIONS: &[&str] = &[FIRST];
+const MIGRATIONS: &[&str] = &[FIRST, KAFKA];
 
 const FIRST: &str = r#"
 CREATE TABLE maniple (                     -- one row
@@ -191,6 +191,40 @@ CREATE TABLE rate_takes (
 ) WITH (autovacuum_vacuum_scale_factor = 0.02);
 CREATE INDEX rate_takes_at ON rate_takes (bucket, at);
 CREATE INDEX rate_takes_until ON rate_takes (until);
+"#;
+
+/// What is told outside, and what came from there.
+const KAFKA: &str = r#"
+ALTER TABLE live ADD COLUMN publish text COLLATE "C";   -- how the outside is told of it, null for not at all
+ALTER TABLE outbox
+  ADD COLUMN event_id text COLLATE "C",
+  ADD COLUMN trace_id text COLLATE "C",
+  ADD COLUMN at bigint;
+CREATE INDEX outbox_line ON outbox (topic, key, n);
+CREATE TABLE outbox_lines (                -- one for each line that has rows
+  topic text COLLATE "C" NOT NULL,
+  key text COLLATE "C" NOT NULL,
+  waiting bigint NOT NULL,                 -- how many rows
+  due bigint NOT NULL,                     -- until then it is somebody's, or left alone
+  holder text COLLATE "C",
+  failures bigint NOT NULL DEFAULT 0,      -- how often its first row could not be sent
+  PRIMARY KEY (topic, key)
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
+CREATE INDEX outbox_lines_due ON outbox_lines (due);
+CREATE TABLE ingest (                      -- the records that became tasks
+  tenant text COLLATE "C" NOT NULL,
+  agent text COLLATE "C" NOT NULL,
+  sent_id text COLLATE "C" NOT NULL,       -- the id its sender gave it
+  hash text COLLATE "C" NOT NULL,
+  task text COLLATE "C" NOT NULL,          -- the id it got
+  topic text COLLATE "C" NOT NULL,
+  "partition" bigint NOT NULL,
+  "offset" bigint NOT NULL,
+  at bigint NOT NULL,
+  PRIMARY KEY (tenant, agent, sent_id)
+);
+CREATE INDEX ingest_place ON ingest (topic, "partition", "offset");
+CREATE INDEX live_agent ON live (agent);
 "#;
 
 // The numbers in the SQL above and below are these.

@@ -7,7 +7,7 @@ use crate::{
 };
 use maniple_core::{
     Error, Result,
-    ports::{Also, Append, Appended, OutboxRow, Recorded, Then},
+    ports::{Also, Append, Appended, Recorded, Then},
 };
 use rusqlite::{OptionalExtension, params};
 use std::sync::Arc;
@@ -25,7 +25,6 @@ pub(super) struct Facts {
 pub(super) fn text(also: &Also) -> Result<String> {
     let text = match also {
         Also::Definitions(kept) => serde_json::to_string(&kept.1),
-        Also::Outbox(row) => serde_json::to_string(&row.payload),
         Also::Ask { .. } | Also::Settle { .. } => Ok(String::new()),
     };
     text.map_err(|e| Error::internal("what goes with facts cannot be written").because(e))
@@ -71,7 +70,6 @@ impl Facts {
                 }
                 Also::Ask { event } => approval::ask(tx, row, append, *event)?,
                 Also::Settle { id, answer } => approval::settle(tx, row, id, *answer)?,
-                Also::Outbox(to) => keep_outbox(tx, row, to, text)?,
             }
         }
         row.came_on(append.progress.clone(), self.progresses);
@@ -130,12 +128,6 @@ impl Facts {
         let events = stored.into_iter().map(|(_, event)| Arc::new(event)).collect();
         Ok(Appended::Recorded(Recorded { events, readied: true }))
     }
-}
-
-pub(super) fn keep_outbox(tx: &Tx, row: &Row, to: &OutboxRow, payload: &str) -> Result<(), Refusal> {
-    let mut insert = tx.db.prepare_cached("INSERT INTO outbox (task, topic, key, payload) VALUES (?1, ?2, ?3, ?4)")?;
-    insert.execute((row.number, &to.topic, &to.key, payload))?;
-    Ok(())
 }
 
 /// The number of definitions: they are written once, whoever begins with them, and a task points to them.

@@ -158,7 +158,6 @@ impl Submission {
             for (also, text) in born.also.iter().zip(&self.texts) {
                 match also {
                     Also::Definitions(kept) => definition = Some(append::definition(tx, &kept.0, text)?),
-                    Also::Outbox(to) => append::keep_outbox(tx, &row, to, text)?,
                     // These are refused before.
                     Also::Ask { .. } | Also::Settle { .. } => {}
                 }

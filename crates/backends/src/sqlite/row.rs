@@ -31,6 +31,7 @@ pub(super) fn read(row: &rusqlite::Row) -> Result<Row, Refusal> {
     let retry_of = row.get_ref(20)?.as_str_or_null().map_err(rusqlite::Error::from)?.map(TaskId::parse).transpose()?;
     let waiting_for = row.get_ref(26)?.as_str_or_null().map_err(rusqlite::Error::from)?.and_then(waiting_named);
     Ok(Row {
+        publish: None,
         number: row.get(0)?,
         tenant: Tenant::parse(text(1)?)?,
         header: Header {

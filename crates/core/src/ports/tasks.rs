@@ -1,6 +1,6 @@
 //! Tasks as they are taken in, told of, signalled, decided over and erased.
 
-use super::{Also, Approval, Claim, Decided, Decision, ListApprovals};
+use super::{Also, Approval, Claim, Decided, Decision, ListApprovals, Publish};
 use crate::{
     AgentName, Result, SessionId, SessionKey, TaskId, TaskKey, Tenant, Time,
     event::{Event, StoredEvent},
@@ -88,6 +88,8 @@ pub struct NewTask {
     pub taken_over: Option<Event>,
     /// For a requeue: the dead letter that this takes out, in the same transaction.
     pub requeues: Option<TaskId>,
+    /// How the outside is told of it, where it is: by stores that keep an [`super::Outbox`].
+    pub publish: Option<Publish>,
     /// For a task that could start at once, in this very process.
     pub born: Option<Born>,
     /// How many tasks may wait in one session; 100.

@@ -10,7 +10,6 @@ use crate::{
     task::{Ending, Progress},
 };
 use async_trait::async_trait;
-use serde_json::Value;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// A store of tasks as a worker knows it.
@@ -150,8 +149,6 @@ pub enum Also {
         /// What was said, or that nobody said anything.
         answer: Answer,
     },
-    /// A row for the relay. Nothing relays it yet.
-    Outbox(OutboxRow),
 }
 
 /// What becomes of the claim after an append.
@@ -163,17 +160,6 @@ pub enum Then {
     Park(Awaited),
     /// The task ends; the store adds the times and the final event with the task's last step.
     End(Ending),
-}
-
-/// A fact to pass on to the outside by a relay.
-#[derive(Debug, Clone, PartialEq)]
-pub struct OutboxRow {
-    /// Where to.
-    pub topic: String,
-    /// What keeps its order there.
-    pub key: String,
-    /// What.
-    pub payload: Value,
 }
 
 /// What became of an append.

@@ -86,6 +86,7 @@ pub fn definitions() -> Definitions {
     let wait = ToolDefinition { poll: true, ..tool("wait", Effect::Pure) };
     Definitions {
         agent: AgentDefinition {
+            publish: Default::default(),
             name: AgentName::parse("search").unwrap(),
             description: "Finds things.".into(),
             version: Version::new(1, 0, 0),

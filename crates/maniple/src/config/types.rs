@@ -12,6 +12,7 @@ use maniple_core::{
     Scope,
     settings::{Secret, Section},
 };
+use maniple_kafka::KafkaSettings;
 use maniple_llm::ProviderSettings;
 use maniple_registry::{EgressSettings, GatewaySettings, credentials::CredentialSettings, mcp, openapi};
 use maniple_runtime::{WorkerSettings, jobs::Retention};
@@ -37,10 +38,12 @@ pub struct Config {
     /// listened to where the store's URL leads through a pooler.
     #[serde(serialize_with = "shown")]
     pub bus: String,
-    /// Events between agents: `none`.
+    /// Events between agents: `none`, or `kafka://HOST:PORT,…` beside a Postgres store.
     pub events: String,
-    /// Where event schemas live: `none`.
+    /// Where event schemas live: `none`, or the address of a registry that speaks Confluent's API: then results are Avro.
     pub schema_registry: String,
+    /// How tasks are taken from Kafka and results are put there.
+    pub kafka: KafkaSettings,
     /// Where tools are looked up and called: `local`, or the address of a registry, `http(s)://…`.
     pub registry: String,
     /// The token that the registry elsewhere asks for, usually `${env:NAME}`.
@@ -99,6 +102,7 @@ impl Default for Config {
             bus: "local".into(),
             events: "none".into(),
             schema_registry: "none".into(),
+            kafka: KafkaSettings::default(),
             registry: "local".into(),
             registry_token: None,
             model: None,
@@ -134,6 +138,7 @@ impl Config {
             ("gateway".into(), &self.gateway),
             ("retention".into(), &self.retention),
             ("telemetry".into(), &self.telemetry),
+            ("kafka".into(), &self.kafka),
         ];
         sections.extend(self.mcp.iter().map(|(name, server)| (format!("mcp.{name}"), server as &dyn Section)));
         sections.extend(self.openapi.iter().map(|(name, import)| (format!("openapi.{name}"), import as &dyn Section)));

@@ -4,7 +4,7 @@ use super::template;
 use crate::yaml::{self, Problem};
 use maniple_core::{
     AgentName,
-    agent::{AgentDefinition, AgentLimits, Example, Memory},
+    agent::{AgentDefinition, AgentLimits, Example, Memory, Publishes},
     model::{Effort, ModelName, ModelOptions},
     schema::Validator,
     task::TaskLimits,
@@ -42,6 +42,9 @@ struct FrontMatter {
     output_schema: Option<Value>,
     #[serde(default)]
     examples: Vec<Example>,
+    /// What of its tasks goes to Kafka.
+    #[serde(default)]
+    publish: Publishes,
 }
 
 /// Reads an agent, or tells everything that is wrong with it.
@@ -97,6 +100,7 @@ pub(super) fn read(file: &Path, text: &str, ceilings: &TaskLimits, default_model
             options,
             memory: matter.memory,
             output_schema: matter.output_schema,
+            publish: matter.publish,
             examples: matter.examples,
             prompt: body.trim().to_owned(),
         }),

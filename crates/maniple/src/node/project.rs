@@ -129,6 +129,7 @@ pub(super) fn all_of<E: Display>(problems: Vec<E>) -> anyhow::Error {
 pub(super) fn assistant(model: &ModelName) -> anyhow::Result<AgentDefinition> {
     let tools = ["clock", "calculator", "http_fetch"].into_iter().map(ToolWish::parse).collect::<Result<_, _>>()?;
     Ok(AgentDefinition {
+        publish: Default::default(),
         name: AgentName::parse("assistant")?,
         description: "Answers, with a clock, a calculator and the web at hand.".into(),
         version: semver::Version::new(1, 0, 0),

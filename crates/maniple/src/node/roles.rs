@@ -58,6 +58,11 @@ impl Roles {
         Self(names.into_iter().collect())
     }
 
+    /// Whether it plays that one.
+    pub(super) fn has(&self, name: RoleName) -> bool {
+        self.0.contains(&name)
+    }
+
     /// `Invalid` where the roles need a process beside them that shares their store, and their store is embedded: that
     /// belongs to one process alone.
     pub fn over_embedded_store(&self) -> Result<()> {

@@ -143,6 +143,7 @@ mod tests {
     #[test]
     fn two_tenants_whose_tools_differ_do_not_make_each_others_beginnings_anew() {
         let agent = AgentDefinition {
+            publish: Default::default(),
             name: AgentName::parse("search").unwrap(),
             description: "For tests.".into(),
             version: "1.0.0".parse().unwrap(),

@@ -94,11 +94,12 @@ impl Desk {
     }
 
     /// The task that is asked for, checked.
-    async fn checked(&self, who: &Principal, submission: Submission) -> Result<NewTask> {
+    pub(super) async fn checked(&self, who: &Principal, submission: Submission) -> Result<NewTask> {
         let Submission { request, key, trace } = submission;
         Act::Submit.by(who)?;
         let agent = self.served(&request.agent)?;
         who.may_use(&agent.name)?;
+        let publish = self.publish(&agent, who);
         let (limits, tenant, principal) = (self.terms.tasks, who.tenant.clone(), who.name.clone());
         let said = request.prompt.len() + [&request.metadata, &request.context].map(weight).iter().sum::<usize>();
         let large = request.output_schema.as_ref().is_some_and(schema::is_heavy) || said > SMALL_BYTES;
@@ -119,6 +120,7 @@ impl Desk {
         };
         let (task, content, idempotency) = self.parts.aside.run(large, who.tenant.as_str(), checking).await??;
         Ok(NewTask {
+            publish,
             task,
             idempotency,
             content,

@@ -62,6 +62,8 @@ pub struct Terms {
     pub sync_run: Duration,
     /// Whether several tenants are known to come: then none may have more than four fifths of anything.
     pub several_tenants: bool,
+    /// Whether there is a broker to publish to.
+    pub publishes: bool,
 }
 
 impl Terms {
@@ -74,6 +76,12 @@ impl Terms {
 
 impl Default for Terms {
     fn default() -> Self {
-        Self { limits: Limits::default(), tasks: TaskLimits::default(), sync_run: Duration::from_secs(50), several_tenants: false }
+        Self {
+            limits: Limits::default(),
+            tasks: TaskLimits::default(),
+            sync_run: Duration::from_secs(50),
+            several_tenants: false,
+            publishes: false,
+        }
     }
 }

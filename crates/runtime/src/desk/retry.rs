@@ -51,10 +51,10 @@ impl Desk {
     ) -> Result<Created> {
         Act::Submit.by(who)?;
         let (old, result) = self.seen(who, sought).await?;
-        if self.parts.agents.get(&result.agent).is_none() {
+        let Some(agent) = self.parts.agents.get(&result.agent) else {
             let message = format!("the agent `{}` is not served here any more: put its file back, then retry", result.agent);
             return Err(Error::conflict(message).at("agent"));
-        }
+        };
         let journal = self.journal(&old).await?;
         let taken_over = take_over(&journal)?;
         let task = Task {
@@ -66,6 +66,7 @@ impl Desk {
             ..asked(&journal)?
         };
         let new = NewTask {
+            publish: self.publish(&agent, who),
             task,
             content: Content::Retry(old.id.clone()),
             idempotency: key.map(|(key, path)| key.of_act(path)),

@@ -57,6 +57,7 @@ fn node_on(bus: Arc<dyn Bus>) -> Node {
 
 fn definition(name: &str) -> AgentDefinition {
     AgentDefinition {
+        publish: Default::default(),
         name: AgentName::parse(name).unwrap(),
         description: "For tests.".into(),
         version: "1.0.0".parse().unwrap(),

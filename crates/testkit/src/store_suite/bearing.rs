@@ -144,6 +144,7 @@ async fn a_born_claim_expires_and_is_released_like_any_other(w: World) {
 
 async fn the_definitions_of_a_born_task_are_kept(w: World) {
     let definition = AgentDefinition {
+        publish: Default::default(),
         name: agent("search"),
         description: String::new(),
         version: "1.0.0".parse().expect("SemVer"),

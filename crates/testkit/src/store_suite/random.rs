@@ -142,6 +142,7 @@ impl Known {
         let idempotency = any_idempotency(dice);
         let requeues = rarely(dice).then(|| id(&format!("t{}", dice.u32(0..self.made))));
         NewTask {
+            publish: None,
             idempotency,
             requeues,
             content: asked(&Task { prompt: format!("c{}", dice.u32(0..2)), ..task.clone() }),

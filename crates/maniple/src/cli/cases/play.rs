@@ -102,6 +102,7 @@ impl Stage {
         };
         let mut live = bus.subscribe(&key).await;
         let new = NewTask {
+            publish: None,
             task,
             content,
             idempotency: None,

@@ -82,6 +82,7 @@ impl Default for Plan {
 
 pub(super) fn agent(name: &str) -> AgentDefinition {
     AgentDefinition {
+        publish: Default::default(),
         name: AgentName::parse(name).unwrap(),
         description: "For tests.".into(),
         version: "1.0.0".parse().unwrap(),
