@@ -70,13 +70,7 @@ pub(super) async fn claim(tx: &mut Tx<'_>, agents: &[AgentName], room: &Room, wo
 
 /// The next tasks: tenants in turn, of each the highest priority first, then the lowest place.
 /// None of those that others are at.
-async fn in_turn(
-    tx: &Tx<'_>,
-    agents: &[AgentName],
-    names: &[String],
-    room: &Room,
-    others: &[i64],
-) -> Result<Vec<(Tenant, i64)>, Refusal> {
+async fn in_turn(tx: &Tx<'_>, agents: &[AgentName], names: &[String], room: &Room, others: &[i64]) -> Result<Vec<(Tenant, i64)>, Refusal> {
     let tenants = tenants(tx, agents, names, room).await?;
     let mut queues: VecDeque<(Tenant, VecDeque<i64>)> = VecDeque::new();
     let limits: Vec<i64> = tenants.iter().map(|tenant| room.left_of(tenant) as i64).collect();

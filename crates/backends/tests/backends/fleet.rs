@@ -53,7 +53,10 @@ impl Auditor {
                  AND e.seq BETWEEN 1 AND l.last_seq)) gaps",
                 "journals have no gaps",
             ),
-            ("SELECT count(*) FROM tasks t WHERE (t.state IS NULL) != EXISTS (SELECT 1 FROM live l WHERE l.task = t.number)", "a task is unfinished or final"),
+            (
+                "SELECT count(*) FROM tasks t WHERE (t.state IS NULL) != EXISTS (SELECT 1 FROM live l WHERE l.task = t.number)",
+                "a task is unfinished or final",
+            ),
             (
                 "SELECT count(*) FROM events e JOIN events b ON b.task = e.task AND b.seq = e.seq - 1 WHERE e.at < b.at",
                 "no event is earlier than the one before it",
@@ -143,12 +146,8 @@ async fn a_fleet_whose_workers_die_loses_no_task_and_keeps_every_session_in_orde
     let number = |name: &str, default: u64| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
     let (seconds, seed) = (number("MANIPLE_FLEET_SECONDS", 6), number("MANIPLE_FLEET_SEED", 1));
     let mut dice = fastrand::Rng::with_seed(seed);
-    let fleet = Arc::new(Fleet {
-        database: Database::new(),
-        clock: ManualClock::new(),
-        stop: AtomicBool::new(false),
-        died: AtomicU64::new(0),
-    });
+    let fleet =
+        Arc::new(Fleet { database: Database::new(), clock: ManualClock::new(), stop: AtomicBool::new(false), died: AtomicU64::new(0) });
     let auditor = Auditor::new(&fleet.database).await;
     let mut working = JoinSet::new();
     for _ in 0..3 {
@@ -181,7 +180,8 @@ async fn a_fleet_whose_workers_die_loses_no_task_and_keeps_every_session_in_orde
                 store.create(new(task_in(&name, &session))).await.expect("accepted");
                 accepted.entry(session).or_default().push(name.clone());
                 if dice.u32(0..8) == 0 {
-                    let cancel = Signal { id: "cancel".into(), kind: SignalKind::Cancel, data: serde_json::Value::Null, at: fleet.clock.now() };
+                    let cancel =
+                        Signal { id: "cancel".into(), kind: SignalKind::Cancel, data: serde_json::Value::Null, at: fleet.clock.now() };
                     store.signal(&key(&name), cancel, None).await.expect("answers");
                 }
                 tokio::time::sleep(Duration::from_millis(dice.u64(0..8))).await;
@@ -216,7 +216,11 @@ async fn a_fleet_whose_workers_die_loses_no_task_and_keeps_every_session_in_orde
     let disorder = "SELECT count(*) FROM tasks a JOIN tasks b ON a.session = b.session AND a.place < b.place \
                     AND a.state = 5 AND b.state = 5 AND a.finished_at > b.finished_at";
     assert_eq!(auditor.count(disorder).await, 0, "a session went on before its head had ended");
-    assert_eq!(auditor.count("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()").await, 0, "nobody waits in a ring");
+    assert_eq!(
+        auditor.count("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()").await,
+        0,
+        "nobody waits in a ring"
+    );
     assert!(fleet.died.load(Ordering::Relaxed) > 0 && at.len() > 100, "{} died, {} tasks", fleet.died.load(Ordering::Relaxed), at.len());
 }
 

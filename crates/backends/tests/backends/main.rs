@@ -2,6 +2,7 @@
 
 mod fleet;
 mod limiter;
+mod outages;
 mod postgres;
 mod store;
 mod tools;

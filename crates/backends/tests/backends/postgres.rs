@@ -71,6 +71,9 @@ impl Database {
     pub(crate) fn url(&self) -> String {
         within(&self.server, &self.name)
     }
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
     /// A store on it, as one process has it.
     pub(crate) fn store(&self, clock: Option<&ManualClock>) -> Arc<postgres::TaskStore> {
         let clock = clock.map(|clock| {
