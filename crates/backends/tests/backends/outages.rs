@@ -22,7 +22,6 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
 };
-use tokio_postgres::NoTls;
 
 fn key(name: &str) -> TaskKey {
     TaskKey { tenant: Tenant::default(), id: TaskId::parse(name).expect("legal") }
@@ -87,12 +86,6 @@ fn host(url: &str) -> String {
     let after = url.split_once("://").expect("a URL").1;
     let host = after.split('/').next().expect("a host");
     host.rsplit('@').next().expect("a host").to_owned()
-}
-
-async fn execute(database: &Database, sql: &str) {
-    let (client, connection) = tokio_postgres::connect(&database.url(), NoTls).await.expect("the server answers");
-    tokio::spawn(connection);
-    client.batch_execute(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
 }
 
 /// A store whose way to the server can be cut.
@@ -168,7 +161,7 @@ async fn connections_that_the_server_ends_are_replaced_without_a_restart() {
     let store = database.store(None);
     store.create(new(task_in("a", "s"))).await.expect("accepted");
     let others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid != pg_backend_pid()";
-    execute(&database, others).await;
+    database.execute(others).await;
     let began = Instant::now();
     let mut number = 0;
     // One that is under way may fail; soon none does.
@@ -186,9 +179,9 @@ async fn a_primary_that_may_only_be_read_is_said_and_left_for_one_that_may_be_wr
     store.ping().await.expect("writes");
     let name = database.name();
     // As after a failover: what is connected stays, and may write no more.
-    execute(&database, &format!("ALTER DATABASE {name} SET default_transaction_read_only = on")).await;
+    database.execute(&format!("ALTER DATABASE {name} SET default_transaction_read_only = on")).await;
     let others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid != pg_backend_pid()";
-    execute(&database, others).await;
+    database.execute(others).await;
     let refused = async || {
         for _ in 0..20 {
             if let Err(error) = store.create(new(task_in("t", "s"))).await {
@@ -200,7 +193,7 @@ async fn a_primary_that_may_only_be_read_is_said_and_left_for_one_that_may_be_wr
     let error = refused().await;
     assert_eq!(error.kind, Kind::Unavailable, "{error:?}");
     assert!(store.ping().await.is_err(), "a probe sees it too");
-    execute(&database, &format!("BEGIN READ WRITE; ALTER DATABASE {name} RESET default_transaction_read_only; COMMIT")).await;
+    database.execute(&format!("BEGIN READ WRITE; ALTER DATABASE {name} RESET default_transaction_read_only; COMMIT")).await;
     let began = Instant::now();
     while store.create(new(task_in("t", "s"))).await.is_err() {
         assert!(began.elapsed() < Duration::from_secs(5), "it does not find back");
@@ -238,7 +231,7 @@ async fn processes_hear_of_each_other_and_know_when_they_have_missed_something()
 
     // The connection that listens dies, and something happens in the gap.
     let listener = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'";
-    execute(&database, listener).await;
+    database.execute(listener).await;
     one.bus.hint(Hint::Ready(agent("search")));
     let missed = async {
         while let Some(hint) = hints.next().await {
