@@ -124,6 +124,24 @@ async fn a_claim_whose_reply_was_lost_is_handed_back_without_poison() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_claims_of_a_worker_that_nobody_knows_any_more_run_out_and_one_that_lives_is_known_again() {
+    let (database, clock) = (Database::new(), ManualClock::new());
+    let (worker, door) = (database.store(Some(&clock)), database.store(Some(&clock)));
+    let claim = async |name: &str| {
+        door.create(new(task_in(name, name))).await.expect("accepted");
+        worker.claim(&[agent("search")], &Room::of(1)).await.expect("answers").pop().expect("ready").claim
+    };
+    let (kept, left) = (claim("kept").await, claim("left").await);
+    database.execute("DELETE FROM workers").await;
+    clock.advance(Duration::from_secs(9));
+    worker.renew(std::slice::from_ref(&kept)).await.expect("answers");
+    clock.advance(Duration::from_secs(9));
+    assert_eq!(door.sweep().await.expect("answers").ready, [agent("search")], "one of them ran out");
+    let ready = door.claim(&[agent("search")], &Room::of(2)).await.expect("answers");
+    assert_eq!(ready.iter().map(|claimed| &claimed.claim.key).collect::<Vec<_>>(), [&left.key]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn whatever_reply_is_lost_the_same_call_again_has_the_same_outcome() {
     let database = Database::new();
     let (way, store) = over_way(&database, None).await;
