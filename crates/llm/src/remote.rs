@@ -249,7 +249,7 @@ async fn refused(response: Response, between: Duration) -> Failed {
     let redirect = text("location").map(|to| format!("it redirects to {to}: set base_url to where the API is"));
     let said = read::error_text(body(response), between).await;
     let said = if status.is_redirection() { redirect.unwrap_or(said) } else { said };
-    let wait = fault::in_headers(text, &names, fault::Said::read(&said).wait(), now);
+    let wait = fault::in_headers(status.as_u16(), text, &names, fault::Said::read(&said).wait(), now);
     let fault = fault::of_status(status.as_u16(), wait, &said);
     Failed::Refused { status: status.as_u16(), said, fault }
 }

@@ -5,7 +5,7 @@
 //! | `retry-after-ms` | milliseconds |
 //! | `retry-after` | seconds, a date, or a moment in seconds since 1970 |
 //! | the body | `retryDelay: "2s"`, `retry in 2.9s`, `try again in 1m30s`, `retry after 45 seconds` |
-//! | `x-ratelimit-reset-*`, `anthropic-ratelimit-*-reset` | of the limit that is used up: `6m0s`, seconds, a moment |
+//! | `x-ratelimit-reset-*`, `anthropic-ratelimit-*-reset` | of the limit that is used up: `6m0s`, seconds, a moment; they come on most answers, and mean something on a 429, 503 or 529 |
 
 use jiff::Timestamp;
 use std::time::Duration;
@@ -21,9 +21,15 @@ fn plain(header: &impl Fn(&str) -> Option<String>, now: Timestamp) -> Option<Dur
     ms.or_else(|| retry_after(&header("retry-after")?, now))
 }
 
-/// What headers and body say. `names` are those of all headers.
-pub fn in_headers(header: impl Fn(&str) -> Option<String>, names: &[String], body: Option<Duration>, now: Timestamp) -> Option<Duration> {
-    plain(&header, now).or(body).or_else(|| resets(&header, names, now))
+/// What headers and body of an answer with this status say. `names` are those of all headers.
+pub fn in_headers(
+    status: u16,
+    header: impl Fn(&str) -> Option<String>,
+    names: &[String],
+    body: Option<Duration>,
+    now: Timestamp,
+) -> Option<Duration> {
+    plain(&header, now).or(body).or_else(|| resets(status, &header, names, now))
 }
 
 /// `Retry-After` in seconds, as a date, or as a moment.
@@ -36,8 +42,8 @@ fn retry_after(header: &str, now: Timestamp) -> Option<Duration> {
     }
 }
 
-/// The longest wait among the limits that are used up; where none says so, the shortest of all.
-fn resets(header: &impl Fn(&str) -> Option<String>, names: &[String], now: Timestamp) -> Option<Duration> {
+/// The longest wait among the limits that are used up; where none says so though one must be, the shortest of all.
+fn resets(status: u16, header: &impl Fn(&str) -> Option<String>, names: &[String], now: Timestamp) -> Option<Duration> {
     let mut used_up = Vec::new();
     let mut others = Vec::new();
     for name in names.iter().filter(|name| name.contains("ratelimit") && name.contains("reset")) {
@@ -46,7 +52,11 @@ fn resets(header: &impl Fn(&str) -> Option<String>, names: &[String], now: Times
         let is_used_up = remaining.and_then(|left| left.trim().parse::<f64>().ok()).is_some_and(|left| left <= 0.0);
         if is_used_up { used_up.push(wait) } else { others.push(wait) }
     }
-    used_up.into_iter().max().or_else(|| others.into_iter().min())
+    match status {
+        429 => used_up.into_iter().max().or_else(|| others.into_iter().min()),
+        503 | 529 => used_up.into_iter().max(),
+        _ => None,
+    }
 }
 
 /// What a message says, in lower case.
@@ -107,7 +117,7 @@ mod tests {
     fn wait(headers: &[(&str, &str)]) -> Option<Duration> {
         let names: Vec<String> = headers.iter().map(|(name, _)| (*name).to_owned()).collect();
         let header = |name: &str| headers.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
-        in_headers(header, &names, None, NOW.parse().expect("a time"))
+        in_headers(429, header, &names, None, NOW.parse().expect("a time"))
     }
     fn s(seconds: f64) -> Option<Duration> {
         Some(Duration::from_secs_f64(seconds))

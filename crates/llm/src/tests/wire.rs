@@ -22,6 +22,10 @@ fn asked() -> ModelRequest {
     ModelRequest { times: short(), ..request("find rust") }
 }
 
+/// What is said of limits on most answers, whatever became of them.
+const LEFT: &str = "x-ratelimit-remaining-requests: 100\r\nx-ratelimit-reset-requests: 6m0s\r\n";
+const USED_UP: &str = "x-ratelimit-remaining-requests: 0\r\nx-ratelimit-reset-requests: 6m0s\r\n";
+
 #[tokio::test]
 async fn each_status_of_the_fault_table_is_its_fault() {
     let error = |message: &str, code: &str| format!(r#"{{"error":{{"message":"{message}","code":"{code}"}}}}"#);
@@ -70,6 +74,11 @@ async fn each_status_of_the_fault_table_is_its_fault() {
         ("422 X", "", r#"{"detail":[{"msg":"field required"}]}"#.into(), FaultKind::Invalid, None),
         ("307 X", "location: http://elsewhere.example/\r\n", String::new(), FaultKind::Invalid, None),
         ("501 X", "", String::new(), FaultKind::Invalid, None),
+        ("429 X", "x-ratelimit-reset-tokens: 9s\r\n", error("slow down", "rate_limit_exceeded"), FaultKind::Throttled, wait(9)),
+        ("503 X", USED_UP, String::new(), FaultKind::Overloaded, wait(360)),
+        ("503 X", LEFT, String::new(), FaultKind::Overloaded, None),
+        ("500 X", LEFT, "oops".into(), FaultKind::Failed, None),
+        ("500 X", USED_UP, "oops".into(), FaultKind::Failed, None),
     ];
     for api in [Api::OpenAi, Api::Anthropic] {
         let server = Server::doing(rows.iter().map(|(status, headers, body, ..)| Act::Keep(answer(status, headers, body)))).await;
