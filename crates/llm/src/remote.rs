@@ -247,11 +247,12 @@ async fn refused(response: Response, between: Duration) -> Failed {
     let now = date.map_or_else(jiff::Timestamp::now, |date| date.timestamp());
     let status = response.status();
     let redirect = text("location").map(|to| format!("it redirects to {to}: set base_url to where the API is"));
-    let said = read::error_text(body(response), between).await;
-    let said = if status.is_redirection() { redirect.unwrap_or(said) } else { said };
-    let wait = fault::in_headers(status.as_u16(), text, &names, fault::Said::read(&said).wait(), now);
+    let body = read::error_text(body(response), between).await;
+    let body = if status.is_redirection() { redirect.unwrap_or(body) } else { body };
+    let said = fault::Said::read(&body);
+    let wait = fault::in_headers(status.as_u16(), text, &names, said.wait(), now);
     let fault = fault::of_status(status.as_u16(), wait, &said);
-    Failed::Refused { status: status.as_u16(), said, fault }
+    Failed::Refused { status: status.as_u16(), said: body, fault }
 }
 
 /// An error with what lies below: the first line of reqwest's says little.
