@@ -82,7 +82,7 @@ pub struct Remote {
 /// Why a request has no answer.
 enum Failed {
     /// The provider said so.
-    Refused { status: u16, said: String, fault: Fault },
+    Refused { status: u16, body: String, said: fault::Said, fault: Fault },
     /// For any other reason.
     Otherwise(Fault),
 }
@@ -109,7 +109,7 @@ impl Remote {
                 RemoteApi::OpenAi => openai::request::body(request, &self.model, &profile, max_tokens),
                 RemoteApi::Anthropic => anthropic::request::body(request, &self.model, &profile, max_tokens),
             };
-            let (status, said, fault) = match self.ask(&body, request, &profile).await {
+            let (status, complaint, said, fault) = match self.ask(&body, request, &profile).await {
                 Ok(response) => {
                     for (learnt, told) in lasting {
                         tracing::warn!(provider = %self.provider.name, model = %self.model, "the model {told}: asked accordingly from now on");
@@ -117,11 +117,11 @@ impl Remote {
                     }
                     return self.read(response, request, &profile, text).await;
                 }
-                Err(Failed::Refused { status, said, fault }) => (status, said, fault),
+                Err(Failed::Refused { status, body, said, fault }) => (status, body, said, fault),
                 Err(Failed::Otherwise(fault)) => return Err(fault),
             };
             let sent = learn::Sent { request, profile: &profile, body: &body, max_tokens };
-            let Some(lesson) = learn::lesson(status, &said, &sent).filter(|_| mends < learn::MENDS) else { return Err(fault) };
+            let Some(lesson) = learn::lesson(status, &complaint, &said, &sent).filter(|_| mends < learn::MENDS) else { return Err(fault) };
             tracing::debug!(provider = %self.provider.name, model = %self.model, status, "complained of, mended and asked again");
             mends += 1;
             most = lesson.most.map_or(most, |fewer| fewer.min(most));
@@ -252,7 +252,7 @@ async fn refused(response: Response, between: Duration) -> Failed {
     let said = fault::Said::read(&body);
     let wait = fault::in_headers(status.as_u16(), text, &names, said.wait(), now);
     let fault = fault::of_status(status.as_u16(), wait, &said);
-    Failed::Refused { status: status.as_u16(), said: body, fault }
+    Failed::Refused { status: status.as_u16(), body, said, fault }
 }
 
 /// An error with what lies below: the first line of reqwest's says little.
