@@ -160,6 +160,7 @@ async fn stream<E: Display>(
     while let Some(bytes) = chunk {
         let mut rest = &bytes[..];
         while !rest.is_empty() {
+            let is_whole = events.is_finished();
             let event = parser.feed(&mut rest);
             let event = event.map_err(|_| fault::cut_after(format!("an event of the answer has more than {} bytes", sse::MAX_EVENT_BYTES)));
             let ended = event.and_then(|event| event.map_or(Ok(false), |event| events.event(&event, text)));
@@ -171,7 +172,7 @@ async fn stream<E: Display>(
                     return Ok(());
                 }
                 // What comes behind the end cannot take it back.
-                Err(_) if until.is_some() => return Ok(()),
+                Err(_) if is_whole => return Ok(()),
                 Err(fault) => return Err(fault),
             }
         }
@@ -186,17 +187,19 @@ async fn stream<E: Display>(
         };
     }
     match parser.rest() {
-        Some(event) if until.is_none() => events.event(&event, text).map(drop),
+        Some(event) if !events.is_finished() => events.event(&event, text).map(drop),
         _ => Ok(()),
     }
 }
 
-/// A plain answer: one JSON object, or several in a row, of which a later one may be an error.
+/// A plain answer: one JSON object, or several in a row, of which a later one may be an error; behind the end it takes nothing back.
 fn plain(body: &str, mut events: Events, request: &ModelRequest, profile: &Profile, text: &mut OnText<'_>) -> Result<ModelReply, Fault> {
     for object in objects(body) {
         let event = sse::Event { name: String::new(), data: object.to_owned() };
+        let is_whole = events.is_finished();
         match events.event(&event, text) {
             Ok(_) => {}
+            Err(_) if is_whole => break,
             Err(fault) => return Err(Fault { usage: fault.usage.or_else(|| events.spent(request)), ..fault }),
         }
     }
