@@ -29,6 +29,26 @@ const END: Duration = Duration::from_millis(250);
 /// Over which the pace of an answer is measured.
 const PACE: Duration = Duration::from_secs(60);
 
+/// When the whole of an attempt must have ended.
+#[derive(Clone, Copy)]
+pub struct Deadline {
+    /// This long after its beginning.
+    pub whole: Duration,
+    /// Which is then.
+    pub end: Instant,
+}
+
+impl Deadline {
+    /// From now.
+    pub fn within(whole: Duration) -> Self {
+        Self { whole, end: Instant::now() + whole }
+    }
+    /// It has come.
+    pub fn missed(&self) -> Fault {
+        Fault::new(FaultKind::TimedOut, format!("no whole answer in {:?}", self.whole))
+    }
+}
+
 /// What the events of a stream are put together with, and what stood among them.
 pub struct Events {
     api: Dialect,
@@ -112,13 +132,14 @@ impl Events {
 /// The reply in a body, whatever it is. Text goes to `text` as it comes.
 pub async fn answer<E: Display>(
     body: impl Stream<Item = Result<Bytes, E>>,
+    deadline: Deadline,
     mut events: Events,
     request: &ModelRequest,
     profile: &Profile,
     text: &mut OnText<'_>,
 ) -> Result<ModelReply, Fault> {
     let mut body = Box::pin(body);
-    let mut pace = Pace::of(request.times);
+    let mut pace = Pace::of(request.times, deadline);
     // Some servers send empty lines until they have something to say.
     let first = loop {
         let Some(chunk) = pace.next(&mut body).await? else { return events.finish(request, profile, text) };
@@ -258,19 +279,23 @@ pub async fn error_text<E>(body: impl Stream<Item = Result<Bytes, E>>, between: 
 /// How much of an answer has come, and how fast.
 struct Pace {
     times: CallTimes,
+    deadline: Deadline,
     read: usize,
     began: Instant,
     in_this_minute: usize,
 }
 
 impl Pace {
-    fn of(times: CallTimes) -> Self {
-        Self { times, read: 0, began: Instant::now(), in_this_minute: 0 }
+    fn of(times: CallTimes, deadline: Deadline) -> Self {
+        Self { times, deadline, read: 0, began: Instant::now(), in_this_minute: 0 }
     }
 
     async fn next<E: Display>(&mut self, body: &mut (impl Stream<Item = Result<Bytes, E>> + Unpin)) -> Result<Option<Bytes>, Fault> {
         let between = self.times.between_chunks;
-        let chunk = match timeout(between, body.next()).await {
+        let by = Instant::now() + between;
+        let chunk = match timeout_at(by.min(self.deadline.end), body.next()).await {
+            // What was heard until now was paid for.
+            Err(_) if self.deadline.end <= by => return Err(self.deadline.missed()),
             Err(_) => return Err(Fault::new(FaultKind::TimedOut, format!("no further byte of the answer for {between:?}"))),
             Ok(None) => return Ok(None),
             Ok(Some(Err(e))) => return Err(fault::cut_after(format!("the answer broke off: {e}"))),

@@ -14,7 +14,7 @@ use crate::{
     anthropic, fault, learn, openai,
     profile::Profile,
     provider::{Provider, RemoteApi},
-    read,
+    read::{self, Deadline},
 };
 use async_trait::async_trait;
 use maniple_core::{
@@ -100,7 +100,7 @@ impl Remote {
     }
 
     /// Asks, and asks again where the request was complained of in a way that can be mended.
-    async fn exchange(&self, request: &ModelRequest, text: &mut OnText<'_>) -> Result<ModelReply, Fault> {
+    async fn exchange(&self, request: &ModelRequest, deadline: Deadline, text: &mut OnText<'_>) -> Result<ModelReply, Fault> {
         let mut profile = self.provider.profile(&self.model);
         let (mut most, mut lasting, mut mends, mut is_own) = (u32::MAX, Vec::new(), 0, false);
         loop {
@@ -115,7 +115,7 @@ impl Remote {
                         tracing::warn!(provider = %self.provider.name, model = %self.model, "the model {told}: asked accordingly from now on");
                         self.provider.learn(&self.model, learnt);
                     }
-                    return self.read(response, request, &profile, text).await;
+                    return self.read(response, deadline, request, &profile, text).await;
                 }
                 Err(Failed::Refused { status, body, said, fault }) => (status, body, said, fault),
                 Err(Failed::Otherwise(fault)) => return Err(fault),
@@ -137,6 +137,7 @@ impl Remote {
     async fn read(
         &self,
         response: Response,
+        deadline: Deadline,
         request: &ModelRequest,
         profile: &Profile,
         text: &mut OnText<'_>,
@@ -145,7 +146,7 @@ impl Remote {
             RemoteApi::OpenAi => read::Events::openai(),
             RemoteApi::Anthropic => read::Events::anthropic(),
         };
-        read::answer(body(response), events, request, profile, text).await
+        read::answer(body(response), deadline, events, request, profile, text).await
     }
 
     async fn ask(&self, body: &Map<String, Value>, request: &ModelRequest, profile: &Profile) -> Result<Response, Failed> {
@@ -231,10 +232,8 @@ impl Model for Remote {
     async fn call(&self, request: &ModelRequest, text: &mut OnText<'_>) -> Result<ModelReply, Fault> {
         let whole = self.provider.timeout.map_or(request.times.whole, |timeout| timeout.min(request.times.whole));
         // An absurd time must not overflow the clock: a day is no bound to anyone.
-        let end = Instant::now() + whole.min(Duration::from_secs(24 * 3600));
-        let outcome = timeout_at(end, self.exchange(request, text))
-            .await
-            .unwrap_or_else(|_| Err(Fault::new(FaultKind::TimedOut, format!("no whole answer in {whole:?}"))));
+        let deadline = Deadline::within(whole.min(Duration::from_secs(24 * 3600)));
+        let outcome = timeout_at(deadline.end, self.exchange(request, deadline, text)).await.unwrap_or_else(|_| Err(deadline.missed()));
         outcome.map_err(|fault| self.provider.explain(fault))
     }
 }

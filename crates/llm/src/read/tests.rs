@@ -4,6 +4,7 @@ use super::*;
 use crate::fixture::{anthropic, openai, profile, request};
 use futures::stream;
 
+const DAY: Duration = Duration::from_secs(24 * 3600);
 type Body = futures::stream::BoxStream<'static, Result<Bytes, String>>;
 
 const OPENAI: &str = include_str!("../../golden/openai/tool-call.sse");
@@ -25,7 +26,7 @@ async fn read(
     request: &ModelRequest,
 ) -> Result<ModelReply, Fault> {
     let body: Body = body.boxed();
-    answer(body, events, request, &profile(), &mut |_| {}).await
+    answer(body, Deadline::within(DAY), events, request, &profile(), &mut |_| {}).await
 }
 
 #[tokio::test(start_paused = true)]

@@ -391,3 +391,14 @@ async fn a_stream_that_breaks_off_says_what_it_cost() {
     assert!(usage.input_tokens > 0 && usage.output_tokens >= 3, "{usage:?}");
     assert_eq!(call(&providers, &asked()).await.0.expect_err("cut").usage, None, "nothing was");
 }
+
+#[tokio::test]
+async fn an_attempt_that_runs_out_of_its_whole_time_says_what_it_cost() {
+    let begun = chunked("data: {\"choices\":[{\"delta\":{\"content\":\"so it begins\"}}]}\n\n");
+    let server = Server::doing([Act::Hold(begun[..begun.len() - 5].to_vec())]).await;
+    let mut asked = asked();
+    asked.times.whole = Duration::from_millis(400);
+    let fault = call(&providers(lab(Api::OpenAi, &server)), &asked).await.0.expect_err("late");
+    assert_eq!((fault.kind, fault.message.as_str()), (FaultKind::TimedOut, "lab: no whole answer in 400ms"));
+    assert!(fault.usage.is_some_and(|usage| usage.output_tokens >= 3), "{:?}", fault.usage);
+}
