@@ -28,6 +28,9 @@ use url::Url;
 /// The most models of one provider whose complaints are remembered; beyond, all are forgotten and learnt again.
 const LEARNT_MAX: usize = 1_024;
 
+/// The shortest value in the query of a base URL that is kept out of messages, in bytes: a version or a switch is no secret.
+const SECRET_MIN: usize = 6;
+
 /// A provider behind HTTP, settled.
 #[derive(Debug)]
 pub(crate) struct Provider {
@@ -169,6 +172,9 @@ impl Provider {
             (None, None) => ("https://api.anthropic.com/v1".to_owned(), field("base_url")),
         };
         let mut url = address::of(&base, api).map_err(|error| Error::invalid(format!("{base_field} {error}")).at(base_field.clone()))?;
+        let mut secrets: Vec<String> = url.password().map(str::to_owned).into_iter().collect();
+        let may_be_secret = |name: &str, value: &str| name != "api-version" && value.len() >= SECRET_MIN;
+        secrets.extend(url.query_pairs().filter(|(name, value)| may_be_secret(name, value)).map(|(_, value)| value.into_owned()));
         for (name, value) in &settings.query {
             url.query_pairs_mut().append_pair(name, value.expose());
         }
@@ -177,13 +183,17 @@ impl Provider {
         let given = settings.api_key.as_ref().map(|key| key.expose().trim().to_owned());
         let key = given.or_else(|| of_vendor("API_KEY")).filter(|key| !key.is_empty());
         let headers = headers(settings, &field)?;
-        let secrets = settings.headers.values().chain(settings.query.values()).map(|secret| secret.0.clone());
+        secrets.extend(settings.headers.values().chain(settings.query.values()).map(|secret| secret.expose().to_owned()));
+        secrets.extend(key.clone());
+        // As an address carries it, too.
+        let sent: Vec<String> = secrets.iter().map(|secret| url::form_urlencoded::byte_serialize(secret.as_bytes()).collect()).collect();
+        secrets.extend(sent);
         let brings_key = headers.contains_key("authorization") || headers.contains_key("x-api-key") || headers.contains_key("api-key");
         Ok(Self {
             api,
             // Azure's own name for it; its tokens of Entra are bearer tokens as everybody's.
             key_header: (is_vendor("azure.com") && !key.as_deref().is_some_and(|key| key.starts_with("eyJ"))).then_some("api-key"),
-            secrets: key.iter().map(|key| SecretString::from(key.clone())).chain(secrets).collect(),
+            secrets: secrets.into_iter().map(SecretString::from).collect(),
             needs_key: !brings_key && (is_vendor("openai.com") || is_vendor("anthropic.com")),
             key_hint: match vendor {
                 Some(vendor) => format!("set {vendor}_API_KEY to a key of this provider (or {} in maniple.yaml)", field("api_key")),

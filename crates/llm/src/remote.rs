@@ -35,6 +35,7 @@ use std::{
     time::Duration,
 };
 use tokio::time::{Instant, timeout, timeout_at};
+use url::Url;
 
 /// How long a call waits that found no file descriptor, before it looks for one again.
 const STARVED_WAIT: Duration = Duration::from_millis(250);
@@ -245,13 +246,24 @@ async fn refused(response: Response, between: Duration) -> Failed {
     let date = text("date").and_then(|date| jiff::fmt::rfc2822::parse(&date).ok());
     let now = date.map_or_else(jiff::Timestamp::now, |date| date.timestamp());
     let status = response.status();
-    let redirect = text("location").map(|to| format!("it redirects to {to}: set base_url to where the API is"));
+    let redirect = text("location").filter(|_| status.is_redirection());
+    let redirect = redirect.map(|to| format!("it redirects to {}: set base_url to where the API is", place(response.url(), &to)));
     let body = read::error_text(body(response), between).await;
-    let body = if status.is_redirection() { redirect.unwrap_or(body) } else { body };
+    let (status, body) = (status.as_u16(), redirect.unwrap_or(body));
     let said = fault::Said::read(&body);
-    let wait = fault::in_headers(status.as_u16(), text, &names, said.wait(), now);
-    let fault = fault::of_status(status.as_u16(), wait, &said);
-    Failed::Refused { status: status.as_u16(), body, said, fault }
+    let wait = fault::in_headers(status, text, &names, said.wait(), now);
+    let fault = fault::of_status(status, wait, &said);
+    Failed::Refused { status, body, said, fault }
+}
+
+/// Where a redirect leads, without what may be secret in it.
+fn place(from: &Url, to: &str) -> String {
+    let Ok(mut to) = from.join(to) else { return "somewhere else".to_owned() };
+    to.set_query(None);
+    to.set_fragment(None);
+    // An address without a host has no user either.
+    let _ = to.set_username("").and_then(|()| to.set_password(None));
+    to.into()
 }
 
 /// An error with what lies below: the first line of reqwest's says little.

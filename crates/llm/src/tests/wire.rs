@@ -402,3 +402,18 @@ async fn an_attempt_that_runs_out_of_its_whole_time_says_what_it_cost() {
     assert_eq!((fault.kind, fault.message.as_str()), (FaultKind::TimedOut, "lab: no whole answer in 400ms"));
     assert!(fault.usage.is_some_and(|usage| usage.output_tokens >= 3), "{:?}", fault.usage);
 }
+
+#[tokio::test]
+async fn no_secret_of_an_address_is_told_as_it_is_or_as_it_is_sent() {
+    let redirect = "location: https://me:pass-word@elsewhere.example/v2/x?key=url+secret%2F1&b=2#at\r\n";
+    let quoting = r#"{"error":"cannot serve ?key=url+secret%2F1&more=own+secret%2F2 (url secret/1, own secret/2, version 2024-10-21)"}"#;
+    let server = Server::doing([Act::Keep(answer("308 X", redirect, "")), Act::Keep(answer("400 X", "", quoting))]).await;
+    let mut settings = lab(Api::OpenAi, &server);
+    settings.base_url = Some(format!("{}/v1?key=url+secret%2F1&api-version=2024-10-21", server.url()));
+    settings.query = [("more".to_owned(), "own secret/2".into())].into();
+    let providers = providers(settings);
+    let redirected = call(&providers, &asked()).await.0.expect_err("moved");
+    assert_eq!(redirected.message, "lab: HTTP 308: it redirects to https://elsewhere.example/v2/x: set base_url to where the API is");
+    let refused = call(&providers, &asked()).await.0.expect_err("refused");
+    assert_eq!(refused.message, "lab: HTTP 400: cannot serve ?key=***&more=*** (***, ***, version 2024-10-21)");
+}
