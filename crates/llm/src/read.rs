@@ -88,8 +88,11 @@ impl Events {
 
     /// A server that is alive says so in many ways; one that breaks off may say why, as JSON behind the events.
     fn strayed(&mut self, data: &str) -> Result<bool, Fault> {
-        let room = MAX_STRAY_BYTES.saturating_sub(self.stray.len());
-        self.stray.push_str(fault::head(data, room));
+        let room = MAX_STRAY_BYTES - self.stray.len();
+        if room == 0 {
+            return Ok(false);
+        }
+        self.stray.push_str(fault::head(data, room - 1));
         self.stray.push('\n');
         match serde_json::from_str::<serde_json::Value>(&self.stray) {
             Ok(json) if json.get("error").is_some_and(|error| !error.is_null()) => Err(fault::of_error(&json)),

@@ -186,3 +186,13 @@ async fn what_comes_behind_the_end_takes_no_answer_back_however_its_bytes_are_cu
         "{\"choices\":[{\"message\":{\"content\":\"whole\"},\"finish_reason\":\"stop\"}]}\n{\"error\":{\"message\":\"worker died\"}}";
     assert_eq!(read(stream::iter(said(&[plain])), openai(), &request("hi")).await.expect("a reply").text.as_deref(), Some("whole"));
 }
+
+#[test]
+fn what_stands_among_the_events_is_kept_up_to_its_bound() {
+    let mut events = openai();
+    for _ in 0..3 * MAX_STRAY_BYTES {
+        let stray = sse::Event { name: sse::STRAY.to_owned(), data: "x".to_owned() };
+        events.event(&stray, &mut |_| {}).expect("no error");
+    }
+    assert!(events.stray.len() <= MAX_STRAY_BYTES, "{}", events.stray.len());
+}
