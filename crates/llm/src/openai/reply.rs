@@ -31,7 +31,9 @@ fn error_in(piece: &Value) -> Option<&Value> {
         Value::Null | Value::Bool(false) => false,
         Value::String(text) => !text.is_empty(),
         Value::Object(members) => !members.is_empty(),
-        _ => true,
+        Value::Array(errors) => !errors.is_empty(),
+        Value::Number(code) => code.as_f64() != Some(0.0),
+        Value::Bool(true) => true,
     };
     let choice = &piece["choices"][0];
     if let Some(error) = [&piece["error"], &choice["error"], &piece["errors"]].into_iter().find(says_something) {
