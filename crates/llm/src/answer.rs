@@ -74,11 +74,3 @@ pub fn made_id(parts: &[&str]) -> String {
     id.truncate(9);
     id
 }
-
-/// What a model is told where its provider cannot hold it to a schema. The run checks and repairs an answer anyway.
-pub fn instruction(schema: &serde_json::Value) -> String {
-    format!(
-        "Your final answer must be one JSON value that fits the JSON Schema below, and nothing else: \
-         no words around it, no code fence.\n{schema}"
-    )
-}
