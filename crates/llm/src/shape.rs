@@ -9,7 +9,7 @@
 //! | a `$ref` to what is shown elsewhere or by another name: below `#/`, but for `#/$defs/NAME` and `#/definitions/NAME` | what it means |
 //! | lengths and patterns, which small models copy into their arguments | nothing |
 
-use maniple_core::{canonical, message::ToolSpec};
+use maniple_core::{canonical, digits, message::ToolSpec};
 use serde_json::{Map, Value, json};
 use std::{
     borrow::Cow,
@@ -64,7 +64,7 @@ pub fn original_names(tool: &ToolSpec, arguments: String) -> String {
         return arguments;
     }
     let shown: BTreeMap<String, String> = names.into_iter().map(|(original, shown)| (shown, original)).collect();
-    match serde_json::from_str::<Value>(&arguments) {
+    match serde_json::from_str::<Value>(&digits::kept(&arguments)) {
         Ok(value) if mentions(&value, &shown) => renamed(value, &shown).to_string(),
         Ok(_) | Err(_) => arguments,
     }

@@ -8,6 +8,7 @@ use crate::{
     profile::{Profile, Thinking},
 };
 use maniple_core::{
+    digits,
     message::{Message, Reasoning, ToolCall},
     model::{Effort, ModelRequest},
 };
@@ -167,7 +168,7 @@ fn text(content: &str) -> Option<Value> {
 }
 
 fn called(call: &ToolCall, ids: &Ids) -> Value {
-    let input: Value = serde_json::from_str(history::arguments(&call.arguments).get()).unwrap_or_default();
+    let input: Value = serde_json::from_str(&digits::kept(history::arguments(&call.arguments).get())).unwrap_or_default();
     json!({ "type": "tool_use", "id": ids.id(&call.id), "name": history::tool_name(&call.name), "input": input })
 }
 

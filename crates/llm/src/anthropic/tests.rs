@@ -187,3 +187,15 @@ fn an_answer_of_countless_empty_blocks_is_none() {
     let fault = hear(anthropic(), [stream.as_bytes()]).0.expect_err("too much");
     assert!(fault.message.contains("says more than"), "{fault}");
 }
+
+#[test]
+fn integers_of_earlier_arguments_keep_their_digits() {
+    let mut request = full_request();
+    let digits = "123456789012345678901234567890";
+    for message in &mut request.messages {
+        if let Message::Assistant { calls, .. } = message {
+            calls.iter_mut().for_each(|call| call.arguments = format!("{{\"wei\": {digits}}}"));
+        }
+    }
+    assert!(asked(&request).to_string().contains(digits));
+}

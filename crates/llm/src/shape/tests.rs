@@ -100,8 +100,9 @@ fn arguments_come_back_under_the_names_of_the_tool() {
     let tool = tool(parameters);
     let names = names(&tool.parameters);
     let given = json!({ names["$top"].as_str(): 1, "_top": "x", names["filter[name]"].as_str(): ["a"], "deep": { names["@odata.type"].as_str(): "b" } });
-    let back: Value = serde_json::from_str(&original_names(&tool, given.to_string())).expect("JSON");
-    assert_eq!(back, json!({ "$top": 1, "_top": "x", "filter[name]": ["a"], "deep": { "@odata.type": "b" } }));
+    let given = given.to_string().replace("\"x\"", "123456789012345678901234567890");
+    let back: Value = serde_json::from_str(&original_names(&tool, given)).expect("JSON");
+    assert_eq!(back, json!({ "$top": 1, "_top": "123456789012345678901234567890", "filter[name]": ["a"], "deep": { "@odata.type": "b" } }));
     assert_ne!(names["$top"], "_top", "another property has that name");
     for broken in ["", "{\"a\":", "[1]", r#"{ "_top" :1}"#] {
         assert_eq!(original_names(&tool, broken.to_owned()), broken, "what needs no mapping stays as it was written");
