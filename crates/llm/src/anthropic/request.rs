@@ -130,7 +130,7 @@ fn mark(last: Option<&mut Value>, profile: &Profile) {
 /// Turns alternate: neighbours of one role become one, and blank text, which is refused, goes.
 fn turns(request: &ModelRequest, profile: &Profile) -> Vec<Value> {
     let mut turns: Vec<(&str, Vec<Value>)> = Vec::new();
-    let mut ids = Ids::by(profile.call_ids);
+    let mut ids = Ids::of(profile.call_ids, &request.messages, &request.model);
     for message in &request.messages {
         let (role, blocks) = blocks(message, request, profile, &mut ids);
         match turns.last_mut() {

@@ -93,7 +93,7 @@ fn tools(request: &ModelRequest, profile: &Profile, form: Form) -> Vec<Value> {
 fn messages(request: &ModelRequest, profile: &Profile, told: Option<&str>) -> Vec<Value> {
     let system: Vec<&str> = [request.system.as_str(), told.unwrap_or_default()].into_iter().filter(|text| !text.is_empty()).collect();
     let system = system.join("\n\n");
-    let mut ids = Ids::by(profile.call_ids);
+    let mut ids = Ids::of(profile.call_ids, &request.messages, &request.model);
     let mut messages: Vec<Value> = request.messages.iter().map(|message| turn(message, request, profile, &mut ids)).collect();
     if system.is_empty() {
         return messages;
