@@ -213,9 +213,12 @@ impl Provider {
 
     /// What a model takes and gives, as far as it is known now.
     pub fn profile(&self, model: &str) -> Profile {
-        if let Some(learnt) = self.learnt.lock().unwrap_or_else(PoisonError::into_inner).get(model) {
-            return learnt.clone();
-        }
+        let learnt = self.learnt.lock().unwrap_or_else(PoisonError::into_inner);
+        learnt.get(model).cloned().unwrap_or_else(|| self.known(model))
+    }
+
+    /// The same without what its complaints taught.
+    fn known(&self, model: &str) -> Profile {
         let own = self.models.get(model).cloned().unwrap_or_default();
         let mut profile = Profile::of(self.url.host_str().unwrap_or_default(), model, &self.profile, &own);
         if self.api == RemoteApi::Anthropic {
@@ -225,13 +228,20 @@ impl Provider {
         profile
     }
 
-    /// What a complaint taught, for the life of the process.
-    pub fn learn(&self, model: &str, profile: Profile) {
+    /// What a complaint taught, for the life of the process: what it made of the profile of a call. `false` where that is known.
+    pub fn learn(&self, model: &str, before: &Profile, after: &Profile) -> bool {
         let mut learnt = self.learnt.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = learnt.get(model).cloned().unwrap_or_else(|| self.known(model));
+        let mut profile = known.clone();
+        profile.adopt(before, after);
+        if profile == known {
+            return false;
+        }
         if learnt.len() >= LEARNT_MAX {
             learnt.clear();
         }
         learnt.insert(model.to_owned(), profile);
+        true
     }
 
     /// A fault as people read it: the provider named, its secrets never.

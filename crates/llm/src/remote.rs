@@ -112,9 +112,10 @@ impl Remote {
             };
             let (status, complaint, said, fault) = match self.ask(&body, request, &profile).await {
                 Ok(response) => {
-                    for (learnt, told) in lasting {
-                        tracing::warn!(provider = %self.provider.name, model = %self.model, "the model {told}: asked accordingly from now on");
-                        self.provider.learn(&self.model, learnt);
+                    for (before, learnt, told) in lasting {
+                        if self.provider.learn(&self.model, &before, &learnt) {
+                            tracing::warn!(provider = %self.provider.name, model = %self.model, "the model {told}: asked accordingly from now on");
+                        }
                     }
                     return self.read(response, deadline, request, &profile, text).await;
                 }
@@ -129,7 +130,7 @@ impl Remote {
             // Behind what is done for this call alone nothing is remembered.
             is_own |= !lesson.lasts;
             if !is_own {
-                lasting.push((lesson.profile.clone(), lesson.told));
+                lasting.push((profile, lesson.profile.clone(), lesson.told));
             }
             profile = lesson.profile;
         }
