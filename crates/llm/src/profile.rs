@@ -7,7 +7,7 @@
 mod known;
 mod settings;
 
-pub use settings::ProfileSettings;
+pub use settings::{Like, ProfileSettings};
 
 use crate::shape::Shape;
 use maniple_core::{

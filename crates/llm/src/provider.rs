@@ -7,7 +7,7 @@ pub use settings::{Api, Price, ProviderSettings};
 
 use crate::{
     Demo, fault,
-    profile::{Profile, ProfileSettings},
+    profile::{Like, Profile, ProfileSettings},
     remote::{Pool, Remote},
 };
 use maniple_core::{
@@ -70,6 +70,19 @@ pub struct Providers {
 enum Served {
     Remote(Arc<Provider>),
     Local(Arc<dyn Model>),
+    /// Why it serves nobody.
+    Wrong(Error),
+}
+
+impl Served {
+    fn of(name: &str, settings: &ProviderSettings, variable: &impl Fn(&str) -> Option<String>) -> Result<Self> {
+        Ok(match &settings.api {
+            Api::OpenAi => Self::Remote(Arc::new(Provider::settle(name, settings, RemoteApi::OpenAi, variable)?)),
+            Api::Anthropic => Self::Remote(Arc::new(Provider::settle(name, settings, RemoteApi::Anthropic, variable)?)),
+            Api::Scripted(script) => Self::Local(Arc::new(script.clone())),
+            Api::Demo => Self::Local(Arc::new(Demo::default())),
+        })
+    }
 }
 
 impl Providers {
@@ -85,7 +98,8 @@ impl Providers {
         settings: impl IntoIterator<Item = (String, ProviderSettings)>,
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<Self> {
-        let ollama = ProviderSettings { base_url: Some("http://127.0.0.1:11434/v1".into()), ..ProviderSettings::new(Api::OpenAi) };
+        let profile = ProfileSettings { like: Some(Like::Ollama), ..ProfileSettings::default() };
+        let ollama = ProviderSettings { base_url: Some("http://127.0.0.1:11434/v1".into()), profile, ..ProviderSettings::new(Api::OpenAi) };
         let built_in = [
             ("openai", ProviderSettings::new(Api::OpenAi)),
             ("anthropic", ProviderSettings::new(Api::Anthropic)),
@@ -93,13 +107,13 @@ impl Providers {
             ("demo", ProviderSettings::new(Api::Demo)),
         ];
         let mut providers = Self { served: HashMap::new(), prices: HashMap::new(), pool: Arc::default() };
-        for (name, settings) in built_in.map(|(name, settings)| (name.to_owned(), settings)).into_iter().chain(settings) {
-            let served = match &settings.api {
-                Api::OpenAi => Served::Remote(Arc::new(Provider::settle(&name, &settings, RemoteApi::OpenAi, &variable)?)),
-                Api::Anthropic => Served::Remote(Arc::new(Provider::settle(&name, &settings, RemoteApi::Anthropic, &variable)?)),
-                Api::Scripted(script) => Served::Local(Arc::new(script.clone())),
-                Api::Demo => Served::Local(Arc::new(Demo::default())),
-            };
+        for (name, settings) in built_in {
+            // A variable may be set for another program: what is wrong with it is for whom asks this provider.
+            let served = Served::of(name, &settings, &variable).unwrap_or_else(Served::Wrong);
+            providers.served.insert(name.to_owned(), served);
+        }
+        for (name, settings) in settings {
+            let served = Served::of(&name, &settings, &variable)?;
             if name.is_empty() || name.contains('/') {
                 return Err(Error::invalid(format!("provider `{name}` must have a name without a slash")).at("models"));
             }
@@ -119,7 +133,7 @@ impl Providers {
     pub fn missing_key(&self, name: &ModelName) -> Option<&str> {
         match self.served.get(name.provider()) {
             Some(Served::Remote(provider)) if provider.needs_key && provider.api_key.is_none() => Some(&provider.key_hint),
-            Some(Served::Remote(_) | Served::Local(_)) | None => None,
+            Some(Served::Remote(_) | Served::Local(_) | Served::Wrong(_)) | None => None,
         }
     }
 
@@ -136,6 +150,7 @@ impl Models for Providers {
         match self.served.get(name.provider()) {
             Some(Served::Remote(provider)) => Ok(Arc::new(Remote::new(provider.clone(), self.pool.clone(), name.model()))),
             Some(Served::Local(model)) => Ok(model.clone()),
+            Some(Served::Wrong(error)) => Err(error.clone()),
             None => {
                 let (provider, known) = (name.provider(), self.names().join(", "));
                 let message =

@@ -139,3 +139,22 @@ fn what_calls_learn_at_the_same_time_is_all_known_and_told_once() {
     assert_eq!((known.tokens, known.overhead), (TokensField::MaxCompletionTokens, 40));
     assert!(!known.takes("seed") && !known.takes("stop") && known.takes("top_p"));
 }
+
+#[test]
+fn what_is_wrong_with_a_provider_that_nobody_named_is_said_to_whom_asks_it() {
+    let environment = |name: &str| name.ends_with("_BASE_URL").then(|| "nowhere".to_owned());
+    let settings =
+        [("anthropic".to_owned(), ProviderSettings { base_url: Some("http://own/v1".into()), ..ProviderSettings::new(Api::Anthropic) })];
+    let providers = Providers::with_environment(settings, environment).expect("nobody needs openai");
+    assert!(providers.model(&name("anthropic/m1")).is_ok() && providers.model(&name("demo/demo")).is_ok());
+    let error = providers.model(&name("openai/gpt-5")).err().expect("no address");
+    assert!(error.message.starts_with("OPENAI_BASE_URL `nowhere` must be"), "{error}");
+    let named = Providers::with_environment([("openai".to_owned(), ProviderSettings::new(Api::OpenAi))], environment);
+    assert_eq!(named.err().expect("it is named").field.as_deref(), Some("OPENAI_BASE_URL"));
+}
+
+#[test]
+fn the_built_in_local_provider_is_shown_tools_as_small_models_take_them() {
+    let Some(super::Served::Remote(ollama)) = with(vec![]).expect("good").served.remove("ollama") else { panic!("it is remote") };
+    assert!(!ollama.profile("qwen3").shape.lengths);
+}

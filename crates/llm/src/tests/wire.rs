@@ -5,7 +5,7 @@ use super::{
     server::{Act, HEAD_CHUNKED, HEAD_TO_CLOSE, Server, answer, chunked},
     short,
 };
-use crate::{Api, discover::among, fixture::request};
+use crate::{Api, discover::among, fixture::request, profile::Like};
 use maniple_core::{
     message::FinishReason,
     model::{FaultKind, ModelRequest},
@@ -295,13 +295,15 @@ async fn the_first_local_server_that_lists_a_model_is_found_in_time() {
     let found = Server::doing([models(&["nomic-embed-text", "qwen3"])]).await;
     let later = Server::doing([models(&["other"])]).await;
     let urls = [&silent, &stranger, &empty, &found, &later].map(|server| format!("{}/v1", server.url()));
-    let urls = urls.each_ref().map(String::as_str);
+    let urls = urls.each_ref().map(|url| (url.as_str(), Like::LlamaCpp));
     let begun = std::time::Instant::now();
     let discovered = among(&urls).await.expect("one answers");
-    assert_eq!((discovered.base_url.as_str(), discovered.model.as_str()), (urls[3], "qwen3"));
+    let settings = &discovered.settings;
+    assert_eq!((settings.base_url.as_deref(), discovered.model.as_str()), (Some(urls[3].0), "qwen3"));
+    assert_eq!(settings.profile.like, Some(Like::LlamaCpp), "it is asked as what listens there is");
     assert!(begun.elapsed() < Duration::from_secs(2));
     assert!(found.requests()[0].starts_with("GET /v1/models "));
-    assert_eq!(among(&urls[..3]).await, None);
+    assert!(among(&urls[..3]).await.is_none());
 }
 
 /// What was asked for in each request, as JSON.
