@@ -27,6 +27,7 @@ pub mod task;
 pub mod time;
 pub mod tool;
 pub mod trace;
+pub mod waits;
 
 pub use error::{Error, Kind, Result};
 pub use id::{AgentName, SessionId, SessionKey, TaskId, TaskKey, Tenant};

@@ -23,6 +23,7 @@ use maniple_core::{
     model::{Fault, FaultKind, ModelRequest},
     ports::{Model, OnText},
     settings::is_this_machine,
+    waits,
 };
 use reqwest::{
     Response,
@@ -244,8 +245,7 @@ async fn refused(response: Response, between: Duration) -> Failed {
     let names: Vec<String> = response.headers().keys().map(|name| name.as_str().to_owned()).collect();
     let headers = response.headers().clone();
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let date = text("date").and_then(|date| jiff::fmt::rfc2822::parse(&date).ok());
-    let now = date.map_or_else(jiff::Timestamp::now, |date| date.timestamp());
+    let now = waits::answered_at(&text, jiff::Timestamp::now());
     let status = response.status();
     let redirect = text("location").filter(|_| status.is_redirection());
     let redirect = redirect.map(|to| format!("it redirects to {}: set base_url to where the API is", place(response.url(), &to)));

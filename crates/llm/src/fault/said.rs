@@ -1,6 +1,7 @@
 //! What a complaint says, whatever its shape.
 
-use super::waits;
+use super::waits::in_words;
+use maniple_core::waits;
 use serde_json::Value;
 use std::time::Duration;
 
@@ -118,7 +119,7 @@ impl Said {
 
     /// How long it asks to wait.
     pub fn wait(&self) -> Option<Duration> {
-        self.delay.as_deref().and_then(waits::span).or_else(|| waits::in_words(&self.lower))
+        self.delay.as_deref().and_then(waits::span).or_else(|| in_words(&self.lower))
     }
 
     /// The status that an error within an answer stands for, where waiting helps.
