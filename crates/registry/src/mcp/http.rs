@@ -12,7 +12,7 @@ use super::{
     reading::{self, Asked, Questions},
     ticket::Ticket,
 };
-use crate::transport::client;
+use crate::transport::{client, waits};
 use futures::{StreamExt, stream::BoxStream};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use maniple_core::settings::Secret;
@@ -118,7 +118,8 @@ struct Answer {
     status: StatusCode,
     url: Url,
     location: Option<String>,
-    retry_after: Option<String>,
+    /// When it may be asked again, where it says so.
+    wait: Option<Duration>,
     content_type: String,
     text: String,
     whole: bool,
@@ -128,7 +129,7 @@ impl Answer {
     async fn read(response: reqwest::Response) -> Result<Self, reqwest::Error> {
         let header = |name| response.headers().get(name).map(|value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned());
         let (status, url) = (response.status(), response.url().clone());
-        let (location, retry_after) = (header(header::LOCATION), header(header::RETRY_AFTER).filter(|wait| wait.len() <= 64));
+        let (location, wait) = (header(header::LOCATION), waits::wait(response.headers()));
         let content_type = header(header::CONTENT_TYPE).unwrap_or_default();
         let is_json = content_type.to_ascii_lowercase().contains("json");
         let most = if status.is_success() || is_json { ANSWER_BYTES } else { ERROR_BYTES };
@@ -141,7 +142,7 @@ impl Answer {
                 break; // the rest is not read: the connection is closed
             }
         }
-        Ok(Self { status, url, location, retry_after, content_type, text: reading::text(&body).into_owned(), whole })
+        Ok(Self { status, url, location, wait, content_type, text: reading::text(&body).into_owned(), whole })
     }
 
     /// What it is, in a sentence.
@@ -173,8 +174,8 @@ impl Answer {
             }
             None => failure["error"] = self.told().into(),
         }
-        if let Some(wait) = &self.retry_after {
-            failure["retry_after"] = wait.clone().into();
+        if let Some(wait) = self.wait {
+            failure["retry_after_ms"] = (wait.as_millis() as u64).into();
         }
         failure
     }

@@ -42,7 +42,7 @@ impl HttpAnswer {
             url,
             content_type: header(CONTENT_TYPE).unwrap_or_default().to_ascii_lowercase(),
             location: header(LOCATION),
-            wait: waits::wait(response.headers(), jiff::Timestamp::now()),
+            wait: waits::wait(response.headers()),
             encoding: header(CONTENT_ENCODING).filter(|coding| !coding.eq_ignore_ascii_case("identity")),
             body: Vec::new(),
             cut: false,

@@ -170,7 +170,7 @@ async fn an_answer_of_any_status_and_id_is_the_outcome_of_the_call() {
         let Invoked::Failed(failure) = outcome else { panic!("{outcome:?}") };
         assert_eq!((&failure["error"], &failure["code"]), (&json!("not now"), &json!(-32000)));
         if status != 200 {
-            assert_eq!((&failure["status"], &failure["retry_after"]), (&json!(status), &json!("3")));
+            assert_eq!((&failure["status"], &failure["retry_after_ms"]), (&json!(status), &json!(3_000)));
         }
         assert_eq!(stub.heard.count("tools/call"), 1, "the session is well, so it is not asked again");
     }

@@ -255,7 +255,12 @@ async fn an_answer_too_deep_for_a_record_is_taken_as_text() {
 
 #[tokio::test]
 async fn a_failure_says_when_it_may_be_asked_again() {
-    for (headers, expected) in [("retry-after: 1.5\r\n", json!(1_500)), ("retry-after: -1\r\n", Value::Null), ("", Value::Null)] {
+    for (headers, expected) in [
+        ("retry-after: 1.5\r\n", json!(1_500)),
+        ("retry-after: 1m30s\r\n", json!(90_000)),
+        ("retry-after: -1\r\n", Value::Null),
+        ("", Value::Null),
+    ] {
         let (server, _) = Server::answering(answer("429 Slow Down", headers, "")).await;
         let failure = failed(call(&server.url("/"), json!({}), json!({})).await);
         assert_eq!((&failure["status"], failure.get("retry_after_ms").cloned().unwrap_or_default()), (&json!(429), expected), "{headers}");
