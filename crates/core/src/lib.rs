@@ -12,6 +12,7 @@ pub mod error;
 pub mod estimate;
 pub mod event;
 pub mod id;
+pub mod lenient;
 pub mod message;
 pub mod model;
 pub mod pace;

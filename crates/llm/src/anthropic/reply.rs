@@ -5,11 +5,11 @@
 
 use crate::{
     answer::{self, MAX_CALLS, MAX_KEPT_BYTES, Voice},
-    fault, lenient,
+    fault,
     profile::Profile,
 };
 use maniple_core::{
-    estimate,
+    estimate, lenient,
     message::{FinishReason, ModelReply, Reasoning, ToolCall, Usage},
     model::{Fault, ModelRequest},
 };

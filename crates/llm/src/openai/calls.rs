@@ -10,8 +10,8 @@
 //!
 //! Some servers give no index, others 0 to every call; some repeat the name, or a new id, in every piece.
 
-use crate::{answer::MAX_CALLS, fault, lenient};
-use maniple_core::{message::ToolCall, model::Fault};
+use crate::{answer::MAX_CALLS, fault};
+use maniple_core::{lenient, message::ToolCall, model::Fault};
 use serde_json::{Map, Value};
 
 /// Members of a call that are read; what stands beside them is the provider's own and goes back to it.

@@ -6,10 +6,11 @@
 use super::{calls::Calls, thought::Thought};
 use crate::{
     answer::{self, MAX_KEPT_BYTES, Voice},
-    fault, lenient,
+    fault,
     profile::Profile,
 };
 use maniple_core::{
+    lenient,
     message::{FinishReason, ModelReply, Usage},
     model::{Fault, ModelRequest},
 };
