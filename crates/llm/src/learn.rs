@@ -160,7 +160,7 @@ fn form(said: &Complaint, sent: &Sent) -> Option<Lesson> {
     if !is_native || !speaks_of_it() {
         return None;
     }
-    const OF_SCHEMA: [&str; 13] = [
+    const OF_SCHEMA: [&str; 15] = [
         "invalid schema",
         "invalid json schema",
         ".schema",
@@ -168,9 +168,11 @@ fn form(said: &Complaint, sent: &Sent) -> Option<Lesson> {
         "schema must",
         "schema contains",
         "in context",
-        "additionalproperties",
-        "'properties'",
+        "properties",
         "'required'",
+        "response_schema",
+        "unrecognized schema",
+        "could not understand",
         "keyword",
         "$ref",
         "complex",

@@ -211,6 +211,8 @@ fn a_schema_that_is_refused_is_its_own_agents_and_a_form_that_is_not_known_is_th
             false,
         ),
         ("response_format.json_schema.schema: For 'object' type, 'additionalProperties: object' is not supported", false),
+        (r#"Invalid JSON payload received. Unknown name "oneOf" at 'generation_config.response_schema': Cannot find field."#, false),
+        ("JSON schema conversion failed: Unrecognized schema: {\"type\":\"any\"}", false),
         ("Failed to parse grammar of json_schema: unsupported keyword `if`", false),
         ("This response_format type is unavailable now", true),
         ("response_format of type json_schema is not supported by this model", true),
