@@ -32,7 +32,7 @@ pub const FILE_NAME: &str = "maniple.yaml";
 pub enum For {
     /// To work by them.
     Work,
-    /// To look at what a node keeps: providers, credentials and imports whose secrets are not there are left out.
+    /// To look at what a node keeps: what is for work alone is left out where its secrets are not there.
     Looking,
 }
 

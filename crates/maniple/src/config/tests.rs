@@ -119,10 +119,12 @@ fn who_only_looks_needs_no_secrets_and_who_works_does() {
     let lab = "models:\n  lab: { api: openai, api_key: \"${env:MANIPLE_TEST_NOT_SET}\" }\n  other: { api: openai, api_key: k }\n";
     let shop = "credentials:\n  shop: { kind: api_key, hosts: [x.test], header: A, secret: \"${file:none}\" }\n";
     let rest = "registry: http://127.0.0.1:1\nregistry_token: \"${env:MANIPLE_TEST_NOT_SET}\"\nlimits: { max_steps: 7 }\n";
-    std::fs::write(&file, format!("{lab}{shop}{rest}")).unwrap();
+    let metrics = "metrics: { token: \"${env:MANIPLE_TEST_NOT_SET}\", listen: \"127.0.0.1:9090\" }\n";
+    std::fs::write(&file, format!("{lab}{shop}{rest}{metrics}")).unwrap();
     let looking = Config::to_look(&file).unwrap();
     assert_eq!(looking.models.keys().collect::<Vec<_>>(), ["other"]);
     assert_eq!((looking.credentials.len(), looking.registry_token.is_none(), looking.limits.tasks.max_steps), (0, true, 7));
+    assert_eq!((looking.metrics.token.is_none(), looking.metrics.listen.as_deref()), (true, Some("127.0.0.1:9090")));
     let told = format!("{:#}", Config::load(&file).unwrap_err());
     assert!(told.contains("none cannot be read") && told.contains("${file:none}"), "{told}");
     std::fs::write(&file, "store: \"${env:MANIPLE_TEST_NOT_SET}\"\n").unwrap();

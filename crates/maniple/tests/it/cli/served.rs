@@ -126,13 +126,23 @@ fn the_examples_are_right_and_pass_their_own_tests() {
 fn commands_need_no_secrets_of_the_node_they_speak_to() {
     let dir = demo();
     let node = Node::dev(dir.path());
-    fs::write(dir.path().join("maniple.yaml"), "model: demo/demo\nmodels: { lab: { api: openai, api_key: \"${env:NOT_SET_HERE}\" } }\n")
-        .expect("written");
+    let secret = "\"${env:NOT_SET_HERE}\"";
+    let settings = format!(
+        "model: demo/demo\nmodels: {{ lab: {{ api: openai, api_key: {secret} }} }}\nmetrics: {{ token: {secret} }}\n\
+        credentials: {{ shop: {{ kind: api_key, hosts: [shop.example], header: X-Key, secret: {secret} }} }}\n"
+    );
+    fs::write(dir.path().join("maniple.yaml"), settings).expect("written");
+    fs::create_dir(dir.path().join("tools")).expect("made");
+    let tool = "name: pay\nversion: 1.0.0\ndescription: Pays.\nendpoint: https://shop.example/pay\nauth_type: api_key\n\
+        credential: shop\neffect: idempotent\nparameters: { type: object, properties: {} }\n";
+    fs::write(dir.path().join("tools/pay.yaml"), tool).expect("written");
     assert_eq!(run(dir.path(), &["run", "What is 1 + 1?"]).code, 0, "the node that runs has them");
     assert_eq!(run(dir.path(), &["task", "ls"]).code, 0);
     node.stop();
     let looked = run(dir.path(), &["task", "ls", "--json"]);
     assert_eq!((looked.code, looked.json()["tasks"].as_array().map(Vec::len)), (0, Some(1)), "what it left can be looked at");
+    let tools = run(dir.path(), &["tool", "ls"]);
+    assert!(tools.code == 0 && tools.out.contains("pay"), "a tool is shown without the credential it names: {tools:?}");
     let asked = run(dir.path(), &["run", "hello"]);
     assert!(asked.code == 2 && asked.err.contains("NOT_SET_HERE is not set"), "to work, they are needed: {asked:?}");
 }
