@@ -203,7 +203,8 @@ impl Config {
 }
 
 /// The folder that the paths of a file are relative to.
-fn folder_of(file: &Path) -> &Path {
+/// Where a file of settings is, from where the process stands.
+pub fn folder_of(file: &Path) -> &Path {
     file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 

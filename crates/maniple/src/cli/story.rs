@@ -83,7 +83,7 @@ impl Story {
                 Err(error) => Err(error.into()),
             };
             match end {
-                Err(trouble) if trouble.exit == Exit::Unreachable && place.url.is_none() && looks < LOOKS => looks += 1,
+                Err(trouble) if trouble.exit == Exit::Unreachable && node.was_looked_for() && looks < LOOKS => looks += 1,
                 end => {
                     *reached = Some(node);
                     return end;

@@ -79,12 +79,29 @@ fn a_node_with_tokens_refuses_strangers_and_knows_its_own() {
     let hash = "d0c04f4b1951e4aeaaec8223ed2039e542f3aae805a6fa7f6d794e5afff5d272";
     let tokens = format!("tokens: [{{ name: me, sha256: {hash}, tenant: default, scopes: [run, read, cancel] }}]");
     fs::write(dir.path().join("maniple.yaml"), format!("model: demo/demo\nauth:\n  {tokens}\n")).expect("written");
-    let _node = Node::dev(dir.path());
+    let node = Node::dev(dir.path());
     let stranger = run(dir.path(), &["run", "hello", "--json"]);
     assert_eq!(stranger.code, 4, "{stranger:?}");
     assert!(stranger.error()["try"].as_str().is_some_and(|next| next.contains("MANIPLE_TOKEN")), "{stranger:?}");
     let known: Told = told(maniple(dir.path(), &["run", "hello"]).env("MANIPLE_TOKEN", "sesame"));
     assert_eq!(known.code, 0, "{known:?}");
+
+    let (project, elsewhere) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    let settings = project.path().join("maniple.yaml");
+    let (file, named) = (project.path().join(".env"), settings.to_str().expect("text"));
+    fs::write(&file, format!("MANIPLE_URL={}\nMANIPLE_TOKEN=sesame\n", node.url)).expect("written");
+    for (dir, arguments) in
+        [(&project, &[][..]), (&elsewhere, &["--config", named]), (&elsewhere, &["--config", named, "--url", &node.url])]
+    {
+        let listed = run(dir.path(), &[&["task", "ls"], arguments].concat());
+        assert!(
+            listed.code == 0 && listed.out.contains("hello"),
+            "`.env` beside the settings says which node, and with which token: {listed:?}"
+        );
+    }
+    fs::write(&file, "MANIPLE_TOKEN=s3cr3t x\n").expect("written");
+    let slip = run(project.path(), &["task", "ls", "--url", &node.url]);
+    assert!(slip.code == 2 && slip.err.contains("line 1 is no NAME=VALUE") && !slip.err.contains("s3cr3t"), "{slip:?}");
 }
 
 #[test]
