@@ -1,7 +1,7 @@
 //! Who commands have to do with in tests: nodes, model servers, folders.
 
 use super::{PATIENCE, Watchdog, maniple, run};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
@@ -62,8 +62,8 @@ pub(super) fn until(reader: &mut impl BufRead, part: &str) -> String {
     read
 }
 
-/// A server that answers every connection like this, again and again; its URL.
-pub(super) fn server(answer: impl Fn(&mut TcpStream) + Send + Sync + 'static) -> String {
+/// A server that answers every connection like this, by the first line of what it is asked, again and again; its URL.
+pub(super) fn server(answer: impl Fn(&mut TcpStream, &str) + Send + Sync + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
     let answer = std::sync::Arc::new(answer);
@@ -72,8 +72,9 @@ pub(super) fn server(answer: impl Fn(&mut TcpStream) + Send + Sync + 'static) ->
             let (mut connection, answer) = (connection.expect("a connection"), answer.clone());
             thread::spawn(move || {
                 let mut head = [0; 65_536];
-                let _ = connection.read(&mut head);
-                answer(&mut connection);
+                let read = connection.read(&mut head).unwrap_or(0);
+                let head = String::from_utf8_lossy(&head[..read]);
+                answer(&mut connection, head.lines().next().unwrap_or_default());
             });
         }
     });
@@ -82,19 +83,24 @@ pub(super) fn server(answer: impl Fn(&mut TcpStream) + Send + Sync + 'static) ->
 
 /// A model server that never answers.
 pub(super) fn silent() -> String {
-    server(|_| thread::sleep(PATIENCE))
+    server(|_, _| thread::sleep(PATIENCE))
 }
 /// A model server that knows nobody.
 pub(super) fn denying() -> String {
-    server(|connection| {
-        let body = r#"{"error":{"message":"who are you?"}}"#;
-        let head = format!(
-            "HTTP/1.1 401 Unauthorized\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
-            body.len()
-        );
-        let _ = connection.write_all(format!("{head}{body}").as_bytes());
-    })
+    server(|connection, _| refuse(connection, "401 Unauthorized", &json!({ "error": { "message": "who are you?" } })))
 }
+/// Answers with a status and JSON, and closes.
+pub(super) fn refuse(connection: &mut TcpStream, status: &str, body: &Value) {
+    let body = body.to_string();
+    let head =
+        format!("HTTP/1.1 {status}\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+    let _ = connection.write_all(format!("{head}{body}").as_bytes());
+}
+/// The problem of a node that does not do what it is asked.
+pub(super) fn problem(status: u16) -> Value {
+    json!({ "type": "about:blank", "title": "no", "status": status, "detail": "no" })
+}
+
 /// A folder whose agents ask the model server at this URL.
 pub(super) fn asking(url: &str) -> tempfile::TempDir {
     let dir = tempfile::tempdir().expect("a folder");

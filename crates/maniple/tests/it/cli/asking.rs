@@ -107,7 +107,7 @@ fn a_call_for_an_agent_that_is_not_there_is_told_from_one_that_was_not_granted()
 #[test]
 fn a_question_outlives_the_node_that_was_asked() {
     let asked = std::sync::atomic::AtomicU32::new(0);
-    let url = server(move |connection| {
+    let url = server(move |connection, _| {
         if asked.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0 {
             thread::sleep(PATIENCE);
         }

@@ -2,7 +2,7 @@
 
 use super::{
     Told, Watchdog,
-    around::{asking, demo, denying},
+    around::{asking, demo, denying, problem, refuse, server},
     maniple, run,
 };
 use serde_json::Value;
@@ -45,4 +45,20 @@ fn a_chat_says_at_once_who_is_not_there_and_in_the_end_whether_all_went_well() {
     let denied = asking(&denying());
     let told = chat(denied.path(), &[], "hello\nagain\n");
     assert!(told.code == 1 && told.err.matches("model_denied").count() == 2, "a failed turn is not the end of the talk: {told:?}");
+}
+
+#[test]
+fn of_a_conversation_that_cannot_be_looked_at_nothing_is_said() {
+    let url = server(|connection, line| {
+        if line.starts_with("GET /agents?") {
+            refuse(connection, "403 Forbidden", &problem(403));
+        } else {
+            refuse(connection, "503 Service Unavailable", &problem(503));
+        }
+    });
+    let dir = tempfile::tempdir().expect("a folder");
+    let told = chat(dir.path(), &["--url", &url], "/session other\n/session\n");
+    assert!(told.code == 0 && told.err.contains("session other") && !told.err.contains("nothing was said"), "{told:?}");
+    let known = chat(demo().path(), &[], "/session other\n");
+    assert!(known.err.contains("nothing was said in it yet"), "{known:?}");
 }
