@@ -9,7 +9,7 @@ use super::{
 use futures::{Stream, StreamExt};
 use maniple_api::{TaskRequest, event::TaskEvent};
 use maniple_core::task::AgentResult;
-use std::{pin::pin, time::Duration};
+use std::{io::IsTerminal as _, pin::pin, time::Duration};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// How often a node that went away in between is looked for again.
@@ -48,8 +48,9 @@ pub struct Story {
 }
 
 impl Story {
-    /// Nothing was told yet; a quiet one tells nothing at all.
+    /// Nothing was told yet; a quiet one tells nothing at all. Where the answer goes to a file or a pipe it is not told beside it too.
     pub fn new(steps: Steps, quiet: bool, interrupt: Interrupt) -> Self {
+        let steps = steps.without_answer(!std::io::stdout().is_terminal());
         Self { steps, quiet, interrupt, after: 0, cancelling: false, pressed: false }
     }
 
@@ -200,7 +201,6 @@ async fn pressed(interrupts: &mut Signal, already: bool) {
 
 /// On a terminal a model may not steer it; in a pipe the answer is passed on as it is.
 fn passed_on(output: &str) -> String {
-    use std::io::IsTerminal as _;
     if std::io::stdout().is_terminal() { screen::clean(output) } else { output.to_owned() }
 }
 

@@ -30,6 +30,7 @@ fn without_a_node_a_command_is_its_own_and_what_it_did_stays() {
     ] {
         assert!(asked.err.contains(part), "{part}: {}", asked.err);
     }
+    assert!(!asked.err.contains(asked.out.trim_end()), "what is on standard output is not told twice: {asked:?}");
     let id = first_task(dir);
     let shown = run(dir, &["task", "show", &id, "--json"]).json();
     assert_eq!((&shown["status"], shown["output"].as_str()), (&json!("completed"), Some(asked.out.trim_end())));

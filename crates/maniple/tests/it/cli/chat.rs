@@ -26,6 +26,7 @@ fn a_chat_through_a_pipe_is_a_line_a_turn_of_one_conversation() {
     let told = chat(dir, &["--session", "talk"], "What is 2 + 3?\n\n  What is 17 * 23?\n/session\n/quit\nnever asked\n");
     assert_eq!((told.code, told.out.lines().count()), (0, 2), "an answer a line: {told:?}");
     assert!(told.out.contains('5') && told.out.contains("391") && told.err.contains("→ calculator"), "{told:?}");
+    assert!(told.out.lines().all(|answer| !told.err.contains(answer)), "an answer is not told twice: {told:?}");
     assert!(told.err.contains("session talk") && !told.err.contains("tokens in") && !told.err.contains("step 1"), "{told:?}");
     let said = run(dir, &["session", "show", "talk", "--json"]).json();
     assert_eq!(said["messages"].as_array().map(Vec::len), Some(4), "{said}");
