@@ -245,7 +245,7 @@ pub fn summary(result: &AgentResult) -> String {
         Failed => status.red().to_string(),
         Completed | Pending | Running | Cancelled => status.yellow().to_string(),
     };
-    let error = result.error.map(code).map(|code| format!(" · {code}")).unwrap_or_default();
+    let error = result.error.map(|code| format!(" · {}", code.as_str())).unwrap_or_default();
     let cost = result.cost_usd.map(|usd| format!(" · ${usd:.4}")).unwrap_or_default();
     let took = format!(
         "{} · {} · {}{cost} · {}",
@@ -256,11 +256,6 @@ pub fn summary(result: &AgentResult) -> String {
     );
     let detail = result.error_detail.iter().map(|detail| format!("\n  {}", one_line(detail, 1_000))).collect::<String>();
     format!("{}{error} {}{detail}", status.bold(), format!("· {took}").dimmed())
-}
-
-/// The name of an error code on the wire.
-pub fn code(error: maniple_core::task::ErrorCode) -> String {
-    serde_json::to_value(error).ok().and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
 fn accepted(data: &Value) -> String {
