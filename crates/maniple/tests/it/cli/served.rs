@@ -51,6 +51,22 @@ fn the_banner_says_where_what_and_how_to_try_it() {
 }
 
 #[test]
+fn the_banner_says_which_tools_of_an_agent_are_not_there() {
+    let dir = tempfile::tempdir().expect("a folder");
+    assert_eq!(run(dir.path(), &["new", "helper"]).code, 0);
+    let (project, agent) = (dir.path().join("helper"), dir.path().join("helper/agents/helper.md"));
+    let text = fs::read_to_string(&agent).expect("read").replace("tools: [", "tools: [shop_open_ticket, ");
+    fs::write(&agent, text).expect("written");
+    let mut child =
+        maniple(&project, &["dev", "--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("starts");
+    let _watched = Watchdog::over(child.id());
+    let banner = until(&mut BufReader::new(child.stdout.take().expect("piped")), "Ctrl-C stops");
+    signal(&child, "INT");
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+    assert!(banner.contains("shop_open_ticket (not there yet), calculator, clock, weather"), "{banner}");
+}
+
+#[test]
 fn a_changed_file_is_used_by_the_next_task_and_a_broken_one_is_not() {
     let dir = tempfile::tempdir().expect("a folder");
     assert_eq!(run(dir.path(), &["new", "helper"]).code, 0);
