@@ -103,6 +103,10 @@ fn a_call_for_an_agent_that_is_not_there_is_told_from_one_that_was_not_granted()
         let call = run(&project, &["tool", "call", "http_fetch", "{\"url\": \"http://x.test/\"}", "--agent", agent, "--url", &node.url]);
         assert!(call.code == code && call.err.contains(next), "{agent}: {call:?}");
     }
+    let whose = run(&project, &["tool", "call", "clock"]);
+    assert!(whose.code == 2 && whose.err.contains("helper") && whose.err.contains("--agent helper"), "{whose:?}");
+    let nobodys = run(&project, &["tool", "call", "http_fetch"]);
+    assert!(nobodys.code == 2 && nobodys.err.contains("no agent lists `http_fetch`"), "{nobodys:?}");
 }
 
 #[test]
