@@ -253,7 +253,7 @@ impl Gateway {
         }
     }
 
-    /// Sends once; once more where the token was refused, a new one can be had, and the call may be sent again.
+    /// Sends once; once more where the token or the session was refused, there is a new one, and the call may be sent again.
     async fn send(&self, target: way::Target, call: &Invocation) -> Invoked {
         let began = tokio::time::Instant::now();
         let given = call.timeout;
@@ -262,9 +262,9 @@ impl Gateway {
         // Many a service takes `3.0` for no integer, and JSON knows no difference.
         call.arguments = canonical::whole_numbers(call.arguments);
         let mut sent = self.transports.call(&call, &target.realm).await;
-        if sent.token_thrown_away && call.tool.effect() != Effect::AtMostOnce {
+        if let Some(what) = sent.again {
             call.timeout = call.timeout.saturating_sub(began.elapsed());
-            call.send.push_str(":with a new token");
+            call.send.push_str(&format!(":with a new {what}"));
             // It arrives at the tool like any other send, so it is counted like one.
             if self.admit(&call).await == Admission::Now {
                 sent = self.transports.call(&call, &target.realm).await;
