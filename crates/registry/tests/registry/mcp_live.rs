@@ -252,6 +252,32 @@ async fn what_goes_out_again_in_a_new_session_takes_its_place_under_the_rate() {
     }
 }
 
+/// An answer of these events.
+fn events(data: &[&str]) -> Response {
+    let events: String = data.iter().map(|data| format!("data: {data}\n\n")).collect();
+    ([(header::CONTENT_TYPE, "text/event-stream")], events).into_response()
+}
+
+#[tokio::test]
+async fn an_event_that_is_no_message_is_passed_over_and_without_an_answer_nobody_knows() {
+    for is_answered in [true, false] {
+        let stub = Stub::start(move |_, asked| {
+            let message = &asked["message"];
+            let result = json!({ "jsonrpc": "2.0", "id": message["id"], "result": { "content": [{ "type": "text", "text": "paid" }] } });
+            let (result, noise) = (result.to_string(), ["keep-alive", "{}", "[]", "7"]);
+            let is_call = message["method"] == "tools/call";
+            is_call.then(|| events(&[&noise[..], &[&result]].concat()[..if is_answered { 5 } else { 4 }]))
+        })
+        .await;
+        let server = stub.connected().await;
+        let outcome = server.call(&Invocation { timeout: Duration::from_secs(2), ..invocation(&server) }).await;
+        match is_answered {
+            true => assert_eq!(outcome, Invoked::Ok("paid".into())),
+            false => assert!(matches!(outcome, Invoked::Unknown(_)), "{outcome:?}"),
+        }
+    }
+}
+
 /// Remembers what it hears.
 #[derive(Debug, Default)]
 struct Ears(Mutex<Vec<Value>>);
