@@ -154,7 +154,7 @@ async fn a_listing_that_leads_nowhere_new_ends_there_and_keeps_what_it_brought()
 #[tokio::test]
 async fn a_redirect_is_followed_where_it_stays_and_told_where_it_does_not() {
     for (status, target, why) in
-        [(307, "/mcp/", None), (308, "/mcp/", None), (302, "/mcp/", Some("/mcp/")), (308, "http://localhost:9/", Some("localhost:9"))]
+        [(307, "/mcp/", None), (308, "/mcp/", None), (302, "/mcp/", Some("/…/")), (308, "http://localhost:9/", Some("localhost:9"))]
     {
         let stub = Stub::start(move |_, asked| {
             let moved = (StatusCode::from_u16(status).unwrap(), [(header::LOCATION, target)]);
@@ -275,6 +275,28 @@ async fn an_event_that_is_no_message_is_passed_over_and_without_an_answer_nobody
             true => assert_eq!(outcome, Invoked::Ok("paid".into())),
             false => assert!(matches!(outcome, Invoked::Unknown(_)), "{outcome:?}"),
         }
+    }
+}
+
+#[tokio::test]
+async fn a_secret_in_the_url_of_a_server_is_told_to_nobody() {
+    for (target, shown) in [
+        ("/s3cret/mcp/?key=s3cret", "/…/…/ now"),
+        ("http://me:s3cret@localhost:9/v2/s3cret?key=s3cret#s3cret", "http://localhost:9/v2/… now"),
+    ] {
+        let is_moved = Arc::new(Mutex::new(false));
+        let moves = is_moved.clone();
+        let mut stub =
+            Stub::start(move |_, _| moves.lock().unwrap().then(|| (StatusCode::FOUND, [(header::LOCATION, target)]).into_response())).await;
+        stub.url = stub.url.replace("/mcp", "/s3cret/mcp?key=s3cret");
+        let server = stub.connected().await;
+        *is_moved.lock().unwrap() = true;
+        let Invoked::Failed(failure) = server.call(&invocation(&server)).await else { panic!("a failure") };
+        assert_eq!(failure["status"], 302);
+        assert!(!failure.to_string().contains("s3cret") && !failure.to_string().contains("localhost"), "the model sees it: {failure}");
+        let anew = stub.imported(Confirm::Nothing).await;
+        let Connection::Lost { reason } = &anew.settled(SOON).await.state else { panic!("lost") };
+        assert!(reason.contains(shown) && !reason.contains("s3cret"), "{reason}");
     }
 }
 
