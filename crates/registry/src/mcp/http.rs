@@ -60,6 +60,8 @@ type Headers = HashMap<HeaderName, HeaderValue>;
 #[derive(Clone)]
 pub(super) struct Client {
     client: reqwest::Client,
+    /// The same without idle connections: each request has one of its own.
+    fresh: reqwest::Client,
     /// Something says that the connection is of no use any more.
     suspect: Arc<Notify>,
     /// The server has given a session, which it may forget.
@@ -90,8 +92,9 @@ pub(super) fn connect(
     suspect: Arc<Notify>,
     has_session: Arc<AtomicBool>,
 ) -> Result<StreamableHttpClientTransport<Client>, String> {
-    let client = client::builder(CONNECTS_WITHIN).redirect(redirect::Policy::custom(follow));
-    let client = client.build().map_err(|error| format!("cannot make an HTTP client: {error}"))?;
+    let builder = || client::builder(CONNECTS_WITHIN).redirect(redirect::Policy::custom(follow));
+    let made = |builder: reqwest::ClientBuilder| builder.build().map_err(|error| format!("cannot make an HTTP client: {error}"));
+    let (client, fresh) = (made(builder())?, made(builder().pool_max_idle_per_host(0))?);
     let mut resuming = FixedInterval::default();
     resuming.max_times = Some(RESUMED_AT_MOST);
     let mut config = StreamableHttpClientTransportConfig::with_uri(url.as_str())
@@ -102,7 +105,7 @@ pub(super) fn connect(
         .max_error_response_size(4 << 10)
         .reinit_on_expired_session(false);
     config.retry_config = Arc::new(resuming);
-    let client = Client { client, suspect, has_session, questions: Questions::default() };
+    let client = Client { client, fresh, suspect, has_session, questions: Questions::default() };
     Ok(StreamableHttpClientTransport::with_client(client, config))
 }
 
@@ -127,7 +130,8 @@ impl Client {
         headers: Headers,
     ) -> Answered<StreamableHttpPostResponse> {
         self.questions.note(message);
-        let mut request = self.client.post(uri).header(header::ACCEPT, "application/json, text/event-stream");
+        let client = if Fresh::is_asked_by(message) { &self.fresh } else { &self.client };
+        let mut request = client.post(uri).header(header::ACCEPT, "application/json, text/event-stream");
         for (name, value) in headers {
             request = request.header(name, value);
         }
@@ -186,6 +190,24 @@ impl Client {
             ticket.unwritten();
         }
         self.suspect.notify_one();
+    }
+}
+
+/// What travels with a request beside it.
+fn extension<T: Send + Sync + 'static>(message: &ClientJsonRpcMessage) -> Option<&T> {
+    match message {
+        ClientJsonRpcMessage::Request(request) => request.request.extensions().get(),
+        _ => None,
+    }
+}
+
+/// A request goes out on a connection of its own: one that lay idle may be closed just then, and nobody knows how far the request got.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fresh;
+
+impl Fresh {
+    fn is_asked_by(message: &ClientJsonRpcMessage) -> bool {
+        extension::<Self>(message).is_some()
     }
 }
 

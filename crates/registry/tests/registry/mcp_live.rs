@@ -300,6 +300,23 @@ async fn a_secret_in_the_url_of_a_server_is_told_to_nobody() {
     }
 }
 
+#[tokio::test]
+async fn a_call_that_is_never_sent_twice_goes_on_a_connection_of_its_own() {
+    let stub = Stub::start(|_, _| None).await;
+    for (confirm, is_fresh) in [(Confirm::Nothing, true), (Confirm::All, false)] {
+        let server = stub.imported(confirm).await;
+        server.settled(SOON).await;
+        let call = invocation(&server);
+        assert_eq!(call.tool.effect() == Effect::AtMostOnce, is_fresh);
+        for _ in 0..3 {
+            let before = stub.heard.ports.lock().unwrap().clone();
+            assert!(matches!(server.call(&call).await, Invoked::Ok(_)));
+            let used = *stub.heard.ports.lock().unwrap().last().unwrap();
+            assert_eq!(!before.contains(&used), is_fresh, "one that lay idle may be closed just then");
+        }
+    }
+}
+
 /// Remembers what it hears.
 #[derive(Debug, Default)]
 struct Ears(Mutex<Vec<Value>>);
