@@ -24,7 +24,7 @@ use futures::{StreamExt, stream};
 use ledger::{Ledger, Sending};
 use maniple_aside::Aside;
 use maniple_core::{
-    AgentName, canonical,
+    AgentName, canonical, digits,
     ports::{Admission, DirectCall, DirectOutcome, Invocation, Invoked, Probed, RateLimiter, Refusal, RefusalKind, RunCall},
     tool::{Effect, Realm, ToolDefinition, ToolState},
 };
@@ -247,9 +247,12 @@ impl Gateway {
             (None, Some(schema)) => Some(self.validators.compile(schema, tenant).await?),
             (None, None) => None,
         };
-        match returns {
-            Some(returns) => self.validators.complaint(&returns, result, tenant).await,
-            None => Ok(None),
+        let Some(returns) = returns else { return Ok(None) };
+        let complaint = self.validators.complaint(&returns, result, tenant).await?;
+        // A long integer was read as a text of its digits, where a number was promised.
+        match digits::plain(result).filter(|_| complaint.is_some()) {
+            Some(plain) => self.validators.complaint(&returns, &plain, tenant).await,
+            None => Ok(complaint),
         }
     }
 
