@@ -151,7 +151,8 @@ fn what_is_written_out_can_neither_end_its_place_nor_begin_another() {
         ),
         (json!({ "in": "path", "style": "simple" }), json!(["a/b", "../c"]), "a%2Fb,..%2Fc"),
         (json!({ "in": "path", "style": "label" }), json!({ "a/b": ".." }), ".a%2Fb,.."),
-        (json!({ "in": "cookie" }), json!("a; admin=1"), "p=a%3B+admin%3D1"),
+        (json!({ "in": "cookie" }), json!("a; admin=1"), "p=a%3B%20admin%3D1"),
+        (json!({ "in": "cookie", "style": "form" }), json!({ "a b": "c+d e" }), "a%20b=c%2Bd%20e"),
         (json!({ "in": "query", "style": "form", "explode": false }), json!([]), ""),
     ] {
         assert_eq!(travels(place.clone(), value), written, "{place}");
