@@ -12,6 +12,7 @@ use super::{
     operation::Operation,
     schema::{COMPOSED, Schemas},
 };
+use crate::transport::media::{is_json, plain};
 use maniple_core::tool::{Body, Carrier, FormField, Place, Sent, Style};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -62,12 +63,12 @@ fn cannot<'a>(why: String, required: bool, arguments: &mut Arguments) -> Result<
 }
 
 fn form(operation: &Operation<'_>, media_type: &str, media: &Value) -> Option<Form> {
-    let plain = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let plain = plain(media_type);
     let schema = operation.document.resolved(media.get("schema").unwrap_or(&Value::Bool(true)));
     let is_text = schema.get("type").is_some_and(|kind| kind == "string");
     match plain.as_str() {
         "application/json" | "*/*" | "application/*" => Some(Form::Json),
-        _ if plain.ends_with("+json") || plain.ends_with("/json") => Some(Form::LikeJson),
+        _ if is_json(media_type) => Some(Form::LikeJson),
         "application/x-www-form-urlencoded" | "multipart/form-data" => {
             let form = if plain.starts_with('m') { Form::Multipart } else { Form::Urlencoded };
             (!Fields::of(operation, schema).members.is_empty()).then_some(form)

@@ -324,6 +324,7 @@ fn a_body_is_sent_in_the_media_type_that_suits_best_by_whatever_method() {
         of("post", "form", body("application/x-www-form-urlencoded", charge.clone(), true)),
         of("post", "maybe", body("application/x-www-form-urlencoded", charge.clone(), false)),
         of("post", "upload", body("multipart/form-data", file, true)),
+        of("post", "plain", body("text/json; charset=utf-8", charge.clone(), true)),
         of("patch", "merge", body("application/merge-patch+json", charge.clone(), true)),
         of("patch", "list", body("application/json-patch+json", json!({ "type": "array" }), true)),
         of("patch", "both", both),
@@ -347,6 +348,7 @@ fn a_body_is_sent_in_the_media_type_that_suits_best_by_whatever_method() {
     let maybe = &tool(&import, "shop_maybe").parameters;
     assert_eq!((maybe.get("required"), &maybe["dependentRequired"]), (None, &json!({ "currency": ["amount"] })));
     assert_eq!(body("upload"), json!({ "media_type": "multipart/form-data", "fields": { "file": { "file": true } } }));
+    assert_eq!(body("plain"), json!({ "media_type": "text/json; charset=utf-8" }));
     assert_eq!(body("merge"), json!({ "media_type": "application/merge-patch+json" }));
     assert_eq!(
         (body("list"), tool(&import, "shop_list").places["body"].carrier),

@@ -244,3 +244,11 @@ fn a_body_that_cannot_be_written_is_refused_with_the_definition() {
     assert!(told(json!({}), json!({ "a": { "in": "path" } })).contains("is not in the path"));
     assert!(told(json!({}), json!({ "a": { "in": "cookie", "name": "a b" } })).contains("cannot travel as the cookie"));
 }
+
+#[test]
+fn whatever_is_called_json_is_written_as_json() {
+    for media_type in ["application/json", "Text/JSON; charset=utf-8", "application/x-json", "application/vnd.api+json; ext=bulk"] {
+        let written = body_of("POST", json!({ "media_type": media_type }), json!({}), json!({ "a": 1, "b": "x" }));
+        assert_eq!(written, Some((media_type.to_owned(), r#"{"a":1,"b":"x"}"#.to_owned())), "{media_type}");
+    }
+}
