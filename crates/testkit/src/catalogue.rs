@@ -102,6 +102,7 @@ fn of(definition: ToolDefinition) -> ToolVersion {
         overridden: None,
         notes: vec![],
         proposed_effect: None,
+        was: None,
     }
 }
 

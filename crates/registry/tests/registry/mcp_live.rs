@@ -363,14 +363,16 @@ async fn what_was_quarantined_is_used_once_the_published_one_is_taken_out() {
     };
     let state = || {
         let version = registry.catalog().versions(&Tenant::default(), "shop_pay").unwrap().remove(0);
-        (version.state, version.definition.description.clone(), version.reason)
+        let was = version.was.map(|was| was.description);
+        (version.state, version.definition.description.clone(), version.reason, was)
     };
     bring("Today is Monday.").await;
+    assert_eq!(state().3, None, "it is as it was published");
     bring("Today is Tuesday.").await;
-    let (quarantined, _, reason) = state();
-    assert_eq!(quarantined, ToolState::Quarantined);
+    let (quarantined, is, reason, was) = state();
+    assert_eq!((quarantined, &*is, was.as_deref()), (ToolState::Quarantined, "Today is Tuesday.", Some("Today is Monday.")));
     assert!(reason.is_some_and(|reason| reason.contains("maniple tool rm shop_pay@1.0.0")));
     let by = Registrant { name: "operator".into(), tenant: Tenant::default(), admin: true, operator: true };
     assert_eq!(registry.remove("shop_pay", Some(&"1.0.0".parse().unwrap()), &by).await.unwrap(), 1);
-    assert_eq!(state(), (ToolState::Healthy, "Today is Tuesday.".into(), None));
+    assert_eq!(state(), (ToolState::Healthy, "Today is Tuesday.".into(), None, None));
 }
