@@ -161,9 +161,16 @@ impl Server {
         };
         let outcome = connection.call(&original, call, left(), audience.as_ref()).await;
         // A session that the server has forgotten is made anew.
-        let again = connection.forgot(&outcome, self.settings.times.ping.min(left())).await
-            && (call.tool.effect() != Effect::AtMostOnce || was_refused_unread(&outcome))
-            && self.connected(waits.min(left()), |other| !Arc::ptr_eq(other, &connection)).await.is_some();
+        let forgot = connection.forgot(&outcome, self.settings.times.ping.min(left())).await;
+        let is_unread = was_refused_unread(&outcome);
+        if !forgot || !(is_unread || call.tool.effect() != Effect::AtMostOnce) {
+            return done(outcome);
+        }
+        let again = self.connected(waits.min(left()), |other| !Arc::ptr_eq(other, &connection)).await.is_some();
+        if !again && is_unread {
+            let why = "has forgotten the session, and there is no new one yet";
+            return done(Invoked::NotSent(format!("tool `{}`: the mcp server `{}` {why}", call.tool.name, self.name)));
+        }
         Attempt { outcome, again }
     }
 

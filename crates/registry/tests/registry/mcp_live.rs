@@ -252,6 +252,22 @@ async fn what_goes_out_again_in_a_new_session_takes_its_place_under_the_rate() {
     }
 }
 
+#[tokio::test]
+async fn what_a_forgotten_session_refused_was_not_sent_where_there_is_no_new_one_in_time() {
+    let stub = Stub::start(|heard, asked| {
+        let is_gone = *heard.session.lock().unwrap() > 0;
+        (is_gone && asked["message"].get("id").is_some()).then(|| error(404, -32_000))
+    })
+    .await;
+    let times = Times { call_waits: Duration::from_millis(50), ..Times::default() };
+    let server = Server::start("shop", ServerSettings { url: Some(stub.url.clone()), times, ..ServerSettings::default() }).unwrap();
+    server.settled(SOON).await;
+    *stub.heard.session.lock().unwrap() += 1;
+    let outcome = server.call(&invocation(&server)).await;
+    assert!(matches!(outcome, Invoked::NotSent(_)), "nobody has read it: {outcome:?}");
+    assert_eq!(stub.heard.count("tools/call"), 1);
+}
+
 /// An answer of these events.
 fn events(data: &[&str]) -> Response {
     let events: String = data.iter().map(|data| format!("data: {data}\n\n")).collect();
