@@ -299,3 +299,18 @@ async fn whole_numbers_are_sent_as_integers_and_long_ones_to_the_last_digit() {
     let sent = ok(call(&server, json!({ "method": "GET" }), json!({ "page": 2.0 })).await);
     assert_eq!(sent["uri"], "/?page=2");
 }
+
+#[tokio::test]
+async fn a_result_of_long_integers_fits_what_the_tool_promises_of_them() {
+    let returns = |of: &str| json!({ "returns": { "type": "object", "properties": { "wei": { "type": of, "minimum": 0 } } } });
+    let body = r#"{"wei":12345678901234567890123,"list":[1]}"#;
+    let (server, _) = Server::answering(answer("200 OK", "content-type: application/json\r\n", body)).await;
+    let kept = json!({ "wei": "12345678901234567890123", "list": [1] });
+    for of in ["integer", "number", "string"] {
+        assert_eq!(ok(call(&server.url("/"), returns(of), json!({})).await), kept, "{of}");
+    }
+    let (server, _) =
+        Server::answering(answer("200 OK", "content-type: application/json\r\n", r#"{"wei":-12345678901234567890123}"#)).await;
+    let failure = failed(call(&server.url("/"), returns("integer"), json!({})).await);
+    assert!(failure["error"].as_str().unwrap().contains("does not fit"), "{failure}");
+}
