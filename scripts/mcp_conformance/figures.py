@@ -1,6 +1,7 @@
 """Reads what the conformance suite left in a folder: `figures.py FOLDER REQUIREMENTS`. Prints a line a scenario, then the figures.
 
-A revision of the protocol requires some scenarios; others are extensions, or younger than the revision, and are told apart.
+A revision of the protocol requires some scenarios; others are extensions, or younger than the revision, and are told apart. Fails on
+a miss that docs/reference/conformance.md does not name, and where nothing was asked.
 """
 
 import collections
@@ -10,6 +11,32 @@ import re
 import sys
 
 STAMP = re.compile(r"-\d{4}-\d{2}-\d{2}T[\d:.-]+Z$")
+
+# What is named there: leg, scenario, check, and the name of the reason.
+NAMED = [
+    ("server", r"prompts-.*|input-required-result-non-tool-request", r".*", "prompts"),
+    ("server", r"caching", r"sep-2549-prompts-.*", "prompts"),
+    ("server", r"resources-.*", r".*", "resources"),
+    ("server", r"caching", r"sep-2549-resources-.*", "resources"),
+    ("server", r"completion-complete|logging-set-level|tools-call-with-logging", r".*", "completion, logging"),
+    ("server", r"tools-call-(sampling|elicitation)|elicitation-sep.*", r".*", "asking the client back"),
+    (
+        "server",
+        r"input-required-result-(basic-.*|capability-check|multi-round|multiple-input-requests|request-state|result-type|tampered-state)",
+        r".*",
+        "asking the client back",
+    ),
+    ("server", r"server-stateless", r"sep-2575-(server-rejects-undeclared-capability|missing-capability-http-400)", "asking the client back"),
+    ("server", r"tasks-.*", r".*", "tasks of tools"),
+    ("client", r"auth/.*", r".*", "OAuth"),
+    ("client", r"elicitation-sep1034-client-defaults|sep-2322-client-request-state", r".*", "being asked back"),
+    ("client", r"http-custom-headers", r"sep-2243-client-omit-null", "`null` for an optional argument"),
+]
+
+
+def reason(leg, scenario, check):
+    named = (name for at, where, what, name in NAMED if at == leg and re.fullmatch(where, scenario) and re.fullmatch(what, check))
+    return next(named, None)
 
 
 def required(file):
@@ -29,7 +56,7 @@ def name_of(leg, folder):
 
 
 work, requirements = map(pathlib.Path, sys.argv[1:])
-summary = []
+summary, unnamed, unasked = [], 0, 0
 for leg in ("server", "client"):
     for revision in ("2025-11-25", "2026-07-28"):
         counts, asked = collections.Counter(), required(requirements / f"{revision}.yaml")[leg]
@@ -48,7 +75,12 @@ for leg in ("server", "client"):
             print(f"{verdict} {leg} {revision} {name} ({kind}): {status['SUCCESS']} checks pass, {status['FAILURE']} fail")
             for check in checks:
                 if check["status"] == "FAILURE":
-                    print(f"        {check['id']}: {str(check.get('errorMessage') or check.get('description'))[:200]}")
+                    why = reason(leg, name, check["id"])
+                    unnamed += why is None
+                    told = str(check.get("errorMessage") or check.get("description"))[:200]
+                    print(f"  {'NEW  ' if why is None else 'known'} {check['id']}: {told}{f' ({why})' if why else ''}")
         passed = [f"{counts[kind, 'passed']} of {counts[kind]} {kind}" for kind in ("required", "other")]
         summary.append(f"{leg} {revision}: {passed[0]} scenarios pass, {passed[1]}")
-print("\n".join(["", *summary]))
+        unasked += counts["required"] == 0
+print("\n".join(["", *summary, f"{unnamed} checks fail that are not named; {unasked} of 4 asked nothing"]))
+sys.exit(0 if unnamed == 0 and unasked == 0 else 1)

@@ -12,6 +12,7 @@ pub mod error;
 pub mod estimate;
 pub mod event;
 pub mod id;
+pub mod lenient;
 pub mod message;
 pub mod model;
 pub mod pace;
@@ -27,6 +28,7 @@ pub mod task;
 pub mod time;
 pub mod tool;
 pub mod trace;
+pub mod waits;
 
 pub use error::{Error, Kind, Result};
 pub use id::{AgentName, SessionId, SessionKey, TaskId, TaskKey, Tenant};

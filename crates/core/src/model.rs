@@ -161,6 +161,25 @@ pub enum FaultKind {
 }
 
 impl FaultKind {
+    /// The name in storage and on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Throttled => "throttled",
+            Self::Money => "money",
+            Self::Overloaded => "overloaded",
+            Self::Failed => "failed",
+            Self::Unreachable => "unreachable",
+            Self::CutBefore => "cut_before",
+            Self::CutAfter => "cut_after",
+            Self::TimedOut => "timed_out",
+            Self::Empty => "empty",
+            Self::ContextTooLong => "context_too_long",
+            Self::Refused => "refused",
+            Self::Denied => "denied",
+            Self::Invalid => "invalid",
+            Self::NotAsked => "not_asked",
+        }
+    }
     /// Whether it says that there is too much to do: waiting helps, and no attempt is used up.
     pub fn is_overload(self) -> bool {
         matches!(self, Self::Throttled | Self::Overloaded | Self::NotAsked)
@@ -168,5 +187,33 @@ impl FaultKind {
     /// Whether it is an attempt that failed and may be made again.
     pub fn is_attempt(self) -> bool {
         matches!(self, Self::Failed | Self::Unreachable | Self::CutBefore | Self::CutAfter | Self::TimedOut)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::FaultKind::*;
+
+    #[test]
+    fn a_faults_name_is_what_is_written() {
+        let all = [
+            Throttled,
+            Money,
+            Overloaded,
+            Failed,
+            Unreachable,
+            CutBefore,
+            CutAfter,
+            TimedOut,
+            Empty,
+            ContextTooLong,
+            Refused,
+            Denied,
+            Invalid,
+            NotAsked,
+        ];
+        for fault in all {
+            assert_eq!(serde_json::to_value(fault).unwrap(), fault.as_str());
+        }
     }
 }

@@ -2,11 +2,13 @@
 
 mod graph;
 mod levels;
+mod looser;
 mod patterns;
 mod references;
 mod shape;
 mod work;
 
+pub use looser::loosen;
 use patterns::Patterns;
 pub use patterns::mend_patterns;
 pub use references::percent_decoded;

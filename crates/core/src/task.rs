@@ -1,7 +1,9 @@
 //! What was asked, and what came of it.
 
+mod error_code;
 mod limits;
 
+pub use error_code::ErrorCode;
 pub use limits::{Ceilings, STEPS_MIN, TOKENS_MIN, TaskLimits, in_range};
 
 use crate::{AgentName, Error, Result, SessionId, TaskId, Tenant, Time, schema, trace::TraceContext};
@@ -110,43 +112,6 @@ impl TaskStatus {
     pub fn parse(text: &str) -> Option<Self> {
         [Self::Pending, Self::Running, Self::Completed, Self::Failed, Self::Cancelled].into_iter().find(|s| s.as_str() == text)
     }
-}
-
-/// Why a run ended as it did. The first five go with status completed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub enum ErrorCode {
-    /// Its model calls used up `token_budget`.
-    TokenBudgetExceeded,
-    /// Its model calls used up `cost_budget_usd`.
-    CostBudgetExceeded,
-    /// Step `max_steps` still wanted tools.
-    MaxStepsReached,
-    /// The model stopped at its output limit.
-    OutputTruncated,
-    /// The model answered with nothing, twice.
-    OutputEmpty,
-    /// `deadline_ms` passed.
-    DeadlineExceeded,
-    /// The answer does not fit `output_schema`, after the repairs.
-    OutputInvalid,
-    /// The same call with the same result six times in a row.
-    RepeatedCalls,
-    /// What its agent may use cannot be had now: a registry elsewhere refuses to say.
-    ToolsUnavailable,
-    /// No model of the agent could be reached.
-    ModelUnavailable,
-    /// The model will not answer this.
-    ModelRefused,
-    /// The provider refuses the key or the account.
-    ModelDenied,
-    /// It does not fit the model's window.
-    ContextTooLong,
-    /// It kept killing its worker.
-    Poisoned,
-    /// A fault of the platform.
-    Internal,
 }
 
 /// What `waiting_for` says of a parked run.

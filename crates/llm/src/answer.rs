@@ -10,7 +10,7 @@ pub use voice::Voice;
 use crate::shape;
 use maniple_core::{
     canonical, estimate,
-    message::{Reasoning, ToolCall, Usage},
+    message::{Message, Reasoning, ToolCall, Usage},
     model::ModelRequest,
 };
 
@@ -52,9 +52,12 @@ pub fn settled(mut calls: Vec<ToolCall>, request: &ModelRequest) -> Vec<ToolCall
     calls.retain(|call| !call.name.trim().is_empty() || !call.arguments.trim().is_empty());
     for at in 0..calls.len() {
         let (before, rest) = calls.split_at_mut(at);
-        let call = &mut rest[0];
+        let Some((call, behind)) = rest.split_first_mut() else { break };
         if call.id.is_empty() || before.iter().any(|c| c.id == call.id) {
-            call.id = made_id(&[&request.messages.len().to_string(), &at.to_string()]);
+            let is_taken = |id: &str| behind.iter().chain(&*before).any(|call| call.id == id) || was_said(request, id);
+            let said = request.messages.len().to_string();
+            let mut made = (at..).step_by(MAX_CALLS).map(|number| made_id(&[&said, &number.to_string()]));
+            call.id = made.find(|id| !is_taken(id)).expect("numbers do not run out");
         }
         if let Some(meant) = name::meant(&call.name, &request.tools) {
             call.name = meant.to_owned();
@@ -68,6 +71,15 @@ pub fn settled(mut calls: Vec<ToolCall>, request: &ModelRequest) -> Vec<ToolCall
     calls
 }
 
+/// Whether a call of the conversation has this id.
+fn was_said(request: &ModelRequest, id: &str) -> bool {
+    let calls = request.messages.iter().filter_map(|message| match message {
+        Message::Assistant { calls, .. } => Some(calls),
+        Message::User { .. } | Message::Tool { .. } => None,
+    });
+    calls.flatten().any(|call| call.id == id)
+}
+
 /// An id that every provider takes: nine letters and digits, the same for the same parts.
 pub fn made_id(parts: &[&str]) -> String {
     let mut id = canonical::hash_bytes(parts.join("\n").as_bytes());
@@ -75,10 +87,20 @@ pub fn made_id(parts: &[&str]) -> String {
     id
 }
 
-/// What a model is told where its provider cannot hold it to a schema. The run checks and repairs an answer anyway.
-pub fn instruction(schema: &serde_json::Value) -> String {
-    format!(
-        "Your final answer must be one JSON value that fits the JSON Schema below, and nothing else: \
-         no words around it, no code fence.\n{schema}"
-    )
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::request;
+
+    #[test]
+    fn an_id_that_is_made_is_unlike_any_in_the_conversation() {
+        let call = |id: &str| ToolCall { id: id.into(), name: "f".into(), arguments: "{}".into(), extra: None };
+        let mut request = request("hi");
+        let first = settled(vec![call("")], &request).remove(0).id;
+        // The conversation was cut meanwhile, so that as many messages are left.
+        request.messages = vec![Message::Assistant { content: None, calls: vec![call(&first)], reasoning: None, by: None }];
+        let calls = settled(vec![call(""), call("a"), call("a")], &request);
+        let ids: std::collections::BTreeSet<&str> = calls.iter().map(|call| call.id.as_str()).chain([first.as_str()]).collect();
+        assert_eq!(ids.len(), 4, "{ids:?}");
+    }
 }

@@ -8,7 +8,7 @@
 //! | 408, 500, 502, 504 and other 5xx | failed |
 //! | no connection | unreachable |
 //! | 400, 413, 422, 500 that say the prompt is too long; any 413 | context too long |
-//! | 400 because the model wrote a call that cannot be read | cut after |
+//! | 400, 500 because the model wrote a call that cannot be read | cut after |
 //! | 400, 403 of a content filter | refused |
 //! | 401, 403 | denied |
 //! | 501, 505, a redirect, any other 4xx | invalid |
@@ -29,9 +29,8 @@ pub const MAX_ERROR_BODY_BYTES: usize = 64 * 1024;
 /// The most of it that people see.
 const MAX_MESSAGE_BYTES: usize = 4 * 1024;
 
-/// The fault of an answer that is no 2xx.
-pub fn of_status(status: u16, retry_after: Option<Duration>, body: &str) -> Fault {
-    let said = Said::read(body);
+/// The fault of an answer that is no 2xx and says this.
+pub fn of_status(status: u16, retry_after: Option<Duration>, said: &Said) -> Fault {
     let retry_after = retry_after.or_else(|| said.wait());
     let kind = match status {
         402 => FaultKind::Money,
@@ -39,7 +38,7 @@ pub fn of_status(status: u16, retry_after: Option<Duration>, body: &str) -> Faul
         429 => FaultKind::Throttled,
         400 | 403 if said.filtered() => FaultKind::Refused,
         400..=499 if said.no_credit() => FaultKind::Money,
-        400 if said.garbled() => FaultKind::CutAfter,
+        400 | 500 if said.garbled() => FaultKind::CutAfter,
         400 | 422 | 500 if said.too_long() => FaultKind::ContextTooLong,
         401 | 403 => FaultKind::Denied,
         413 => FaultKind::ContextTooLong,
@@ -56,15 +55,15 @@ pub fn of_status(status: u16, retry_after: Option<Duration>, body: &str) -> Faul
 
 /// The fault of an error that came inside a 200 answer: where it says what it would be as a status, it is that.
 pub fn of_error(error: &Value) -> Fault {
-    of_said(Said::of(error))
+    of_said(&Said::of(error))
 }
 
 /// The same of an answer that is something else: JSON of an error, a page, words.
 pub fn of_text(text: &str) -> Fault {
-    of_said(Said::read(text))
+    of_said(&Said::read(text))
 }
 
-fn of_said(said: Said) -> Fault {
+fn of_said(said: &Said) -> Fault {
     let code = |numbers: &[&str]| said.codes.iter().any(|c| numbers.contains(&c.as_str()));
     let kind = if code(&["402"]) || said.no_credit() || code(&["429"]) && said.out_of_money(said.wait().is_some()) {
         FaultKind::Money
@@ -75,7 +74,7 @@ fn of_said(said: Said) -> Fault {
     } else if code(&["401", "403", "authentication_error", "permission_error"]) {
         FaultKind::Denied
     } else if let Some(status) = said.capacity() {
-        return Fault { message: format!("an error inside the answer: {}", said.text()), ..of_status(status, said.wait(), &said.message) };
+        of_status(status, None, said).kind
     } else {
         FaultKind::CutAfter
     };

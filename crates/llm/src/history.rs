@@ -5,7 +5,7 @@
 
 use crate::{answer, profile::CallIds};
 use maniple_core::{
-    message::{Reasoning, ToolCall},
+    message::{Message, Reasoning, ToolCall},
     model::ModelName,
 };
 use serde_json::{Value, value::RawValue};
@@ -83,16 +83,21 @@ pub struct Ids<'a> {
 }
 
 impl<'a> Ids<'a> {
-    /// For a provider with this rule.
-    pub fn by(rule: CallIds) -> Self {
-        Self { rule, used: HashSet::new(), newest: HashMap::new(), answers: 0 }
+    /// For a model of a provider with this rule, which is shown these messages: what it gave itself is given to no other call of them.
+    pub fn of(rule: CallIds, messages: &[Message], to: &ModelName) -> Self {
+        let own = messages.iter().filter_map(|message| match message {
+            Message::Assistant { calls, by, .. } if rule.keeps(Kin::of(by.as_ref(), to)) => Some(calls),
+            _ => None,
+        });
+        let used = own.flatten().map(|call| call.id.clone()).collect();
+        Self { rule, used, newest: HashMap::new(), answers: 0 }
     }
 
     /// The next answer has these calls, and whose they are.
     pub fn answer(&mut self, calls: &'a [ToolCall], kin: Kin) {
         self.answers += 1;
         self.newest.clear();
-        let is_own = kin == Kin::Itself || kin == Kin::Sibling && self.rule == CallIds::Usual;
+        let is_own = self.rule.keeps(kin);
         for (at, call) in calls.iter().enumerate() {
             let mut id = call.id.clone();
             let mut tries = 0;
@@ -112,6 +117,10 @@ impl<'a> Ids<'a> {
 }
 
 impl CallIds {
+    /// Whether ids go back to it as they came.
+    fn keeps(self, kin: Kin) -> bool {
+        kin == Kin::Itself || kin == Kin::Sibling && self == Self::Usual
+    }
     fn allows(self, id: &str) -> bool {
         match self {
             Self::Usual => (1..=40).contains(&id.len()) && id.chars().all(fits),
@@ -123,6 +132,10 @@ impl CallIds {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn none(rule: CallIds) -> Ids<'static> {
+        Ids::of(rule, &[], &ModelName::parse("lab/m1").expect("a name"))
+    }
 
     #[test]
     fn arguments_that_are_no_object_are_wrapped_and_objects_stay_as_they_were() {
@@ -153,7 +166,7 @@ mod tests {
     fn a_provider_gets_its_own_ids_back_however_odd_they_are() {
         let odd = calls(&["functions.calculator:0", "call_1|fc_2", &"x".repeat(300)]);
         for (rule, kin) in [(CallIds::Usual, Kin::Itself), (CallIds::Usual, Kin::Sibling), (CallIds::Nine, Kin::Itself)] {
-            let mut ids = Ids::by(rule);
+            let mut ids = none(rule);
             ids.answer(&odd, kin);
             assert!(odd.iter().all(|call| ids.id(&call.id) == call.id), "{rule:?} {kin:?}");
         }
@@ -164,7 +177,7 @@ mod tests {
         for (rule, id) in [(CallIds::Usual, "call_0"), (CallIds::Nine, "abcdefghi"), (CallIds::Usual, "call|0"), (CallIds::Nine, "call_0")]
         {
             let (first, second) = (calls(&[id, "b"]), calls(&[id, "b"]));
-            let mut ids = Ids::by(rule);
+            let mut ids = none(rule);
             let mut seen = HashSet::new();
             for answer in [&first, &second] {
                 ids.answer(answer, Kin::Stranger);
@@ -175,7 +188,7 @@ mod tests {
                 }
             }
         }
-        let mut ids = Ids::by(CallIds::Nine);
+        let mut ids = none(CallIds::Nine);
         let fit = calls(&["abcdefghi"]);
         ids.answer(&fit, Kin::Stranger);
         assert_eq!(ids.id("abcdefghi"), "abcdefghi", "what fits stays");
@@ -191,5 +204,22 @@ mod tests {
         };
         assert_eq!([given("lab/m1"), given("lab/m2"), given("other/m1")], [(true, true), (true, false), (false, false)]);
         assert_eq!(Kin::of(None, &name("lab/m1")), Kin::Stranger);
+    }
+
+    #[test]
+    fn an_id_that_another_model_gave_gives_way_to_the_same_id_of_a_models_own_wherever_it_stands() {
+        let name = |text: &str| ModelName::parse(text).expect("a name");
+        let answer = |by: &str| Message::Assistant { content: None, calls: calls(&["call_0"]), reasoning: None, by: Some(name(by)) };
+        let messages = [answer("other/m1"), answer("lab/m1")];
+        let mut ids = Ids::of(CallIds::Usual, &messages, &name("lab/m1"));
+        let shown: Vec<String> = messages
+            .iter()
+            .map(|message| {
+                let Message::Assistant { calls, by, .. } = message else { unreachable!() };
+                ids.answer(calls, Kin::of(by.as_ref(), &name("lab/m1")));
+                ids.id("call_0")
+            })
+            .collect();
+        assert_eq!((shown[0] == "call_0", shown[1].as_str()), (false, "call_0"));
     }
 }

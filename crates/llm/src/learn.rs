@@ -11,17 +11,24 @@
 //! | the role `developer` or `system` | the next one |
 //! | another member that can be left out | it is |
 //!
+//! What is learnt of the model holds for every call. That a value of one call is refused, or its schema, is learnt for that call.
+//!
 //! What an operator wrote under `extra` is his own, and so is a complaint about it.
 
 mod limits;
 
-use crate::profile::{Profile, Structured, SystemRole, Thinking, TokensField};
+use crate::{
+    fault::Said,
+    profile::{Profile, Structured, SystemRole, Thinking, TokensField},
+};
 use limits::Limit;
 use maniple_core::{estimate, model::Effort, model::ModelRequest};
 use serde_json::{Map, Value};
 
 /// How many complaints of one call are mended.
 pub const MENDS: u32 = 4;
+/// The most tokens that a provider is believed to count beside every prompt.
+const OVERHEAD_MAX: u64 = 512;
 
 /// A request that was complained of.
 pub struct Sent<'a> {
@@ -48,12 +55,12 @@ pub struct Lesson {
     pub told: String,
 }
 
-/// What the answer `status` with this body teaches, if anything.
-pub fn lesson(status: u16, complaint: &str, sent: &Sent) -> Option<Lesson> {
-    let said = Complaint::of(complaint);
+/// What the answer `status` with this body, which says this, teaches, if anything.
+pub fn lesson(status: u16, body: &str, said: &Said, sent: &Sent) -> Option<Lesson> {
+    let said = Complaint::of(body, said);
     if status == 402 {
         // Little is left, but some: this call is made with it.
-        let most = limits::affordable(&said.text).filter(|most| (crate::profile::LEAST_OUTPUT..sent.max_tokens).contains(most))?;
+        let most = limits::affordable(said.words).filter(|most| (crate::profile::LEAST_OUTPUT..sent.max_tokens).contains(most))?;
         return Some(Lesson { most: Some(most), ..Lesson::once(sent.profile.clone()) });
     }
     if !matches!(status, 400 | 422 | 501) {
@@ -69,18 +76,20 @@ pub fn lesson(status: u16, complaint: &str, sent: &Sent) -> Option<Lesson> {
 /// Too much output, or the wrong word for it.
 fn output(said: &Complaint, sent: &Sent) -> Option<Lesson> {
     let profile = sent.profile;
-    match limits::limit(&said.text, sent.max_tokens) {
+    match limits::limit(said.words, sent.max_tokens) {
         Some(Limit::Output(most)) => {
             let learnt = Profile { max_output: Some(most), ..profile.clone() };
             return Some(Lesson { most: Some(most), ..Lesson::lasting(learnt, format!("says at most {most} tokens")) });
         }
         Some(Limit::Window { window, input }) => {
             let estimated = estimate::request_tokens(sent.request);
-            let overhead = input.map_or(profile.overhead, |input| input.saturating_sub(estimated).max(profile.overhead));
+            // What is beyond is this prompt's own, which our estimate does not fit.
+            let beside = input.unwrap_or(0).saturating_sub(estimated).min(OVERHEAD_MAX);
+            let overhead = beside.max(profile.overhead);
             let left =
                 u64::from(window).checked_sub(input.unwrap_or(estimated)).filter(|left| *left >= crate::profile::LEAST_OUTPUT.into())?;
             let left = u32::try_from(left).unwrap_or(u32::MAX);
-            let most = match said.text.contains("at least") {
+            let most = match said.words.contains("at least") {
                 // Some count no further than they must: half is surer.
                 true => left.min(sent.max_tokens / 2),
                 false if left < sent.max_tokens => left,
@@ -151,20 +160,41 @@ fn form(said: &Complaint, sent: &Sent) -> Option<Lesson> {
     if !is_native || !speaks_of_it() {
         return None;
     }
+    const OF_SCHEMA: [&str; 15] = [
+        "invalid schema",
+        "invalid json schema",
+        ".schema",
+        "schema is invalid",
+        "schema must",
+        "schema contains",
+        "in context",
+        "properties",
+        "'required'",
+        "response_schema",
+        "unrecognized schema",
+        "could not understand",
+        "keyword",
+        "$ref",
+        "complex",
+    ];
+    let with_tools = sent.body.contains_key("tools") && said.says(&["tool", "function"]);
+    let is_form = said.is_unknown() || with_tools || said.text.contains("unknown variant");
+    let told = |profile| match is_form && !said.says(&OF_SCHEMA) {
+        true => Lesson::lasting(profile, "does not hold answers to a schema".into()),
+        false => Lesson::once(profile),
+    };
     let prompted = Structured::Prompted;
-    let learnt = match sent.body.contains_key("tools") {
+    let learnt = match with_tools {
         // With tools it may be refused that is taken without.
-        true if said.text.contains("tool") || said.text.contains("function") => {
-            Profile { structured_beside_tools: prompted, ..sent.profile.clone() }
-        }
-        _ => Profile { structured: prompted, structured_beside_tools: prompted, ..sent.profile.clone() },
+        true => Profile { structured_beside_tools: prompted, ..sent.profile.clone() },
+        false => Profile { structured: prompted, structured_beside_tools: prompted, ..sent.profile.clone() },
     };
     if learnt == *sent.profile {
         // In its last step an agent's tools are shown though it may not call them.
         let learnt = Profile { structured: prompted, ..learnt };
-        return (learnt != *sent.profile).then(|| Lesson::lasting(learnt, "does not hold answers to a schema".into()));
+        return (learnt != *sent.profile).then(|| told(learnt));
     }
-    Some(Lesson::lasting(learnt, "does not hold answers to a schema".into()))
+    Some(told(learnt))
 }
 
 /// Who the system prompt may be said to be from.
@@ -223,7 +253,10 @@ fn members(said: &Complaint, sent: &Sent) -> Option<Lesson> {
         learnt.left_out.insert(member.to_owned());
         learnt.stream_usage &= member != "stream_options";
         learnt.effort = learnt.effort.filter(|_| member != "reasoning_effort");
-        return Some(Lesson::lasting(learnt, format!("does not take `{member}`")));
+        return Some(match said.is_unknown() {
+            true => Lesson::lasting(learnt, format!("does not take `{member}`")),
+            false => Lesson::once(learnt),
+        });
     }
     let no_stream = (said.names("stream") || said.text.contains("streaming")) && said.refuses() && sent.body.contains_key("stream");
     no_stream.then(|| Lesson::lasting(Profile { stream: false, ..profile.clone() }, "cannot stream".into()))
@@ -239,13 +272,16 @@ impl Lesson {
 }
 
 /// A complaint, in lower case.
-struct Complaint {
+struct Complaint<'a> {
+    /// All of it: members are named beside the words too.
     text: String,
+    /// What it says to people.
+    words: &'a str,
 }
 
-impl Complaint {
-    fn of(body: &str) -> Self {
-        Self { text: body.replace("\\\"", "\"").to_lowercase() }
+impl<'a> Complaint<'a> {
+    fn of(body: &str, said: &'a Said) -> Self {
+        Self { text: body.replace("\\\"", "\"").to_lowercase(), words: said.words() }
     }
     fn says(&self, phrases: &[&str]) -> bool {
         phrases.iter().any(|phrase| self.text.contains(phrase))
@@ -295,6 +331,49 @@ impl Complaint {
             "disabled",
         ];
         self.says(&PHRASES)
+    }
+    /// Whether it says that something is not taken whatever its value.
+    fn is_unknown(&self) -> bool {
+        const PHRASES: [&str; 19] = [
+            "unsupported",
+            "not support",
+            "n't support",
+            "unrecognized",
+            "unrecognised",
+            "unknown",
+            "unexpected",
+            "extra inputs",
+            "extra_forbidden",
+            "extra fields",
+            "additional properties",
+            "not permitted",
+            "not allowed",
+            "unavailable",
+            "not available",
+            "deprecated",
+            "not implemented",
+            "no longer",
+            "disabled",
+        ];
+        const OF_VALUE: [&str; 16] = [
+            "unsupported value",
+            "unsupported_value",
+            "supported values",
+            "unknown variant",
+            "one of",
+            "must be",
+            "should be",
+            "between",
+            "less than",
+            "greater than",
+            "at most",
+            "out of range",
+            "both",
+            "used together",
+            "incompatible",
+            "at the same time",
+        ];
+        self.text.contains("only the default") || self.says(&PHRASES) && !self.says(&OF_VALUE)
     }
 }
 

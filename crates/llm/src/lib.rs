@@ -20,7 +20,6 @@ mod fault;
 mod fixture;
 mod history;
 mod learn;
-mod lenient;
 mod openai;
 mod profile;
 mod provider;

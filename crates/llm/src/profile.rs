@@ -7,7 +7,7 @@
 mod known;
 mod settings;
 
-pub use settings::ProfileSettings;
+pub use settings::{Like, ProfileSettings};
 
 use crate::shape::Shape;
 use maniple_core::{
@@ -147,6 +147,31 @@ impl Profile {
         if !is_said {
             (self.structured, self.structured_beside_tools) = (Structured::Prompted, Structured::Prompted);
         }
+    }
+
+    /// Takes over what a lesson changed of another profile: several may be learnt at once.
+    pub fn adopt(&mut self, before: &Self, after: &Self) {
+        fn take<T: PartialEq + Clone>(kept: &mut T, before: &T, after: &T) {
+            if before != after {
+                kept.clone_from(after);
+            }
+        }
+        take(&mut self.tokens, &before.tokens, &after.tokens);
+        take(&mut self.max_output, &before.max_output, &after.max_output);
+        take(&mut self.context, &before.context, &after.context);
+        take(&mut self.structured, &before.structured, &after.structured);
+        take(&mut self.structured_beside_tools, &before.structured_beside_tools, &after.structured_beside_tools);
+        take(&mut self.stream, &before.stream, &after.stream);
+        take(&mut self.stream_usage, &before.stream_usage, &after.stream_usage);
+        take(&mut self.system_role, &before.system_role, &after.system_role);
+        take(&mut self.thinking, &before.thinking, &after.thinking);
+        take(&mut self.effort, &before.effort, &after.effort);
+        take(&mut self.gives_back, &before.gives_back, &after.gives_back);
+        take(&mut self.thought_field, &before.thought_field, &after.thought_field);
+        take(&mut self.stands_in_for_signatures, &before.stands_in_for_signatures, &after.stands_in_for_signatures);
+        self.overhead = self.overhead.max(after.overhead);
+        self.left_out.retain(|member| after.left_out.contains(member) || !before.left_out.contains(member));
+        self.left_out.extend(after.left_out.iter().cloned());
     }
 
     /// Whether it takes a member of a request.

@@ -7,7 +7,7 @@ pub use settings::{Api, Price, ProviderSettings};
 
 use crate::{
     Demo, fault,
-    profile::{Profile, ProfileSettings},
+    profile::{Like, Profile, ProfileSettings},
     remote::{Pool, Remote},
 };
 use maniple_core::{
@@ -27,6 +27,9 @@ use url::Url;
 
 /// The most models of one provider whose complaints are remembered; beyond, all are forgotten and learnt again.
 const LEARNT_MAX: usize = 1_024;
+
+/// The shortest value in the query of a base URL that is kept out of messages, in bytes: a version or a switch is no secret.
+const SECRET_MIN: usize = 6;
 
 /// A provider behind HTTP, settled.
 #[derive(Debug)]
@@ -67,6 +70,19 @@ pub struct Providers {
 enum Served {
     Remote(Arc<Provider>),
     Local(Arc<dyn Model>),
+    /// Why it serves nobody.
+    Wrong(Error),
+}
+
+impl Served {
+    fn of(name: &str, settings: &ProviderSettings, variable: &impl Fn(&str) -> Option<String>) -> Result<Self> {
+        Ok(match &settings.api {
+            Api::OpenAi => Self::Remote(Arc::new(Provider::settle(name, settings, RemoteApi::OpenAi, variable)?)),
+            Api::Anthropic => Self::Remote(Arc::new(Provider::settle(name, settings, RemoteApi::Anthropic, variable)?)),
+            Api::Scripted(script) => Self::Local(Arc::new(script.clone())),
+            Api::Demo => Self::Local(Arc::new(Demo::default())),
+        })
+    }
 }
 
 impl Providers {
@@ -82,7 +98,8 @@ impl Providers {
         settings: impl IntoIterator<Item = (String, ProviderSettings)>,
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<Self> {
-        let ollama = ProviderSettings { base_url: Some("http://127.0.0.1:11434/v1".into()), ..ProviderSettings::new(Api::OpenAi) };
+        let profile = ProfileSettings { like: Some(Like::Ollama), ..ProfileSettings::default() };
+        let ollama = ProviderSettings { base_url: Some("http://127.0.0.1:11434/v1".into()), profile, ..ProviderSettings::new(Api::OpenAi) };
         let built_in = [
             ("openai", ProviderSettings::new(Api::OpenAi)),
             ("anthropic", ProviderSettings::new(Api::Anthropic)),
@@ -90,13 +107,13 @@ impl Providers {
             ("demo", ProviderSettings::new(Api::Demo)),
         ];
         let mut providers = Self { served: HashMap::new(), prices: HashMap::new(), pool: Arc::default() };
-        for (name, settings) in built_in.map(|(name, settings)| (name.to_owned(), settings)).into_iter().chain(settings) {
-            let served = match &settings.api {
-                Api::OpenAi => Served::Remote(Arc::new(Provider::settle(&name, &settings, RemoteApi::OpenAi, &variable)?)),
-                Api::Anthropic => Served::Remote(Arc::new(Provider::settle(&name, &settings, RemoteApi::Anthropic, &variable)?)),
-                Api::Scripted(script) => Served::Local(Arc::new(script.clone())),
-                Api::Demo => Served::Local(Arc::new(Demo::default())),
-            };
+        for (name, settings) in built_in {
+            // A variable may be set for another program: what is wrong with it is for whom asks this provider.
+            let served = Served::of(name, &settings, &variable).unwrap_or_else(Served::Wrong);
+            providers.served.insert(name.to_owned(), served);
+        }
+        for (name, settings) in settings {
+            let served = Served::of(&name, &settings, &variable)?;
             if name.is_empty() || name.contains('/') {
                 return Err(Error::invalid(format!("provider `{name}` must have a name without a slash")).at("models"));
             }
@@ -116,7 +133,7 @@ impl Providers {
     pub fn missing_key(&self, name: &ModelName) -> Option<&str> {
         match self.served.get(name.provider()) {
             Some(Served::Remote(provider)) if provider.needs_key && provider.api_key.is_none() => Some(&provider.key_hint),
-            Some(Served::Remote(_) | Served::Local(_)) | None => None,
+            Some(Served::Remote(_) | Served::Local(_) | Served::Wrong(_)) | None => None,
         }
     }
 
@@ -133,6 +150,7 @@ impl Models for Providers {
         match self.served.get(name.provider()) {
             Some(Served::Remote(provider)) => Ok(Arc::new(Remote::new(provider.clone(), self.pool.clone(), name.model()))),
             Some(Served::Local(model)) => Ok(model.clone()),
+            Some(Served::Wrong(error)) => Err(error.clone()),
             None => {
                 let (provider, known) = (name.provider(), self.names().join(", "));
                 let message =
@@ -169,6 +187,9 @@ impl Provider {
             (None, None) => ("https://api.anthropic.com/v1".to_owned(), field("base_url")),
         };
         let mut url = address::of(&base, api).map_err(|error| Error::invalid(format!("{base_field} {error}")).at(base_field.clone()))?;
+        let mut secrets: Vec<String> = url.password().map(str::to_owned).into_iter().collect();
+        let may_be_secret = |name: &str, value: &str| name != "api-version" && value.len() >= SECRET_MIN;
+        secrets.extend(url.query_pairs().filter(|(name, value)| may_be_secret(name, value)).map(|(_, value)| value.into_owned()));
         for (name, value) in &settings.query {
             url.query_pairs_mut().append_pair(name, value.expose());
         }
@@ -177,13 +198,17 @@ impl Provider {
         let given = settings.api_key.as_ref().map(|key| key.expose().trim().to_owned());
         let key = given.or_else(|| of_vendor("API_KEY")).filter(|key| !key.is_empty());
         let headers = headers(settings, &field)?;
-        let secrets = settings.headers.values().chain(settings.query.values()).map(|secret| secret.0.clone());
+        secrets.extend(settings.headers.values().chain(settings.query.values()).map(|secret| secret.expose().to_owned()));
+        secrets.extend(key.clone());
+        // As an address carries it, too.
+        let sent: Vec<String> = secrets.iter().map(|secret| url::form_urlencoded::byte_serialize(secret.as_bytes()).collect()).collect();
+        secrets.extend(sent);
         let brings_key = headers.contains_key("authorization") || headers.contains_key("x-api-key") || headers.contains_key("api-key");
         Ok(Self {
             api,
             // Azure's own name for it; its tokens of Entra are bearer tokens as everybody's.
             key_header: (is_vendor("azure.com") && !key.as_deref().is_some_and(|key| key.starts_with("eyJ"))).then_some("api-key"),
-            secrets: key.iter().map(|key| SecretString::from(key.clone())).chain(secrets).collect(),
+            secrets: secrets.into_iter().map(SecretString::from).collect(),
             needs_key: !brings_key && (is_vendor("openai.com") || is_vendor("anthropic.com")),
             key_hint: match vendor {
                 Some(vendor) => format!("set {vendor}_API_KEY to a key of this provider (or {} in maniple.yaml)", field("api_key")),
@@ -203,9 +228,12 @@ impl Provider {
 
     /// What a model takes and gives, as far as it is known now.
     pub fn profile(&self, model: &str) -> Profile {
-        if let Some(learnt) = self.learnt.lock().unwrap_or_else(PoisonError::into_inner).get(model) {
-            return learnt.clone();
-        }
+        let learnt = self.learnt.lock().unwrap_or_else(PoisonError::into_inner);
+        learnt.get(model).cloned().unwrap_or_else(|| self.known(model))
+    }
+
+    /// The same without what its complaints taught.
+    fn known(&self, model: &str) -> Profile {
         let own = self.models.get(model).cloned().unwrap_or_default();
         let mut profile = Profile::of(self.url.host_str().unwrap_or_default(), model, &self.profile, &own);
         if self.api == RemoteApi::Anthropic {
@@ -215,13 +243,20 @@ impl Provider {
         profile
     }
 
-    /// What a complaint taught, for the life of the process.
-    pub fn learn(&self, model: &str, profile: Profile) {
+    /// What a complaint taught, for the life of the process: what it made of the profile of a call. `false` where that is known.
+    pub fn learn(&self, model: &str, before: &Profile, after: &Profile) -> bool {
         let mut learnt = self.learnt.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = learnt.get(model).cloned().unwrap_or_else(|| self.known(model));
+        let mut profile = known.clone();
+        profile.adopt(before, after);
+        if profile == known {
+            return false;
+        }
         if learnt.len() >= LEARNT_MAX {
             learnt.clear();
         }
         learnt.insert(model.to_owned(), profile);
+        true
     }
 
     /// A fault as people read it: the provider named, its secrets never.

@@ -29,6 +29,26 @@ const END: Duration = Duration::from_millis(250);
 /// Over which the pace of an answer is measured.
 const PACE: Duration = Duration::from_secs(60);
 
+/// When the whole of an attempt must have ended.
+#[derive(Clone, Copy)]
+pub struct Deadline {
+    /// This long after its beginning.
+    pub whole: Duration,
+    /// Which is then.
+    pub end: Instant,
+}
+
+impl Deadline {
+    /// From now.
+    pub fn within(whole: Duration) -> Self {
+        Self { whole, end: Instant::now() + whole }
+    }
+    /// It has come.
+    pub fn missed(&self) -> Fault {
+        Fault::new(FaultKind::TimedOut, format!("no whole answer in {:?}", self.whole))
+    }
+}
+
 /// What the events of a stream are put together with, and what stood among them.
 pub struct Events {
     api: Dialect,
@@ -68,8 +88,11 @@ impl Events {
 
     /// A server that is alive says so in many ways; one that breaks off may say why, as JSON behind the events.
     fn strayed(&mut self, data: &str) -> Result<bool, Fault> {
-        let room = MAX_STRAY_BYTES.saturating_sub(self.stray.len());
-        self.stray.push_str(fault::head(data, room));
+        let room = MAX_STRAY_BYTES - self.stray.len();
+        if room == 0 {
+            return Ok(false);
+        }
+        self.stray.push_str(fault::head(data, room - 1));
         self.stray.push('\n');
         match serde_json::from_str::<serde_json::Value>(&self.stray) {
             Ok(json) if json.get("error").is_some_and(|error| !error.is_null()) => Err(fault::of_error(&json)),
@@ -112,13 +135,14 @@ impl Events {
 /// The reply in a body, whatever it is. Text goes to `text` as it comes.
 pub async fn answer<E: Display>(
     body: impl Stream<Item = Result<Bytes, E>>,
+    deadline: Deadline,
     mut events: Events,
     request: &ModelRequest,
     profile: &Profile,
     text: &mut OnText<'_>,
 ) -> Result<ModelReply, Fault> {
     let mut body = Box::pin(body);
-    let mut pace = Pace::of(request.times);
+    let mut pace = Pace::of(request.times, deadline);
     // Some servers send empty lines until they have something to say.
     let first = loop {
         let Some(chunk) = pace.next(&mut body).await? else { return events.finish(request, profile, text) };
@@ -160,6 +184,7 @@ async fn stream<E: Display>(
     while let Some(bytes) = chunk {
         let mut rest = &bytes[..];
         while !rest.is_empty() {
+            let is_whole = events.is_finished();
             let event = parser.feed(&mut rest);
             let event = event.map_err(|_| fault::cut_after(format!("an event of the answer has more than {} bytes", sse::MAX_EVENT_BYTES)));
             let ended = event.and_then(|event| event.map_or(Ok(false), |event| events.event(&event, text)));
@@ -171,7 +196,7 @@ async fn stream<E: Display>(
                     return Ok(());
                 }
                 // What comes behind the end cannot take it back.
-                Err(_) if until.is_some() => return Ok(()),
+                Err(_) if is_whole => return Ok(()),
                 Err(fault) => return Err(fault),
             }
         }
@@ -186,17 +211,19 @@ async fn stream<E: Display>(
         };
     }
     match parser.rest() {
-        Some(event) if until.is_none() => events.event(&event, text).map(drop),
+        Some(event) if !events.is_finished() => events.event(&event, text).map(drop),
         _ => Ok(()),
     }
 }
 
-/// A plain answer: one JSON object, or several in a row, of which a later one may be an error.
+/// A plain answer: one JSON object, or several in a row, of which a later one may be an error; behind the end it takes nothing back.
 fn plain(body: &str, mut events: Events, request: &ModelRequest, profile: &Profile, text: &mut OnText<'_>) -> Result<ModelReply, Fault> {
     for object in objects(body) {
         let event = sse::Event { name: String::new(), data: object.to_owned() };
+        let is_whole = events.is_finished();
         match events.event(&event, text) {
             Ok(_) => {}
+            Err(_) if is_whole => break,
             Err(fault) => return Err(Fault { usage: fault.usage.or_else(|| events.spent(request)), ..fault }),
         }
     }
@@ -255,19 +282,23 @@ pub async fn error_text<E>(body: impl Stream<Item = Result<Bytes, E>>, between: 
 /// How much of an answer has come, and how fast.
 struct Pace {
     times: CallTimes,
+    deadline: Deadline,
     read: usize,
     began: Instant,
     in_this_minute: usize,
 }
 
 impl Pace {
-    fn of(times: CallTimes) -> Self {
-        Self { times, read: 0, began: Instant::now(), in_this_minute: 0 }
+    fn of(times: CallTimes, deadline: Deadline) -> Self {
+        Self { times, deadline, read: 0, began: Instant::now(), in_this_minute: 0 }
     }
 
     async fn next<E: Display>(&mut self, body: &mut (impl Stream<Item = Result<Bytes, E>> + Unpin)) -> Result<Option<Bytes>, Fault> {
         let between = self.times.between_chunks;
-        let chunk = match timeout(between, body.next()).await {
+        let by = Instant::now() + between;
+        let chunk = match timeout_at(by.min(self.deadline.end), body.next()).await {
+            // What was heard until now was paid for.
+            Err(_) if self.deadline.end <= by => return Err(self.deadline.missed()),
             Err(_) => return Err(Fault::new(FaultKind::TimedOut, format!("no further byte of the answer for {between:?}"))),
             Ok(None) => return Ok(None),
             Ok(Some(Err(e))) => return Err(fault::cut_after(format!("the answer broke off: {e}"))),

@@ -14,7 +14,7 @@ use crate::{
     anthropic, fault, learn, openai,
     profile::Profile,
     provider::{Provider, RemoteApi},
-    read,
+    read::{self, Deadline},
 };
 use async_trait::async_trait;
 use maniple_core::{
@@ -23,6 +23,7 @@ use maniple_core::{
     model::{Fault, FaultKind, ModelRequest},
     ports::{Model, OnText},
     settings::is_this_machine,
+    waits,
 };
 use reqwest::{
     Response,
@@ -35,6 +36,7 @@ use std::{
     time::Duration,
 };
 use tokio::time::{Instant, timeout, timeout_at};
+use url::Url;
 
 /// How long a call waits that found no file descriptor, before it looks for one again.
 const STARVED_WAIT: Duration = Duration::from_millis(250);
@@ -82,7 +84,7 @@ pub struct Remote {
 /// Why a request has no answer.
 enum Failed {
     /// The provider said so.
-    Refused { status: u16, said: String, fault: Fault },
+    Refused { status: u16, body: String, said: fault::Said, fault: Fault },
     /// For any other reason.
     Otherwise(Fault),
 }
@@ -100,7 +102,7 @@ impl Remote {
     }
 
     /// Asks, and asks again where the request was complained of in a way that can be mended.
-    async fn exchange(&self, request: &ModelRequest, text: &mut OnText<'_>) -> Result<ModelReply, Fault> {
+    async fn exchange(&self, request: &ModelRequest, deadline: Deadline, text: &mut OnText<'_>) -> Result<ModelReply, Fault> {
         let mut profile = self.provider.profile(&self.model);
         let (mut most, mut lasting, mut mends, mut is_own) = (u32::MAX, Vec::new(), 0, false);
         loop {
@@ -109,26 +111,27 @@ impl Remote {
                 RemoteApi::OpenAi => openai::request::body(request, &self.model, &profile, max_tokens),
                 RemoteApi::Anthropic => anthropic::request::body(request, &self.model, &profile, max_tokens),
             };
-            let (status, said, fault) = match self.ask(&body, request, &profile).await {
+            let (status, complaint, said, fault) = match self.ask(&body, request, &profile).await {
                 Ok(response) => {
-                    for (learnt, told) in lasting {
-                        tracing::warn!(provider = %self.provider.name, model = %self.model, "the model {told}: asked accordingly from now on");
-                        self.provider.learn(&self.model, learnt);
+                    for (before, learnt, told) in lasting {
+                        if self.provider.learn(&self.model, &before, &learnt) {
+                            tracing::warn!(provider = %self.provider.name, model = %self.model, "the model {told}: asked accordingly from now on");
+                        }
                     }
-                    return self.read(response, request, &profile, text).await;
+                    return self.read(response, deadline, request, &profile, text).await;
                 }
-                Err(Failed::Refused { status, said, fault }) => (status, said, fault),
+                Err(Failed::Refused { status, body, said, fault }) => (status, body, said, fault),
                 Err(Failed::Otherwise(fault)) => return Err(fault),
             };
             let sent = learn::Sent { request, profile: &profile, body: &body, max_tokens };
-            let Some(lesson) = learn::lesson(status, &said, &sent).filter(|_| mends < learn::MENDS) else { return Err(fault) };
+            let Some(lesson) = learn::lesson(status, &complaint, &said, &sent).filter(|_| mends < learn::MENDS) else { return Err(fault) };
             tracing::debug!(provider = %self.provider.name, model = %self.model, status, "complained of, mended and asked again");
             mends += 1;
             most = lesson.most.map_or(most, |fewer| fewer.min(most));
             // Behind what is done for this call alone nothing is remembered.
             is_own |= !lesson.lasts;
             if !is_own {
-                lasting.push((lesson.profile.clone(), lesson.told));
+                lasting.push((profile, lesson.profile.clone(), lesson.told));
             }
             profile = lesson.profile;
         }
@@ -137,6 +140,7 @@ impl Remote {
     async fn read(
         &self,
         response: Response,
+        deadline: Deadline,
         request: &ModelRequest,
         profile: &Profile,
         text: &mut OnText<'_>,
@@ -145,7 +149,7 @@ impl Remote {
             RemoteApi::OpenAi => read::Events::openai(),
             RemoteApi::Anthropic => read::Events::anthropic(),
         };
-        read::answer(body(response), events, request, profile, text).await
+        read::answer(body(response), deadline, events, request, profile, text).await
     }
 
     async fn ask(&self, body: &Map<String, Value>, request: &ModelRequest, profile: &Profile) -> Result<Response, Failed> {
@@ -231,10 +235,8 @@ impl Model for Remote {
     async fn call(&self, request: &ModelRequest, text: &mut OnText<'_>) -> Result<ModelReply, Fault> {
         let whole = self.provider.timeout.map_or(request.times.whole, |timeout| timeout.min(request.times.whole));
         // An absurd time must not overflow the clock: a day is no bound to anyone.
-        let end = Instant::now() + whole.min(Duration::from_secs(24 * 3600));
-        let outcome = timeout_at(end, self.exchange(request, text))
-            .await
-            .unwrap_or_else(|_| Err(Fault::new(FaultKind::TimedOut, format!("no whole answer in {whole:?}"))));
+        let deadline = Deadline::within(whole.min(Duration::from_secs(24 * 3600)));
+        let outcome = timeout_at(deadline.end, self.exchange(request, deadline, text)).await.unwrap_or_else(|_| Err(deadline.missed()));
         outcome.map_err(|fault| self.provider.explain(fault))
     }
 }
@@ -243,15 +245,26 @@ async fn refused(response: Response, between: Duration) -> Failed {
     let names: Vec<String> = response.headers().keys().map(|name| name.as_str().to_owned()).collect();
     let headers = response.headers().clone();
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let date = text("date").and_then(|date| jiff::fmt::rfc2822::parse(&date).ok());
-    let now = date.map_or_else(jiff::Timestamp::now, |date| date.timestamp());
+    let now = waits::answered_at(&text, jiff::Timestamp::now());
     let status = response.status();
-    let redirect = text("location").map(|to| format!("it redirects to {to}: set base_url to where the API is"));
-    let said = read::error_text(body(response), between).await;
-    let said = if status.is_redirection() { redirect.unwrap_or(said) } else { said };
-    let wait = fault::in_headers(text, &names, fault::Said::read(&said).wait(), now);
-    let fault = fault::of_status(status.as_u16(), wait, &said);
-    Failed::Refused { status: status.as_u16(), said, fault }
+    let redirect = text("location").filter(|_| status.is_redirection());
+    let redirect = redirect.map(|to| format!("it redirects to {}: set base_url to where the API is", place(response.url(), &to)));
+    let body = read::error_text(body(response), between).await;
+    let (status, body) = (status.as_u16(), redirect.unwrap_or(body));
+    let said = fault::Said::read(&body);
+    let wait = fault::in_headers(status, text, &names, said.wait(), now);
+    let fault = fault::of_status(status, wait, &said);
+    Failed::Refused { status, body, said, fault }
+}
+
+/// Where a redirect leads, without what may be secret in it.
+fn place(from: &Url, to: &str) -> String {
+    let Ok(mut to) = from.join(to) else { return "somewhere else".to_owned() };
+    to.set_query(None);
+    to.set_fragment(None);
+    // An address without a host has no user either.
+    let _ = to.set_username("").and_then(|()| to.set_password(None));
+    to.into()
 }
 
 /// An error with what lies below: the first line of reqwest's says little.

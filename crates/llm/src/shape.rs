@@ -6,12 +6,14 @@
 //! | an object without `properties`, a list without `items`, `true` and `false` | the empty ones |
 //! | names of properties beyond `[a-zA-Z0-9_.-]{1,64}` | legal ones, mapped back in the calls' arguments |
 //! | `$schema`, `$id` | nothing |
+//! | a `$ref` to what is shown elsewhere or by another name: below `#/`, but for `#/$defs/NAME` and `#/definitions/NAME` | what it means |
 //! | lengths and patterns, which small models copy into their arguments | nothing |
 
-use maniple_core::{canonical, message::ToolSpec};
+use maniple_core::{canonical, digits, message::ToolSpec};
 use serde_json::{Map, Value, json};
 use std::{
     borrow::Cow,
+    cell::Cell,
     collections::{BTreeMap, BTreeSet},
 };
 
@@ -21,6 +23,9 @@ const NAME_MAX: usize = 64;
 const HOPS_MAX: usize = 16;
 /// How deep combinations at the top are looked into.
 const COMBINED_MAX: usize = 4;
+/// How deep references are replaced one within the other by what they mean, and how many in all; beyond, anything is shown.
+const REPLACED_DEPTH: usize = 4;
+const REPLACED_MAX: usize = 64;
 /// The most alternatives that are said in words.
 const SAID_MAX: usize = 8;
 
@@ -42,7 +47,8 @@ impl Shape {
     /// A tool as it is shown.
     pub fn of<'a>(self, tool: &'a ToolSpec) -> Cow<'a, ToolSpec> {
         let names = if self.any_name { BTreeMap::new() } else { names(&tool.parameters) };
-        let (parameters, said) = Shaping { shape: self, whole: &tool.parameters, names }.top();
+        let shaping = Shaping { shape: self, whole: &tool.parameters, names, depth: Cell::new(0), replaced: Cell::new(0) };
+        let (parameters, said) = shaping.top();
         if parameters == tool.parameters && said.is_none() {
             return Cow::Borrowed(tool);
         }
@@ -58,7 +64,7 @@ pub fn original_names(tool: &ToolSpec, arguments: String) -> String {
         return arguments;
     }
     let shown: BTreeMap<String, String> = names.into_iter().map(|(original, shown)| (shown, original)).collect();
-    match serde_json::from_str::<Value>(&arguments) {
+    match serde_json::from_str::<Value>(&digits::kept(&arguments)) {
         Ok(value) if mentions(&value, &shown) => renamed(value, &shown).to_string(),
         Ok(_) | Err(_) => arguments,
     }
@@ -116,6 +122,9 @@ struct Shaping<'a> {
     shape: Shape,
     whole: &'a Value,
     names: BTreeMap<String, String>,
+    /// Within how many replaced references we are, and how many there were.
+    depth: Cell<usize>,
+    replaced: Cell<usize>,
 }
 
 impl Shaping<'_> {
@@ -218,6 +227,11 @@ impl Shaping<'_> {
                 other => other.clone(),
             };
         };
+        if let Some(reference) = members.get("$ref").and_then(Value::as_str)
+            && !stays(reference)
+        {
+            return self.replaced(reference, members);
+        }
         const UNSHOWN: [&str; 3] = ["$schema", "$id", "$comment"];
         const LENGTHS: [&str; 9] = [
             "pattern",
@@ -282,9 +296,28 @@ impl Shaping<'_> {
         Value::Object(out)
     }
 
+    /// What a reference means, with what stands beside it.
+    fn replaced(&self, reference: &str, beside: &Map<String, Value>) -> Value {
+        let has_room = self.depth.get() < REPLACED_DEPTH && self.replaced.get() < REPLACED_MAX;
+        let target = reference.strip_prefix('#').and_then(|pointer| self.whole.pointer(pointer)).filter(|_| has_room);
+        let mut meant = target.and_then(Value::as_object).cloned().unwrap_or_default();
+        meant.extend(beside.iter().filter(|(keyword, _)| *keyword != "$ref").map(|(keyword, value)| (keyword.clone(), value.clone())));
+        self.depth.set(self.depth.get() + 1);
+        self.replaced.set(self.replaced.get() + 1);
+        let shown = self.schema(&Value::Object(meant));
+        self.depth.set(self.depth.get() - 1);
+        shown
+    }
+
     fn name(&self, name: &str) -> String {
         self.names.get(name).map_or(name, String::as_str).to_owned()
     }
+}
+
+/// Whether what a reference means is shown where it points: a definition, the whole, or what has a name of its own.
+fn stays(reference: &str) -> bool {
+    let is_definition = |place| reference.strip_prefix(place).is_some_and(|name| !name.contains('/'));
+    !reference.starts_with("#/") || is_definition("#/$defs/") || is_definition("#/definitions/")
 }
 
 /// What the top of a schema comes to.

@@ -33,7 +33,7 @@ pub const FILE_NAME: &str = "maniple.yaml";
 pub enum For {
     /// To work by them.
     Work,
-    /// To look at what a node keeps: providers, credentials and imports whose secrets are not there are left out.
+    /// To look at what a node keeps: what is for work alone is left out where its secrets are not there.
     Looking,
 }
 
@@ -115,7 +115,7 @@ impl Config {
 
     /// Where the node listens. `localhost` is 127.0.0.1.
     pub fn listen_address(&self) -> maniple_core::Result<SocketAddr> {
-        address(&self.listen)
+        address("listen", &self.listen)
     }
 
     /// The effective settings as YAML, secrets as `***`.
@@ -219,7 +219,7 @@ impl Config {
 
     fn check(&self, file: &Path, text: &str) -> Result<(), Problem> {
         let wrong = |field: &str, message: String| Problem::of_field(file, text, 1, field, message);
-        let listen = self.listen_address().map_err(|error| wrong("listen", error.to_string()))?;
+        let listen = self.listen_address().map_err(|error| wrong("listen", error.message.into_owned()))?;
         if !listen.ip().is_loopback() && self.auth.is_none() && !self.insecure {
             let message = format!("without an `auth` section the node listens on loopback only, not on {listen}");
             return Err(wrong("listen", message).hint("add auth.tokens, or start with --insecure"));
@@ -255,12 +255,13 @@ impl Config {
 }
 
 /// The folder that the paths of a file are relative to.
-fn folder_of(file: &Path) -> &Path {
+/// Where a file of settings is, from where the process stands.
+pub fn folder_of(file: &Path) -> &Path {
     file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// `HOST:PORT` as an address; `localhost` is 127.0.0.1.
-pub fn address(text: &str) -> maniple_core::Result<SocketAddr> {
+/// The `HOST:PORT` of a setting as an address; `localhost` is 127.0.0.1. `Invalid` at that setting.
+pub fn address(setting: &str, text: &str) -> maniple_core::Result<SocketAddr> {
     let numeric = text.strip_prefix("localhost:").map_or_else(|| text.to_owned(), |port| format!("127.0.0.1:{port}"));
     if let Ok(address) = numeric.parse() {
         return Ok(address);
@@ -273,7 +274,8 @@ pub fn address(text: &str) -> maniple_core::Result<SocketAddr> {
         Some((_, port)) if port.parse::<u16>().is_err() => "the port must be a number of 0 to 65535",
         Some(_) => "the host must be an IP address or `localhost`",
     };
-    Err(Error::invalid(format!("listen `{text}` is no address: {why}; write HOST:PORT, such as 127.0.0.1:8080 or 0.0.0.0:8080")))
+    let message = format!("{setting} `{text}` is no address: {why}; write HOST:PORT, such as 127.0.0.1:8080 or 0.0.0.0:8080");
+    Err(Error::invalid(message).at(setting))
 }
 
 #[cfg(test)]

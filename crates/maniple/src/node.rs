@@ -19,6 +19,7 @@ pub use roles::{RoleName, Roles};
 use crate::{config::Config, doors::http, telemetry};
 use anyhow::Context as _;
 use maniple_backends::Backend;
+use maniple_core::{Kind, Tenant, ports::ToolRegistry};
 use maniple_registry::Files;
 use maniple_runtime::{
     Agents,
@@ -28,6 +29,7 @@ use parts::Parts;
 use readiness::Probes;
 use roles::{Job, Role};
 use std::{
+    collections::BTreeSet,
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
@@ -71,6 +73,7 @@ pub struct Node {
     door: JoinHandle<()>,
     telemetry: telemetry::Installed,
     drain: std::time::Duration,
+    registry: Arc<dyn ToolRegistry>,
     store: Backend,
 }
 
@@ -152,8 +155,24 @@ impl Node {
             }
         }
         tracing::info!(%address, agents = agents.all().len(), store = %config.store, "ready");
-        let (drain, store, default_model) = (config.worker.drain.duration(), parts.store, parts.default_model.to_string());
-        Ok(Self { address, default_model, agents, stop_work, stop_door, working, door, telemetry, drain, store })
+        let (drain, registry, default_model) = (config.worker.drain.duration(), parts.registry(), parts.default_model.to_string());
+        let store = parts.store;
+        Ok(Self { address, default_model, agents, stop_work, stop_door, working, door, telemetry, drain, registry, store })
+    }
+
+    /// The tools that its agents list and that nobody has brought so far. Where a registry elsewhere does not answer, none.
+    pub async fn missing_tools(&self) -> BTreeSet<String> {
+        let agents = self.agents.all();
+        let listed: BTreeSet<&str> = agents.values().flat_map(|agent| &agent.tools).map(|wish| wish.name.as_str()).collect();
+        let mut missing = BTreeSet::new();
+        for name in listed {
+            match self.registry.versions(&Tenant::default(), name).await {
+                Ok(_) => {}
+                Err(error) if error.kind == Kind::NotFound => drop(missing.insert(name.to_owned())),
+                Err(_) => break,
+            }
+        }
+        missing
     }
 
     /// Where it answers.
@@ -192,7 +211,7 @@ impl Node {
         }
         self.telemetry.flush();
         // The last one out: closing an embedded store folds its log into its file.
-        drop(self.store);
+        drop((self.registry, self.store));
         tracing::info!("stopped");
     }
 }

@@ -235,7 +235,7 @@ impl Catalog {
     }
 
     /// Tools by name, as a tenant sees them, the versions of each highest first: after `after`, at most `limit` names.
-    pub(crate) fn list(&self, tenant: &Tenant, after: Option<&str>, limit: usize) -> Vec<ToolVersion> {
+    pub fn list(&self, tenant: &Tenant, after: Option<&str>, limit: usize) -> Vec<ToolVersion> {
         let (realms, pins) = (self.realms(), self.pins());
         let names = realms.seen_by(tenant).names_after(after, limit).into_iter();
         names.flat_map(|(_, versions)| versions.values().rev()).map(|entry| entry.view(&pins)).collect()

@@ -24,7 +24,7 @@ use futures::{StreamExt, stream};
 use ledger::{Ledger, Sending};
 use maniple_aside::Aside;
 use maniple_core::{
-    AgentName, canonical,
+    AgentName, canonical, digits,
     ports::{Admission, DirectCall, DirectOutcome, Invocation, Invoked, Probed, RateLimiter, Refusal, RefusalKind, RunCall},
     tool::{Effect, Realm, ToolDefinition, ToolState},
 };
@@ -247,13 +247,16 @@ impl Gateway {
             (None, Some(schema)) => Some(self.validators.compile(schema, tenant).await?),
             (None, None) => None,
         };
-        match returns {
-            Some(returns) => self.validators.complaint(&returns, result, tenant).await,
-            None => Ok(None),
+        let Some(returns) = returns else { return Ok(None) };
+        let complaint = self.validators.complaint(&returns, result, tenant).await?;
+        // A long integer was read as a text of its digits, where a number was promised.
+        match digits::plain(result).filter(|_| complaint.is_some()) {
+            Some(plain) => self.validators.complaint(&returns, &plain, tenant).await,
+            None => Ok(complaint),
         }
     }
 
-    /// Sends once; once more where the token was refused, a new one can be had, and the call may be sent again.
+    /// Sends once; once more where the token or the session was refused, there is a new one, and the call may be sent again.
     async fn send(&self, target: way::Target, call: &Invocation) -> Invoked {
         let began = tokio::time::Instant::now();
         let given = call.timeout;
@@ -262,9 +265,9 @@ impl Gateway {
         // Many a service takes `3.0` for no integer, and JSON knows no difference.
         call.arguments = canonical::whole_numbers(call.arguments);
         let mut sent = self.transports.call(&call, &target.realm).await;
-        if sent.token_thrown_away && call.tool.effect() != Effect::AtMostOnce {
+        if let Some(what) = sent.again {
             call.timeout = call.timeout.saturating_sub(began.elapsed());
-            call.send.push_str(":with a new token");
+            call.send.push_str(&format!(":with a new {what}"));
             // It arrives at the tool like any other send, so it is counted like one.
             if self.admit(&call).await == Admission::Now {
                 sent = self.transports.call(&call, &target.realm).await;

@@ -2,8 +2,9 @@
 //!
 //! A [`Server`] is a supervised connection to one server, over the standard streams of a command or over
 //! streamable HTTP. It lists what the server offers as [`Imported`] definitions, follows changes, comes back after
-//! the server did, and makes one attempt of a call at a time truthfully: what was not written is *not sent*, what
-//! was written and not answered is *unknown*, and nothing here sends a call twice.
+//! the server did, and makes one attempt of a call at a time truthfully: what was not written is *not sent*, and what
+//! was written and not answered is *unknown*. It goes out once more at most, where the session was forgotten and the call may be sent
+//! again or was refused unread.
 //!
 //! | of a server | becomes |
 //! |---|---|

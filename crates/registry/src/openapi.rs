@@ -81,22 +81,12 @@ pub fn import(name: &str, text: &str, settings: &ImportSettings, credentials: &C
     let mut document = document::read(text)?;
     let mut import = Import::default();
     let mut taken = HashSet::new();
-    let (mut seen, mut included) = (0, 0);
+    let mut included = 0;
     let paths: Vec<String> = document.paths().map(|(path, _)| path.clone()).collect();
     for (path, item) in document.paths() {
         let operations = document.operations(item);
-        seen += operations.len();
-        let of = |(method, operation)| Operation {
-            document: &document,
-            import: name,
-            settings,
-            credentials,
-            path,
-            method,
-            item,
-            operation,
-            operations: 0,
-        };
+        let of =
+            |(method, operation)| Operation { document: &document, import: name, settings, credentials, path, method, item, operation };
         included += operations.into_iter().map(of).filter(Operation::is_included).count();
     }
     if included > OPERATIONS_MAX {
@@ -112,8 +102,7 @@ pub fn import(name: &str, text: &str, settings: &ImportSettings, credentials: &C
             continue;
         }
         for (method, operation) in document.operations(item) {
-            let found =
-                Operation { document: &document, import: name, settings, credentials, path, method, item, operation, operations: included };
+            let found = Operation { document: &document, import: name, settings, credentials, path, method, item, operation };
             if !found.is_included() {
                 continue;
             }
@@ -123,7 +112,7 @@ pub fn import(name: &str, text: &str, settings: &ImportSettings, credentials: &C
             }
         }
     }
-    if seen == 0 && import.left_out.is_empty() {
+    if document.operations_in_all == 0 && import.left_out.is_empty() {
         return Err(Error::invalid("the document has no operations: it needs `paths`"));
     }
     Ok(import)

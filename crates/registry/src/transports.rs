@@ -13,7 +13,7 @@ use crate::{
 use maniple_aside::{Aside, Shares};
 use maniple_core::{
     ports::{Audience, Invocation, Invoked, Probed},
-    tool::{Realm, STORED_RESULT_BYTES},
+    tool::{Effect, Realm, STORED_RESULT_BYTES},
 };
 use reqwest::{Method, header::HeaderMap};
 use std::{
@@ -39,8 +39,8 @@ pub(crate) struct Transports {
 /// How one attempt went.
 pub(crate) struct Sent {
     pub(crate) outcome: Invoked,
-    /// The tool refused the token, and the next attempt gets a new one.
-    pub(crate) token_thrown_away: bool,
+    /// It may be sent again, as what it was refused for is new then: which that is.
+    pub(crate) again: Option<&'static str>,
 }
 
 impl Transports {
@@ -67,14 +67,17 @@ impl Transports {
         // Its connection is one of few, and a tool may take minutes to answer.
         let Ok(_place) = self.under_way.take(&call.tenant) else {
             let told = format!("tool `{}`: all the calls of tools that may be under way at once are", call.tool.name);
-            return Sent { outcome: Invoked::Wait(told, STARVED_WAIT), token_thrown_away: false };
+            return Sent { outcome: Invoked::Wait(told, STARVED_WAIT), again: None };
         };
         let outcome = match call.tool.endpoint.split_once(':') {
             Some(("builtin", name)) => self.builtin.call(name, call).await,
             Some(("mcp", rest)) => {
                 let name = rest.split('/').next().unwrap_or_default();
                 match self.mcp(name) {
-                    Some(server) => server.call_before(call, self.audience(&call.key)).await,
+                    Some(server) => {
+                        let attempt = server.attempt(call, self.audience(&call.key)).await;
+                        return Sent { outcome: attempt.outcome, again: attempt.again.then_some("session") };
+                    }
                     None => Invoked::NotSent(format!("tool `{}`: maniple.yaml has no mcp server `{name}` any more", call.tool.name)),
                 }
             }
@@ -83,7 +86,7 @@ impl Transports {
                 None => self.http.call(call).await,
             },
         };
-        Sent { outcome, token_thrown_away: false }
+        Sent { outcome, again: None }
     }
 
     /// From now on, calls of `mcp:NAME/…` go to this server.
@@ -107,7 +110,7 @@ impl Transports {
     }
 
     async fn call_as(&self, credential: &str, realm: &Realm, call: &Invocation) -> Sent {
-        let unsent = |outcome| Sent { outcome, token_thrown_away: false };
+        let unsent = |outcome| Sent { outcome, again: None };
         let url = match Url::parse(&call.tool.endpoint) {
             Ok(url) => url,
             Err(error) => return unsent(Invoked::NotSent(format!("the endpoint is no URL: {error}"))),
@@ -122,8 +125,9 @@ impl Transports {
         let call = Invocation { timeout: call.timeout.saturating_sub(began.elapsed()), ..call.clone() };
         let outcome = self.http.call_as(&call, &who).await;
         let refused = matches!(&outcome, Invoked::Failed(failure) if failure["status"] == 401);
-        let token_thrown_away = refused && self.credentials.invalidate(credential, &who).await;
-        Sent { outcome, token_thrown_away }
+        let is_thrown_away = refused && self.credentials.invalidate(credential, &who).await;
+        let again = (is_thrown_away && call.tool.effect() != Effect::AtMostOnce).then_some("token");
+        Sent { outcome, again }
     }
 
     /// A text that an operator named: at most so many bytes, in so long.

@@ -17,10 +17,9 @@ use maniple_core::{
     model::{Fault, ModelName},
     ports::{Invocation, Invoked, Server},
     run::{Ask, Run},
-    task::{Ending, TaskStatus},
+    task::{Ending, ErrorCode, TaskStatus},
     trace::TraceContext,
 };
-use serde::Serialize;
 use std::borrow::Cow;
 use tracing::{Span, field::Empty, info_span};
 
@@ -79,8 +78,7 @@ pub(crate) fn left(span: &Span, run: &Run, spent: &Usage) {
 /// How a run ended. What a person cancelled is no error.
 pub(crate) fn ended(span: &Span, ending: &Ending) {
     if ending.status == TaskStatus::Failed {
-        let code = ending.error.map_or(Cow::Borrowed("failed"), |code| named(&code));
-        went_wrong(span, &code);
+        went_wrong(span, ending.error.map_or("failed", ErrorCode::as_str));
     }
 }
 
@@ -124,7 +122,7 @@ pub(crate) fn answered(span: &Span, tracing: &Tracing, reply: &ModelReply) {
 
 /// A model call came to nothing.
 pub(crate) fn faulted(span: &Span, fault: &Fault) {
-    went_wrong(span, &named(&fault.kind));
+    went_wrong(span, fault.kind.as_str());
 }
 
 /// A call of a run.
@@ -163,7 +161,7 @@ pub(crate) fn cause(invoked: &Invoked) -> Option<Cow<'static, str>> {
         },
         Invoked::NotSent(_) => Cow::Borrowed("not_sent"),
         Invoked::Wait(..) => Cow::Borrowed("rate_limited"),
-        Invoked::Refused(refusal) => named(&refusal.kind),
+        Invoked::Refused(refusal) => Cow::Borrowed(refusal.kind.as_str()),
         Invoked::Unknown(_) => Cow::Borrowed("no_outcome"),
     })
 }
@@ -172,12 +170,4 @@ pub(crate) fn cause(invoked: &Invoked) -> Option<Cow<'static, str>> {
 pub(crate) fn went_wrong(span: &Span, cause: &str) {
     span.record("otel.status_code", "ERROR");
     span.record("error.type", cause);
-}
-
-/// The name that a word of ours has on the wire.
-fn named(word: &impl Serialize) -> Cow<'static, str> {
-    match serde_json::to_value(word) {
-        Ok(serde_json::Value::String(name)) => Cow::Owned(name),
-        _ => Cow::Borrowed("other"),
-    }
 }

@@ -31,6 +31,8 @@ pub struct Fake {
     pub finished: Mutex<usize>,
     /// What of its imports is no tool.
     pub left_out: Mutex<Vec<LeftOut>>,
+    /// How often somebody asked what an agent was granted.
+    pub asked: Mutex<usize>,
     /// What was brought.
     pub registrations: Mutex<Vec<Registration>>,
     /// What was taken out, and by whom.
@@ -100,6 +102,7 @@ fn of(definition: ToolDefinition) -> ToolVersion {
         overridden: None,
         notes: vec![],
         proposed_effect: None,
+        was: None,
     }
 }
 
@@ -184,6 +187,7 @@ impl ToolRegistry for Fake {
         Ok(seen(&self.left_out).clone())
     }
     async fn granted(&self, _: &Tenant, agent: &AgentName) -> Result<Vec<Offer>> {
+        *seen(&self.asked) += 1;
         match agent.as_str() {
             "search" => Ok(seen(&self.versions).iter().filter(|known| known.definition.name != "clock").map(offer).collect()),
             "twice" => Err(Error::invalid(format!("agent `{agent}`: tool `pay` is listed twice")).at("tools")),

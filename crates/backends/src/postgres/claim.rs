@@ -21,7 +21,7 @@ use maniple_core::{
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 /// How often a claim looks again when others took what it picked.
-const LOOKS: usize = 3;
+const LOOKS: usize = 8;
 /// A journal longer than this is read in pieces.
 const SHORT: i64 = 256;
 
@@ -52,22 +52,25 @@ pub(super) fn served(tx: &super::link::Link, agents: &[AgentName], handed_out: &
 pub(super) async fn claim(tx: &mut Tx<'_>, agents: &[AgentName], room: &Room, worker: i64) -> Result<Vec<HandedOut>, Refusal> {
     let room = Room { places: room.places.min(rules::CLAIM_MAX), ..room.clone() };
     let names: Vec<String> = agents.iter().map(ToString::to_string).collect();
+    let mut others = Vec::new();
     for _ in 0..LOOKS {
-        let picked = in_turn(tx, agents, &names, &room).await?;
+        let picked = in_turn(tx, agents, &names, &room, &others).await?;
         if picked.is_empty() {
             break;
         }
         let handed_out = take(tx, &picked, worker).await?;
-        // Others took all of them: there may be more behind.
         if !handed_out.is_empty() {
             return Ok(handed_out);
         }
+        // Others are at all of them, and until they commit they seem to be there.
+        others.extend(picked.into_iter().map(|(_, number)| number));
     }
     Ok(Vec::new())
 }
 
 /// The next tasks: tenants in turn, of each the highest priority first, then the lowest place.
-async fn in_turn(tx: &Tx<'_>, agents: &[AgentName], names: &[String], room: &Room) -> Result<Vec<(Tenant, i64)>, Refusal> {
+/// None of those that others are at.
+async fn in_turn(tx: &Tx<'_>, agents: &[AgentName], names: &[String], room: &Room, others: &[i64]) -> Result<Vec<(Tenant, i64)>, Refusal> {
     let tenants = tenants(tx, agents, names, room).await?;
     let mut queues: VecDeque<(Tenant, VecDeque<i64>)> = VecDeque::new();
     let limits: Vec<i64> = tenants.iter().map(|tenant| room.left_of(tenant) as i64).collect();
@@ -77,10 +80,10 @@ async fn in_turn(tx: &Tx<'_>, agents: &[AgentName], names: &[String], room: &Roo
         // For each tenant and agent the index is read from where it begins, and no further than is wanted.
         let sql = "SELECT w.tenant, q.task FROM unnest($1::text[], $2::bigint[]) w(tenant, most), LATERAL (\
                      SELECT r.task, r.priority, r.place FROM unnest($3::text[]) a(agent), LATERAL (\
-                       SELECT task, priority, place FROM ready WHERE agent = a.agent AND tenant = w.tenant \
+                       SELECT task, priority, place FROM ready WHERE agent = a.agent AND tenant = w.tenant AND task <> ALL($4) \
                        ORDER BY priority DESC, place LIMIT w.most) r \
                      ORDER BY r.priority DESC, r.place LIMIT w.most) q ORDER BY w.tenant, q.priority DESC, q.place";
-        for row in tx.rows(sql, args![asked, limits, names.to_vec()]).await? {
+        for row in tx.rows(sql, args![asked, limits, names.to_vec(), others.to_vec()]).await? {
             tasks.entry(row.try_get(0)?).or_default().push_back(row.try_get(1)?);
         }
     }

@@ -89,7 +89,8 @@ CREATE TABLE live (
 CREATE UNIQUE INDEX live_head ON live (tenant, agent, session) WHERE is_head;
 CREATE INDEX live_session ON live (tenant, agent, session, place);
 CREATE INDEX live_due ON live (due);
-CREATE INDEX live_worker ON live (worker, lease_until);
+CREATE INDEX live_worker ON live (worker);
+CREATE INDEX live_lease ON live (lease_until);
 CREATE INDEX live_definition ON live (definition);
 
 CREATE TABLE ready (

@@ -50,9 +50,9 @@ pub(super) async fn sweep(link: &Link, leases_by: Time) -> Result<Swept> {
     for item in list(link, due, Time(i64::MAX)).await? {
         take(transact!(link, tx => fall_due(&mut tx, &item))?);
     }
-    // Of those attached, the worker's lease counts; the rest stand by themselves.
-    let expired = "l.state = 3 AND (l.worker IS NULL OR l.worker IN (SELECT number FROM workers WHERE until <= $1)) \
-                   AND l.lease_until <= $1 ORDER BY l.task LIMIT $2";
+    // Of those attached to a worker that is there, its lease counts too.
+    let expired = "l.lease_until <= $1 AND NOT EXISTS (SELECT 1 FROM workers w WHERE w.number = l.worker AND w.until > $1) \
+                   ORDER BY l.task LIMIT $2";
     for item in list(link, expired, leases_by).await? {
         take(transact!(link, tx => expire(&mut tx, &item, leases_by))?);
     }
@@ -84,7 +84,7 @@ async fn list(link: &Link, which: &str, by: Time) -> Result<Vec<Item>> {
 
 async fn next(tx: &mut Tx<'_>) -> Result<Option<std::time::Duration>, Refusal> {
     tx.under_locks(Vec::new()).await?;
-    let sql = format!("SELECT least((SELECT min(due) FROM live), (SELECT min({LEASE_OF}) FROM live l WHERE l.state = 3))");
+    let sql = format!("SELECT least((SELECT min(due) FROM live), (SELECT min({LEASE_OF}) FROM live l WHERE l.lease_until IS NOT NULL))");
     let next: Option<i64> = tx.row(&sql, args![]).await?.and_then(|row| row.get(0));
     Ok(next.map(|at| until(tx.now, Time(at))))
 }

@@ -161,7 +161,6 @@ DROP INDEX tool_calls_key;
 const TURNS: &str = "
 DROP INDEX tasks_ready;
 CREATE INDEX tasks_ready ON tasks (agent, tenant, priority DESC, place, ready_at) WHERE state = 2;
-CREATE INDEX tasks_scheduled ON tasks (tenant) WHERE state = 0; -- so that a tenant's unfinished tasks are counted without reading them
 ";
 
 // Until now every name was everybody's. `operator` was the project itself, `local` whoever asked where nobody was asked who they
@@ -187,6 +186,8 @@ CREATE TABLE rate_takes (
   PRIMARY KEY (bucket, name)
 ) WITHOUT ROWID;
 CREATE INDEX rate_takes_until ON rate_takes (until);
+-- So that a tenant's unfinished tasks are counted without reading them.
+CREATE INDEX IF NOT EXISTS tasks_scheduled ON tasks (tenant) WHERE state = 0;
 ";
 
 // The numbers in the SQL above and below are these.
@@ -214,4 +215,48 @@ pub(super) fn migrate(db: &Connection) -> Result<()> {
 
 fn newer(what: &str) -> Error {
     Error::invalid(format!("the database was written by a newer maniple ({what} a version this one does not know): use that one"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use maniple_core::canonical::hash_bytes;
+
+    /// Tables and indexes, and how each was made.
+    fn made(db: &Connection) -> Vec<(String, String)> {
+        let mut read = db.prepare("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY name").expect("a query");
+        let rows = read.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).expect("rows");
+        rows.collect::<Result<_, _>>().expect("names")
+    }
+
+    #[test]
+    fn a_file_of_any_version_comes_to_the_tables_of_a_new_one() {
+        let new = Connection::open_in_memory().expect("a database");
+        migrate(&new).expect("made");
+        for version in 0..=MIGRATIONS.len() {
+            let old = Connection::open_in_memory().expect("a database");
+            for migration in &MIGRATIONS[..version] {
+                old.execute_batch(migration).expect("as it was");
+            }
+            old.pragma_update(None, "user_version", version as i64).expect("as it was");
+            migrate(&old).expect("brought to this version");
+            assert_eq!(made(&old), made(&new), "from version {version}");
+        }
+    }
+
+    #[test]
+    fn a_migration_that_stores_have_passed_stays_as_it_was() {
+        // Whoever changes the tables adds a migration, and once stores have passed that, its line here.
+        let passed = [
+            "cfa9f816581933bd", // FIRST
+            "1e004ec49b82ab8c", // TOOLS
+            "b5a35a39e47ae1cb", // APPROVALS
+            "08a081b10c0e161f", // KEYS
+            "fdf9060fdb419158", // LEDGER
+            "c69802e0a21d2ee2", // TURNS
+            "147adbc552a0c16f", // REALMS
+        ];
+        let hashes: Vec<String> = MIGRATIONS.iter().map(|sql| hash_bytes(sql.as_bytes())[..16].to_owned()).collect();
+        assert_eq!(hashes[..passed.len()], passed);
+    }
 }

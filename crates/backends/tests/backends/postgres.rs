@@ -1,11 +1,9 @@
-//! Postgres keeps the contract, lives the same lives as the memory store, and is shared by several processes.
-//!
-//! `MANIPLE_TEST_POSTGRES` is the URL of a server that lets its user create databases: `scripts/services up` starts one and says it.
+//! Postgres keeps the contract, and lives the same lives as the memory store.
 
 use maniple_backends::{Clock, memory, postgres};
 use maniple_core::ports;
 use maniple_testkit::{
-    limiter_suite,
+    limiter_suite, postgres as postgres_kit,
     store_suite::{
         self, Fixture, ManualClock,
         random::{self, Life},
@@ -13,63 +11,24 @@ use maniple_testkit::{
     tool_store_suite::{self, Place},
 };
 use std::{
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicU32, Ordering},
-    },
+    ops::Deref,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
-use tokio::runtime::Handle;
-use tokio_postgres::NoTls;
 
-/// A database of its own, that goes with it.
-pub(crate) struct Database {
-    server: String,
-    name: String,
-}
-
-fn server() -> String {
-    std::env::var("MANIPLE_TEST_POSTGRES")
-        .expect("MANIPLE_TEST_POSTGRES must be the URL of a Postgres whose user may create databases: start one with `scripts/services up`")
-}
-
-/// Runs it to its end, on a thread of its own: fixtures are made where nothing may wait.
-fn block<T: Send>(work: impl AsyncFnOnce() -> T + Send) -> T {
-    let run = || tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(work());
-    std::thread::scope(|scope| scope.spawn(run).join().expect("it does not panic"))
-}
-
-async fn execute(url: &str, sql: &str) {
-    let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("the server answers");
-    let connection = tokio::spawn(connection);
-    client.batch_execute(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
-    drop(client);
-    let _ = connection.await;
-}
+/// A database with the tables of this version.
+pub(crate) struct Database(postgres_kit::Database);
 
 impl Database {
     pub(crate) fn new() -> Self {
-        static TEMPLATE: OnceLock<String> = OnceLock::new();
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let server = server();
-        let process = std::process::id();
+        static TEMPLATE: OnceLock<postgres_kit::Database> = OnceLock::new();
         let template = TEMPLATE.get_or_init(|| {
-            let name = format!("maniple_template_{process}");
-            block(async || {
-                execute(&server, &format!("DROP DATABASE IF EXISTS {name}")).await;
-                execute(&server, &format!("CREATE DATABASE {name}")).await;
-                let store = postgres::TaskStore::new(&within(&server, &name), &postgres::Options::default()).expect("legal");
-                store.migrate().await.expect("migrated");
-            });
-            name
+            let template = postgres_kit::Database::empty();
+            let store = postgres::TaskStore::new(&template.url(), &postgres::Options::default()).expect("legal");
+            postgres_kit::block(async || store.migrate().await.expect("migrated"));
+            template
         });
-        let name = format!("maniple_{process}_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
-        block(async || execute(&server, &format!("DROP DATABASE IF EXISTS {name}")).await);
-        block(async || execute(&server, &format!("CREATE DATABASE {name} TEMPLATE {template}")).await);
-        Self { server, name }
-    }
-    pub(crate) fn url(&self) -> String {
-        within(&self.server, &self.name)
+        Self(postgres_kit::Database::like(template))
     }
     /// A store on it, as one process has it.
     pub(crate) fn store(&self, clock: Option<&ManualClock>) -> Arc<postgres::TaskStore> {
@@ -81,18 +40,11 @@ impl Database {
     }
 }
 
-impl Drop for Database {
-    fn drop(&mut self) {
-        let sql = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
-        block(async || execute(&self.server, &sql).await);
+impl Deref for Database {
+    type Target = postgres_kit::Database;
+    fn deref(&self) -> &postgres_kit::Database {
+        &self.0
     }
-}
-
-/// The server's URL with another database.
-fn within(server: &str, database: &str) -> String {
-    let (before, options) = server.split_once('?').map_or((server, String::new()), |(before, options)| (before, format!("?{options}")));
-    let (root, _) = before.rsplit_once('/').expect("a URL with a database");
-    format!("{root}/{database}{options}")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -179,5 +131,4 @@ async fn the_limiter_over_postgres_keeps_the_contract() {
 async fn the_limiter_over_postgres_is_exact_under_many_concurrent_calls() {
     let database = Database::new();
     limiter_suite::concurrent(Arc::new(postgres::Limiter::new(database.store(None)))).await;
-    let _ = Handle::current();
 }

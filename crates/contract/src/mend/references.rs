@@ -1,7 +1,7 @@
 //! References into a schema follow what a mending moves.
 
 use super::{escaped, keywords::STAYS_OUTSIDE};
-use maniple_core::schema::MAX_DEPTH;
+use maniple_core::schema::{MAX_DEPTH, loosen};
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
 
@@ -126,27 +126,17 @@ pub(super) fn drop_dead(schema: &mut Value) -> Vec<String> {
         None => true,
     };
     let mut dead = Vec::new();
-    each(schema, &mut |reference| {
-        if is_dead(reference) {
-            dead.push(std::mem::take(reference));
+    loosen(schema, &mut |members| {
+        let before = dead.len();
+        for keyword in ["$ref", "$dynamicRef"] {
+            if let Some(Value::String(reference)) = members.get(keyword).filter(|reference| reference.as_str().is_some_and(is_dead)) {
+                dead.push(reference.clone());
+                members.remove(keyword);
+            }
         }
+        dead.len() > before
     });
-    if !dead.is_empty() {
-        without_empty(schema);
-    }
     dead
-}
-
-/// Takes out the references that were emptied.
-fn without_empty(schema: &mut Value) {
-    match schema {
-        Value::Object(members) => {
-            members.retain(|keyword, value| !(matches!(keyword.as_str(), "$ref" | "$dynamicRef") && value == ""));
-            members.values_mut().for_each(without_empty);
-        }
-        Value::Array(items) => items.iter_mut().for_each(without_empty),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-    }
 }
 
 fn each(schema: &mut Value, change: &mut impl FnMut(&mut String)) {

@@ -262,6 +262,50 @@ fn what_cannot_be_checked_in_a_schema_is_taken_out_alone_and_said() {
 }
 
 #[test]
+fn what_is_taken_out_of_a_schema_makes_it_take_more_and_never_less() {
+    let odd = || json!({ "type": "string", "pattern": "^(a)\\1$" });
+    let gone = || json!({ "$ref": "#/$defs/Gone" });
+    let with = |of: Value| json!({ "type": "object", "properties": { "p": of } });
+    for (of, value) in [
+        // Who matched the pattern was not one of the others.
+        (json!({ "patternProperties": { "^(a)\\1$": {} }, "additionalProperties": false }), json!({ "aa": 1 })),
+        (json!({ "patternProperties": { "^(a)\\1$": {} }, "unevaluatedProperties": false }), json!({ "aa": 1 })),
+        (json!({ "allOf": [{ "patternProperties": { "^(a)\\1$": {} } }], "unevaluatedProperties": false }), json!({ "aa": 1 })),
+        (json!({ "$ref": "#/$defs/Gone", "unevaluatedProperties": false }), json!({ "a": 1 })),
+        // What is negated takes less where the schema below takes more.
+        (json!({ "not": odd() }), json!("b")),
+        (json!({ "not": gone() }), json!("b")),
+        (json!({ "not": { "properties": { "a": odd() } } }), json!({ "a": "b" })),
+        (json!({ "not": { "not": { "not": gone() } } }), json!("b")),
+        (json!({ "if": odd(), "then": false, "else": { "type": "string" } }), json!("b")),
+        (json!({ "if": gone(), "then": { "type": "integer" } }), json!("b")),
+        // Two that take anything are never exactly one.
+        (json!({ "oneOf": [gone(), { "$ref": "#/$defs/Lost" }] }), json!({ "a": 1 })),
+        (json!({ "oneOf": [odd(), { "type": "string", "minLength": 2 }] }), json!("aa b")),
+        (json!({ "oneOf": [odd(), { "type": "string" }], "anyOf": [{ "type": "string" }, { "type": "null" }] }), json!("b")),
+        (json!({ "contains": odd(), "maxContains": 1 }), json!(["aa", "b"])),
+        // A property is a schema, whatever it is called.
+        (
+            json!({ "properties": { "default": odd(), "enum": gone(), "example": { "properties": { "const": odd() } } } }),
+            json!({ "enum": 1 }),
+        ),
+    ] {
+        let (definition, _) = definition(json!({ "parameters": with(of.clone()) })).expect("it is read");
+        let validator = Validator::compile(&definition["parameters"]).expect("it compiles");
+        assert_eq!(validator.check(&json!({ "p": value })), Ok(()), "{of} has become {}", definition["parameters"]);
+    }
+    // By way of a reference, too.
+    let parameters = json!({
+        "type": "object", "$defs": { "odd": odd() },
+        "properties": { "p": { "not": { "$ref": "#/$defs/odd" } }, "q": { "oneOf": [{ "$ref": "#/$defs/odd" }, { "type": "string", "minLength": 2 }] } },
+    });
+    let (definition, _) = definition(json!({ "parameters": parameters })).expect("it is read");
+    let validator = Validator::compile(&definition["parameters"]).expect("it compiles");
+    assert_eq!(validator.check(&json!({ "p": "b", "q": "b b" })), Ok(()), "{}", definition["parameters"]);
+    assert_eq!(definition["parameters"]["properties"]["q"]["anyOf"][1], json!({ "type": "string", "minLength": 2 }), "the rest stays");
+}
+
+#[test]
 fn a_schema_that_names_itself_by_its_id_and_a_list_that_slipped_into_properties_are_read_as_meant() {
     let own = json!({ "$id": "https://x.test/t.json", "type": "object", "properties": { "a": { "$ref": "t.json#/$defs/N" } }, "$defs": { "N": { "type": "string" } } });
     assert_eq!(

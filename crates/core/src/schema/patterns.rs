@@ -3,7 +3,7 @@
 //! `(a{1,100}){1,100}` is seventeen characters and ten thousand states: repetitions multiply. A pattern that is bounded by itself is
 //! nothing when nine hundred of them stand beside each other, so they share one budget.
 
-use super::DFA_BYTES;
+use super::{DFA_BYTES, looser::loosen};
 use regex_syntax::hir::{Class, Hir, HirKind};
 use serde_json::Value;
 
@@ -59,36 +59,34 @@ impl Patterns {
 }
 
 /// Rewrites the patterns of a schema that only another engine reads (`[\w-.]`, `\A…\Z`), and takes those out that cannot be matched in
-/// bounded time (look-around, back-references, more states than all may have) or that are no patterns; the rest of it stays as it is.
-/// Says what was done, and looks at no more patterns than a schema may have.
+/// bounded time (look-around, back-references, more states than all may have) or that are no patterns; the rest of it stays as it is,
+/// but for what would take less for that ([`loosen`]). Says what was done, and looks at no more patterns than a schema may have.
 pub fn mend_patterns(schema: &mut Value) -> Vec<String> {
     let mut said = Vec::new();
     let mut looked_at = 0;
-    let mut open = vec![schema];
-    while let Some(value) = open.pop().filter(|_| looked_at <= MAX_PATTERNS) {
-        match value {
-            Value::Object(members) => {
-                if let Some(Value::String(pattern)) = members.get("pattern") {
-                    looked_at += 1;
-                    match mended(pattern, &mut said) {
-                        Some(mended) => drop(members.insert("pattern".into(), mended.into())),
-                        None => drop(members.remove("pattern")),
-                    }
-                }
-                if let Some(Value::Object(named)) = members.get_mut("patternProperties") {
-                    looked_at += named.len();
-                    if looked_at <= MAX_PATTERNS {
-                        let kept = std::mem::take(named).into_iter();
-                        *named = kept.filter_map(|(pattern, schema)| Some((mended(&pattern, &mut said)?, schema))).collect();
-                    }
-                }
-                // Values that are compared with are not schemas.
-                open.extend(members.iter_mut().filter(|(name, _)| !VALUES.contains(&name.as_str())).map(|(_, member)| member));
+    loosen(schema, &mut |members| {
+        let mut is_taken = false;
+        if let Some(Value::String(pattern)) = members.get("pattern").filter(|_| looked_at < MAX_PATTERNS) {
+            looked_at += 1;
+            match mended(pattern, &mut said) {
+                Some(mended) => drop(members.insert("pattern".into(), mended.into())),
+                None => is_taken = members.remove("pattern").is_some(),
             }
-            Value::Array(items) => open.extend(items),
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
         }
-    }
+        if let Some(Value::Object(named)) = members.get_mut("patternProperties")
+            && looked_at + named.len() <= MAX_PATTERNS
+        {
+            looked_at += named.len();
+            let (before, kept) = (named.len(), std::mem::take(named).into_iter());
+            *named = kept.filter_map(|(pattern, schema)| Some((mended(&pattern, &mut said)?, schema))).collect();
+            if named.len() < before {
+                is_taken = true;
+                // Whoever matched it was not one of the others.
+                members.remove("additionalProperties");
+            }
+        }
+        is_taken
+    });
     said
 }
 
@@ -137,9 +135,6 @@ fn rewritten(pattern: &str) -> String {
     }
     out
 }
-
-/// Keywords that hold values.
-const VALUES: [&str; 5] = ["enum", "const", "default", "example", "examples"];
 
 /// Whether the validator can match it, within the bounds.
 fn is_linear(pattern: &str) -> bool {

@@ -169,6 +169,10 @@ pub struct ToolVersion {
     /// The effect that its source claims and that nobody has confirmed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proposed_effect: Option<Effect>,
+    /// The definition as it was published, which the contract is of, where it is quarantined as its source says another one now.
+    /// Shown to those who run it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub was: Option<Box<ToolDefinition>>,
 }
 
 impl ToolVersion {

@@ -1,7 +1,6 @@
 //! Arguments as models and gateways write them.
 
-use crate::lenient;
-use maniple_core::message::ToolSpec;
+use maniple_core::{lenient, message::ToolSpec};
 use serde_json::{Value, value::RawValue};
 
 /// What gateways write for no arguments at all.

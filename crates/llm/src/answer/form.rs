@@ -20,6 +20,20 @@ pub enum Form<'a> {
     Prompted(&'a Value),
 }
 
+impl Form<'_> {
+    /// What the model is told of it. The run checks and repairs an answer anyway.
+    pub fn told(&self) -> Option<String> {
+        match self {
+            Self::Prompted(schema) => Some(format!(
+                "Your final answer must be one JSON value that fits the JSON Schema below, and nothing else: \
+                 no words around it, no code fence.\n{schema}"
+            )),
+            Self::Tool(name, _) => Some(format!("Give your final answer by calling the tool `{name}`, and in no other way.")),
+            Self::Free | Self::Native(_) => None,
+        }
+    }
+}
+
 /// The name of the tool whose arguments are the answer, and another for agents that have a tool of that name.
 const NAMES: [&str; 2] = ["answer", "final_answer"];
 

@@ -3,7 +3,7 @@
 //! Servers without a parser for it leave `<think>…</think>` in the text. At its very start that is no answer: nobody hears it. A tag
 //! that comes later, or is never closed, is text like any other.
 
-use crate::lenient;
+use maniple_core::lenient;
 
 /// As models write it.
 const TAGS: [(&str, &str); 3] = [("<think>", "</think>"), ("<thinking>", "</thinking>"), ("<thought>", "</thought>")];

@@ -5,15 +5,18 @@
 
 use crate::{
     answer::{self, MAX_CALLS, MAX_KEPT_BYTES, Voice},
-    fault, lenient,
+    fault,
     profile::Profile,
 };
 use maniple_core::{
-    estimate,
+    estimate, lenient,
     message::{FinishReason, ModelReply, Reasoning, ToolCall, Usage},
     model::{Fault, ModelRequest},
 };
 use serde_json::{Value, json};
+
+/// What a block weighs beside what it says, in bytes: so many that looking through them takes long are no answer.
+const BLOCK_BYTES: usize = 1024;
 
 /// One JSON object of an answer, plain or an event of a stream; an error where it is one.
 pub fn parse(json: &str) -> Result<Value, Fault> {
@@ -34,6 +37,7 @@ pub struct Draft {
     cache_read: u64,
     cache_creation: u64,
     output: u64,
+    calls: usize,
     kept: usize,
 }
 
@@ -84,11 +88,11 @@ impl Draft {
             },
             _ => Block::Other,
         };
-        let calls = self.blocks.iter().filter(|(_, block)| matches!(block, Block::Call { .. })).count();
-        if calls >= MAX_CALLS && matches!(begun, Block::Call { .. }) {
+        self.calls += usize::from(matches!(begun, Block::Call { .. }));
+        if self.calls > MAX_CALLS {
             return Err(fault::cut_after(format!("it asks for more than {MAX_CALLS} tool calls")));
         }
-        self.keep(if matches!(begun, Block::Text(_) | Block::Other) { 0 } else { block.to_string().len() })?;
+        self.keep(BLOCK_BYTES + if matches!(begun, Block::Text(_) | Block::Other) { 0 } else { block.to_string().len() })?;
         self.blocks.push((index, begun));
         match block["text"].as_str().filter(|_| block["type"] == "text") {
             Some(said) => self.say(index, said, text),
@@ -124,6 +128,7 @@ impl Draft {
 
     fn say(&mut self, index: u64, said: &str, text: &mut dyn FnMut(&str)) -> Result<(), Fault> {
         if self.block(index).is_none() {
+            self.keep(BLOCK_BYTES)?;
             self.blocks.push((index, Block::Text(0)));
         }
         if let Some(Block::Text(bytes)) = self.block(index) {
@@ -138,6 +143,7 @@ impl Draft {
         let Some(more) = more.as_str() else { return Ok(()) };
         self.keep(more.len())?;
         if self.block(index).is_none() {
+            self.keep(BLOCK_BYTES)?;
             self.blocks.push((index, Block::Thought(json!({ "type": "thinking", "thinking": "" }))));
         }
         if let Some(Block::Thought(block)) = self.block(index) {

@@ -3,14 +3,12 @@
 //! Tools, then system, are the same from step to step and from task to task: each ends in a cache mark.
 
 use crate::{
-    answer::{
-        self,
-        form::{Form, PURPOSE},
-    },
+    answer::form::{self, Form, PURPOSE},
     history::{self, Ids, Kin},
     profile::{Profile, Thinking},
 };
 use maniple_core::{
+    digits,
     message::{Message, Reasoning, ToolCall},
     model::{Effort, ModelRequest},
 };
@@ -21,7 +19,7 @@ const LEAST_THOUGHT: u32 = 1_024;
 
 /// The body of `POST …/v1/messages`.
 pub fn body(request: &ModelRequest, model: &str, profile: &Profile, max_tokens: u32) -> Map<String, Value> {
-    let form = answer::form::form(request, profile);
+    let form = form::form(request, profile);
     let mut body = Map::new();
     let mut set = |name: &str, value: Value| {
         if profile.takes(name) {
@@ -37,7 +35,7 @@ pub fn body(request: &ModelRequest, model: &str, profile: &Profile, max_tokens: 
     let thinking = thinking(request, profile, max_tokens);
     let tools = tools(request, profile, form);
     if !tools.is_empty() {
-        let choice = match (form, answer::form::may_call(request, profile)) {
+        let choice = match (form, form::may_call(request, profile)) {
             // A model that thinks cannot be made to call.
             (Form::Tool(name, _), false) if thinking.is_none() => Some(json!({ "type": "tool", "name": name })),
             (Form::Tool(..), false) => None,
@@ -106,12 +104,7 @@ fn thinking(request: &ModelRequest, profile: &Profile, max_tokens: u32) -> Optio
 /// The prompt, and what the answer must fit.
 fn system(request: &ModelRequest, form: Form, profile: &Profile) -> Vec<Value> {
     let prompt = Some(request.system.clone()).filter(|text| !text.trim().is_empty());
-    let told = match form {
-        Form::Prompted(schema) => Some(answer::instruction(schema)),
-        Form::Tool(name, _) => Some(format!("Give your final answer by calling the tool `{name}`, and in no other way.")),
-        Form::Free | Form::Native(_) => None,
-    };
-    let mut texts: Vec<Value> = prompt.into_iter().chain(told).map(|text| json!({ "type": "text", "text": text })).collect();
+    let mut texts: Vec<Value> = prompt.into_iter().chain(form.told()).map(|text| json!({ "type": "text", "text": text })).collect();
     mark(texts.last_mut(), profile);
     texts
 }
@@ -137,7 +130,7 @@ fn mark(last: Option<&mut Value>, profile: &Profile) {
 /// Turns alternate: neighbours of one role become one, and blank text, which is refused, goes.
 fn turns(request: &ModelRequest, profile: &Profile) -> Vec<Value> {
     let mut turns: Vec<(&str, Vec<Value>)> = Vec::new();
-    let mut ids = Ids::by(profile.call_ids);
+    let mut ids = Ids::of(profile.call_ids, &request.messages, &request.model);
     for message in &request.messages {
         let (role, blocks) = blocks(message, request, profile, &mut ids);
         match turns.last_mut() {
@@ -175,7 +168,7 @@ fn text(content: &str) -> Option<Value> {
 }
 
 fn called(call: &ToolCall, ids: &Ids) -> Value {
-    let input: Value = serde_json::from_str(history::arguments(&call.arguments).get()).unwrap_or_default();
+    let input: Value = serde_json::from_str(&digits::kept(history::arguments(&call.arguments).get())).unwrap_or_default();
     json!({ "type": "tool_use", "id": ids.id(&call.id), "name": history::tool_name(&call.name), "input": input })
 }
 

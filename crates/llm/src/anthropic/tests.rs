@@ -179,3 +179,23 @@ fn how_much_to_think_is_said_as_each_model_wants_it_and_as_there_is_room() {
     let body = Value::Object(super::request::body(&request, "m1", &adaptive, 1_000));
     assert_eq!((&body["thinking"], &body["output_config"]), (&json!({ "type": "adaptive" }), &json!({ "effort": "medium" })));
 }
+
+#[test]
+fn an_answer_of_countless_empty_blocks_is_none() {
+    let block = "event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\n";
+    let stream = block.repeat(20_000);
+    let fault = hear(anthropic(), [stream.as_bytes()]).0.expect_err("too much");
+    assert!(fault.message.contains("says more than"), "{fault}");
+}
+
+#[test]
+fn integers_of_earlier_arguments_keep_their_digits() {
+    let mut request = full_request();
+    let digits = "123456789012345678901234567890";
+    for message in &mut request.messages {
+        if let Message::Assistant { calls, .. } = message {
+            calls.iter_mut().for_each(|call| call.arguments = format!("{{\"wei\": {digits}}}"));
+        }
+    }
+    assert!(asked(&request).to_string().contains(digits));
+}

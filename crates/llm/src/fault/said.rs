@@ -1,6 +1,7 @@
 //! What a complaint says, whatever its shape.
 
-use super::waits;
+use super::waits::in_words;
+use maniple_core::waits;
 use serde_json::Value;
 use std::time::Duration;
 
@@ -10,6 +11,8 @@ pub struct Said {
     pub codes: Vec<String>,
     pub message: String,
     lower: String,
+    /// Whether it says anything to people: else the message is its JSON.
+    is_told: bool,
     /// How long to wait, where it stands apart from the message.
     delay: Option<String>,
 }
@@ -17,19 +20,23 @@ pub struct Said {
 impl Said {
     /// Of a body: JSON, a page, or words.
     pub fn read(body: &str) -> Self {
+        Self::read_by(Self::of, body)
+    }
+
+    fn read_by(of: fn(&Value) -> Self, body: &str) -> Self {
         let body = body.trim();
         match serde_json::from_str::<Value>(body) {
-            Ok(json) => Self::of(&json),
+            Ok(json) => of(&json),
             Err(_) if body.starts_with('<') => Self::new(Vec::new(), &words(body)),
-            Err(_) => Self::amid_words(body).unwrap_or_else(|| Self::new(Vec::new(), body)),
+            Err(_) => Self::amid_words(of, body).unwrap_or_else(|| Self::new(Vec::new(), body)),
         }
     }
 
     /// JSON behind some words, such as `data: {…}` or `upstream said: {…}`.
-    fn amid_words(body: &str) -> Option<Self> {
+    fn amid_words(of: fn(&Value) -> Self, body: &str) -> Option<Self> {
         let at = body.find('{')?;
         let json = serde_json::Deserializer::from_str(&body[at..]).into_iter::<Value>().next()?.ok().filter(Value::is_object)?;
-        let mut said = Self::of(&json);
+        let mut said = of(&json);
         let words = body[..at].trim();
         if !words.ends_with("data:") {
             said.message = format!("{words} {}", said.message);
@@ -41,20 +48,27 @@ impl Said {
     /// `{error: {…}}`, `{error: "…"}`, `[{error}]`, `{object: "error", message}`, `{detail}`; and what a router quotes of the provider
     /// behind it.
     pub fn of(json: &Value) -> Self {
-        let json = json.get(0).unwrap_or(json);
-        let error = json.get("error").filter(|e| !e.is_null()).unwrap_or(json);
-        let error = error.get(0).unwrap_or(error);
+        let mut said = Self::unquoted(json);
+        let error = error_in(json);
+        for quoted in [&error["metadata"]["raw"], &error["cause"], &error["innererror"], &error["upstream_error"]] {
+            said.quote(quoted);
+        }
+        said
+    }
+
+    /// The same without what is quoted.
+    fn unquoted(json: &Value) -> Self {
+        let error = error_in(json);
         let codes = ["code", "type", "status", "status_code"].iter().filter_map(|field| match &error[*field] {
             Value::String(code) => Some(code.to_lowercase()),
             Value::Number(code) => Some(code.to_string()),
             _ => None,
         });
         let message = ["message", "detail", "error", "msg", "status_msg", "error_msg", "error_message"];
-        let message = message.iter().find_map(|field| error[*field].as_str()).or(error.as_str());
-        let mut said = Self::new(codes.collect(), message.unwrap_or(&error.to_string()));
-        for quoted in [&error["metadata"]["raw"], &error["cause"], &error["innererror"], &error["upstream_error"]] {
-            said.quote(quoted);
-        }
+        let message = message.iter().find_map(|field| error[*field].as_str()).or(error.as_str()).map(str::to_owned);
+        let message = message.or_else(|| listed(&error["detail"]));
+        let is_told = message.is_some();
+        let mut said = Self { is_told, ..Self::new(codes.collect(), &message.unwrap_or_else(|| error.to_string())) };
         // RetryInfo of Google's.
         let delays = error["details"].as_array().into_iter().flatten().filter_map(|detail| detail["retryDelay"].as_str());
         said.delay = delays.map(str::to_owned).next().or_else(|| {
@@ -66,25 +80,35 @@ impl Said {
     /// Adds what another provider said, which this one only passes on.
     fn quote(&mut self, quoted: &Value) {
         let other = match quoted {
-            Value::String(text) if !text.trim().is_empty() => Self::read(text),
-            Value::Object(_) => Self::of(quoted),
+            Value::String(text) if !text.trim().is_empty() => Self::read_by(Self::unquoted, text),
+            Value::Object(_) => Self::unquoted(quoted),
             _ => return,
         };
         self.codes.extend(other.codes);
         self.delay = other.delay.or(self.delay.take());
         if !self.message.contains(&other.message) {
-            self.message = format!("{}: {}", self.message, other.message);
+            self.message = if self.is_told { format!("{}: {}", self.message, other.message) } else { other.message };
             self.lower = self.message.to_lowercase();
+            self.is_told |= other.is_told;
         }
     }
 
     fn new(codes: Vec<String>, message: &str) -> Self {
-        Self { codes, message: message.to_owned(), lower: message.to_lowercase(), delay: None }
+        let message = super::head(message, super::MAX_ERROR_BODY_BYTES);
+        Self { codes, message: message.to_owned(), lower: message.to_lowercase(), is_told: true, delay: None }
     }
 
     /// For people.
-    pub fn text(&self) -> &str {
-        if self.message.is_empty() { "no reason given" } else { &self.message }
+    pub fn text(&self) -> String {
+        match &*self.message {
+            "" => "no reason given".to_owned(),
+            message if self.garbled() => format!("the model wrote a tool call that its server could not read: {message}"),
+            message => message.to_owned(),
+        }
+    }
+    /// What it says to people, in lower case: nothing of what stands beside it.
+    pub fn words(&self) -> &str {
+        if self.is_told { &self.lower } else { "" }
     }
     fn code_has(&self, parts: &[&str]) -> bool {
         self.codes.iter().any(|code| parts.iter().any(|part| code.contains(part)))
@@ -95,7 +119,7 @@ impl Said {
 
     /// How long it asks to wait.
     pub fn wait(&self) -> Option<Duration> {
-        self.delay.as_deref().and_then(waits::span).or_else(|| waits::in_words(&self.lower))
+        self.delay.as_deref().and_then(waits::span).or_else(|| in_words(&self.lower))
     }
 
     /// The status that an error within an answer stands for, where waiting helps.
@@ -150,6 +174,7 @@ impl Said {
     /// It is the model's own doing: it wrote a call that its provider could not read. Asked again, it may do better.
     pub fn garbled(&self) -> bool {
         self.code_has(&["tool_use_failed", "output_parse_failed", "malformed_function_call"])
+            || self.says(&["model produced output that does not match"])
     }
 
     pub fn filtered(&self) -> bool {
@@ -158,6 +183,25 @@ impl Said {
             ["content management policy", "content filter", "content policy", "safety system", "flagged as potentially"];
         self.code_has(&CODES) || self.says(&PHRASES)
     }
+}
+
+/// Where the members of an error stand.
+fn error_in(json: &Value) -> &Value {
+    let json = json.get(0).unwrap_or(json);
+    let error = json.get("error").filter(|e| !e.is_null()).unwrap_or(json);
+    error.get(0).unwrap_or(error)
+}
+
+/// `[{loc: ["body", "max_tokens"], msg: "…"}]`, as FastAPI writes what is wrong with a request.
+fn listed(detail: &Value) -> Option<String> {
+    let one = |part: &Value| {
+        let place = part["loc"].as_array().into_iter().flatten();
+        let place: Vec<String> = place.map(|step| step.as_str().map_or_else(|| step.to_string(), str::to_owned)).collect();
+        let message = part["msg"].as_str()?;
+        Some(if place.is_empty() { message.to_owned() } else { format!("{}: {message}", place.join(".")) })
+    };
+    let told: Vec<String> = detail.as_array()?.iter().filter_map(one).collect();
+    (!told.is_empty()).then(|| told.join("; "))
 }
 
 /// What a page says to people, without its markup.

@@ -2,6 +2,9 @@
 
 use super::*;
 
+fn of_status(status: u16, retry_after: Option<Duration>, body: &str) -> Fault {
+    super::of_status(status, retry_after, &Said::read(body))
+}
 fn kind(status: u16, waits: bool, body: &str) -> FaultKind {
     of_status(status, waits.then_some(Duration::from_secs(1)), body).kind
 }
@@ -103,4 +106,28 @@ fn a_secret_that_a_cut_would_leave_in_halves_is_gone_before_the_cut() {
     let said = format!("{}secret-key", "x".repeat(MAX_MESSAGE_BYTES - 12));
     let fault = explain(Fault::new(FaultKind::Overloaded, said), "lab", "", ["secret-key"]);
     assert!(fault.message.len() <= MAX_MESSAGE_BYTES && !fault.message.contains("secret"), "{}", fault.message);
+}
+
+#[test]
+fn an_error_inside_an_answer_is_judged_with_its_codes() {
+    let limited = serde_json::json!({ "error": { "message": "You exceeded your quota of tokens a minute", "code": 429, "type": "rate_limit_error" } });
+    assert_eq!(of_error(&limited).kind, FaultKind::Throttled, "it names a rate limit");
+}
+
+#[test]
+fn a_call_that_a_server_cannot_read_is_called_that_whatever_its_status() {
+    let said = r#"{"error":{"code":500,"message":"The model produced output that does not match the expected peg-native format","type":"server_error"}}"#;
+    for fault in [of_status(500, None, said), of_text(said)] {
+        assert_eq!(fault.kind, FaultKind::CutAfter, "{fault}");
+        assert!(fault.message.contains("the model wrote a tool call that its server could not read: The model produced"), "{fault}");
+    }
+}
+
+#[test]
+fn what_is_kept_of_an_error_is_bounded_and_one_quoted_in_another_is_read_one_level_deep() {
+    let long = serde_json::json!({ "error": { "data": "x".repeat(2 * MAX_ERROR_BODY_BYTES) } });
+    assert!(Said::of(&long).message.len() <= MAX_ERROR_BODY_BYTES);
+    let nested = serde_json::json!({ "message": "one", "cause": { "message": "two", "cause": { "message": "three", "code": "insufficient_quota" } } });
+    let said = Said::of(&nested);
+    assert_eq!((said.text().as_str(), said.no_credit()), ("one: two", false));
 }

@@ -16,7 +16,7 @@ fn usual() -> Profile {
 fn taught(request: &ModelRequest, profile: &Profile, status: u16, complaint: &str) -> Option<Lesson> {
     let max_tokens = profile.max_tokens(request);
     let body = openai::request::body(request, "m1", profile, max_tokens);
-    lesson(status, complaint, &Sent { request, profile, body: &body, max_tokens })
+    lesson(status, complaint, &Said::read(complaint), &Sent { request, profile, body: &body, max_tokens })
 }
 
 /// What the request of the next attempt looks like.
@@ -169,4 +169,68 @@ fn an_account_that_can_pay_for_less_is_asked_for_less_this_once() {
     assert_eq!((lesson.most, lesson.lasts, &lesson.profile), (Some(400), false, &usual()));
     assert_eq!(taught(&request("hi"), &usual(), 402, &complaint.replace("400", "10")), None, "too little for an answer");
     assert_eq!(taught(&request("hi"), &usual(), 402, "Payment required"), None);
+}
+
+#[test]
+fn a_limit_is_read_from_what_is_said_to_people_and_not_from_the_numbers_beside_it() {
+    let other_word = r#"{"error":{"message":"Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.","param":"max_tokens","code":"400","request":417}}"#;
+    let lesson = taught(&asked(), &usual(), 400, other_word).expect("a lesson");
+    assert_eq!((lesson.most, lesson.profile.max_output, lesson.profile.tokens), (None, None, TokensField::MaxCompletionTokens));
+    let listed = r#"{"detail":[{"type":"less_than_equal","loc":["body","max_tokens"],"msg":"Input should be less than or equal to 200","input":450,"ctx":{"le":300}}]}"#;
+    assert_eq!(taught(&asked(), &usual(), 422, listed).expect("a lesson").most, Some(200));
+    assert_eq!(taught(&asked(), &usual(), 400, r#"{"max_tokens":499,"status":400}"#), None, "nothing is said");
+}
+
+#[test]
+fn a_value_that_is_refused_is_left_out_of_that_call_alone_and_a_member_that_is_unknown_of_every_call() {
+    for (complaint, lasts) in [
+        ("temperature must be between 0 and 1.5", false),
+        (
+            r#"{"error":{"message":"Invalid 'temperature': decimal above maximum value. Expected a value <= 2, but got 3 instead.","type":"invalid_request_error","param":"temperature","code":"decimal_above_max_value"}}"#,
+            false,
+        ),
+        ("Unsupported value: 'reasoning_effort' does not support 'low' with this model. Supported values are: 'high'.", false),
+        ("reasoning_effort: unknown variant `low`, expected one of `high`, `max`", false),
+        ("`temperature` and `top_p` cannot both be specified for this model.", false),
+        ("tool_choice 'none' is incompatible with thinking enabled", false),
+        ("Unsupported value: 'temperature' does not support 0.0 with this model. Only the default (1) value is supported.", true),
+        ("Unsupported parameter: 'stop' is not supported with this model.", true),
+        (r#"{"detail":[{"type":"extra_forbidden","loc":["body","top_p"],"msg":"Extra inputs are not permitted"}]}"#, true),
+        (r#"{"error":{"message":"Unknown name \"seed\": Cannot find field.","status":"INVALID_ARGUMENT"}}"#, true),
+    ] {
+        assert_eq!(taught(&asked(), &usual(), 400, complaint).expect(complaint).lasts, lasts, "{complaint}");
+    }
+}
+
+#[test]
+fn a_schema_that_is_refused_is_its_own_agents_and_a_form_that_is_not_known_is_the_models() {
+    let request = ModelRequest { tool_choice: ToolChoice::None, ..full_request() };
+    for (complaint, lasts) in [
+        (
+            "Invalid schema for response_format 'answer': In context=(), 'additionalProperties' is required to be supplied and to be false.",
+            false,
+        ),
+        ("response_format.json_schema.schema: For 'object' type, 'additionalProperties: object' is not supported", false),
+        (r#"Invalid JSON payload received. Unknown name "oneOf" at 'generation_config.response_schema': Cannot find field."#, false),
+        ("JSON schema conversion failed: Unrecognized schema: {\"type\":\"any\"}", false),
+        ("Failed to parse grammar of json_schema: unsupported keyword `if`", false),
+        ("This response_format type is unavailable now", true),
+        ("response_format of type json_schema is not supported by this model", true),
+        ("response_format: unknown variant `json_schema`, expected `text` or `json_object`", true),
+        ("response_format is not supported with tools", true),
+        ("Cannot use custom grammar constraints with tools.", true),
+    ] {
+        assert_eq!(taught(&request, &usual(), 400, complaint).expect(complaint).lasts, lasts, "{complaint}");
+    }
+}
+
+#[test]
+fn a_prompt_that_was_estimated_too_low_leaves_the_answers_of_others_as_long_as_they_were() {
+    let mut request = request("Say hello");
+    request.max_output_tokens = 8_005;
+    let complaint = "'max_tokens' is too large: 8005. This model's maximum context length is 8192 tokens and your request has 6000 input tokens (8005 > 8192 - 6000).";
+    let lesson = taught(&request, &usual(), 400, complaint).expect("a lesson");
+    assert_eq!(lesson.most, Some(8_192 - 6_000), "this call asks for what is left");
+    let next = lesson.profile.max_tokens(&request);
+    assert!(next > 7_500, "the next one for {next}");
 }

@@ -10,8 +10,8 @@
 //!
 //! Some servers give no index, others 0 to every call; some repeat the name, or a new id, in every piece.
 
-use crate::{answer::MAX_CALLS, fault, lenient};
-use maniple_core::{message::ToolCall, model::Fault};
+use crate::{answer::MAX_CALLS, fault};
+use maniple_core::{lenient, message::ToolCall, model::Fault};
 use serde_json::{Map, Value};
 
 /// Members of a call that are read; what stands beside them is the provider's own and goes back to it.
@@ -61,9 +61,11 @@ impl Calls {
         };
         let call = &mut self.begun[at];
         if let (true, Some(id)) = (call.id.is_empty(), piece.id) {
+            self.weight += id.len();
             call.id = id;
         }
         if let (true, Some(name)) = (call.name.is_empty(), piece.name) {
+            self.weight += name.len();
             name.clone_into(&mut call.name);
         }
         let before = call.arguments.len();
@@ -132,7 +134,8 @@ impl Begun {
         self.name.is_empty() || self.name == name && !self.is_complete()
     }
     fn is_complete(&self) -> bool {
-        serde_json::from_str::<Value>(&self.arguments).is_ok_and(|arguments| arguments.is_object())
+        self.arguments.trim_end().ends_with('}')
+            && serde_json::from_str::<Value>(&self.arguments).is_ok_and(|arguments| arguments.is_object())
     }
 }
 
@@ -220,5 +223,12 @@ mod tests {
         let signed = json!({ "index": 0, "id": "a", "type": "function", "function": { "name": "f" }, "extra_content": { "google": { "thought_signature": "S" } }, "x": null });
         calls.add(&signed).expect("one");
         assert_eq!(calls.finish()[0].extra, Some(json!({ "extra_content": { "google": { "thought_signature": "S" } } })));
+    }
+
+    #[test]
+    fn names_and_ids_weigh_as_arguments_do() {
+        let mut calls = Calls::default();
+        calls.add(&piece(Some(0), &"i".repeat(500), &"n".repeat(300), "{}")).expect("one");
+        assert_eq!(calls.weight(), 802);
     }
 }

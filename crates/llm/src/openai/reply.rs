@@ -6,10 +6,11 @@
 use super::{calls::Calls, thought::Thought};
 use crate::{
     answer::{self, MAX_KEPT_BYTES, Voice},
-    fault, lenient,
+    fault,
     profile::Profile,
 };
 use maniple_core::{
+    lenient,
     message::{FinishReason, ModelReply, Usage},
     model::{Fault, ModelRequest},
 };
@@ -31,7 +32,9 @@ fn error_in(piece: &Value) -> Option<&Value> {
         Value::Null | Value::Bool(false) => false,
         Value::String(text) => !text.is_empty(),
         Value::Object(members) => !members.is_empty(),
-        _ => true,
+        Value::Array(errors) => !errors.is_empty(),
+        Value::Number(code) => code.as_f64() != Some(0.0),
+        Value::Bool(true) => true,
     };
     let choice = &piece["choices"][0];
     if let Some(error) = [&piece["error"], &choice["error"], &piece["errors"]].into_iter().find(says_something) {

@@ -1,10 +1,7 @@
 //! A model request as Chat Completions JSON.
 
 use crate::{
-    answer::{
-        self,
-        form::{Form, PURPOSE},
-    },
+    answer::form::{self, Form, PURPOSE},
     history::{self, Ids, Kin},
     profile::{Profile, SystemRole, TokensField},
 };
@@ -19,12 +16,7 @@ const NO_SIGNATURE: &str = "skip_thought_signature_validator";
 
 /// The body of `POST …/chat/completions`.
 pub fn body(request: &ModelRequest, model: &str, profile: &Profile, max_tokens: u32) -> Map<String, Value> {
-    let form = answer::form::form(request, profile);
-    let told = match form {
-        Form::Prompted(schema) => Some(answer::instruction(schema)),
-        Form::Tool(name, _) => Some(format!("Give your final answer by calling the tool `{name}`, and in no other way.")),
-        Form::Free | Form::Native(_) => None,
-    };
+    let form = form::form(request, profile);
     let mut body = Map::new();
     let mut set = |name: &str, value: Value| {
         if profile.takes(name) {
@@ -32,7 +24,7 @@ pub fn body(request: &ModelRequest, model: &str, profile: &Profile, max_tokens: 
         }
     };
     set("model", model.into());
-    set("messages", messages(request, profile, told.as_deref()).into());
+    set("messages", messages(request, profile, form.told().as_deref()).into());
     match profile.tokens {
         TokensField::MaxTokens => set("max_tokens", max_tokens.into()),
         TokensField::MaxCompletionTokens => set("max_completion_tokens", max_tokens.into()),
@@ -40,7 +32,7 @@ pub fn body(request: &ModelRequest, model: &str, profile: &Profile, max_tokens: 
     }
     let tools = tools(request, profile, form);
     if !tools.is_empty() {
-        match (form, answer::form::may_call(request, profile)) {
+        match (form, form::may_call(request, profile)) {
             (Form::Tool(name, _), false) => set("tool_choice", json!({ "type": "function", "function": { "name": name } })),
             (_, false) => set("tool_choice", "none".into()),
             // `auto` is everyone's default.
@@ -101,7 +93,7 @@ fn tools(request: &ModelRequest, profile: &Profile, form: Form) -> Vec<Value> {
 fn messages(request: &ModelRequest, profile: &Profile, told: Option<&str>) -> Vec<Value> {
     let system: Vec<&str> = [request.system.as_str(), told.unwrap_or_default()].into_iter().filter(|text| !text.is_empty()).collect();
     let system = system.join("\n\n");
-    let mut ids = Ids::by(profile.call_ids);
+    let mut ids = Ids::of(profile.call_ids, &request.messages, &request.model);
     let mut messages: Vec<Value> = request.messages.iter().map(|message| turn(message, request, profile, &mut ids)).collect();
     if system.is_empty() {
         return messages;

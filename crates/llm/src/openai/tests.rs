@@ -261,3 +261,13 @@ fn what_is_thought_is_kept_apart_from_what_is_said() {
     let aloud = plain(openai(), r#"{"choices":[{"message":{"content":"<think>hm</think>4"},"finish_reason":"stop"}]}"#).expect("a reply");
     assert_eq!((aloud.text.as_deref(), aloud.reasoning.map(|thought| thought.text).as_deref()), (Some("4"), Some("hm")));
 }
+
+#[test]
+fn an_error_that_says_nothing_voids_no_answer() {
+    for nothing in ["[]", "0", "null", "false", "\"\"", "{}"] {
+        let answered =
+            format!(r#"{{"errors":{nothing},"error":{nothing},"choices":[{{"message":{{"content":"whole"}},"finish_reason":"stop"}}]}}"#);
+        assert_eq!(plain(openai(), &answered).expect(nothing).text.as_deref(), Some("whole"));
+    }
+    assert!(plain(openai(), r#"{"errors":[{"message":"no"}],"choices":[]}"#).is_err());
+}

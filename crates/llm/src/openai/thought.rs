@@ -1,7 +1,6 @@
 //! What a model thought, in the members that servers of this API put it in.
 
-use crate::lenient;
-use maniple_core::message::Reasoning;
+use maniple_core::{lenient, message::Reasoning};
 use serde_json::{Map, Value};
 
 /// Members that are plain text. A server that has several says the same in each.

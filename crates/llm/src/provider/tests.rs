@@ -110,15 +110,51 @@ fn a_vendors_own_variable_says_where_its_provider_is_and_a_file_has_the_last_wor
 
 #[test]
 fn what_a_model_is_said_to_take_is_over_what_is_known_and_what_is_learnt_is_over_both() {
-    use super::{Provider, RemoteApi};
+    use super::{Profile, Provider, RemoteApi};
     let mut settings = ProviderSettings { base_url: Some("http://x/v1".into()), ..ProviderSettings::new(Api::OpenAi) };
     settings.profile.context = Some(9_000);
     settings.models.insert("gpt-4o".into(), ProfileSettings { max_output: Some(5), ..Default::default() });
     let provider = Provider::settle("lab", &settings, RemoteApi::OpenAi, |_| None).expect("good");
     let profile = provider.profile("gpt-4o");
     assert_eq!((profile.max_output, profile.context), (Some(5), Some(9_000)));
-    let mut learnt = profile;
-    learnt.context = Some(1_000);
-    provider.learn("gpt-4o", learnt);
+    let learnt = Profile { context: Some(1_000), ..profile.clone() };
+    assert!(provider.learn("gpt-4o", &profile, &learnt));
     assert_eq!((provider.profile("gpt-4o").context, provider.profile("other").context), (Some(1_000), Some(9_000)));
+}
+
+#[test]
+fn what_calls_learn_at_the_same_time_is_all_known_and_told_once() {
+    use super::{Profile, Provider, RemoteApi};
+    let settings = ProviderSettings { base_url: Some("http://x/v1".into()), ..ProviderSettings::new(Api::OpenAi) };
+    let provider = Provider::settle("lab", &settings, RemoteApi::OpenAi, |_| None).expect("good");
+    let before = provider.profile("m1");
+    let without = |member: &str| Profile { left_out: [member.to_owned()].into(), ..before.clone() };
+    let word = Profile { tokens: TokensField::MaxCompletionTokens, overhead: 40, ..before.clone() };
+    let told: Vec<bool> = [&word, &without("seed"), &without("stop"), &without("seed"), &word]
+        .into_iter()
+        .map(|after| provider.learn("m1", &before, after))
+        .collect();
+    assert_eq!(told, [true, true, true, false, false]);
+    let known = provider.profile("m1");
+    assert_eq!((known.tokens, known.overhead), (TokensField::MaxCompletionTokens, 40));
+    assert!(!known.takes("seed") && !known.takes("stop") && known.takes("top_p"));
+}
+
+#[test]
+fn what_is_wrong_with_a_provider_that_nobody_named_is_said_to_whom_asks_it() {
+    let environment = |name: &str| name.ends_with("_BASE_URL").then(|| "nowhere".to_owned());
+    let settings =
+        [("anthropic".to_owned(), ProviderSettings { base_url: Some("http://own/v1".into()), ..ProviderSettings::new(Api::Anthropic) })];
+    let providers = Providers::with_environment(settings, environment).expect("nobody needs openai");
+    assert!(providers.model(&name("anthropic/m1")).is_ok() && providers.model(&name("demo/demo")).is_ok());
+    let error = providers.model(&name("openai/gpt-5")).err().expect("no address");
+    assert!(error.message.starts_with("OPENAI_BASE_URL `nowhere` must be"), "{error}");
+    let named = Providers::with_environment([("openai".to_owned(), ProviderSettings::new(Api::OpenAi))], environment);
+    assert_eq!(named.err().expect("it is named").field.as_deref(), Some("OPENAI_BASE_URL"));
+}
+
+#[test]
+fn the_built_in_local_provider_is_shown_tools_as_small_models_take_them() {
+    let Some(super::Served::Remote(ollama)) = with(vec![]).expect("good").served.remove("ollama") else { panic!("it is remote") };
+    assert!(!ollama.profile("qwen3").shape.lengths);
 }

@@ -4,6 +4,7 @@ use super::*;
 use crate::fixture::{anthropic, openai, profile, request};
 use futures::stream;
 
+const DAY: Duration = Duration::from_secs(24 * 3600);
 type Body = futures::stream::BoxStream<'static, Result<Bytes, String>>;
 
 const OPENAI: &str = include_str!("../../golden/openai/tool-call.sse");
@@ -25,7 +26,7 @@ async fn read(
     request: &ModelRequest,
 ) -> Result<ModelReply, Fault> {
     let body: Body = body.boxed();
-    answer(body, events, request, &profile(), &mut |_| {}).await
+    answer(body, Deadline::within(DAY), events, request, &profile(), &mut |_| {}).await
 }
 
 #[tokio::test(start_paused = true)]
@@ -158,4 +159,40 @@ async fn an_error_body_is_read_as_far_as_it_comes() {
     assert_eq!(error_text(body, Duration::from_secs(1)).await, "half");
     let endless = stream::repeat_with(|| Ok::<_, String>(Bytes::from(vec![b'x'; 1000])));
     assert_eq!(error_text(endless, Duration::from_secs(1)).await.len(), fault::MAX_ERROR_BODY_BYTES);
+}
+
+#[tokio::test]
+async fn what_comes_behind_the_end_takes_no_answer_back_however_its_bytes_are_cut() {
+    let openai_stopped = "data: {\"choices\":[{\"delta\":{\"content\":\"whole\"},\"finish_reason\":\"stop\"}]}\n\n";
+    let anthropic_stopped = ANTHROPIC.split("event: message_stop").next().expect("its beginning");
+    let error = "data: {\"error\":{\"message\":\"worker died\"}}\n\n";
+    for (stopped, behind) in [
+        (openai_stopped, error),
+        (openai_stopped, "event: error\ndata: {}\n\n"),
+        (openai_stopped, "data: {\"cho\n\n"),
+        (openai_stopped, "{\"error\":{\"message\":\"worker died\"}}\n"),
+        (openai_stopped, "{\"error\":{\"message\":\"worker died\"}}"),
+        (anthropic_stopped, error),
+        (anthropic_stopped, "data: [DONE]\n\n"),
+    ] {
+        let together = format!("{stopped}{behind}");
+        for pieces in [vec![stopped, behind], vec![together.as_str()]] {
+            let events = if stopped == openai_stopped { openai() } else { anthropic() };
+            let reply = read(stream::iter(said(&pieces)), events, &request("hi")).await;
+            assert!(reply.is_ok(), "{} pieces, then {behind}: {reply:?}", pieces.len());
+        }
+    }
+    let plain =
+        "{\"choices\":[{\"message\":{\"content\":\"whole\"},\"finish_reason\":\"stop\"}]}\n{\"error\":{\"message\":\"worker died\"}}";
+    assert_eq!(read(stream::iter(said(&[plain])), openai(), &request("hi")).await.expect("a reply").text.as_deref(), Some("whole"));
+}
+
+#[test]
+fn what_stands_among_the_events_is_kept_up_to_its_bound() {
+    let mut events = openai();
+    for _ in 0..3 * MAX_STRAY_BYTES {
+        let stray = sse::Event { name: sse::STRAY.to_owned(), data: "x".to_owned() };
+        events.event(&stray, &mut |_| {}).expect("no error");
+    }
+    assert!(events.stray.len() <= MAX_STRAY_BYTES, "{}", events.stray.len());
 }

@@ -100,10 +100,46 @@ fn arguments_come_back_under_the_names_of_the_tool() {
     let tool = tool(parameters);
     let names = names(&tool.parameters);
     let given = json!({ names["$top"].as_str(): 1, "_top": "x", names["filter[name]"].as_str(): ["a"], "deep": { names["@odata.type"].as_str(): "b" } });
-    let back: Value = serde_json::from_str(&original_names(&tool, given.to_string())).expect("JSON");
-    assert_eq!(back, json!({ "$top": 1, "_top": "x", "filter[name]": ["a"], "deep": { "@odata.type": "b" } }));
+    let given = given.to_string().replace("\"x\"", "123456789012345678901234567890");
+    let back: Value = serde_json::from_str(&original_names(&tool, given)).expect("JSON");
+    assert_eq!(back, json!({ "$top": 1, "_top": "123456789012345678901234567890", "filter[name]": ["a"], "deep": { "@odata.type": "b" } }));
     assert_ne!(names["$top"], "_top", "another property has that name");
     for broken in ["", "{\"a\":", "[1]", r#"{ "_top" :1}"#] {
         assert_eq!(original_names(&tool, broken.to_owned()), broken, "what needs no mapping stays as it was written");
     }
+}
+
+#[test]
+fn a_reference_to_what_is_shown_elsewhere_is_replaced_by_what_it_means() {
+    let parameters = json!({
+        "type": "object",
+        "allOf": [{ "properties": { "from": { "type": "string", "maxLength": 9 } } }],
+        "properties": {
+            "to": { "$ref": "#/allOf/0/properties/from", "description": "where it goes" },
+            "$via": { "type": "array", "items": { "$ref": "#/$defs/Stop" } },
+            "back": { "$ref": "#/properties/$via" },
+            "name": { "$ref": "#/$defs/Stop/properties/$name" },
+            "child": { "type": "object", "properties": { "again": { "$ref": "#/properties/child" } } },
+            "self": { "$ref": "#" },
+            "nowhere": { "$ref": "#/properties/none", "description": "lost" },
+        },
+        "$defs": { "Stop": { "type": "object", "properties": { "$name": { "type": "string" } } } },
+    });
+    let shown = Shape { any_name: false, lengths: false }.of(&tool(parameters)).into_owned().parameters;
+    let properties = &shown["properties"];
+    assert_eq!(properties["to"], json!({ "type": "string", "description": "where it goes" }));
+    assert_eq!(properties["back"], json!({ "type": "array", "items": { "$ref": "#/$defs/Stop" } }));
+    assert_eq!(properties["name"], json!({ "type": "string" }));
+    assert_eq!(properties["self"], json!({ "$ref": "#" }));
+    assert_eq!(properties["nowhere"], json!({ "description": "lost" }));
+    let mut open = vec![&shown];
+    while let Some(value) = open.pop() {
+        if let Some(reference) = value.get("$ref").and_then(Value::as_str) {
+            assert!(shown.pointer(reference.trim_start_matches('#')).is_some(), "{reference} dangles in {shown}");
+        }
+        open.extend(value.as_object().into_iter().flat_map(Map::values).chain(value.as_array().into_iter().flatten()));
+    }
+    let bomb = json!({ "type": "object", "properties": { "a": { "type": "object", "properties":
+        (0..40).map(|n| (format!("p{n}"), json!({ "$ref": "#/properties/a" }))).collect::<Map<_, _>>() } } });
+    assert!(Shape::OPENAI.of(&tool(bomb)).parameters.to_string().len() < 1 << 20);
 }

@@ -5,7 +5,7 @@ use super::{
     server::{Act, HEAD_CHUNKED, HEAD_TO_CLOSE, Server, answer, chunked},
     short,
 };
-use crate::{Api, discover::among, fixture::request};
+use crate::{Api, discover::among, fixture::request, profile::Like};
 use maniple_core::{
     message::FinishReason,
     model::{FaultKind, ModelRequest},
@@ -21,6 +21,10 @@ const PLAIN: &str = include_str!("../../golden/openai/tool-call.json");
 fn asked() -> ModelRequest {
     ModelRequest { times: short(), ..request("find rust") }
 }
+
+/// What is said of limits on most answers, whatever became of them.
+const LEFT: &str = "x-ratelimit-remaining-requests: 100\r\nx-ratelimit-reset-requests: 6m0s\r\n";
+const USED_UP: &str = "x-ratelimit-remaining-requests: 0\r\nx-ratelimit-reset-requests: 6m0s\r\n";
 
 #[tokio::test]
 async fn each_status_of_the_fault_table_is_its_fault() {
@@ -70,6 +74,11 @@ async fn each_status_of_the_fault_table_is_its_fault() {
         ("422 X", "", r#"{"detail":[{"msg":"field required"}]}"#.into(), FaultKind::Invalid, None),
         ("307 X", "location: http://elsewhere.example/\r\n", String::new(), FaultKind::Invalid, None),
         ("501 X", "", String::new(), FaultKind::Invalid, None),
+        ("429 X", "x-ratelimit-reset-tokens: 9s\r\n", error("slow down", "rate_limit_exceeded"), FaultKind::Throttled, wait(9)),
+        ("503 X", USED_UP, String::new(), FaultKind::Overloaded, wait(360)),
+        ("503 X", LEFT, String::new(), FaultKind::Overloaded, None),
+        ("500 X", LEFT, "oops".into(), FaultKind::Failed, None),
+        ("500 X", USED_UP, "oops".into(), FaultKind::Failed, None),
     ];
     for api in [Api::OpenAi, Api::Anthropic] {
         let server = Server::doing(rows.iter().map(|(status, headers, body, ..)| Act::Keep(answer(status, headers, body)))).await;
@@ -286,13 +295,15 @@ async fn the_first_local_server_that_lists_a_model_is_found_in_time() {
     let found = Server::doing([models(&["nomic-embed-text", "qwen3"])]).await;
     let later = Server::doing([models(&["other"])]).await;
     let urls = [&silent, &stranger, &empty, &found, &later].map(|server| format!("{}/v1", server.url()));
-    let urls = urls.each_ref().map(String::as_str);
+    let urls = urls.each_ref().map(|url| (url.as_str(), Like::LlamaCpp));
     let begun = std::time::Instant::now();
     let discovered = among(&urls).await.expect("one answers");
-    assert_eq!((discovered.base_url.as_str(), discovered.model.as_str()), (urls[3], "qwen3"));
+    let settings = &discovered.settings;
+    assert_eq!((settings.base_url.as_deref(), discovered.model.as_str()), (Some(urls[3].0), "qwen3"));
+    assert_eq!(settings.profile.like, Some(Like::LlamaCpp), "it is asked as what listens there is");
     assert!(begun.elapsed() < Duration::from_secs(2));
     assert!(found.requests()[0].starts_with("GET /v1/models "));
-    assert_eq!(among(&urls[..3]).await, None);
+    assert!(among(&urls[..3]).await.is_none());
 }
 
 /// What was asked for in each request, as JSON.
@@ -381,4 +392,30 @@ async fn a_stream_that_breaks_off_says_what_it_cost() {
     let usage = call(&providers, &asked()).await.0.expect_err("cut").usage.expect("something was heard");
     assert!(usage.input_tokens > 0 && usage.output_tokens >= 3, "{usage:?}");
     assert_eq!(call(&providers, &asked()).await.0.expect_err("cut").usage, None, "nothing was");
+}
+
+#[tokio::test]
+async fn an_attempt_that_runs_out_of_its_whole_time_says_what_it_cost() {
+    let begun = chunked("data: {\"choices\":[{\"delta\":{\"content\":\"so it begins\"}}]}\n\n");
+    let server = Server::doing([Act::Hold(begun[..begun.len() - 5].to_vec())]).await;
+    let mut asked = asked();
+    asked.times.whole = Duration::from_millis(400);
+    let fault = call(&providers(lab(Api::OpenAi, &server)), &asked).await.0.expect_err("late");
+    assert_eq!((fault.kind, fault.message.as_str()), (FaultKind::TimedOut, "lab: no whole answer in 400ms"));
+    assert!(fault.usage.is_some_and(|usage| usage.output_tokens >= 3), "{:?}", fault.usage);
+}
+
+#[tokio::test]
+async fn no_secret_of_an_address_is_told_as_it_is_or_as_it_is_sent() {
+    let redirect = "location: https://me:pass-word@elsewhere.example/v2/x?key=url+secret%2F1&b=2#at\r\n";
+    let quoting = r#"{"error":"cannot serve ?key=url+secret%2F1&more=own+secret%2F2 (url secret/1, own secret/2, version 2024-10-21)"}"#;
+    let server = Server::doing([Act::Keep(answer("308 X", redirect, "")), Act::Keep(answer("400 X", "", quoting))]).await;
+    let mut settings = lab(Api::OpenAi, &server);
+    settings.base_url = Some(format!("{}/v1?key=url+secret%2F1&api-version=2024-10-21", server.url()));
+    settings.query = [("more".to_owned(), "own secret/2".into())].into();
+    let providers = providers(settings);
+    let redirected = call(&providers, &asked()).await.0.expect_err("moved");
+    assert_eq!(redirected.message, "lab: HTTP 308: it redirects to https://elsewhere.example/v2/x: set base_url to where the API is");
+    let refused = call(&providers, &asked()).await.0.expect_err("refused");
+    assert_eq!(refused.message, "lab: HTTP 400: cannot serve ?key=***&more=*** (***, ***, version 2024-10-21)");
 }

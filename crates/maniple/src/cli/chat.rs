@@ -4,10 +4,13 @@
 //! |---|---|
 //! | a line | asks |
 //! | `/new`, `/session`, `/session ID`, `/help`, `/quit` | begins another conversation, names it, goes on with one, helps, leaves |
-//! | Ctrl-C | cancels the turn that runs, otherwise clears the line |
+//! | Ctrl-C | cancels the turn that runs, gives up what is waited for, otherwise clears the line |
 //! | Ctrl-D | leaves |
 //!
-//! In a pipe each line is a turn too, answers are on standard output and all about them on standard error.
+//! In a pipe each line is a turn too, answers are on standard output and all about them on standard error; Ctrl-C between turns, and the
+//! second one in a turn, end it.
+//!
+//! Once somebody has listened for Ctrl-C it never ends the process by itself again: whatever is waited for listens.
 
 use super::{
     ask::PROMPT_MAX,
@@ -59,11 +62,18 @@ impl Chat {
         let agent_name = self.agent.or_else(|| agent.as_ref().map(|agent| agent.name.clone()));
         let mut talk = Talk { place: self.place, reached: Some(reached), agent: agent_name, session, as_json, all_well: true };
         if lines.has_person() {
-            talk.greet(agent.as_ref(), self.session.is_some()).await;
+            talk.greet(agent.as_ref(), self.session.is_some()).await?;
         }
         let end = talk.go_on(&mut lines).await;
-        if let Some(reached) = talk.reached {
-            reached.leave().await;
+        // Left in a hurry, a node of our own is dropped: its record is what the next one goes on from.
+        if !matches!(end, Ok(Exit::Interrupted))
+            && let Some(reached) = talk.reached
+        {
+            let mut interrupts = signal(SignalKind::interrupt())?;
+            tokio::select! {
+                () = reached.leave() => {}
+                _ = interrupts.recv() => {}
+            }
         }
         end
     }
@@ -105,6 +115,13 @@ struct Talk {
     session: String,
     as_json: bool,
     all_well: bool,
+}
+
+/// How a turn ended.
+enum Turn {
+    Over,
+    /// With Ctrl-C; nobody waits for what becomes of it.
+    Left,
 }
 
 /// What a line asks for.
@@ -161,13 +178,15 @@ impl Talk {
                 Wish::Session(None) => screen::remark(format!("session {}", screen::clean(&self.session))),
                 Wish::Session(Some(id)) => {
                     id.clone_into(&mut self.session);
-                    self.recall().await;
+                    self.recall().await?;
                 }
                 Wish::Unknown(word) => {
                     screen::remark(format!("there is no {word}; {}", nearest(word, &COMMANDS)));
                 }
                 Wish::Ask(prompt) => match self.turn(prompt).await {
-                    Ok(()) => {}
+                    // Whoever leaves a turn at a terminal can type what is to come next.
+                    Ok(Turn::Left) if !lines.has_person() => return Ok(Exit::Interrupted),
+                    Ok(Turn::Left | Turn::Over) => {}
                     // A person reads what went wrong, and asks otherwise.
                     Err(trouble) if lines.has_person() => screen::trouble(&trouble, self.as_json),
                     Err(trouble) => return Err(trouble),
@@ -177,7 +196,7 @@ impl Talk {
         Ok(if lines.has_person() || self.all_well { Exit::Done } else { Exit::Unsuccessful })
     }
 
-    async fn turn(&mut self, prompt: &str) -> Result<(), Trouble> {
+    async fn turn(&mut self, prompt: &str) -> Result<Turn, Trouble> {
         let request = TaskRequest {
             id: Some(uuid::Uuid::now_v7().to_string()),
             prompt: prompt.to_owned(),
@@ -188,7 +207,7 @@ impl Talk {
         let mut story = Story::new(Steps::brief(), self.as_json, Interrupt::Cancels);
         let End::Result(result) = story.ask(&self.place, &mut self.reached, &request).await? else {
             self.all_well = false;
-            return Ok(());
+            return Ok(Turn::Left);
         };
         self.all_well &= result.status == TaskStatus::Completed;
         if self.as_json {
@@ -196,31 +215,35 @@ impl Talk {
         } else {
             story.answer(&result)?
         }
-        Ok(())
+        Ok(Turn::Over)
     }
 
-    async fn greet(&self, agent: Option<&Agent>, is_known: bool) {
+    async fn greet(&self, agent: Option<&Agent>, is_known: bool) -> Result<(), Trouble> {
         let who = agent.map(|agent| format!("{} · {} · ", agent.name.bold(), agent.model)).unwrap_or_default();
         screen::remark(format!("{who}session {}", screen::clean(&self.session)));
         screen::remark("/help says what else can be typed; Ctrl-D leaves".dimmed());
-        if is_known {
-            self.recall().await;
-        }
+        if is_known { self.recall().await } else { Ok(()) }
     }
 
-    /// The last turn of the conversation, so that a person knows where it stood.
-    async fn recall(&self) {
-        let Some(reached) = &self.reached else { return };
+    /// The last turn of the conversation, so that a person knows where it stood. One that cannot be looked at goes on unseen, and so
+    /// does one that nobody waits for.
+    async fn recall(&self) -> Result<(), Trouble> {
+        let Some(reached) = &self.reached else { return Ok(()) };
         let query = TaskQuery { agent: self.agent.clone(), limit: Some(1), ..TaskQuery::default() };
-        // A conversation that is not there begins now; one that cannot be looked at goes on unseen.
-        let messages = reached.client.messages(&self.session, &query).await.map(|page| page.messages).unwrap_or_default();
-        if messages.is_empty() {
+        let mut interrupts = signal(SignalKind::interrupt())?;
+        let page = tokio::select! {
+            page = reached.client.messages(&self.session, &query) => page,
+            _ = interrupts.recv() => return Ok(()),
+        };
+        let Ok(page) = page else { return Ok(()) };
+        if page.messages.is_empty() {
             screen::remark("nothing was said in it yet".dimmed());
         }
-        for message in messages {
+        for message in page.messages {
             let who = if message.role == Role::User { ">" } else { " " };
             screen::remark(format!("{who} {}", screen::one_line(&message.content, 200)).dimmed());
         }
+        Ok(())
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
     files::{self, Project, Sources, regular},
     yaml::Problem,
 };
-use maniple_core::{Tenant, model::ModelName, task::TaskLimits, tool::ToolWish};
+use maniple_core::{Tenant, model::ModelName, task::TaskLimits};
 use maniple_registry::Catalog;
 use owo_colors::OwoColorize;
 use serde_json::json;
@@ -30,7 +30,7 @@ pub struct Checked {
     pub limits: TaskLimits,
     /// The tools that agents ask for and that only a running node has, from where the settings say.
     pub unseen: BTreeSet<String>,
-    /// The tools that agents ask for and that nobody defines: they may register themselves.
+    /// The tools that agents ask for and that nobody defines: they may register themselves. With the name that could be meant.
     pub unknown: BTreeSet<String>,
     /// The settings.
     pub config: Config,
@@ -87,18 +87,20 @@ pub fn project(dir: &Path) -> Result<Checked, Vec<Problem>> {
         |errors: Vec<maniple_core::Error>| errors.iter().map(|e| Problem::of_file(&dir.join("tools"), e.to_string())).collect::<Vec<_>>();
     let catalog = Arc::new(Catalog::new(project.tools.clone()).map_err(of_tools)?);
     let (mut problems, mut unseen, mut unknown) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
-    let mut names: Vec<&str> = project.tools.iter().map(|tool| tool.name.as_str()).collect();
-    names.extend(["clock", "calculator", "http_fetch"]);
+    let known = catalog.list(&Tenant::default(), None, usize::MAX);
+    let known: BTreeSet<&str> = known.iter().map(|tool| tool.definition.name.as_str()).collect();
     for agent in &project.agents {
-        let is_here = |wish: &ToolWish| catalog.versions(&Tenant::default(), &wish.name).is_ok();
-        let (here, elsewhere): (Vec<ToolWish>, Vec<ToolWish>) =
-            agent.tools.iter().cloned().partition(|wish| is_here(wish) || is_slip(&wish.name, &names) && !is_imported(&config, &wish.name));
-        for wish in elsewhere {
-            if is_imported(&config, &wish.name) {
-                unseen.insert(wish.name)
+        let mut here = Vec::new();
+        for wish in &agent.tools {
+            let name = wish.name.as_str();
+            if known.contains(name) || (!is_imported(&config, name) && known.iter().any(|known| is_slip(name, known))) {
+                here.push(wish.clone());
+            } else if is_imported(&config, name) {
+                unseen.insert(wish.name.clone());
             } else {
-                unknown.insert(wish.name)
-            };
+                let near = known.iter().find(|known| is_near(name, known));
+                unknown.insert(near.map_or_else(|| wish.name.clone(), |near| format!("{name} (did you mean {near}?)")));
+            }
         }
         problems.extend(
             catalog
@@ -110,13 +112,20 @@ pub fn project(dir: &Path) -> Result<Checked, Vec<Problem>> {
     if problems.is_empty() { Ok(Checked { project, catalog, limits, unseen, unknown, config }) } else { Err(problems) }
 }
 
-/// Whether a name looks like one of these with a letter or two out of place. `search_v2` beside `search` is a name of its own.
-fn is_slip(name: &str, names: &[&str]) -> bool {
-    let is_near = |known: &&str| {
-        let goes_on = name.starts_with(*known) || known.starts_with(name);
-        known.len() > 3 && !goes_on && strsim::damerau_levenshtein(name, known) <= 2
-    };
-    names.iter().any(is_near)
+/// Whether a name is one that is known with a letter out of place. `pay_v2` beside `pay_v1` is a name of its own, and so is `block`
+/// beside `clock`: they may register themselves.
+fn is_slip(name: &str, known: &str) -> bool {
+    let digits = |name: &str| name.chars().filter(char::is_ascii_digit).collect::<String>();
+    is_near(name, known)
+        && strsim::damerau_levenshtein(name, known) == 1
+        && name.chars().next() == known.chars().next()
+        && digits(name) == digits(known)
+}
+
+/// Whether a name could be meant for one that is known. `search_v2` beside `search` is not.
+fn is_near(name: &str, known: &str) -> bool {
+    let goes_on = name.starts_with(known) || known.starts_with(name);
+    known.len() > 3 && !goes_on && strsim::damerau_levenshtein(name, known) <= 2
 }
 
 /// Whether a tool of that name would come from an MCP server, an OpenAPI document or another registry of the settings.

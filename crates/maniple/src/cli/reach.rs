@@ -1,7 +1,7 @@
 //! Finds the node to speak to. With none running, one is started inside this process over the same store:
 //! every command then speaks HTTP all the same, so there is one code path.
 //!
-//! `--url` or `MANIPLE_URL` → the address in the store's lock file → a node of our own.
+//! `--url` or `MANIPLE_URL`, of the process or of `.env` beside the settings → the address in the store's lock file → a node of our own.
 
 use super::{
     exit::{Exit, Trouble},
@@ -9,7 +9,7 @@ use super::{
     serve::KEEPS,
 };
 use crate::{
-    config::{Config, Environment, For},
+    config::{Config, Environment, FILE_NAME, For, folder_of},
     node::{Node, NodeOptions, RoleName, Roles},
 };
 use clap::Args;
@@ -63,6 +63,10 @@ impl Reached {
     pub fn goes_on(&self) -> bool {
         self.node.is_none()
     }
+    /// Whether it was looked for: where it goes away, another one may have its store. One whose address was given is that one.
+    pub fn was_looked_for(&self) -> bool {
+        self.node.is_some() || self.found.is_some()
+    }
     /// Resolves when the process that was found by its store has let go of it; never for any other node.
     pub async fn gone(&self) {
         let Some((store, address)) = &self.found else { return std::future::pending().await };
@@ -79,12 +83,23 @@ impl Reached {
 }
 
 impl Where {
+    /// The address that was given, if one was, and the environment beside the settings: the token that stands there goes to that node.
+    fn given(&self) -> Result<(Option<String>, Environment), Trouble> {
+        let settings = self.config.as_deref().unwrap_or(FILE_NAME.as_ref());
+        let environment = Environment::beside(folder_of(settings)).map_err(anyhow::Error::from)?;
+        let url = self.url.clone().or_else(|| environment.get("MANIPLE_URL").filter(|url| !url.is_empty()));
+        Ok((url, environment))
+    }
+
+    /// Whether an address was given: then nobody looks for a node.
+    pub fn is_given(&self) -> Result<bool, Trouble> {
+        Ok(self.given()?.0.is_some())
+    }
+
     /// Finds the node, or starts one.
     pub async fn reach(&self, need: Need) -> Result<Reached, Trouble> {
-        if let Some(url) = &self.url {
-            // Whatever lies in this folder, that node is meant.
-            let environment = Environment::beside(Path::new(".")).unwrap_or_else(|_| Environment::of_process());
-            return Ok(Reached { client: Client::new(url, token(&environment))?, node: None, found: None });
+        if let (Some(url), environment) = self.given()? {
+            return Ok(Reached { client: Client::new(&url, token(&environment))?, node: None, found: None });
         }
         // Looking for a node, and looking at what one has left, needs none of its secrets.
         let mut config = super::settings(self.config.as_deref(), For::Looking)?;

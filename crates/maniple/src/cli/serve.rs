@@ -16,6 +16,7 @@ use maniple_registry::Files;
 use owo_colors::OwoColorize;
 use serde_json::json;
 use std::{
+    collections::BTreeSet,
     io,
     path::{Path, PathBuf},
     pin::pin,
@@ -88,11 +89,12 @@ impl Dev {
         let node = start_when_free(config, options).await.map_err(started)?;
         let url = format!("http://{}", node.address());
         let agents: Vec<Agent> = node.agents.all().values().map(|agent| Agent::from(&**agent)).collect();
+        let missing = if as_json { BTreeSet::new() } else { node.missing_tools().await };
         until_signal(node, || {
             if as_json {
                 screen::json_line(&json!({ "url": url, "docs": format!("{url}/docs"), "store": store, "agents": agents }))
             } else {
-                screen::answer(banner(&url, &store, &agents, &self.dir, has_agents))
+                screen::answer(banner(&url, &store, &agents, &missing, &self.dir, has_agents))
             }
         })
         .await
@@ -178,9 +180,11 @@ fn has_agents(config: &Config) -> bool {
     files.map(|file| file.path()).any(|file| crate::files::is_agent(&file))
 }
 
-fn banner(url: &str, store: &str, agents: &[Agent], dir: &Path, has_agents: bool) -> String {
+fn banner(url: &str, store: &str, agents: &[Agent], missing: &BTreeSet<String>, dir: &Path, has_agents: bool) -> String {
+    let tool = |name: &String| if missing.contains(name) { format!("{name} (not there yet)") } else { name.clone() };
     let rows = agents.iter().map(|agent| {
-        let tools = if agent.tools.is_empty() { "–".to_owned() } else { agent.tools.join(", ") };
+        let tools: Vec<String> = agent.tools.iter().map(tool).collect();
+        let tools = if tools.is_empty() { "–".to_owned() } else { tools.join(", ") };
         vec![format!("  {}", agent.name), agent.model.clone(), tools]
     });
     let table = if agents.is_empty() { String::new() } else { format!("\n{}\n", screen::table(&["  AGENT", "MODEL", "TOOLS"], rows)) };

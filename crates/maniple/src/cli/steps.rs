@@ -8,6 +8,8 @@
 //! | `model.finished` | what of its text was not yet told; tokens and time |
 //! | `tool.started`, `tool.finished` | arguments; outcome, time and result |
 //! | the last one | status, error with what to do, and what it took |
+//!
+//! Where the answer goes elsewhere, into a pipe, text is told once it is known not to be that.
 
 use super::screen::{clean, count, duration, one_line};
 use maniple_api::event::{DELTA, TaskEvent};
@@ -41,12 +43,21 @@ pub struct Steps {
     called_at: HashMap<u64, Time>,
     /// The whole text of the last answer.
     last: Option<String>,
+    /// The answer is read elsewhere: it is not told here.
+    answer_apart: bool,
+    /// The text of a step that called nothing, as long as it may be the answer that is read elsewhere.
+    held: String,
 }
 
 impl Steps {
     /// Tells text, calls and what goes wrong: for a conversation, whose frame its reader knows.
     pub fn brief() -> Self {
         Self { brief: true, ..Self::default() }
+    }
+
+    /// The same without the answer, where it goes elsewhere: of texts only those are told that turn out to be none.
+    pub fn without_answer(self, answer_apart: bool) -> Self {
+        Self { answer_apart, ..self }
     }
 
     /// What to tell of an event; often nothing.
@@ -86,8 +97,10 @@ impl Steps {
             EventKind::Parked => self.line(format!("{}", format!("  parked: waits for {}", text(data, "waiting_for")).dimmed())),
             EventKind::Resumed => self.line(format!("{}", "  goes on".dimmed())),
             EventKind::Completed | EventKind::Failed | EventKind::Cancelled => match serde_json::from_value::<AgentResult>(data.clone()) {
-                Ok(result) if self.brief && result.status == TaskStatus::Completed && result.error.is_none() => self.line(String::new()),
-                Ok(result) => self.line(summary(&result)),
+                Ok(result) if self.brief && result.status == TaskStatus::Completed && result.error.is_none() => {
+                    self.unless_answer(result.output.as_deref()) + &self.line(String::new())
+                }
+                Ok(result) => self.unless_answer(result.output.as_deref()) + &self.line(summary(&result)),
                 Err(_) => String::new(),
             },
             EventKind::Started => String::new(),
@@ -105,20 +118,23 @@ impl Steps {
         let is_new = event.step != self.step;
         (self.step, self.attempt, self.asked_at) = (event.step, attempt, event.at);
         self.told.clear();
+        let held = self.unless_answer(None);
         if self.brief {
-            return self.line(String::new());
+            return held + &self.line(String::new());
         }
-        self.line(if is_new {
+        let line = if is_new {
             format!("{} {}", format!("step {}", event.step).bold(), format!("· {model}").dimmed())
         } else {
             format!("{}", format!("  attempt {attempt} · {model}").dimmed())
-        })
+        };
+        held + &self.line(line)
     }
 
     fn delta(&mut self, data: &Value, text: &str) -> String {
         let attempt = number(data, "attempt");
-        if (number(data, "step") as u32, attempt) != (self.step, self.attempt) {
-            // Of an attempt that is void, or of one whose beginning was missed: `model.finished` has the whole text.
+        if self.answer_apart || (number(data, "step") as u32, attempt) != (self.step, self.attempt) {
+            // Of an attempt that is void, or of one whose beginning was missed, or of what may be the answer: `model.finished` has the
+            // whole text.
             return String::new();
         }
         self.told.push_str(text);
@@ -128,14 +144,18 @@ impl Steps {
     fn answered(&mut self, event: &TaskEvent) -> String {
         let data = &event.data;
         let whole = text(data, "text");
+        let calls = data["calls"].as_array().map(Vec::as_slice).unwrap_or_default();
         // Deltas may be lost: what is missing at the end is told now, and after a gap in between the whole.
         let mut told = match whole.strip_prefix(self.told.as_str()) {
+            Some(whole) if self.answer_apart && calls.is_empty() => {
+                self.held = whole.to_owned();
+                String::new()
+            }
             Some(rest) => self.text(rest),
             None => self.line(String::new()) + &self.text(whole),
         };
         self.last = Some(whole.to_owned()).filter(|whole| !whole.is_empty());
         self.told.clear();
-        let calls = data["calls"].as_array().map(Vec::as_slice).unwrap_or_default();
         self.calls = calls.len();
         self.asked_for = calls.iter().map(|call| one_line(text(call, "arguments"), VALUE_MAX)).collect();
         self.called_at.clear();
@@ -150,6 +170,12 @@ impl Steps {
         let line = format!("  {} tokens in{cached}, {} out · {took}{cut}", usage.input_tokens, usage.output_tokens);
         told.push_str(&self.line(format!("{}", line.dimmed())));
         told
+    }
+
+    /// The text that was held back, once it is known not to be this answer.
+    fn unless_answer(&mut self, answer: Option<&str>) -> String {
+        let held = std::mem::take(&mut self.held);
+        if answer == Some(held.as_str()) { String::new() } else { self.text(&held) }
     }
 
     fn returned(&self, event: &TaskEvent) -> String {
@@ -219,7 +245,7 @@ pub fn summary(result: &AgentResult) -> String {
         Failed => status.red().to_string(),
         Completed | Pending | Running | Cancelled => status.yellow().to_string(),
     };
-    let error = result.error.map(code).map(|code| format!(" · {code}")).unwrap_or_default();
+    let error = result.error.map(|code| format!(" · {}", code.as_str())).unwrap_or_default();
     let cost = result.cost_usd.map(|usd| format!(" · ${usd:.4}")).unwrap_or_default();
     let took = format!(
         "{} · {} · {}{cost} · {}",
@@ -230,11 +256,6 @@ pub fn summary(result: &AgentResult) -> String {
     );
     let detail = result.error_detail.iter().map(|detail| format!("\n  {}", one_line(detail, 1_000))).collect::<String>();
     format!("{}{error} {}{detail}", status.bold(), format!("· {took}").dimmed())
-}
-
-/// The name of an error code on the wire.
-pub fn code(error: maniple_core::task::ErrorCode) -> String {
-    serde_json::to_value(error).ok().and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
 fn accepted(data: &Value) -> String {

@@ -3,7 +3,9 @@ use serde_json::json;
 
 /// Events as a node sends them, one a line: second, step, type, data.
 fn told(events: &[(i64, u32, &str, Value)]) -> (String, Steps) {
-    let mut steps = Steps::default();
+    told_by(Steps::default(), events)
+}
+fn told_by(mut steps: Steps, events: &[(i64, u32, &str, Value)]) -> (String, Steps) {
     let mut text = String::new();
     for (id, (at, step, kind, data)) in events.iter().enumerate() {
         let event = json!({ "id": id + 1, "type": kind, "task_id": "t1", "at": Time(at * 100), "step": step, "data": data });
@@ -33,11 +35,39 @@ fn finished(at: i64, step: u32, text: &str, calls: usize) -> (i64, u32, &'static
     )
 }
 
+fn completed(output: &str) -> Value {
+    json!({ "task_id": "t1", "status": "completed", "output": output, "steps_used": 2, "tokens_used": 30, "tool_calls": 1,
+        "error": null, "duration_ms": 1300, "session_id": "s1", "agent": "a", "created_at": Time(0), "started_at": null, "finished_at": null,
+        "error_detail": null, "structured": null, "cost_usd": 0.0012, "model": "m", "trace_id": null, "waiting_for": null, "retry_of": null })
+}
+
+#[test]
+fn where_the_answer_goes_elsewhere_every_text_but_that_is_told() {
+    let events = |output: &str| {
+        [
+            started(1, 1, 1),
+            delta(1, 1, 0, "I look."),
+            finished(2, 1, "I look.", 1),
+            started(3, 2, 1),
+            finished(4, 2, "no JSON", 0),
+            started(5, 3, 1),
+            delta(3, 1, 0, "It is "),
+            finished(6, 3, "It is noon.", 0),
+            (7, 3, "task.completed", completed(output)),
+        ]
+    };
+    let texts = |steps: Steps, output| {
+        let told = told_by(steps.without_answer(true), &events(output)).0;
+        told.lines().filter(|line| ["I look.", "no JSON", "It is"].iter().any(|text| line.starts_with(text))).collect::<Vec<_>>().join("|")
+    };
+    for steps in [Steps::default, Steps::brief] {
+        assert_eq!(texts(steps(), "It is noon."), "I look.|no JSON");
+        assert_eq!(texts(steps(), "12:00"), "I look.|no JSON|It is noon.", "it was not the answer");
+    }
+}
+
 #[test]
 fn a_run_with_a_tool_reads_like_a_story() {
-    let result = json!({ "task_id": "t1", "status": "completed", "output": "It is noon.", "steps_used": 2, "tokens_used": 30, "tool_calls": 1,
-        "error": null, "duration_ms": 1300, "session_id": "s1", "agent": "a", "created_at": Time(0), "started_at": null, "finished_at": null,
-        "error_detail": null, "structured": null, "cost_usd": 0.0012, "model": "m", "trace_id": null, "waiting_for": null, "retry_of": null });
     let (text, steps) = told(&[
         (0, 0, "task.accepted", json!({ "id": "t1", "agent": "a", "session_id": "s1" })),
         started(1, 1, 1),
@@ -48,7 +78,7 @@ fn a_run_with_a_tool_reads_like_a_story() {
         delta(2, 1, 0, "It is "),
         delta(2, 1, 1, "noon."),
         finished(12, 2, "It is noon.", 0),
-        (13, 2, "task.completed", result),
+        (13, 2, "task.completed", completed("It is noon.")),
     ]);
     assert_eq!(
         text,

@@ -9,7 +9,7 @@ use super::{
 use futures::{Stream, StreamExt};
 use maniple_api::{TaskRequest, event::TaskEvent};
 use maniple_core::task::AgentResult;
-use std::{pin::pin, time::Duration};
+use std::{io::IsTerminal as _, pin::pin, time::Duration};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// How often a node that went away in between is looked for again.
@@ -48,46 +48,72 @@ pub struct Story {
 }
 
 impl Story {
-    /// Nothing was told yet; a quiet one tells nothing at all.
+    /// Nothing was told yet; a quiet one tells nothing at all. Where the answer goes to a file or a pipe it is not told beside it too.
     pub fn new(steps: Steps, quiet: bool, interrupt: Interrupt) -> Self {
+        let steps = steps.without_answer(!std::io::stdout().is_terminal());
         Self { steps, quiet, interrupt, after: 0, cancelling: false, pressed: false }
     }
 
     /// Asks a node and tells to the end. Where the one that had the store goes away, whoever has it then is asked: the same id is the
     /// same task. What was reached last stays in `reached`.
     pub async fn ask(&mut self, place: &Where, reached: &mut Option<Reached>, request: &TaskRequest) -> Result<End, Trouble> {
+        self.ask_until(place, reached, request, &mut signal(SignalKind::interrupt())?).await
+    }
+
+    /// The same with one listener for the whole time: a press counts whatever is going on, and the second one always.
+    async fn ask_until(
+        &mut self,
+        place: &Where,
+        reached: &mut Option<Reached>,
+        request: &TaskRequest,
+        interrupts: &mut Signal,
+    ) -> Result<End, Trouble> {
         let id = request.id.as_deref().unwrap_or_default();
         let mut looks = 1;
         loop {
             let node = match reached.take() {
                 Some(node) => node,
-                None => place.reach(Need::Work).await?,
+                None => tokio::select! {
+                    node = place.reach(Need::Work) => node?,
+                    // Nobody was asked yet: there is nothing to see.
+                    _ = interrupts.recv() => return Ok(if looks == 1 { End::Left } else { self.left(id) }),
+                },
             };
-            // Listened to before the request is sent: who is quick wants the task cancelled, not this process gone.
-            let mut interrupts = signal(SignalKind::interrupt())?;
-            let asked = {
-                let mut asking = pin!(node.client.run_and_follow(request, None));
-                tokio::select! {
-                    asked = &mut asking => asked,
-                    _ = interrupts.recv() => {
-                        self.pressed = true;
-                        match tokio::time::timeout(ANSWERS_SOON, asking).await {
-                            Ok(asked) => asked,
-                            Err(_) => return Ok(self.left(id)),
-                        }
-                    }
-                }
-            };
-            let end = match asked {
-                Ok(events) => self.tell(&node, id, events, interrupts).await,
-                Err(error) => Err(error.into()),
-            };
-            match end {
-                Err(trouble) if trouble.exit == Exit::Unreachable && place.url.is_none() && looks < LOOKS => looks += 1,
+            match self.ask_node(&node, id, request, interrupts).await {
+                Err(trouble) if trouble.exit == Exit::Unreachable && node.was_looked_for() && !self.pressed && looks < LOOKS => looks += 1,
                 end => {
                     *reached = Some(node);
                     return end;
                 }
+            }
+        }
+    }
+
+    async fn ask_node(&mut self, node: &Reached, id: &str, request: &TaskRequest, interrupts: &mut Signal) -> Result<End, Trouble> {
+        let mut asking = pin!(node.client.run_and_follow(request, None));
+        let asked = tokio::select! {
+            asked = &mut asking => Some(asked),
+            _ = interrupts.recv() => {
+                self.pressed = true;
+                tokio::select! {
+                    asked = asking => Some(asked),
+                    () = tokio::time::sleep(ANSWERS_SOON) => None,
+                    _ = interrupts.recv() => None,
+                }
+            }
+        };
+        match asked {
+            Some(events) => self.tell(node, id, events?, interrupts).await,
+            None => {
+                // It may have been accepted all the same.
+                if self.interrupt == Interrupt::Cancels {
+                    tokio::select! {
+                        _ = node.client.cancel(id) => {}
+                        () = tokio::time::sleep(ANSWERS_SOON) => {}
+                        _ = interrupts.recv() => {}
+                    }
+                }
+                Ok(self.left(id))
             }
         }
     }
@@ -99,16 +125,15 @@ impl Story {
         id: &str,
         events: impl Stream<Item = maniple_core::Result<TaskEvent>>,
     ) -> Result<End, Trouble> {
-        self.tell(reached, id, events, signal(SignalKind::interrupt())?).await
+        self.tell(reached, id, events, &mut signal(SignalKind::interrupt())?).await
     }
 
-    /// The same with one listener for the whole time: a second Ctrl-C counts even while the first one is being passed on.
     async fn tell(
         &mut self,
         reached: &Reached,
         id: &str,
         events: impl Stream<Item = maniple_core::Result<TaskEvent>>,
-        mut interrupts: Signal,
+        interrupts: &mut Signal,
     ) -> Result<End, Trouble> {
         let mut events = pin!(events);
         loop {
@@ -118,7 +143,7 @@ impl Story {
                 () = reached.gone() => {
                     return Err(Trouble { exit: Exit::Unreachable, what: "the node went away".into(), next: Some(format!("maniple task show {id}")) });
                 }
-                () = pressed(&mut interrupts, self.pressed) => {
+                () = pressed(interrupts, self.pressed) => {
                     self.pressed = false;
                     if self.interrupt == Interrupt::Leaves || std::mem::replace(&mut self.cancelling, true) {
                         return Ok(self.left(id));
@@ -176,6 +201,28 @@ async fn pressed(interrupts: &mut Signal, already: bool) {
 
 /// On a terminal a model may not steer it; in a pipe the answer is passed on as it is.
 fn passed_on(output: &str) -> String {
-    use std::io::IsTerminal as _;
     if std::io::stdout().is_terminal() { screen::clean(output) } else { output.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::process::{Signal, getpid, kill_process};
+
+    #[tokio::test]
+    async fn ctrl_c_leaves_while_a_node_is_looked_for() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let settings = folder.path().join(crate::config::FILE_NAME);
+        std::fs::write(&settings, "model: demo/demo\n").expect("written");
+        // Somebody has just opened the store, and does not say where it listens.
+        let lock = std::fs::File::create(folder.path().join("maniple.db.lock")).expect("made");
+        lock.lock().expect("ours");
+        let place = Where { url: None, config: Some(settings) };
+        let request = TaskRequest { id: Some("t".into()), prompt: "hello".into(), ..TaskRequest::default() };
+        let mut interrupts = signal(SignalKind::interrupt()).expect("listened to");
+        kill_process(getpid(), Signal::INT).expect("sent");
+        let mut story = Story::new(Steps::default(), true, Interrupt::Cancels);
+        let end = story.ask_until(&place, &mut None, &request, &mut interrupts).await;
+        assert!(matches!(end, Ok(End::Left)), "{:?}", end.err());
+    }
 }

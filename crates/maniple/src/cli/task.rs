@@ -4,7 +4,7 @@ use super::{
     exit::{Exit, Trouble},
     reach::{Need, Reached, Where},
     screen,
-    steps::{Steps, code, summary},
+    steps::{Steps, summary},
     story::{End, Interrupt, Story},
 };
 use clap::{Args, Subcommand, ValueEnum};
@@ -179,7 +179,7 @@ pub fn list(page: &TaskPage, as_json: bool, nothing: &str) -> Result<(), Trouble
     }
     let rows = page.tasks.iter().map(|task| {
         let waits = waits_for(task).map(|what| format!("(waits for {what})"));
-        let answer = task.error.map(code).or_else(|| task.output.clone()).or(waits).unwrap_or_default();
+        let answer = task.error.map(|code| code.as_str().to_owned()).or_else(|| task.output.clone()).or(waits).unwrap_or_default();
         let prompt = screen::one_line(task.prompt.as_deref().unwrap_or_default(), 32);
         let (id, status) = (task.task_id.to_string(), task.status.as_str().to_owned());
         vec![id, status, task.agent.to_string(), age(task), prompt, screen::one_line(&answer, 60)]

@@ -104,7 +104,7 @@ impl Tools {
 
     /// A store that is there is looked into; where there is none, the project's files tell. Only what is kept needs one.
     fn need(&self) -> Result<Need, Trouble> {
-        if self.place.url.is_some() || matches!(self.what, What::Add { .. } | What::Rm { .. }) {
+        if matches!(self.what, What::Add { .. } | What::Rm { .. }) || self.place.is_given()? {
             return Ok(Need::Desk);
         }
         let store = super::settings(self.place.config.as_deref(), For::Looking)?.store_url()?;

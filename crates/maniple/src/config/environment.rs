@@ -4,7 +4,7 @@ use crate::{
     files::{FILE_MAX, regular},
     yaml::Problem,
 };
-use std::{collections::BTreeMap, fmt, io, path::Path};
+use std::{cell::Cell, collections::BTreeMap, fmt, io, path::Path};
 
 /// The name looked for beside the settings.
 const FILE_NAME: &str = ".env";
@@ -59,22 +59,40 @@ fn read(file: &Path) -> Result<BTreeMap<String, String>, Problem> {
         Err(error) => return Err(Problem::of_file(file, format!("the file cannot be read: {error}"))),
     };
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-    let mut variables = BTreeMap::new();
-    for variable in dotenvy::from_read_iter(text.as_bytes()) {
-        let (name, value) = variable.map_err(|error| problem(file, text, &error))?;
+    let (lines, mut variables) = (Cell::new(0), BTreeMap::new());
+    for variable in dotenvy::from_read_iter(Lines { left: text.as_bytes(), read: &lines }) {
+        let (name, value) = variable.map_err(|error| problem(file, lines.get(), &error))?;
         variables.insert(name, value);
     }
     Ok(variables)
 }
 
-/// Which line it is. What stands there may be a secret: it is not said.
-fn problem(file: &Path, text: &str, error: &dotenvy::Error) -> Problem {
-    let line = match error {
-        dotenvy::Error::LineParse(line, _) => text.lines().position(|other| line.contains(other) && !other.trim().is_empty()),
-        _ => None,
-    };
-    let place = line.map(|line| format!("line {}", line + 1)).unwrap_or_else(|| "it".into());
-    Problem::of_file(file, format!("{place} is no NAME=VALUE")).hint("NAME='value': in single quotes every character is itself")
+/// A text, handed out a line at a time: how many were read tells where a reader stands.
+struct Lines<'a> {
+    left: &'a [u8],
+    read: &'a Cell<usize>,
+}
+
+impl io::Read for Lines<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let line = self.left.iter().position(|byte| *byte == b'\n').map_or(self.left.len(), |end| end + 1);
+        let (piece, left) = self.left.split_at(line.min(buffer.len()));
+        buffer[..piece.len()].copy_from_slice(piece);
+        if !piece.is_empty() && piece.len() == line {
+            self.read.set(self.read.get() + 1);
+        }
+        self.left = left;
+        Ok(piece.len())
+    }
+}
+
+/// Which line it is, of which `read` were read. What stands there may be a secret: it is not said.
+fn problem(file: &Path, read: usize, error: &dotenvy::Error) -> Problem {
+    // A value in quotes may have several: its first is meant.
+    let lines = if let dotenvy::Error::LineParse(text, _) = error { text.lines().count().max(1) } else { 1 };
+    let line = (read + 1).saturating_sub(lines);
+    Problem::of_file(file, format!("line {line} is no NAME=VALUE"))
+        .hint("NAME='value': in single quotes every character is itself but `'`, and `\\` right before one")
 }
 
 #[cfg(test)]
@@ -107,8 +125,17 @@ mod tests {
 
     #[test]
     fn a_line_that_is_none_is_named_by_its_number_and_not_said() {
-        let told = of("A=1\ns3cr3t without a name\n").unwrap_err().to_string();
-        assert!(told.contains("line 2 is no NAME=VALUE") && !told.contains("s3cr3t"), "{told}");
+        for (text, line) in [
+            ("A=1\ns3cr3t without a name\n", 2),
+            ("# s3cr3t x\nA=1\n\nB=s3cr3t x\n", 4),
+            ("A='two\nlines'\nB=s3cr3t x", 3),
+            ("A=1\nB='s3cr3t\nC=2\n", 2),
+            ("A=1\nB='\ns3cr3t' x\nC=2\n", 2),
+            (&format!("A={}\nB=s3cr3t x\n", "a".repeat(20_000)), 2),
+        ] {
+            let told = of(text).unwrap_err().to_string();
+            assert!(told.contains(&format!("line {line} is no NAME=VALUE")) && !told.contains("s3cr3t"), "{text:.50}: {told}");
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::{collections::BTreeMap, path::Path};
 /// Variables that begin with the prefix and are no settings.
 const NOT_SETTINGS: [&str; 4] = ["MANIPLE_URL", "MANIPLE_TOKEN", "MANIPLE_CONFIG", "MANIPLE_TEST"];
 /// The sections whose parts a process that only looks can do without.
-const FOR_WORK: [&str; 5] = ["models", "credentials", "mcp", "openapi", "registry_token"];
+const FOR_WORK: [&str; 6] = ["models", "credentials", "mcp", "openapi", "registry_token", "metrics"];
 
 /// What is done where a reference of the file leads nowhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -96,8 +96,8 @@ fn what_the_environment_did_wrong_is_blamed_on_it_and_not_on_the_file() {
 
 #[test]
 fn an_address_that_is_none_says_what_is_missing() {
-    assert_eq!(address("localhost:8080").unwrap(), "127.0.0.1:8080".parse().unwrap());
-    assert_eq!(address("[::1]:80").unwrap(), "[::1]:80".parse().unwrap());
+    assert_eq!(address("listen", "localhost:8080").unwrap(), "127.0.0.1:8080".parse().unwrap());
+    assert_eq!(address("listen", "[::1]:80").unwrap(), "[::1]:80".parse().unwrap());
     for (text, why) in [
         ("8080", "the host is missing"),
         (":8080", "the host is missing"),
@@ -107,8 +107,10 @@ fn an_address_that_is_none_says_what_is_missing() {
         ("node.example:80", "an IP address or `localhost`"),
         ("http://127.0.0.1:80", "leave the scheme out"),
     ] {
-        let told = address(text).unwrap_err().to_string();
-        assert!(told.contains(why) && told.contains("127.0.0.1:8080"), "{text}: {told}");
+        let told = address("metrics.listen", text).unwrap_err();
+        assert_eq!(told.field.as_deref(), Some("metrics.listen"));
+        let told = told.message;
+        assert!(told.starts_with("metrics.listen `") && told.contains(why) && told.contains("127.0.0.1:8080"), "{text}: {told}");
     }
 }
 
@@ -119,10 +121,13 @@ fn who_only_looks_needs_no_secrets_and_who_works_does() {
     let lab = "models:\n  lab: { api: openai, api_key: \"${env:MANIPLE_TEST_NOT_SET}\" }\n  other: { api: openai, api_key: k }\n";
     let shop = "credentials:\n  shop: { kind: api_key, hosts: [x.test], header: A, secret: \"${file:none}\" }\n";
     let rest = "registry: http://127.0.0.1:1\nregistry_token: \"${env:MANIPLE_TEST_NOT_SET}\"\nlimits: { max_steps: 7 }\n";
-    std::fs::write(&file, format!("{lab}{shop}{rest}")).unwrap();
+    let metrics = "metrics: { token: \"${env:MANIPLE_TEST_NOT_SET}\", listen: \"localhost:9090\" }\n";
+    std::fs::write(&file, format!("{lab}{shop}{rest}{metrics}")).unwrap();
     let looking = Config::to_look(&file).unwrap();
     assert_eq!(looking.models.keys().collect::<Vec<_>>(), ["other"]);
     assert_eq!((looking.credentials.len(), looking.registry_token.is_none(), looking.limits.tasks.max_steps), (0, true, 7));
+    let (listen, token) = (looking.metrics.check().unwrap(), looking.metrics.token);
+    assert_eq!((token.is_none(), listen), (true, "127.0.0.1:9090".parse().ok()), "it may be written as `localhost`");
     let told = format!("{:#}", Config::load(&file).unwrap_err());
     assert!(told.contains("none cannot be read") && told.contains("${file:none}"), "{told}");
     std::fs::write(&file, "store: \"${env:MANIPLE_TEST_NOT_SET}\"\n").unwrap();

@@ -1,14 +1,15 @@
 //! The MCP servers of the settings: connected, and their tools taken over whenever they change.
 
-use super::left_out;
+use super::{left_out, project};
 use crate::config::Config;
 use futures::future::join_all;
 use maniple_aside::Aside;
-use maniple_core::tool::LeftOut;
+use maniple_core::tool::{LeftOut, ToolWish};
 use maniple_registry::{
     Incoming, Origin, Registry,
     mcp::{Listing, Server, ServerSettings, State},
 };
+use maniple_runtime::Agents;
 use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
@@ -43,8 +44,8 @@ pub(super) async fn connect(config: &Config, keeps: bool, registry: &Arc<Registr
     Ok(connected)
 }
 
-/// Takes changes over until `stop`.
-pub(super) async fn follow(connected: Connected, registry: Arc<Registry>, stop: CancellationToken) {
+/// Takes changes over until `stop`, and says what these agents list that the server turns out not to have.
+pub(super) async fn follow(connected: Connected, registry: Arc<Registry>, agents: Agents, stop: CancellationToken) {
     let Connected { server, mut taken } = connected;
     let mut listings = server.listings();
     loop {
@@ -58,6 +59,11 @@ pub(super) async fn follow(connected: Connected, registry: Arc<Registry>, stop: 
         }
         if let Err(error) = take(&registry, server.name(), &listing).await {
             tracing::warn!(mcp = server.name(), %error, "its tools stay as they were");
+        }
+        // Until now none of its tools was missing.
+        if taken.state == State::Connecting && listing.state != State::Connecting {
+            let is_its = |wish: &ToolWish| wish.name.strip_prefix(server.name()).is_some_and(|rest| rest.starts_with('_'));
+            project::warn_of_missing_tools(&agents, &registry, is_its);
         }
         taken = listing;
     }

@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use maniple_core::model::ModelName;
-use maniple_llm::{Api, Discovered, ProviderSettings, Providers};
+use maniple_llm::{Discovered, Providers};
 use maniple_runtime::Agents;
 
 /// The provider name under which a discovered local server is known.
@@ -26,9 +26,10 @@ pub(super) async fn providers(config: &Config, look: bool) -> anyhow::Result<(Pr
     let default = match &config.model {
         Some(model) => ModelName::parse(model)?,
         None => match if look { maniple_llm::discover().await } else { None } {
-            Some(Discovered { base_url, model }) => {
-                tracing::info!(%base_url, %model, "a local model server answers: agents without a model ask it");
-                providers.insert(LOCAL.into(), ProviderSettings { base_url: Some(base_url), ..ProviderSettings::new(Api::OpenAi) });
+            Some(Discovered { settings, model }) => {
+                let base_url = settings.base_url.as_deref().unwrap_or_default();
+                tracing::info!(base_url, %model, "a local model server answers: agents without a model ask it");
+                providers.insert(LOCAL.into(), settings);
                 ModelName::parse(&format!("{LOCAL}/{model}"))?
             }
             None => ModelName::parse("demo/demo")?,

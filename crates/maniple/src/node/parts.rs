@@ -90,7 +90,7 @@ impl Parts {
             models::warn_of_missing_keys(&self.runtime.agents, &self.providers);
         }
         if self.remote.is_none() {
-            project::warn_of_missing_tools(&self.runtime.agents, &self.tools.registry);
+            project::warn_of_missing_tools(&self.runtime.agents, &self.tools.registry, |_| true);
         }
         Ok(project)
     }

@@ -85,7 +85,7 @@ impl Watched {
             match self.read(&agents, &tools).await {
                 Ok(()) => {
                     tracing::info!(agents = agents.all().len(), "the project's files changed: new tasks use them");
-                    warn_of_missing_tools(&agents, &tools.registry);
+                    warn_of_missing_tools(&agents, &tools.registry, |_| true);
                 }
                 Err(problems) => {
                     tracing::warn!("the project's files changed, but they are not taken over:");
@@ -97,16 +97,17 @@ impl Watched {
     }
 }
 
-/// An agent may wait for a tool that is registered later; but mostly it is a slip.
-pub(super) fn warn_of_missing_tools(agents: &Agents, registry: &Registry) {
+/// An agent may wait for a tool that is registered later; but mostly it is a slip. Looks at these wishes.
+pub(super) fn warn_of_missing_tools(agents: &Agents, registry: &Registry, is_meant: impl Fn(&ToolWish) -> bool) {
     for agent in agents.all().values() {
+        let wishes: Vec<ToolWish> = agent.tools.iter().filter(|wish| is_meant(wish)).cloned().collect();
         // A tenant may have a tool that the node has not.
-        let of_tenant = |tenant| registry.catalog().check_wishes(tenant, &agent.name, &agent.tools);
+        let of_tenant = |tenant| registry.catalog().check_wishes(tenant, &agent.name, &wishes);
         let tenants = registry.catalog().tenants();
         if let Some(error) = of_tenant(&Tenant::default()).err().filter(|_| tenants.iter().all(|tenant| of_tenant(tenant).is_err())) {
             tracing::warn!(agent = %agent.name, %error, "the agent's tasks go without");
         }
-        for (name, why) in agent.tools.iter().filter_map(|wish| quarantined(registry, wish)) {
+        for (name, why) in wishes.iter().filter_map(|wish| quarantined(registry, wish)) {
             tracing::warn!(agent = %agent.name, tool = %name, why, "the tool is quarantined: the agent's tasks go without; see `maniple tool show {name}`");
         }
     }

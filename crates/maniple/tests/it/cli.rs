@@ -1,5 +1,9 @@
 //! The command line: exit codes, JSON, and what a person reads.
 
+mod around;
+mod asking;
+mod chat;
+mod leaving;
 mod project;
 mod served;
 mod tools;

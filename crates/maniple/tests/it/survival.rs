@@ -2,11 +2,14 @@
 //!
 //! `MANIPLE_KILLS` says how often (200); `scripts/kill-loop` goes on to 10,000. `MANIPLE_SEED` is printed by every run.
 
+mod fleet;
 mod load;
 mod node;
 mod reader;
 
+use fleet::Place;
 use load::Load;
+use maniple_testkit::postgres::Database;
 use node::{Node, World};
 use std::time::Duration;
 
@@ -99,6 +102,73 @@ async fn stopped_past_its_lease_four_times_a_task_is_not_poisoned_and_its_one_ca
     let outcomes: Vec<&str> = events.iter().filter(|event| event.name == "tool.finished").map(|event| event.data.get()).collect();
     assert!(outcomes.len() == 1 && outcomes[0].contains("\"ok\""), "{outcomes:?}");
     node.leave(GENEROUS).await;
+}
+
+/// `MANIPLE_FLEET_DEATHS` says how often (10).
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_fleet_killed_and_stopped_at_random_loses_nothing_and_repeats_nothing() {
+    let (deaths, mut rng) = (number("MANIPLE_FLEET_DEATHS").unwrap_or(10), fastrand::Rng::with_seed(seed()));
+    let database = Database::empty();
+    let world = World::over(&database.url()).await;
+    let mut places: Vec<Place> = ["api", "api", "worker", "worker", "worker"].map(|role| Place::of(&world, role)).into();
+    fleet::balance(&world, &places[..2]).await;
+    for place in &places {
+        place.is_ready(&world, GENEROUS).await;
+    }
+    let load = Load::begin(&world, rng.u64(..));
+    for death in 0..deaths {
+        tokio::time::sleep(Duration::from_millis(rng.u64(300..1_200))).await;
+        let place = rng.usize(0..places.len());
+        match death % 5 {
+            // It stands still past its lease, and comes back as if nothing had been.
+            3 => {
+                places[place].signal("STOP");
+                tokio::time::sleep(Duration::from_secs(12)).await;
+                places[place].signal("CONT");
+            }
+            // The database lets go of everybody.
+            4 => {
+                database
+                    .execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid != pg_backend_pid()")
+                    .await;
+            }
+            _ => places[place].kill(&world),
+        }
+    }
+    for place in &places {
+        place.is_ready(&world, GENEROUS).await;
+    }
+    let tally = load.settle(&world, GENEROUS).await;
+    println!("{deaths} deaths in a fleet: {tally}");
+    assert_eq!(tally.failed, 0, "{tally}");
+    for place in &mut places {
+        place.leave(GENEROUS).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_fleet_that_is_replaced_one_by_one_under_load_fails_no_task() {
+    let restarts = number("MANIPLE_RESTARTS").unwrap_or(5) as usize;
+    let mut rng = fastrand::Rng::with_seed(seed());
+    let database = Database::empty();
+    let world = World::over(&database.url()).await;
+    let mut places: Vec<Place> = ["api", "api", "worker", "worker"].map(|role| Place::of(&world, role)).into();
+    fleet::balance(&world, &places[..2]).await;
+    for place in &places {
+        place.is_ready(&world, GENEROUS).await;
+    }
+    let load = Load::begin(&world, rng.u64(..));
+    for restart in 0..restarts {
+        tokio::time::sleep(Duration::from_millis(rng.u64(100..600))).await;
+        let place = restart % places.len();
+        places[place].replace(&world, GENEROUS).await;
+    }
+    let tally = load.settle(&world, GENEROUS).await;
+    println!("{restarts} replaced in a fleet: {tally}");
+    assert_eq!((tally.failed, tally.poisoned, tally.doubted), (0, 0, 0), "{tally}");
+    for place in &mut places {
+        place.leave(GENEROUS).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -17,6 +17,8 @@ impl Entry {
                 _ => view,
             }
         });
+        let is_another = || definition.contract_hash() != published.definition.contract_hash();
+        let was = (state == ToolState::Quarantined && is_another()).then(|| Box::new((*published.definition).clone()));
         ToolVersion {
             contract: published.contract.clone(),
             effect: published.definition.effect(),
@@ -34,6 +36,7 @@ impl Entry {
             notes: self.notes.clone(),
             proposed_effect: self.proposed.filter(|proposed| *proposed != published.definition.effect()),
             definition,
+            was,
         }
     }
 }

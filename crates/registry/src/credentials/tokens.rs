@@ -188,7 +188,7 @@ impl Source {
         let mut response = client.execute(request).await.map_err(|error| Failure(client::told(error)))?;
         let status = response.status();
         if matches!(status.as_u16(), 429 | 503) {
-            let wait = waits::wait(response.headers(), jiff::Timestamp::now()).unwrap_or_default();
+            let wait = waits::wait(response.headers()).unwrap_or_default();
             self.wait_ms.store(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX), Ordering::SeqCst);
         }
         let mut body = Vec::new();

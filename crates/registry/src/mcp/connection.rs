@@ -12,7 +12,10 @@ use super::{
     stdio,
     ticket::Ticket,
 };
-use maniple_core::ports::{Audience, Invocation, Invoked};
+use maniple_core::{
+    ports::{Audience, Invocation, Invoked},
+    tool::Effect,
+};
 use rmcp::{
     ClientHandler, ClientLifecycleMode, RoleClient,
     model::{
@@ -280,6 +283,9 @@ impl Connection {
         let ticket = Ticket::default();
         let mut request = CallToolRequest::new(CallToolRequestParams::new(original.to_owned()).with_arguments(arguments));
         request.extensions.insert(ticket.clone());
+        if call.tool.effect() == Effect::AtMostOnce {
+            request.extensions.insert(http::Fresh);
+        }
         let _in_flight = InFlight::begin(&self.calls);
         match self.ask_before(ClientRequest::CallToolRequest(request), Some(meta), within, audience).await {
             Ok(answer) => answered(answer, call.tool.returns.as_ref(), audience),

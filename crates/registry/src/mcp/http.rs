@@ -3,8 +3,9 @@
 //! A complete answer of any status is one: what the library below would tell as an error of the connection becomes the outcome of the
 //! call here ([`post`](Client::post)). Nothing is sent again in here: that is decided where it is known what a call may do.
 //! Its messages are taken at 2,000 a second, an answer is at most 4 MiB. A redirect is followed where it keeps the method (307, 308) and
-//! leads to the same origin; another one is told with its target. A proxy of the environment is not used.
+//! leads to the same origin; another one is told to the operator with its target. A proxy of the environment is not used.
 
+mod answer;
 mod events;
 
 use super::{
@@ -13,6 +14,7 @@ use super::{
     ticket::Ticket,
 };
 use crate::transport::client;
+use answer::Answer;
 use futures::{StreamExt, stream::BoxStream};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use maniple_core::settings::Secret;
@@ -43,8 +45,6 @@ use tokio::sync::Notify;
 use url::Url;
 
 const ANSWER_BYTES: usize = 4 << 20;
-/// How much of an answer that is no message is read.
-const ERROR_BYTES: usize = 16 << 10;
 const CONNECTS_WITHIN: Duration = Duration::from_secs(5);
 /// Calls in flight at one server.
 const CALLS_MAX: usize = 64;
@@ -60,6 +60,8 @@ type Headers = HashMap<HeaderName, HeaderValue>;
 #[derive(Clone)]
 pub(super) struct Client {
     client: reqwest::Client,
+    /// The same without idle connections: each request has one of its own.
+    fresh: reqwest::Client,
     /// Something says that the connection is of no use any more.
     suspect: Arc<Notify>,
     /// The server has given a session, which it may forget.
@@ -90,8 +92,9 @@ pub(super) fn connect(
     suspect: Arc<Notify>,
     has_session: Arc<AtomicBool>,
 ) -> Result<StreamableHttpClientTransport<Client>, String> {
-    let client = client::builder(CONNECTS_WITHIN).redirect(redirect::Policy::custom(follow));
-    let client = client.build().map_err(|error| format!("cannot make an HTTP client: {error}"))?;
+    let builder = || client::builder(CONNECTS_WITHIN).redirect(redirect::Policy::custom(follow));
+    let made = |builder: reqwest::ClientBuilder| builder.build().map_err(|error| format!("cannot make an HTTP client: {error}"));
+    let (client, fresh) = (made(builder())?, made(builder().pool_max_idle_per_host(0))?);
     let mut resuming = FixedInterval::default();
     resuming.max_times = Some(RESUMED_AT_MOST);
     let mut config = StreamableHttpClientTransportConfig::with_uri(url.as_str())
@@ -102,7 +105,7 @@ pub(super) fn connect(
         .max_error_response_size(4 << 10)
         .reinit_on_expired_session(false);
     config.retry_config = Arc::new(resuming);
-    let client = Client { client, suspect, has_session, questions: Questions::default() };
+    let client = Client { client, fresh, suspect, has_session, questions: Questions::default() };
     Ok(StreamableHttpClientTransport::with_client(client, config))
 }
 
@@ -111,73 +114,6 @@ fn follow(attempt: redirect::Attempt<'_>) -> redirect::Action {
     let keeps_method = matches!(attempt.status(), StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT);
     let stays = attempt.previous().first().is_some_and(|first| first.origin() == attempt.url().origin());
     if keeps_method && stays && attempt.previous().len() <= REDIRECTS_MAX { attempt.follow() } else { attempt.stop() }
-}
-
-/// A complete answer that is no event stream.
-struct Answer {
-    status: StatusCode,
-    url: Url,
-    location: Option<String>,
-    retry_after: Option<String>,
-    content_type: String,
-    text: String,
-    whole: bool,
-}
-
-impl Answer {
-    async fn read(response: reqwest::Response) -> Result<Self, reqwest::Error> {
-        let header = |name| response.headers().get(name).map(|value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned());
-        let (status, url) = (response.status(), response.url().clone());
-        let (location, retry_after) = (header(header::LOCATION), header(header::RETRY_AFTER).filter(|wait| wait.len() <= 64));
-        let content_type = header(header::CONTENT_TYPE).unwrap_or_default();
-        let is_json = content_type.to_ascii_lowercase().contains("json");
-        let most = if status.is_success() || is_json { ANSWER_BYTES } else { ERROR_BYTES };
-        let (mut body, mut whole, mut response) = (Vec::new(), true, response);
-        while let Some(chunk) = response.chunk().await? {
-            let room = most - body.len();
-            body.extend_from_slice(&chunk[..chunk.len().min(room)]);
-            if chunk.len() > room {
-                whole = false;
-                break; // the rest is not read: the connection is closed
-            }
-        }
-        Ok(Self { status, url, location, retry_after, content_type, text: reading::text(&body).into_owned(), whole })
-    }
-
-    /// What it is, in a sentence.
-    fn told(&self) -> String {
-        if self.status.is_redirection()
-            && let Some(target) = self.location.as_ref().and_then(|location| self.url.join(location).ok())
-        {
-            return format!("HTTP {}: it is at {target} now, which is not followed: set `url` to where it is", self.status.as_u16());
-        }
-        let said = reading::quoted(&self.text);
-        match (self.status.is_success(), self.whole) {
-            (true, false) => format!("its answer has more than {ANSWER_BYTES} bytes"),
-            (true, true) => format!("its answer is no message of the protocol ({}): {said}", self.content_type),
-            (false, _) if said.is_empty() => format!("HTTP {}", self.status),
-            (false, _) => format!("HTTP {}: {said}", self.status),
-        }
-    }
-
-    /// The outcome of a call: what the server said, under its status.
-    fn failure(&self, message: Option<Value>) -> Value {
-        let mut failure = json!({ "status": self.status.as_u16() });
-        match message.and_then(|message| message.get("error").cloned()) {
-            Some(error) => {
-                failure["error"] = error["message"].clone();
-                failure["code"] = error["code"].clone();
-                if let Some(data) = error.get("data") {
-                    failure["data"] = data.clone();
-                }
-            }
-            None => failure["error"] = self.told().into(),
-        }
-        if let Some(wait) = &self.retry_after {
-            failure["retry_after"] = wait.clone().into();
-        }
-        failure
-    }
 }
 
 /// As the library takes a message.
@@ -194,7 +130,8 @@ impl Client {
         headers: Headers,
     ) -> Answered<StreamableHttpPostResponse> {
         self.questions.note(message);
-        let mut request = self.client.post(uri).header(header::ACCEPT, "application/json, text/event-stream");
+        let client = if Fresh::is_asked_by(message) { &self.fresh } else { &self.client };
+        let mut request = client.post(uri).header(header::ACCEPT, "application/json, text/event-stream");
         for (name, value) in headers {
             request = request.header(name, value);
         }
@@ -256,6 +193,24 @@ impl Client {
     }
 }
 
+/// What travels with a request beside it.
+fn extension<T: Send + Sync + 'static>(message: &ClientJsonRpcMessage) -> Option<&T> {
+    match message {
+        ClientJsonRpcMessage::Request(request) => request.request.extensions().get(),
+        _ => None,
+    }
+}
+
+/// A request goes out on a connection of its own: one that lay idle may be closed just then, and nobody knows how far the request got.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fresh;
+
+impl Fresh {
+    fn is_asked_by(message: &ClientJsonRpcMessage) -> bool {
+        extension::<Self>(message).is_some()
+    }
+}
+
 /// A failure as [`super::outcome`] tells it from a result.
 fn failed(failure: Value) -> Value {
     json!({ super::outcome::FAILED: failure })
@@ -277,10 +232,7 @@ impl StreamableHttpClient for Client {
         custom_headers: Headers,
         _limits: StreamableHttpResponseLimits,
     ) -> Answered<StreamableHttpPostResponse> {
-        let ticket = match &message {
-            ClientJsonRpcMessage::Request(request) => request.request.extensions().get::<Ticket>().cloned(),
-            _ => None,
-        };
+        let ticket = extension::<Ticket>(&message).cloned();
         if ticket.as_ref().is_some_and(|ticket| !ticket.write()) {
             return Err(StreamableHttpError::Io(std::io::Error::other("given up before it was written")));
         }

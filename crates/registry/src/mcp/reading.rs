@@ -4,6 +4,7 @@
 //! UTF-8, half a surrogate pair, `NaN`, an error that is only a text, content of an unknown type. The results of calls pass the
 //! library by, as the text they were, and are read piece by piece by [`outcome`](super::outcome).
 
+use maniple_core::lenient;
 use rmcp::model::{ClientJsonRpcMessage, ClientRequest, InitializeResult, ListToolsResult, NumberOrString};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -75,7 +76,7 @@ pub(super) fn text(bytes: &[u8]) -> Cow<'_, str> {
 
 /// A JSON text, read once more with what is odd in it repaired where it cannot be read as it is.
 pub(super) fn json_of(text: &str) -> Option<Value> {
-    serde_json::from_str(text).ok().or_else(|| serde_json::from_str(&repaired(text)).ok())
+    lenient::parse_whole(text).ok()
 }
 
 /// The messages of a text that came by itself, as the library is to read them: what is no message is left out.
@@ -200,78 +201,6 @@ fn error_of(error: Value) -> Value {
     told
 }
 
-/// JSON with its common slips mended: half surrogate pairs and unknown escapes in texts, raw control characters there, and the
-/// numbers that JSON has not, which become null.
-fn repaired(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find(['"', 'N', 'I', '-']) {
-        out.push_str(&rest[..at]);
-        rest = &rest[at..];
-        if let Some(inside) = rest.strip_prefix('"') {
-            out.push('"');
-            rest = repaired_text(inside, &mut out);
-            continue;
-        }
-        match ["-Infinity", "Infinity", "NaN"].into_iter().find_map(|word| rest.strip_prefix(word)) {
-            Some(after) => {
-                out.push_str("null");
-                rest = after;
-            }
-            None => {
-                out.push_str(&rest[..1]);
-                rest = &rest[1..];
-            }
-        }
-    }
-    out.push_str(rest);
-    out
-}
-
-/// Copies a JSON text from behind its opening quote to its closing one; what follows it.
-fn repaired_text<'a>(text: &'a str, out: &mut String) -> &'a str {
-    let unit = |at: &str| at.strip_prefix("\\u").and_then(|digits| u16::from_str_radix(digits.get(..4)?, 16).ok());
-    let mut rest = text;
-    while let Some(at) = rest.find(|c: char| c == '"' || c == '\\' || c < ' ') {
-        out.push_str(&rest[..at]);
-        rest = &rest[at..];
-        match rest.as_bytes()[0] {
-            b'"' => {
-                out.push('"');
-                return &rest[1..];
-            }
-            b'\\' => match (unit(rest), rest.get(6..).and_then(unit)) {
-                (Some(0xD800..=0xDBFF), Some(0xDC00..=0xDFFF)) => {
-                    out.push_str(&rest[..12]);
-                    rest = &rest[12..];
-                }
-                (Some(0xD800..=0xDFFF), _) => {
-                    out.push('\u{fffd}');
-                    rest = &rest[6..];
-                }
-                (Some(_), _) => {
-                    out.push_str(&rest[..6]);
-                    rest = &rest[6..];
-                }
-                (None, _) if rest.as_bytes().get(1).is_some_and(|c| b"\"\\/bfnrt".contains(c)) => {
-                    out.push_str(&rest[..2]);
-                    rest = &rest[2..];
-                }
-                (None, _) => {
-                    out.push_str("\\\\");
-                    rest = &rest[1..];
-                }
-            },
-            control => {
-                out.push_str(&format!("\\u{control:04x}"));
-                rest = &rest[1..];
-            }
-        }
-    }
-    out.push_str(rest);
-    ""
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -288,6 +217,7 @@ mod tests {
             (r#"{"a": "\u00e4 C:\dir \\d \" \ud800\n"}"#, json!({ "a": "ä C:\\dir \\d \" \u{fffd}\n" })),
             (r#"{"a": [NaN, -Infinity, Infinity, -1, "NaN"]}"#, json!({ "a": [null, null, null, -1, "NaN"] })),
             ("{\"a\": \"tab\there\"}", json!({ "a": "tab\there" })),
+            (r#"{"a": [1e999, "\users"]}"#, json!({ "a": [null, "\\users"] })),
         ] {
             assert_eq!(json_of(written), Some(read), "{written}");
         }

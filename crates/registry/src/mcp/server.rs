@@ -134,27 +134,44 @@ impl Server {
         self.call_before(call, None).await
     }
 
-    /// The same before an audience, which hears how far it is and the pieces of its answer.
+    /// The same before an audience, which hears how far it is and the pieces of its answer. What was refused unread as the session is
+    /// forgotten is sent once more.
     pub async fn call_before(&self, call: &Invocation, audience: Option<Arc<dyn Audience>>) -> Invoked {
+        let began = Instant::now();
+        let attempt = self.attempt(call, audience.clone()).await;
+        if !attempt.again {
+            return attempt.outcome;
+        }
+        let call = Invocation { timeout: call.timeout.saturating_sub(began.elapsed()), ..call.clone() };
+        self.attempt(&call, audience).await.outcome
+    }
+
+    /// Sends once, at most.
+    pub(crate) async fn attempt(&self, call: &Invocation, audience: Option<Arc<dyn Audience>>) -> Attempt {
+        let done = |outcome| Attempt { outcome, again: false };
         let Some(original) = naming::original(&self.name, &call.tool.endpoint) else {
             let message = format!("`{}` is no tool of the mcp server `{}`", call.tool.endpoint, self.name);
-            return Invoked::Refused(Refusal { kind: RefusalKind::NotFound, message });
+            return done(Invoked::Refused(Refusal { kind: RefusalKind::NotFound, message }));
         };
         let began = Instant::now();
         let left = || call.timeout.saturating_sub(began.elapsed());
         let waits = self.settings.times.call_waits;
         let Some(connection) = self.connected(waits.min(call.timeout), |_| true).await else {
-            return Invoked::NotSent(format!("tool `{}`: the mcp server `{}` {}", call.tool.name, self.name, self.absence()));
+            return done(Invoked::NotSent(format!("tool `{}`: the mcp server `{}` {}", call.tool.name, self.name, self.absence())));
         };
         let outcome = connection.call(&original, call, left(), audience.as_ref()).await;
-        // A session that the server has forgotten is made anew, and what it refused for that is asked once more.
-        if !connection.forgot(&outcome, self.settings.times.ping.min(left())).await || !was_refused_unread(&outcome, call) {
-            return outcome;
+        // A session that the server has forgotten is made anew.
+        let forgot = connection.forgot(&outcome, self.settings.times.ping.min(left())).await;
+        let is_unread = was_refused_unread(&outcome);
+        if !forgot || !(is_unread || call.tool.effect() != Effect::AtMostOnce) {
+            return done(outcome);
         }
-        match self.connected(waits.min(left()), |other| !Arc::ptr_eq(other, &connection)).await {
-            Some(anew) => anew.call(&original, call, left(), audience.as_ref()).await,
-            None => outcome,
+        let again = self.connected(waits.min(left()), |other| !Arc::ptr_eq(other, &connection)).await.is_some();
+        if !again && is_unread {
+            let why = "has forgotten the session, and there is no new one yet";
+            return done(Invoked::NotSent(format!("tool `{}`: the mcp server `{}` {why}", call.tool.name, self.name)));
         }
+        Attempt { outcome, again }
     }
 
     /// Ends the connection, and the server where it is a command. Calls in flight are told so.
@@ -183,11 +200,24 @@ impl Server {
     }
 }
 
-/// Whether an error answer leaves no doubt that the call was not carried out. A gateway's 500, 502 and 504 do.
-fn was_refused_unread(outcome: &Invoked, call: &Invocation) -> bool {
+/// How one attempt went.
+pub(crate) struct Attempt {
+    pub(crate) outcome: Invoked,
+    /// It was refused as the server had forgotten the session; there is a new one by now, and the call may be sent again.
+    pub(crate) again: bool,
+}
+
+/// Whether an error answer proves that the call was not carried out: by the status that a session has which is unknown or not accepted
+/// (Streamable HTTP), or in a 200 by a code that says so. Any other error may come after the work.
+fn was_refused_unread(outcome: &Invoked) -> bool {
+    const UNREAD: [u64; 4] = [400, 401, 404, 410];
+    /// An invalid request; what the reference servers say of a session that they do not know.
+    const INVALID: [i64; 2] = [-32_600, -32_001];
     let Invoked::Failed(failure) = outcome else { return false };
-    let status = failure.get("status").and_then(Value::as_u64);
-    call.tool.effect() != Effect::AtMostOnce || !matches!(status, Some(500 | 502 | 504))
+    match failure.get("status").and_then(Value::as_u64) {
+        Some(status) => UNREAD.contains(&status),
+        None => failure.get("code").and_then(Value::as_i64).is_some_and(|code| INVALID.contains(&code)),
+    }
 }
 
 impl Drop for Server {

@@ -10,14 +10,12 @@
 use super::{
     arguments::{Arguments, describe},
     operation::Operation,
-    schema::Schemas,
+    schema::{COMPOSED, Schemas},
 };
+use crate::transport::media::{is_json, plain};
 use maniple_core::tool::{Body, Carrier, FormField, Place, Sent, Style};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
-
-/// How deep the fields of a form are looked for.
-const COMPOSED_MAX: usize = 8;
 
 /// The body that is written.
 pub(super) struct Chosen<'a> {
@@ -65,17 +63,15 @@ fn cannot<'a>(why: String, required: bool, arguments: &mut Arguments) -> Result<
 }
 
 fn form(operation: &Operation<'_>, media_type: &str, media: &Value) -> Option<Form> {
-    let plain = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let plain = plain(media_type);
     let schema = operation.document.resolved(media.get("schema").unwrap_or(&Value::Bool(true)));
     let is_text = schema.get("type").is_some_and(|kind| kind == "string");
     match plain.as_str() {
         "application/json" | "*/*" | "application/*" => Some(Form::Json),
-        _ if plain.ends_with("+json") || plain.ends_with("/json") => Some(Form::LikeJson),
+        _ if is_json(media_type) => Some(Form::LikeJson),
         "application/x-www-form-urlencoded" | "multipart/form-data" => {
             let form = if plain.starts_with('m') { Form::Multipart } else { Form::Urlencoded };
-            let mut fields = Fields::default();
-            fields.collect(operation, schema, true, 0);
-            (!fields.members.is_empty()).then_some(form)
+            (!Fields::of(operation, schema).members.is_empty()).then_some(form)
         }
         _ if plain.starts_with("text/") && !schema.get("type").is_some_and(|kind| kind == "object") => Some(Form::Text),
         _ => is_text.then_some(Form::Text),
@@ -138,8 +134,7 @@ impl Chosen<'_> {
     }
 
     fn fields(&self, operation: &Operation<'_>, schemas: &Schemas, arguments: &mut Arguments) -> BTreeMap<String, FormField> {
-        let mut fields = Fields::default();
-        fields.collect(operation, self.schema(), true, 0);
+        let fields = Fields::of(operation, self.schema());
         let mut said = BTreeMap::new();
         let needed: Vec<String> = fields.required.clone();
         let mut named: BTreeMap<&str, String> = BTreeMap::new();
@@ -190,31 +185,25 @@ impl Chosen<'_> {
 }
 
 /// The fields of a form: those of its object, and of all that it is composed of.
-#[derive(Default)]
 struct Fields {
     members: BTreeMap<String, Value>,
     required: Vec<String>,
 }
 
 impl Fields {
-    fn collect(&mut self, operation: &Operation<'_>, schema: &Value, is_sure: bool, depth: usize) {
-        let schema = operation.document.resolved(schema);
+    fn of(operation: &Operation<'_>, schema: &Value) -> Self {
+        let document = operation.document;
         let is_read_only = |schema: &Value| schema.get("readOnly") == Some(&Value::Bool(true));
-        for (name, member) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
-            if !is_read_only(member) && !is_read_only(operation.document.resolved(member)) {
-                self.members.entry(name.clone()).or_insert_with(|| member.clone());
+        let mut members = BTreeMap::new();
+        for (name, member) in document.composed(schema, &COMPOSED).iter().filter_map(|part| part.get("properties")?.as_object()).flatten() {
+            if !is_read_only(member) && !is_read_only(document.resolved(member)) {
+                members.entry(name.clone()).or_insert_with(|| member.clone());
             }
         }
-        for (keyword, is_sure) in [("allOf", is_sure), ("anyOf", false), ("oneOf", false)] {
-            for part in schema.get(keyword).and_then(Value::as_array).into_iter().flatten().filter(|_| depth < COMPOSED_MAX) {
-                self.collect(operation, part, is_sure, depth + 1);
-            }
-        }
-        let needed = schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
-        self.required.extend(needed.filter(|_| is_sure).map(str::to_owned));
-        if depth == 0 {
-            self.required.retain(|name| self.members.contains_key(name));
-        }
+        let sure = document.composed(schema, &["allOf"]).into_iter();
+        let needed = sure.filter_map(|part| part.get("required")?.as_array()).flatten().filter_map(Value::as_str);
+        let required = needed.filter(|name| members.contains_key(*name)).map(str::to_owned).collect();
+        Self { members, required }
     }
 }
 

@@ -4,9 +4,12 @@ use super::{BYTES_MAX, FOREIGN, METHODS, lean};
 use maniple_core::{Error, Result, schema};
 use semver::Version;
 use serde_json::Value;
+use std::{collections::HashSet, ptr};
 
 /// How many references are followed one after the other.
 const HOPS_MAX: usize = 16;
+/// How many schemas one may be composed of, as far as is looked.
+const COMPOSED_MAX: usize = 500;
 
 /// A document with what is asked of all of it.
 pub(super) struct Document {
@@ -16,6 +19,8 @@ pub(super) struct Document {
     pub(super) is_3_0: bool,
     /// Whether a reference may lead into a path, so that none is let go before the last is read.
     paths_are_referred_to: bool,
+    /// How many operations it has, whether they become tools or not.
+    pub(super) operations_in_all: usize,
 }
 
 pub(super) fn read(text: &str) -> Result<Document> {
@@ -48,7 +53,9 @@ pub(super) fn read(text: &str) -> Result<Document> {
     }
     let is_3_0 = spec == "3" || spec.starts_with("3.0");
     let version = root.pointer("/info/version").map(version_of).unwrap_or(Version::new(1, 0, 0));
-    Ok(Document { version, is_3_0, root, paths_are_referred_to: text.contains("#/paths/") })
+    let mut document = Document { version, is_3_0, root, paths_are_referred_to: text.contains("#/paths/"), operations_in_all: 0 };
+    document.operations_in_all = document.paths().map(|(_, item)| document.operations(item).len()).sum();
+    Ok(document)
 }
 
 /// `2.1`, `v3` and dates become SemVer; what is nothing of the kind is 1.0.0.
@@ -101,6 +108,19 @@ impl Document {
             value = target;
         }
         &Value::Null
+    }
+    /// A schema and those that it is composed of by these keywords, however deep: each once, those written first before others.
+    pub(super) fn composed<'a>(&'a self, schema: &'a Value, by: &[&str]) -> Vec<&'a Value> {
+        let (mut found, mut seen, mut open) = (Vec::new(), HashSet::new(), vec![schema]);
+        while let Some(schema) = open.pop().filter(|_| found.len() < COMPOSED_MAX) {
+            let schema = self.resolved(schema);
+            if seen.insert(ptr::from_ref(schema)) {
+                found.push(schema);
+                let parts: Vec<&Value> = by.iter().filter_map(|keyword| schema.get(keyword)?.as_array()).flatten().collect();
+                open.extend(parts.into_iter().rev());
+            }
+        }
+        found
     }
     /// The place that a local reference names.
     pub(super) fn at(&self, reference: &str) -> Option<&Value> {

@@ -19,8 +19,6 @@ pub(super) struct Operation<'a> {
     pub(super) method: &'a str,
     pub(super) item: &'a Value,
     pub(super) operation: &'a Value,
-    /// How many are included.
-    pub(super) operations: usize,
 }
 
 impl Operation<'_> {
@@ -60,7 +58,7 @@ impl Operation<'_> {
         if !METHODS.contains(&self.method) {
             return Err(format!("a tool cannot be called by {}", self.method.to_uppercase()));
         }
-        let schemas = Schemas::new(self.document, self.operations);
+        let schemas = Schemas::new(self.document);
         let mut arguments = Arguments::default();
         let mut path = self.path.to_owned();
         let method: Method = serde_json::from_value(json!(self.method.to_uppercase())).map_err(|error| error.to_string())?;

@@ -5,7 +5,7 @@ use super::{
     operation::Operation,
     schema::Schemas,
 };
-use crate::transport::client;
+use crate::transport::{client, media::is_json};
 use maniple_core::tool::{Carrier, Place, Style};
 use reqwest::header::HeaderName;
 use serde_json::{Value, json};
@@ -122,8 +122,7 @@ fn written(parameter: &Value, carrier: Carrier, content: Option<&str>, holds: Ho
     let mut place = Place::of(carrier);
     place.allow_reserved = carrier == Carrier::Query && parameter.get("allowReserved") == Some(&Value::Bool(true));
     if let Some(media_type) = content {
-        let is_json = media_type.split(';').next().is_some_and(|media| media.trim().ends_with("json"));
-        place.style = is_json.then_some(Style::Json);
+        place.style = is_json(media_type).then_some(Style::Json);
         return place;
     }
     let usual = if matches!(carrier, Carrier::Query | Carrier::Cookie) { Style::Form } else { Style::Simple };

@@ -2,20 +2,24 @@
 //! offered nor required (OpenAPI 3.0.3, "Schema Object").
 
 use super::document::{Document, pointer};
+use maniple_core::schema::MAX_SUBSCHEMAS;
 use serde_json::{Map, Value, json};
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::{BTreeMap, BTreeSet, VecDeque},
 };
 
 /// How deep a schema is read; deeper, anything goes.
 const DEPTH_MAX: usize = 64;
-/// How deep it is looked for what is `readOnly` beside each other.
-const COMPOSED_MAX: usize = 8;
+/// How deep a schema stands in place of its reference.
+const IN_PLACE_MAX: usize = 8;
+/// How many schemas are read for one tool: it may have far fewer.
+const READ_MAX: usize = 8 * MAX_SUBSCHEMAS;
 /// How many components one tool may draw in, and what they may weigh as JSON: more would not be within a tool's bounds anyway.
 const DEFINITIONS_MAX: usize = 500;
 const DEFINITIONS_BYTES: usize = 32 << 10;
-/// What the schemas that all tools of one document draw in may weigh together: many operations have less each.
+/// What the schemas that all operations of one document draw in may weigh together: where there are many, each has less, and the same
+/// whichever of them become tools.
 const DEFINITIONS_OF_ALL: usize = 4 << 20;
 /// What each may have at least.
 const DEFINITIONS_LEAST: usize = 1 << 10;
@@ -26,7 +30,7 @@ const BY_NAME: [&str; 5] = ["properties", "patternProperties", "$defs", "definit
 /// They hold values, not schemas.
 const VALUES: [&str; 4] = ["enum", "const", "default", "required"];
 /// They hold schemas of the same value.
-const COMPOSED: [&str; 3] = ["allOf", "anyOf", "oneOf"];
+pub(super) const COMPOSED: [&str; 3] = ["allOf", "anyOf", "oneOf"];
 
 pub(super) struct Schemas<'a> {
     document: &'a Document,
@@ -34,14 +38,17 @@ pub(super) struct Schemas<'a> {
     named: RefCell<BTreeMap<String, String>>,
     /// What the definitions of one tool may weigh.
     bytes_max: usize,
+    /// How many schemas are still read.
+    left: Cell<usize>,
     notes: RefCell<BTreeSet<String>>,
 }
 
 impl<'a> Schemas<'a> {
-    /// For one of so many operations.
-    pub(super) fn new(document: &'a Document, operations: usize) -> Self {
-        let bytes_max = (DEFINITIONS_OF_ALL / operations.max(1)).clamp(DEFINITIONS_LEAST, DEFINITIONS_BYTES);
-        Self { document, named: RefCell::default(), bytes_max, notes: RefCell::default() }
+    /// For one operation of the document.
+    pub(super) fn new(document: &'a Document) -> Self {
+        // In steps, so that hardly ever an operation more in the document changes what the others take.
+        let bytes_max = (DEFINITIONS_OF_ALL / document.operations_in_all.next_power_of_two()).clamp(DEFINITIONS_LEAST, DEFINITIONS_BYTES);
+        Self { document, named: RefCell::default(), bytes_max, left: Cell::new(READ_MAX), notes: RefCell::default() }
     }
 
     /// What was not read.
@@ -75,8 +82,7 @@ impl<'a> Schemas<'a> {
             found.insert(name, definition);
         }
         if is_cut {
-            let told = format!("its schemas are cut after {bytes} bytes: anything is taken beyond; `include` fewer operations for more");
-            self.notes.borrow_mut().insert(told);
+            self.notes.borrow_mut().insert(format!("its schemas are cut after {bytes} bytes: anything is taken beyond"));
         }
         found
     }
@@ -89,10 +95,15 @@ impl<'a> Schemas<'a> {
         if depth > DEPTH_MAX {
             return Value::Bool(true);
         }
+        let Some(left) = self.left.get().checked_sub(1) else {
+            self.notes.borrow_mut().insert(format!("its schemas are cut after {READ_MAX} of them: anything is taken beyond"));
+            return Value::Bool(true);
+        };
+        self.left.set(left);
         let reference = members.get("$ref").and_then(Value::as_str);
         if let Some(reference) = reference {
             // It says what it requires in its own place, where nobody knows what stands beside it here.
-            if depth < COMPOSED_MAX && self.requires(schema, others) {
+            if depth < IN_PLACE_MAX && self.requires(schema, others) {
                 return self.converted(self.document.resolved(schema), depth + 1, others);
             }
             let Some(reference) = self.reference(reference) else { return Value::Bool(true) };
@@ -108,8 +119,7 @@ impl<'a> Schemas<'a> {
             out["$ref"] = reference.into();
             return out;
         }
-        let mut read_only = others.clone();
-        self.read_only(schema, 0, &mut read_only);
+        let read_only = &self.read_only(schema) | others;
         let mut out = Map::new();
         for (key, value) in members.iter().filter(|(key, _)| !DROPPED.contains(&key.as_str()) && !key.starts_with("x-")) {
             let converted = match value {
@@ -170,20 +180,12 @@ impl<'a> Schemas<'a> {
     }
 
     /// The names of members that are `readOnly` by a schema or what it is composed of.
-    fn read_only(&self, schema: &Value, depth: usize, names: &mut BTreeSet<String>) {
-        if depth > COMPOSED_MAX {
-            return;
-        }
+    fn read_only(&self, schema: &Value) -> BTreeSet<String> {
         let is_read_only = |schema: &Value| schema.get("readOnly") == Some(&Value::Bool(true));
-        let schema = self.document.resolved(schema);
-        for (name, member) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
-            if is_read_only(member) || is_read_only(self.document.resolved(member)) {
-                names.insert(name.clone());
-            }
-        }
-        for composed in COMPOSED.iter().filter_map(|key| schema.get(key)?.as_array()).flatten() {
-            self.read_only(composed, depth + 1, names);
-        }
+        let composed = self.document.composed(schema, &COMPOSED).into_iter();
+        let members = composed.filter_map(|schema| schema.get("properties")?.as_object()).flatten();
+        let read_only = members.filter(|(_, member)| is_read_only(member) || is_read_only(self.document.resolved(member)));
+        read_only.map(|(name, _)| name.clone()).collect()
     }
 
     /// Whether a schema requires one of those members, as far as it does not itself say that they are `readOnly`.
@@ -191,19 +193,10 @@ impl<'a> Schemas<'a> {
         if names.is_empty() {
             return false;
         }
-        let mut own = BTreeSet::new();
-        self.read_only(schema, 0, &mut own);
-        self.required(schema, 0).iter().any(|name| names.contains(name) && !own.contains(name))
-    }
-    fn required(&self, schema: &Value, depth: usize) -> BTreeSet<String> {
-        let schema = self.document.resolved(schema);
-        let own = schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).map(str::to_owned);
-        let mut all: BTreeSet<String> = own.collect();
-        if depth < COMPOSED_MAX {
-            let composed = schema.get("allOf").and_then(Value::as_array).into_iter().flatten();
-            composed.for_each(|schema| all.extend(self.required(schema, depth + 1)));
-        }
-        all
+        let own = self.read_only(schema);
+        let composed = self.document.composed(schema, &["allOf"]).into_iter();
+        let mut required = composed.filter_map(|schema| schema.get("required")?.as_array()).flatten().filter_map(Value::as_str);
+        required.any(|name| names.contains(name) && !own.contains(name))
     }
 
     /// The names of the `$defs` that a schema refers to.

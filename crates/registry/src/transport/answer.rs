@@ -1,6 +1,6 @@
 //! A complete answer, read within bounds, and the value it is.
 
-use super::{decoded, waits};
+use super::{decoded, media::is_json, waits};
 use maniple_core::{canonical, digits, tool::STORED_RESULT_BYTES};
 use reqwest::{
     Response,
@@ -42,7 +42,7 @@ impl HttpAnswer {
             url,
             content_type: header(CONTENT_TYPE).unwrap_or_default().to_ascii_lowercase(),
             location: header(LOCATION),
-            wait: waits::wait(response.headers(), jiff::Timestamp::now()),
+            wait: waits::wait(response.headers()),
             encoding: header(CONTENT_ENCODING).filter(|coding| !coding.eq_ignore_ascii_case("identity")),
             body: Vec::new(),
             cut: false,
@@ -122,7 +122,7 @@ impl HttpAnswer {
     /// What a 2xx means: JSON by content type, else text; nothing for 204, for HEAD and for an empty JSON body.
     /// At most [`STORED_RESULT_BYTES`]; a longer one is `{truncated: true, note, text}`.
     pub(crate) fn result(&self) -> Value {
-        let is_json = self.is_json();
+        let is_json = is_json(&self.content_type);
         if self.status == 204 || self.status == 205 || (self.body.is_empty() && (is_json || self.content_type.is_empty())) {
             return Value::Null;
         }
@@ -136,7 +136,7 @@ impl HttpAnswer {
 
     /// What any other status means: `{status, body}`, where a redirect would have led, and when it may be asked again.
     pub(crate) fn failure(&self) -> Value {
-        let parsed = if self.is_json() { self.parsed() } else { None };
+        let parsed = if is_json(&self.content_type) { self.parsed() } else { None };
         let body: Value = parsed.unwrap_or_else(|| {
             let mut text = self.text();
             if self.cut {
@@ -161,11 +161,6 @@ impl HttpAnswer {
         let text = whole.then(|| decoded::text(&self.body, &self.content_type))?;
         let value = serde_json::from_str(&digits::kept(&text)).ok()?;
         canonical::nests_within(&value, DEPTH_MAX).then_some(value)
-    }
-
-    fn is_json(&self) -> bool {
-        let media_type = self.media_type();
-        matches!(media_type, "application/json" | "text/json" | "application/x-json") || media_type.ends_with("+json")
     }
 }
 

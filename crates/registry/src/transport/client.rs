@@ -219,7 +219,7 @@ impl Client {
             url = who.signed(&url);
             who.sign(&mut headers);
         }
-        // Nothing is decompressed here, so there is no bomb to bound; an answer that is coded all the same says so.
+        // Whoever codes its answer all the same is read within the bounds of any other: see `HttpAnswer::read`.
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         let mut building = client.get()?.request(request.method.clone(), url).headers(headers);
         if let Some(body) = &request.body {

@@ -1,15 +1,16 @@
 //! MCP servers as they live: what they answer beside what the protocol says, and what comes of it.
 
+use crate::bench::Bench;
 use axum::{
     Router,
     body::Bytes,
-    extract::State,
+    extract::{ConnectInfo, State},
     http::{HeaderMap, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
 use maniple_core::{
     AgentName, Tenant,
-    ports::{Audience, Invocation, Invoked, Registrant, ToolRegistry},
+    ports::{Audience, Invocation, Invoked, Registrant, RunCall, ToolRegistry, Tools},
     tool::{Effect, ToolState},
 };
 use maniple_registry::{
@@ -18,6 +19,7 @@ use maniple_registry::{
 };
 use serde_json::{Value, json};
 use std::{
+    net::SocketAddr,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -31,6 +33,8 @@ type Answers = dyn Fn(&Heard, &Value) -> Option<Response> + Send + Sync;
 #[derive(Default)]
 struct Heard {
     methods: Mutex<Vec<String>>,
+    /// The ports that requests came from, oldest first.
+    ports: Mutex<Vec<u16>>,
     session: Mutex<u32>,
 }
 impl Heard {
@@ -52,7 +56,7 @@ impl Stub {
         let router = Router::new().fallback(serve).with_state(state);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/mcp", listener.local_addr().unwrap());
-        tokio::spawn(async move { axum::serve(listener, router).await });
+        tokio::spawn(async move { axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>()).await });
         Self { url, heard }
     }
     async fn imported(&self, effect: Confirm) -> Server {
@@ -68,10 +72,17 @@ impl Stub {
     }
 }
 
-async fn serve(State((heard, answers)): State<(Arc<Heard>, Arc<Answers>)>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+async fn serve(
+    State((heard, answers)): State<(Arc<Heard>, Arc<Answers>)>,
+    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     let Ok(message) = serde_json::from_slice::<Value>(&body) else { return StatusCode::METHOD_NOT_ALLOWED.into_response() };
     let method = message["method"].as_str().unwrap_or_default().to_owned();
     heard.methods.lock().unwrap().push(method.clone());
+    heard.ports.lock().unwrap().push(from.port());
     let session = heard.session.lock().unwrap().to_string();
     let knows = headers.get("mcp-session-id").is_none_or(|id| id.to_str().unwrap() == session);
     if let Some(answer) = answers(&heard, &json!({ "message": message, "knows": knows, "path": uri.path() })) {
@@ -84,7 +95,10 @@ async fn serve(State((heard, answers)): State<(Arc<Heard>, Arc<Answers>)>, uri: 
             json!({ "protocolVersion": "2025-11-25", "capabilities": { "tools": {} }, "serverInfo": server })
         }
         "ping" => json!({}),
-        "tools/list" => json!({ "tools": [{ "name": "pay", "description": "Pays.", "inputSchema": { "type": "object" } }] }),
+        "tools/list" => {
+            let hints = json!({ "idempotentHint": true });
+            json!({ "tools": [{ "name": "pay", "description": "Pays.", "inputSchema": { "type": "object" }, "annotations": hints }] })
+        }
         "tools/call" => json!({ "content": [{ "type": "text", "text": "paid" }] }),
         _ => return answer(200, json!({ "jsonrpc": "2.0", "id": id, "error": { "code": -32601, "message": "not found" } })),
     };
@@ -98,8 +112,8 @@ async fn serve(State((heard, answers)): State<(Arc<Heard>, Arc<Answers>)>, uri: 
 fn answer(status: u16, body: Value) -> Response {
     (StatusCode::from_u16(status).unwrap(), [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
 }
-fn error(status: u16, id: Value) -> Response {
-    answer(status, json!({ "jsonrpc": "2.0", "id": id, "error": { "code": -32000, "message": "not now" } }))
+fn error(status: u16, code: i64) -> Response {
+    answer(status, json!({ "jsonrpc": "2.0", "id": null, "error": { "code": code, "message": "not now" } }))
 }
 
 fn invocation(server: &Server) -> Invocation {
@@ -140,7 +154,7 @@ async fn a_listing_that_leads_nowhere_new_ends_there_and_keeps_what_it_brought()
 #[tokio::test]
 async fn a_redirect_is_followed_where_it_stays_and_told_where_it_does_not() {
     for (status, target, why) in
-        [(307, "/mcp/", None), (308, "/mcp/", None), (302, "/mcp/", Some("/mcp/")), (308, "http://localhost:9/", Some("localhost:9"))]
+        [(307, "/mcp/", None), (308, "/mcp/", None), (302, "/mcp/", Some("/…/")), (308, "http://localhost:9/", Some("localhost:9"))]
     {
         let stub = Stub::start(move |_, asked| {
             let moved = (StatusCode::from_u16(status).unwrap(), [(header::LOCATION, target)]);
@@ -162,7 +176,8 @@ async fn an_answer_of_any_status_and_id_is_the_outcome_of_the_call() {
     for (status, id) in [(429, json!(null)), (400, json!("server-error")), (500, json!(null)), (200, json!(null))] {
         let stub = Stub::start(move |_, asked| {
             let is_call = asked["message"]["method"] == "tools/call";
-            is_call.then(|| ([("retry-after", "3")], error(status, id.clone())).into_response())
+            let refused = json!({ "jsonrpc": "2.0", "id": id, "error": { "code": -32000, "message": "not now" } });
+            is_call.then(|| ([("retry-after", "3")], answer(status, refused)).into_response())
         })
         .await;
         let server = stub.connected().await;
@@ -170,7 +185,7 @@ async fn an_answer_of_any_status_and_id_is_the_outcome_of_the_call() {
         let Invoked::Failed(failure) = outcome else { panic!("{outcome:?}") };
         assert_eq!((&failure["error"], &failure["code"]), (&json!("not now"), &json!(-32000)));
         if status != 200 {
-            assert_eq!((&failure["status"], &failure["retry_after"]), (&json!(status), &json!("3")));
+            assert_eq!((&failure["status"], &failure["retry_after_ms"]), (&json!(status), &json!(3_000)));
         }
         assert_eq!(stub.heard.count("tools/call"), 1, "the session is well, so it is not asked again");
     }
@@ -179,10 +194,24 @@ async fn an_answer_of_any_status_and_id_is_the_outcome_of_the_call() {
 #[tokio::test]
 async fn what_a_forgotten_session_refused_is_asked_once_more_in_a_new_one() {
     // Whatever a server says to a session that it does not know.
-    for (status, is_asked_again) in [(400, true), (401, true), (404, true), (503, true), (200, true), (502, false)] {
+    let some = -32_000;
+    for (status, code, is_asked_again) in [
+        (400, some, true),
+        (401, some, true),
+        (404, some, true),
+        (410, some, true),
+        (200, -32_600, true),
+        (200, -32_001, true),
+        // A server may say these of a call that it has carried out.
+        (200, some, false),
+        (200, -32_603, false),
+        (500, some, false),
+        (502, some, false),
+        (503, some, false),
+    ] {
         let stub = Stub::start(move |_, asked| {
             let is_request = asked["message"].get("id").is_some();
-            (asked["knows"] == false && is_request).then(|| error(status, json!(null)))
+            (asked["knows"] == false && is_request).then(|| error(status, code))
         })
         .await;
         let server = stub.connected().await;
@@ -190,8 +219,8 @@ async fn what_a_forgotten_session_refused_is_asked_once_more_in_a_new_one() {
         assert_eq!(call.tool.effect(), Effect::AtMostOnce);
         *stub.heard.session.lock().unwrap() += 1;
         let outcome = server.call(&call).await;
-        assert_eq!(matches!(outcome, Invoked::Ok(_)), is_asked_again, "{status}: {outcome:?}");
-        assert_eq!(stub.heard.count("tools/call"), if is_asked_again { 2 } else { 1 }, "a gateway's answer leaves a doubt");
+        assert_eq!(matches!(outcome, Invoked::Ok(_)), is_asked_again, "{status} {code}: {outcome:?}");
+        assert_eq!(stub.heard.count("tools/call"), if is_asked_again { 2 } else { 1 }, "{status} {code}");
         let mut again = server.call(&call).await;
         for _ in 0..100 {
             if matches!(again, Invoked::Ok(_)) {
@@ -201,6 +230,106 @@ async fn what_a_forgotten_session_refused_is_asked_once_more_in_a_new_one() {
             again = server.call(&call).await;
         }
         assert!(matches!(again, Invoked::Ok(_)), "{status}: the session is made anew: {again:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_goes_out_again_in_a_new_session_takes_its_place_under_the_rate() {
+    for (most, calls) in [(1, 1), (2, 2)] {
+        let stub = Stub::start(|_, asked| {
+            let is_request = asked["message"].get("id").is_some();
+            (asked["knows"] == false && is_request).then(|| error(404, -32_000))
+        })
+        .await;
+        let server = Arc::new(stub.connected().await);
+        let registry = &Bench::new(&[]).await.registry;
+        registry.connect(server.clone());
+        let mut call = invocation(&server);
+        call.tool = Arc::new(maniple_core::tool::ToolDefinition { rate_limit: Some(most), ..(*call.tool).clone() });
+        *stub.heard.session.lock().unwrap() += 1;
+        let outcome = registry.invoke(&RunCall(call)).await;
+        assert_eq!((matches!(outcome, Invoked::Ok(_)), stub.heard.count("tools/call")), (calls == 2, calls), "{outcome:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_forgotten_session_refused_was_not_sent_where_there_is_no_new_one_in_time() {
+    let stub = Stub::start(|heard, asked| {
+        let is_gone = *heard.session.lock().unwrap() > 0;
+        (is_gone && asked["message"].get("id").is_some()).then(|| error(404, -32_000))
+    })
+    .await;
+    let times = Times { call_waits: Duration::from_millis(50), ..Times::default() };
+    let server = Server::start("shop", ServerSettings { url: Some(stub.url.clone()), times, ..ServerSettings::default() }).unwrap();
+    server.settled(SOON).await;
+    *stub.heard.session.lock().unwrap() += 1;
+    let outcome = server.call(&invocation(&server)).await;
+    assert!(matches!(outcome, Invoked::NotSent(_)), "nobody has read it: {outcome:?}");
+    assert_eq!(stub.heard.count("tools/call"), 1);
+}
+
+/// An answer of these events.
+fn events(data: &[&str]) -> Response {
+    let events: String = data.iter().map(|data| format!("data: {data}\n\n")).collect();
+    ([(header::CONTENT_TYPE, "text/event-stream")], events).into_response()
+}
+
+#[tokio::test]
+async fn an_event_that_is_no_message_is_passed_over_and_without_an_answer_nobody_knows() {
+    for is_answered in [true, false] {
+        let stub = Stub::start(move |_, asked| {
+            let message = &asked["message"];
+            let result = json!({ "jsonrpc": "2.0", "id": message["id"], "result": { "content": [{ "type": "text", "text": "paid" }] } });
+            let (result, noise) = (result.to_string(), ["keep-alive", "{}", "[]", "7"]);
+            let is_call = message["method"] == "tools/call";
+            is_call.then(|| events(&[&noise[..], &[&result]].concat()[..if is_answered { 5 } else { 4 }]))
+        })
+        .await;
+        let server = stub.connected().await;
+        let outcome = server.call(&Invocation { timeout: Duration::from_secs(2), ..invocation(&server) }).await;
+        match is_answered {
+            true => assert_eq!(outcome, Invoked::Ok("paid".into())),
+            false => assert!(matches!(outcome, Invoked::Unknown(_)), "{outcome:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_secret_in_the_url_of_a_server_is_told_to_nobody() {
+    for (target, shown) in [
+        ("/s3cret/mcp/?key=s3cret", "/…/…/ now"),
+        ("http://me:s3cret@localhost:9/v2/s3cret?key=s3cret#s3cret", "http://localhost:9/v2/… now"),
+    ] {
+        let is_moved = Arc::new(Mutex::new(false));
+        let moves = is_moved.clone();
+        let mut stub =
+            Stub::start(move |_, _| moves.lock().unwrap().then(|| (StatusCode::FOUND, [(header::LOCATION, target)]).into_response())).await;
+        stub.url = stub.url.replace("/mcp", "/s3cret/mcp?key=s3cret");
+        let server = stub.connected().await;
+        *is_moved.lock().unwrap() = true;
+        let Invoked::Failed(failure) = server.call(&invocation(&server)).await else { panic!("a failure") };
+        assert_eq!(failure["status"], 302);
+        assert!(!failure.to_string().contains("s3cret") && !failure.to_string().contains("localhost"), "the model sees it: {failure}");
+        let anew = stub.imported(Confirm::Nothing).await;
+        let Connection::Lost { reason } = &anew.settled(SOON).await.state else { panic!("lost") };
+        assert!(reason.contains(shown) && !reason.contains("s3cret"), "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_is_never_sent_twice_goes_on_a_connection_of_its_own() {
+    let stub = Stub::start(|_, _| None).await;
+    for (confirm, is_fresh) in [(Confirm::Nothing, true), (Confirm::All, false)] {
+        let server = stub.imported(confirm).await;
+        server.settled(SOON).await;
+        let call = invocation(&server);
+        assert_eq!(call.tool.effect() == Effect::AtMostOnce, is_fresh);
+        for _ in 0..3 {
+            let before = stub.heard.ports.lock().unwrap().clone();
+            assert!(matches!(server.call(&call).await, Invoked::Ok(_)));
+            let used = *stub.heard.ports.lock().unwrap().last().unwrap();
+            assert_eq!(!before.contains(&used), is_fresh, "one that lay idle may be closed just then");
+        }
     }
 }
 
@@ -250,14 +379,16 @@ async fn what_was_quarantined_is_used_once_the_published_one_is_taken_out() {
     };
     let state = || {
         let version = registry.catalog().versions(&Tenant::default(), "shop_pay").unwrap().remove(0);
-        (version.state, version.definition.description.clone(), version.reason)
+        let was = version.was.map(|was| was.description);
+        (version.state, version.definition.description.clone(), version.reason, was)
     };
     bring("Today is Monday.").await;
+    assert_eq!(state().3, None, "it is as it was published");
     bring("Today is Tuesday.").await;
-    let (quarantined, _, reason) = state();
-    assert_eq!(quarantined, ToolState::Quarantined);
+    let (quarantined, is, reason, was) = state();
+    assert_eq!((quarantined, &*is, was.as_deref()), (ToolState::Quarantined, "Today is Tuesday.", Some("Today is Monday.")));
     assert!(reason.is_some_and(|reason| reason.contains("maniple tool rm shop_pay@1.0.0")));
     let by = Registrant { name: "operator".into(), tenant: Tenant::default(), admin: true, operator: true };
     assert_eq!(registry.remove("shop_pay", Some(&"1.0.0".parse().unwrap()), &by).await.unwrap(), 1);
-    assert_eq!(state(), (ToolState::Healthy, "Today is Tuesday.".into(), None));
+    assert_eq!(state(), (ToolState::Healthy, "Today is Tuesday.".into(), None, None));
 }

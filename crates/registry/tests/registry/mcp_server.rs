@@ -33,7 +33,8 @@ impl Ledger {
     }
     fn write(&self, entry: &Value) {
         let mut file = std::fs::OpenOptions::new().create(true).append(true).open(&self.0).unwrap();
-        writeln!(file, "{entry}").unwrap();
+        // In one piece: somebody reads it all the while.
+        file.write_all(format!("{entry}\n").as_bytes()).unwrap();
     }
     /// Every arrival of a tool's calls, oldest first.
     pub fn of(&self, tool: &str) -> Vec<Value> {

@@ -324,6 +324,7 @@ fn a_body_is_sent_in_the_media_type_that_suits_best_by_whatever_method() {
         of("post", "form", body("application/x-www-form-urlencoded", charge.clone(), true)),
         of("post", "maybe", body("application/x-www-form-urlencoded", charge.clone(), false)),
         of("post", "upload", body("multipart/form-data", file, true)),
+        of("post", "plain", body("text/json; charset=utf-8", charge.clone(), true)),
         of("patch", "merge", body("application/merge-patch+json", charge.clone(), true)),
         of("patch", "list", body("application/json-patch+json", json!({ "type": "array" }), true)),
         of("patch", "both", both),
@@ -347,6 +348,7 @@ fn a_body_is_sent_in_the_media_type_that_suits_best_by_whatever_method() {
     let maybe = &tool(&import, "shop_maybe").parameters;
     assert_eq!((maybe.get("required"), &maybe["dependentRequired"]), (None, &json!({ "currency": ["amount"] })));
     assert_eq!(body("upload"), json!({ "media_type": "multipart/form-data", "fields": { "file": { "file": true } } }));
+    assert_eq!(body("plain"), json!({ "media_type": "text/json; charset=utf-8" }));
     assert_eq!(body("merge"), json!({ "media_type": "application/merge-patch+json" }));
     assert_eq!(
         (body("list"), tool(&import, "shop_list").places["body"].carrier),
@@ -568,4 +570,55 @@ fn many_operations_share_what_their_schemas_may_weigh_and_the_near_ones_stay() {
         assert_eq!(near, "integer", "{}", tool.definition.parameters);
         assert!(tool.notes.iter().any(|note| note.contains("cut after")), "{:?}", tool.notes);
     }
+}
+
+#[test]
+fn schemas_that_refer_to_themselves_many_times_are_read_as_fast_as_any() {
+    let reference = |name: &str| json!({ "$ref": format!("#/components/schemas/{name}") });
+    let many = |name: &str| Value::from(vec![reference(name); 50]);
+    let hidden = json!({ "type": "object", "properties": { "id": { "type": "integer", "readOnly": true } } });
+    let schemas = json!({
+        "One": { "oneOf": many("One") },
+        "Form": { "properties": { "a": { "type": "string" } }, "anyOf": many("Form"), "allOf": many("Form"), "required": ["a"] },
+        "Needing": { "required": ["id"], "allOf": many("Needing") },
+        "Needs": { "allOf": [hidden, reference("Needing")] },
+    });
+    let post = |id: &str, media_type: &str, name: &str| json!({ "post": { "operationId": id, "requestBody": body(media_type, reference(name), true) } });
+    let paths = json!({
+        "/one": post("one", "application/json", "One"),
+        "/form": post("form", "application/x-www-form-urlencoded", "Form"),
+        "/needs": post("needs", "application/json", "Needs"),
+    });
+    let text = document(paths, json!({ "components": { "schemas": schemas } })).to_string();
+    let (done, reads) = std::sync::mpsc::channel();
+    std::thread::spawn(move || done.send(imported(&text, |_| {})));
+    let import = reads.recv_timeout(std::time::Duration::from_secs(20)).expect("it is read at all");
+    assert_eq!(import.tools.len(), 3, "{:?}", import.left_out);
+    assert_eq!(tool(&import, "shop_form").parameters["required"], json!(["a"]));
+}
+
+#[test]
+fn what_a_tool_takes_does_not_depend_on_which_others_are_included() {
+    let words = "words ".repeat(40);
+    let schemas: serde_json::Map<String, Value> = (0..400)
+        .map(|n| {
+            let next = json!({ "$ref": format!("#/components/schemas/S{}", (n + 1) % 400) });
+            (format!("S{n}"), json!({ "type": "object", "description": words, "properties": { "next": next } }))
+        })
+        .collect();
+    let of = |n: usize| {
+        let wanted = json!({ "type": "object", "properties": { "first": { "$ref": "#/components/schemas/S0" } } });
+        (format!("/{n}"), json!({ "post": { "operationId": format!("o{n}"), "requestBody": body("application/json", wanted, true) } }))
+    };
+    let text = |count: usize| {
+        let paths: serde_json::Map<String, Value> = (0..count).map(of).collect();
+        document(paths.into(), json!({ "components": { "schemas": schemas } })).to_string()
+    };
+    let parameters = |text: &str, include: &[&str]| {
+        let import = imported(text, |settings| settings.include = include.iter().map(|&wanted| wanted.to_owned()).collect());
+        tool(&import, "shop_o7").parameters.clone()
+    };
+    let all = parameters(&text(600), &[]);
+    assert_eq!(parameters(&text(600), &["o7"]), all);
+    assert_eq!(parameters(&text(601), &["o7", "o9"]), all, "nor on an operation more in the document");
 }

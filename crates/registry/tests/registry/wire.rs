@@ -255,7 +255,12 @@ async fn an_answer_too_deep_for_a_record_is_taken_as_text() {
 
 #[tokio::test]
 async fn a_failure_says_when_it_may_be_asked_again() {
-    for (headers, expected) in [("retry-after: 1.5\r\n", json!(1_500)), ("retry-after: -1\r\n", Value::Null), ("", Value::Null)] {
+    for (headers, expected) in [
+        ("retry-after: 1.5\r\n", json!(1_500)),
+        ("retry-after: 1m30s\r\n", json!(90_000)),
+        ("retry-after: -1\r\n", Value::Null),
+        ("", Value::Null),
+    ] {
         let (server, _) = Server::answering(answer("429 Slow Down", headers, "")).await;
         let failure = failed(call(&server.url("/"), json!({}), json!({})).await);
         assert_eq!((&failure["status"], failure.get("retry_after_ms").cloned().unwrap_or_default()), (&json!(429), expected), "{headers}");
@@ -293,4 +298,19 @@ async fn whole_numbers_are_sent_as_integers_and_long_ones_to_the_last_digit() {
     assert_eq!(sent["body"].as_str().unwrap().replace("1e300", "1e+300"), expected);
     let sent = ok(call(&server, json!({ "method": "GET" }), json!({ "page": 2.0 })).await);
     assert_eq!(sent["uri"], "/?page=2");
+}
+
+#[tokio::test]
+async fn a_result_of_long_integers_fits_what_the_tool_promises_of_them() {
+    let returns = |of: &str| json!({ "returns": { "type": "object", "properties": { "wei": { "type": of, "minimum": 0 } } } });
+    let body = r#"{"wei":12345678901234567890123,"list":[1]}"#;
+    let (server, _) = Server::answering(answer("200 OK", "content-type: application/json\r\n", body)).await;
+    let kept = json!({ "wei": "12345678901234567890123", "list": [1] });
+    for of in ["integer", "number", "string"] {
+        assert_eq!(ok(call(&server.url("/"), returns(of), json!({})).await), kept, "{of}");
+    }
+    let (server, _) =
+        Server::answering(answer("200 OK", "content-type: application/json\r\n", r#"{"wei":-12345678901234567890123}"#)).await;
+    let failure = failed(call(&server.url("/"), returns("integer"), json!({})).await);
+    assert!(failure["error"].as_str().unwrap().contains("does not fit"), "{failure}");
 }

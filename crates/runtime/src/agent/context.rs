@@ -4,9 +4,11 @@
 
 use super::catalog::Prepared;
 use maniple_core::{
-    Result, estimate,
+    Result,
+    agent::AgentDefinition,
+    estimate,
     message::Message,
-    model::{CallTimes, ModelName, ModelRequest, ToolChoice},
+    model::{CallTimes, ModelName, ModelOptions, ModelRequest, ToolChoice},
     ports::Turn,
     run::{Ask, Piece, Run},
 };
@@ -38,7 +40,7 @@ pub fn request(run: &Run, prepared: &Prepared, turns: &[Turn], ask: &Ask, times:
         tool_choice: if ask.last || run.is_repairing() { ToolChoice::None } else { ToolChoice::Auto },
         max_output_tokens: 0,
         output_schema: run.output_schema(contracts).cloned(),
-        options: agent.options.clone(),
+        options: options(agent, ask),
         times,
     })
 }
@@ -47,6 +49,12 @@ pub fn request(run: &Run, prepared: &Prepared, turns: &[Turn], ask: &Ask, times:
 pub fn model_of<'a>(prepared: &'a Prepared, ask: &Ask) -> &'a ModelName {
     let agent = prepared.contracts.agent();
     ask.model.checked_sub(1).and_then(|fallback| agent.fallbacks.get(fallback)).unwrap_or(&agent.model)
+}
+
+/// What the agent says of how its model is to speak. `extra` is written for that one: another may not know its members.
+fn options(agent: &AgentDefinition, ask: &Ask) -> ModelOptions {
+    let extra = if ask.model == 0 { agent.options.extra.clone() } else { Default::default() };
+    ModelOptions { extra, ..agent.options.clone() }
 }
 
 fn pair(user: &str, assistant: Option<&str>) -> [Message; 2] {

@@ -67,11 +67,13 @@ impl Desk {
         Ok(AgentResult { prompt: prompts.into_iter().next().flatten(), ..task })
     }
 
-    /// A list of tasks of the principal's tenant, each with the beginning of what was asked: [`BEGINNING_CHARS`].
-    pub async fn with_beginnings(&self, who: &Principal, tasks: Vec<AgentResult>) -> Result<Vec<AgentResult>> {
+    /// Tells tasks of the principal's tenant the beginning of what was asked: [`BEGINNING_CHARS`].
+    pub async fn tell_beginnings<'a>(&self, who: &Principal, tasks: impl Iterator<Item = &'a mut AgentResult>) -> Result<()> {
+        let tasks: Vec<&mut AgentResult> = tasks.collect();
         let ids: Vec<TaskId> = tasks.iter().map(|task| task.task_id.clone()).collect();
         let prompts = self.parts.tasks.prompts(&who.tenant, &ids, BEGINNING_CHARS).await?;
-        Ok(tasks.into_iter().zip(prompts).map(|(task, prompt)| AgentResult { prompt, ..task }).collect())
+        tasks.into_iter().zip(prompts).for_each(|(task, prompt)| task.prompt = prompt);
+        Ok(())
     }
 
     /// Tasks. `NotFound` for the place of an agent that is not served and has left none.

@@ -214,7 +214,7 @@ fn shown_to(who: &Principal, mut version: ToolVersion) -> ToolVersion {
     if !version.is_nodes() {
         version.owner.clear();
     }
-    (version.reason, version.overridden) = (None, None);
+    (version.reason, version.overridden, version.was) = (None, None, None);
     for instance in &mut version.instances {
         instance.endpoint.clear();
         instance.reason = None;

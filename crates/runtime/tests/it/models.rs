@@ -59,6 +59,18 @@ async fn what_passes_is_asked_three_times_and_then_the_fallback() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_written_for_the_agents_own_model_is_not_sent_to_its_fallback() {
+    let model = fake(|_, request| if request.model.as_str() == FIRST { Err(fault(FaultKind::Failed)) } else { Ok(text("second")) });
+    let world = with_fallback(&model).with(|agent| {
+        agent.options.temperature = Some(0.5);
+        agent.options.extra.insert("top_k".into(), json!(40));
+    });
+    assert_eq!(run(&world).await.status, TaskStatus::Completed);
+    let sent: Vec<_> = model.requests().iter().map(|request| (request.options.extra.len(), request.options.temperature)).collect();
+    assert_eq!(sent, [(1, Some(0.5)), (1, Some(0.5)), (1, Some(0.5)), (0, Some(0.5))]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn money_and_what_is_not_understood_are_never_asked_again() {
     for (kind, code) in [(FaultKind::Money, ErrorCode::ModelDenied), (FaultKind::Invalid, ErrorCode::ModelUnavailable)] {
         let model = fake(move |_, request| if request.model.as_str() == FIRST { Err(fault(kind)) } else { Ok(text("second")) });

@@ -173,6 +173,21 @@ pub enum RefusalKind {
     NeedsApproval,
 }
 
+impl RefusalKind {
+    /// The name on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Arguments => "arguments",
+            Self::NotGranted => "not_granted",
+            Self::NotFound => "not_found",
+            Self::Quarantined => "quarantined",
+            Self::KeyReused => "key_reused",
+            Self::Forbidden => "forbidden",
+            Self::NeedsApproval => "needs_approval",
+        }
+    }
+}
+
 /// What a probe of a call in doubt said.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Probed {
@@ -188,6 +203,14 @@ pub enum Probed {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_refusals_name_is_what_is_written() {
+        use RefusalKind::*;
+        for kind in [Arguments, NotGranted, NotFound, Quarantined, KeyReused, Forbidden, NeedsApproval] {
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
+        }
+    }
 
     fn direct(tenant: &str, principal: &str, key: &str) -> DirectCall {
         let tool = json!({ "name": "pay", "version": "1.0.0", "description": "d", "endpoint": "http://x.test/" });

@@ -4,8 +4,8 @@ use super::{
     format::{Expect, ExpectedCall, Text},
     play::{MadeCall, Played},
 };
-use crate::cli::{screen, steps};
-use maniple_core::schema;
+use crate::cli::screen;
+use maniple_core::{schema, task::ErrorCode};
 use serde::Serialize;
 use serde_json::json;
 
@@ -25,7 +25,7 @@ pub fn differences(expect: &Expect, played: &Played) -> Vec<Difference> {
     let result = &played.result;
     let mut found = Vec::new();
     let mut differ = |what, expected: String, got: String| found.push(Difference { what, expected, got });
-    let error = result.error.map_or_else(|| "none".to_owned(), steps::code);
+    let error = result.error.map_or("none", ErrorCode::as_str);
     if result.status != expect.status {
         let detail = result.error_detail.iter().map(|detail| format!(": {detail}")).collect::<String>();
         let why = if result.error.is_some() { format!(" ({error}{detail})") } else { String::new() };
@@ -34,7 +34,7 @@ pub fn differences(expect: &Expect, played: &Played) -> Vec<Difference> {
     if let Some(expected) = expect.error
         && expected != result.error
     {
-        differ("error", expected.map_or_else(|| "none".to_owned(), steps::code), error);
+        differ("error", expected.map_or("none", ErrorCode::as_str).to_owned(), error.to_owned());
     }
     if let Some(text) = &expect.output {
         let output = result.output.as_deref().unwrap_or_default();

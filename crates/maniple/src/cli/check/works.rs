@@ -33,7 +33,10 @@ pub(super) fn problems(checked: &Checked, dir: &Path) -> Vec<Problem> {
         Err(error) => problems.push(of_settings(config, error.field.as_deref().unwrap_or("models"), &error.message)),
     }
     match config.credentials() {
-        Ok(credentials) => problems.extend(checked.project.tools.iter().filter_map(|tool| credential(config, &credentials, tool))),
+        Ok(credentials) => {
+            problems.extend(checked.project.tools.iter().filter_map(|tool| credential(config, &credentials, tool)));
+            problems.extend(of_imports(config, &credentials));
+        }
         Err(error) => problems.push(of_settings(config, "credentials", &error.message)),
     }
     problems.extend(documents(config));
@@ -88,7 +91,17 @@ fn credential(config: &Config, credentials: &Credentials, tool: &ToolDefinition)
     ))
 }
 
-/// OpenAPI documents that are files and not there, and credentials of imports that nobody defines.
+/// Credentials that imports name and that the node's own tools may not use, or nobody defines.
+fn of_imports(config: &Config, credentials: &Credentials) -> Vec<Problem> {
+    let known = credentials.kinds(&Realm::Node);
+    let named = config.openapi.iter().flat_map(|(import, settings)| {
+        settings.credential.iter().chain(settings.credentials.values()).map(move |credential| (import, credential))
+    });
+    let missing = named.filter(|(_, credential)| !known.contains_key(*credential));
+    missing.map(|(import, name)| of_settings(config, "openapi", &format!("openapi.{import}: there is no credential `{name}`"))).collect()
+}
+
+/// OpenAPI documents that are files and not there.
 fn documents(config: &Config) -> Vec<Problem> {
     let files = config.openapi.iter().filter_map(|(name, import)| Some((name, config.path(import.file.as_deref()?))));
     let missing = files.filter(|(_, file)| !fs::metadata(file).is_ok_and(|about| about.is_file()));

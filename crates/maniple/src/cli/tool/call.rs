@@ -6,7 +6,7 @@ use crate::cli::{
 };
 use clap::Args;
 use maniple_api::{
-    client::Client,
+    client::{Client, TaskQuery},
     tools::{CallOutcome, CallRequest},
 };
 use maniple_core::{Kind, ports::RefusalKind};
@@ -26,9 +26,9 @@ pub struct Call {
     /// Its arguments, a JSON object; `-` reads it from standard input
     #[arg(default_value = "{}", allow_hyphen_values = true)]
     arguments: String,
-    /// The agent on whose grant it is called
+    /// The agent on whose grant it is called; without it the error says which agents list the tool
     #[arg(short, long, value_name = "NAME")]
-    agent: String,
+    agent: Option<String>,
     /// A range of versions, such as ^1.2
     #[arg(long, value_name = "RANGE")]
     version: Option<String>,
@@ -39,8 +39,9 @@ pub struct Call {
 
 impl Call {
     pub(super) async fn run(&self, client: &Client, as_json: bool) -> Result<Exit, Trouble> {
+        let Some(agent) = &self.agent else { return Err(self.of_whom(client).await?) };
         let request = CallRequest {
-            agent: self.agent.clone(),
+            agent: agent.clone(),
             arguments: arguments(&self.arguments)?,
             version: self.version.clone(),
             ..CallRequest::default()
@@ -56,21 +57,29 @@ impl Call {
                 }
             }
             Err(outcome) => {
-                let has_agent = !is_not_granted(&outcome) || self.has_agent(client).await;
-                return Err(self.told(outcome, has_agent, &key));
+                let has_agent = !is_not_granted(&outcome) || is_there(client, agent).await;
+                return Err(self.told(outcome, agent, has_agent, &key));
             }
         }
         Ok(Exit::Done)
     }
 
-    /// Whether its agent is there: one that is not was granted nothing either.
-    async fn has_agent(&self, client: &Client) -> bool {
-        !client.tools_of(&self.agent).await.is_err_and(|error| error.kind == Kind::NotFound)
+    /// That an agent is missing, and which ones it could be.
+    async fn of_whom(&self, client: &Client) -> Result<Trouble, Trouble> {
+        let name = &self.name;
+        let page = client.agents(&TaskQuery { limit: Some(200), ..TaskQuery::default() }).await?;
+        let agents: Vec<&str> = page.agents.iter().filter(|agent| agent.tools.contains(name)).map(|agent| agent.name.as_str()).collect();
+        Ok(match agents.as_slice() {
+            [] => Trouble::usage(format!("a call is made on an agent's grant, and no agent lists `{name}`"))
+                .try_next(format!("list `{name}` under `tools` of an agent")),
+            [first, ..] => Trouble::usage(format!("a call is made on an agent's grant: `{name}` is listed by {}", agents.join(", ")))
+                .try_next(format!("maniple tool call {name} --agent {first}")),
+        })
     }
 
     /// What came of it instead of a result, and what to try.
-    fn told(&self, outcome: CallOutcome, has_agent: bool, key: &str) -> Trouble {
-        let (name, agent) = (&self.name, &self.agent);
+    fn told(&self, outcome: CallOutcome, agent: &str, has_agent: bool, key: &str) -> Trouble {
+        let name = &self.name;
         let (exit, next) = match &outcome {
             CallOutcome::Failed { .. } => (Exit::Unsuccessful, None),
             CallOutcome::NotSent { .. } => (Exit::Busy, Some(format!("maniple tool show {name}"))),
@@ -91,6 +100,11 @@ impl Call {
         };
         Trouble { exit, what: outcome.problem().detail, next }
     }
+}
+
+/// Whether an agent is there: one that is not was granted nothing either.
+async fn is_there(client: &Client, agent: &str) -> bool {
+    !client.tools_of(agent).await.is_err_and(|error| error.kind == Kind::NotFound)
 }
 
 fn is_not_granted(outcome: &CallOutcome) -> bool {
@@ -122,7 +136,7 @@ mod tests {
 
     #[test]
     fn how_a_call_went_decides_the_exit_code() {
-        let call = Call { name: "pay".into(), arguments: "{}".into(), agent: "a".into(), version: None, key: None };
+        let call = Call { name: "pay".into(), arguments: "{}".into(), agent: None, version: None, key: None };
         let refused = |reason| CallOutcome::Refused { reason, message: "no".into() };
         let table = [
             (CallOutcome::Failed { result: json!({ "status": 500, "body": "broken" }) }, Exit::Unsuccessful),
@@ -138,10 +152,10 @@ mod tests {
             (refused(RefusalKind::Quarantined), Exit::Conflict),
         ];
         for (outcome, exit) in table {
-            assert_eq!(call.told(outcome.clone(), true, "k").exit, exit, "{outcome:?}");
+            assert_eq!(call.told(outcome.clone(), "a", true, "k").exit, exit, "{outcome:?}");
         }
-        assert_eq!(call.told(refused(RefusalKind::NotGranted), false, "k").exit, Exit::NotFound, "there is no such agent");
-        let doubt = call.told(CallOutcome::Unknown { message: "cut".into() }, true, "k-7");
+        assert_eq!(call.told(refused(RefusalKind::NotGranted), "a", false, "k").exit, Exit::NotFound, "there is no such agent");
+        let doubt = call.told(CallOutcome::Unknown { message: "cut".into() }, "a", true, "k-7");
         assert!(doubt.next.is_some_and(|next| next.contains("--key k-7")));
     }
 

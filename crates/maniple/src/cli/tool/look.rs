@@ -10,7 +10,7 @@ use maniple_api::{client::Client, tool_pages};
 use maniple_core::tool::{LeftOut, ToolDefinition, ToolState, ToolVersion, Verdict};
 use owo_colors::OwoColorize;
 use semver::Version;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::{path::Path, time::Duration};
 
 pub(super) async fn list(client: &Client, limit: usize, cursor: Option<&str>, as_json: bool) -> Result<Exit, Trouble> {
@@ -99,13 +99,24 @@ pub(super) async fn show(client: &Client, tool: &str, as_json: bool) -> Result<E
         (None, state) => state.as_str().red().to_string(),
     };
     screen::answer(format!("{} {}  {state}", definition.name.bold(), definition.version.bold()))?;
-    screen::answer(format!("  {}\n", screen::clean(&definition.description)))?;
+    screen::answer(format!("  {}", screen::clean(&definition.description)))?;
+    if let Some(was) = known.was.as_ref().filter(|was| was.description != definition.description) {
+        screen::answer(format!("  {} {}", "published as".dimmed(), screen::clean(&was.description)))?;
+    }
+    screen::answer("")?;
     for (name, value) in facts(&known) {
         screen::answer(format!("  {} {}", format!("{name:<10}").dimmed(), screen::clean(&value)))?;
     }
-    screen::answer(format!("\n{}\n{}", "parameters".bold(), screen::clean(&format!("{:#}", definition.parameters))))?;
+    let schema = |title: &str, schema: &Value| screen::answer(format!("\n{}\n{}", title.bold(), screen::clean(&format!("{schema:#}"))));
+    schema("parameters", &definition.parameters)?;
+    if let Some(was) = known.was.as_ref().filter(|was| was.parameters != definition.parameters) {
+        schema("parameters as published", &was.parameters)?;
+    }
     if let Some(returns) = &definition.returns {
-        screen::answer(format!("\n{}\n{}", "returns".bold(), screen::clean(&format!("{returns:#}"))))?;
+        schema("returns", returns)?;
+    }
+    if let Some(was) = known.was.as_ref().filter(|was| was.returns != definition.returns) {
+        schema("returns as published", was.returns.as_ref().unwrap_or(&Value::Null))?;
     }
     let rows = known.instances.iter().map(|instance| {
         let lease = instance.lease_ms.map_or("stays".to_owned(), |ms| screen::duration(Duration::from_millis(ms)));

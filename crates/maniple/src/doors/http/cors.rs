@@ -7,7 +7,7 @@ use http::{HeaderName, HeaderValue, Method, header};
 use maniple_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
-use tower_http::cors::{AllowOrigin, CorsLayer};
+use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 /// The most origins.
 const ORIGINS_MAX: usize = 100;
@@ -55,23 +55,14 @@ impl CorsSettings {
         }
         let cors = self.clone();
         let is_known = move |origin: &HeaderValue, _: &http::request::Parts| origin.to_str().is_ok_and(|origin| cors.lets_in(origin));
-        let named = |names: &'static [&'static str]| names.iter().map(|name| HeaderName::from_static(name));
-        let asked = [header::ACCEPT, header::AUTHORIZATION, header::CONTENT_TYPE].into_iter();
-        let asked = asked.chain(named(&[
-            "idempotency-key",
-            "last-event-id",
-            "traceparent",
-            "tracestate",
-            "mcp-session-id",
-            "mcp-protocol-version",
-        ]));
         let told = [header::LOCATION, header::RETRY_AFTER, header::WWW_AUTHENTICATE].into_iter();
-        let told = told.chain(named(&["idempotency-replayed", "mcp-session-id"]));
+        let told = told.chain(["idempotency-replayed", "mcp-session-id"].map(HeaderName::from_static));
+        // Any header: a page of these origins may say what a program may, and /mcp asks for headers named after arguments.
         Some(
             CorsLayer::new()
                 .allow_origin(AllowOrigin::predicate(is_known))
                 .allow_methods([Method::GET, Method::POST, Method::DELETE])
-                .allow_headers(asked.collect::<Vec<_>>())
+                .allow_headers(AllowHeaders::mirror_request())
                 .expose_headers(told.collect::<Vec<_>>())
                 .max_age(REMEMBERED),
         )

@@ -12,12 +12,13 @@ use super::{
     answer::Refusal,
     auth::Who,
     place::{Asked, Place},
+    visitor,
 };
 use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 use maniple_api::{Problem, page};
 use maniple_core::Error;
 use maniple_runtime::desk::{Act, Reader, Told};
@@ -54,7 +55,8 @@ pub(super) async fn events(
     let after = resume_after(&headers, query.after.as_deref())?;
     let reader = door.desk.events(&who, &place.task()?, after).await?.map(|reader| reader.with_reasoning(query.wants_reasoning()));
     if wants_upgrade(&headers) {
-        check_origin(&headers)?;
+        // Browsers let any page open a WebSocket to any host.
+        visitor::is_no_foreign_page(&headers, &door.cors)?;
         return Ok(upgrade.tell(reader.map(|reader| Following::of(&door, reader)))?);
     }
     match reader {
@@ -123,15 +125,4 @@ fn number(name: &str, given: Option<&str>) -> Result<u64, Refusal> {
 
 fn wants_upgrade(headers: &HeaderMap) -> bool {
     headers.get(header::UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
-}
-
-/// Browsers let any page open a WebSocket to any host, so a page of another host is refused here.
-fn check_origin(headers: &HeaderMap) -> Result<(), Refusal> {
-    let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
-    let host = headers.get(header::HOST).map(HeaderValue::as_bytes);
-    let of_origin = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, host)| host.as_bytes());
-    if of_origin.is_some() && of_origin == host {
-        return Ok(());
-    }
-    Err(Error::denied("a page of another origin may not read events over a WebSocket").at("Origin").into())
 }

@@ -1,6 +1,7 @@
 //! Who may see what a node is made of: holders of the scope `operator`, and whoever collects its metrics.
 
 use super::{Door, answer::Refusal, auth::bearer};
+use crate::config::address;
 use http::HeaderMap;
 use maniple_core::{Error, Principal, Result, Scope, Tenant, settings::Secret};
 use maniple_runtime::desk::Act;
@@ -30,9 +31,7 @@ impl MetricsSettings {
             let told = format!("metrics.token must have at least {TOKEN_MIN} bytes: set it to a long random text");
             return Err(Error::invalid(told).at("metrics.token"));
         }
-        let Some(text) = &self.listen else { return Ok(None) };
-        let no_address = |_| Error::invalid(format!("metrics.listen `{text}` is no address: write HOST:PORT, such as 127.0.0.1:9090"));
-        text.parse().map(Some).map_err(|error| no_address(error).at("metrics.listen"))
+        self.listen.as_deref().map(|text| address("metrics.listen", text)).transpose()
     }
 
     /// The hash of its token: the token itself is kept nowhere.

@@ -46,14 +46,11 @@ pub(super) async fn list(
     let before = query.cursor.as_deref().map(|text| page::read_cursor(text, |id| TaskId::parse(id).ok())).transpose()?;
     let with = place.addressee(query.agent.as_deref())?;
     Act::Look.about(&who, &with)?;
-    let Page { items, next } = door.desk.sessions(&who, desk::SessionQuery { with, before, limit }).await?;
-    let mut page = SessionPage::of(items, next);
+    let Page { mut items, next } = door.desk.sessions(&who, desk::SessionQuery { with, before, limit }).await?;
     if includes_prompt {
-        let last = page.sessions.iter().map(|session| session.last_task.clone()).collect();
-        let last = door.desk.with_beginnings(&who, last).await?;
-        page.sessions.iter_mut().zip(last).for_each(|(session, last)| session.last_task = last);
+        door.desk.tell_beginnings(&who, items.iter_mut().map(|session| &mut session.last)).await?;
     }
-    Ok(answer::json(StatusCode::OK, &page))
+    Ok(answer::json(StatusCode::OK, &SessionPage::of(items, next)))
 }
 
 pub(super) async fn messages(

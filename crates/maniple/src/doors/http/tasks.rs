@@ -77,8 +77,10 @@ fn status(text: &str) -> Result<TaskStatus, Error> {
 impl Door {
     /// A page of tasks, with the beginnings of their prompts where they are wished for.
     pub(super) async fn page_of_tasks(&self, who: &Principal, found: desk::TaskPage, with_prompts: bool) -> Result<Response, Refusal> {
-        let Page { items, next } = found;
-        let items = if with_prompts { self.desk.with_beginnings(who, items).await? } else { items };
+        let Page { mut items, next } = found;
+        if with_prompts {
+            self.desk.tell_beginnings(who, items.iter_mut()).await?;
+        }
         Ok(answer::json(StatusCode::OK, &TaskPage::of(items, next)))
     }
 }

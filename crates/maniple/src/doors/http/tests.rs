@@ -3,7 +3,7 @@
 mod approvals;
 mod asking;
 mod described;
-mod guarding;
+pub(super) mod guarding;
 mod matrix;
 mod mcp;
 mod reading;

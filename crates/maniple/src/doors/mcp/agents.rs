@@ -12,7 +12,7 @@ use maniple_core::{
     AgentName, Error, Kind, Result, TaskId,
     agent::AgentDefinition,
     event::EventKind,
-    task::{AgentResult, TaskStatus},
+    task::{AgentResult, ErrorCode, TaskStatus},
 };
 use maniple_runtime::desk::{Act, Addressee, Reader, Sought, Submission, Told, no_task};
 use rmcp::{
@@ -205,11 +205,10 @@ fn told(result: &AgentResult) -> CallToolResult {
         }
         (TaskStatus::Cancelled, _) => "The task was cancelled.".to_owned(),
         (TaskStatus::Failed, _) => {
-            let error = result.error.map(|code| serde_json::to_value(code).unwrap_or_default());
-            let code = error.as_ref().and_then(Value::as_str).unwrap_or("failed").to_owned();
+            let code = result.error.map_or("failed", ErrorCode::as_str);
             match &result.error_detail {
                 Some(detail) => format!("{code}: {detail}"),
-                None => code,
+                None => code.to_owned(),
             }
         }
     };

@@ -29,8 +29,8 @@ pub(in crate::doors) struct Handler {
     pub(in crate::doors) closing: CancellationToken,
     /// For whom.
     pub(in crate::doors) caller: Arc<Caller>,
-    /// The tool that the request calls, where it is one of the catalogue's: what its headers must agree with.
-    pub(in crate::doors) called: Option<Tool>,
+    /// The tool that the request calls, where it is one of the catalogue's: what its headers must agree with, and how it is called.
+    pub(in crate::doors) called: Option<tools::Found>,
 }
 
 /// Before the name in a cursor: what does not begin with it is none.
@@ -40,8 +40,11 @@ impl Handler {
     /// With the tool that a message calls, whose annotated arguments are in headers too (SEP-2243).
     pub(in crate::doors) async fn about(mut self, message: &Value) -> Self {
         let name = message.get("params").and_then(|params| params.get("name")).and_then(Value::as_str);
-        if let (Some("tools/call"), Some(name)) = (message.get("method").and_then(Value::as_str), name) {
-            self.called = tools::named(&self, name).await;
+        if let (Some("tools/call"), Some(name)) = (message.get("method").and_then(Value::as_str), name)
+            && agents::named(&self, name).is_none()
+        {
+            // What went wrong is told when it is called.
+            self.called = tools::named(&self, name).await.ok().flatten();
         }
         self
     }
@@ -82,7 +85,7 @@ impl ServerHandler for Handler {
     }
 
     fn get_tool(&self, name: &str) -> Option<Tool> {
-        self.called.clone().filter(|tool| tool.name == name)
+        self.called.as_ref().map(|found| &found.tool).filter(|tool| tool.name == name).cloned()
     }
 
     async fn call_tool(&self, request: CallToolRequestParams, context: RequestContext<RoleServer>) -> Result<CallToolResponse, ErrorData> {

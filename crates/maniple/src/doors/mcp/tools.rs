@@ -7,7 +7,7 @@ use super::{
 };
 use crate::doors::told;
 use maniple_core::{
-    Error, Result,
+    AgentName, Error, Result,
     ports::{Invoked, RefusalKind},
     tool::{Effect, Offer, shown},
     trace::TraceContext,
@@ -46,10 +46,20 @@ fn exactly(version: &Version) -> VersionReq {
     VersionReq { comparators: vec![comparator] }
 }
 
-/// The tool behind a name, as a client reads it.
-pub(super) async fn named(at: &Handler, name: &str) -> Option<Tool> {
-    let (_, offer) = at.desk.callable(&at.caller.who).await.ok()?.remove(name)?;
-    Some(described(offer))
+/// A tool that the principal may call.
+#[derive(Clone)]
+pub(in crate::doors) struct Found {
+    /// On whose grant.
+    agent: AgentName,
+    version: Version,
+    /// As a client reads it.
+    pub(super) tool: Tool,
+}
+
+/// The tool behind a name.
+pub(super) async fn named(at: &Handler, name: &str) -> Result<Option<Found>> {
+    let found = at.desk.callable(&at.caller.who).await?.remove(name);
+    Ok(found.map(|(agent, offer)| Found { agent, version: offer.definition.version.clone(), tool: described(offer) }))
 }
 
 /// Every tool of the principal, as a client reads it.
@@ -80,13 +90,16 @@ pub(super) async fn call(
     let (desk, who) = (&at.desk, &at.caller.who);
     Act::UseTools.by(who).map_err(refused)?;
     let unknown = || refused(Error::not_found(format!("there is no tool `{name}` for you: tools/list says which there are")));
-    let (agent, offer) = desk.callable(who).await.map_err(refused)?.remove(name).ok_or_else(unknown)?;
+    let found = match at.called.clone().filter(|found| found.tool.name == name) {
+        Some(found) => found,
+        None => named(at, name).await.map_err(refused)?.ok_or_else(unknown)?,
+    };
     let (audience, told_progress) = Listener::new();
     let call = ToolCall {
         tool: name.to_owned(),
-        agent,
+        agent: found.agent,
         arguments,
-        range: exactly(&offer.definition.version),
+        range: exactly(&found.version),
         contract: None,
         tenant: None,
         timeout: None,

@@ -6,6 +6,7 @@ use crate::{
     doors::http::Serves,
     node::{mcp, parts::Parts, readiness::Probe},
 };
+use maniple_runtime::Agents;
 
 /// Asks after the health of tools, and takes over what changes where they were imported from.
 pub(super) fn build(_: &Config, parts: &Parts) -> Role {
@@ -16,8 +17,10 @@ pub(super) fn build(_: &Config, parts: &Parts) -> Role {
         jobs.push(Job::new("openapi", move |stop| document.follow(registry, aside, stop)));
     }
     for server in parts.servers.clone() {
+        // What agents get from a registry elsewhere is not missing here.
+        let agents = if parts.remote.is_none() { parts.runtime.agents.clone() } else { Agents::default() };
         let registry = parts.tools.registry.clone();
-        jobs.push(Job::new("mcp", move |stop| mcp::follow(server, registry, stop)));
+        jobs.push(Job::new("mcp", move |stop| mcp::follow(server, registry, agents, stop)));
     }
     Role { routes: Serves::Registry, jobs, probes: vec![Probe::store(parts)], starter: None }
 }

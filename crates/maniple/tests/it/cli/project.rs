@@ -103,12 +103,18 @@ fn check_finds_what_could_not_work_and_accepts_what_could() {
     refused(&["there is no folder", "agnets", "maniple.yaml:1"]);
     settings("openapi: { shop: { file: shop.json } }\n");
     refused(&["openapi.shop: there is no file", "maniple.yaml:1"]);
+    fs::write(project.join("shop.json"), "{}").expect("written");
+    settings("model: demo/demo\nopenapi:\n  shop: { file: shop.json, credential: sky, credentials: { key: sea } }\n");
+    refused(&["openapi.shop: there is no credential `sky`", "openapi.shop: there is no credential `sea`", "maniple.yaml:2"]);
+    let sky = "credentials:\n  sky: { kind: api_key, hosts: [other.example], header: A, secret: k }\n";
+    settings(&format!("openapi:\n  shop: {{ file: shop.json, credential: sky }}\n{sky}"));
+    assert_eq!(check().code, 0, "it is there");
     settings("");
     let weather = project.join("tools/weather.yaml");
     let tool = fs::read_to_string(&weather).expect("read");
     fs::write(&weather, format!("{tool}\nauth_type: api_key\ncredential: sky\n")).expect("written");
     refused(&["tool `weather`: ", "`sky`", "weather.yaml:"]);
-    settings("credentials:\n  sky: { kind: api_key, hosts: [other.example], header: A, secret: k }\n");
+    settings(sky);
     refused(&["tool `weather`: ", "other.example"]);
     settings("");
     fs::write(&weather, &tool).expect("written");
@@ -116,6 +122,13 @@ fn check_finds_what_could_not_work_and_accepts_what_could() {
     fs::write(&agent, text.replace("tools: [", "tools: [stock_level, ")).expect("written");
     let registers = check();
     assert!(registers.code == 0 && registers.err.contains("once they register themselves: stock_level"), "{registers:?}");
+    fs::write(project.join("tools/pay_v1.yaml"), tool.replace("name: weather", "name: pay_v1")).expect("written");
+    fs::write(&agent, text.replace("tools: [", "tools: [block, pay_v2, ")).expect("written");
+    let near = check();
+    let parts = ["once they register themselves: block (did you mean clock?), pay_v2 (did you mean pay_v1?)"];
+    assert!(near.code == 0 && near.err.contains(parts[0]), "a name of its own is only asked about: {near:?}");
+    fs::write(&agent, text.replace("tools: [", "tools: [wether, ")).expect("written");
+    refused(&["there is no tool `wether`", "agents/helper.md:6"]);
 
     fs::remove_file(&agent).expect("removed");
     refused(&["there is no agent in", "agents", "try: maniple new"]);

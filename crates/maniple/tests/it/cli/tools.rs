@@ -1,6 +1,6 @@
 //! Tools of a real node: one that dies with a call in its hands, and one that a person must agree to.
 
-use super::{run, served::Node};
+use super::{around::Node, run};
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,

@@ -30,6 +30,10 @@ pub struct World {
 
 impl World {
     pub async fn new() -> Self {
+        Self::over("sqlite:maniple.db").await
+    }
+    /// The same with another store.
+    pub async fn over(store: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let ledger = Ledger::new();
         let fickle = Fickle::new(0, 1).slow(Duration::from_millis(8));
@@ -37,7 +41,7 @@ impl World {
         let tools = ledger::Server::start(ledger.clone()).await.expect("a port");
         let port = port_of_its_own();
         let settings = format!(
-            "listen: 127.0.0.1:{port}\nmodels:\n  mock: {{ api: openai, base_url: \"{}\", api_key: none }}\ntelemetry: {{ level: warn }}\n",
+            "listen: 127.0.0.1:{port}\nstore: {store}\nmodels:\n  mock: {{ api: openai, base_url: \"{}\", api_key: none }}\ntelemetry: {{ level: warn }}\n",
             model.base_url()
         );
         write(&folder.path().join("maniple.yaml"), &settings);
@@ -70,7 +74,7 @@ impl World {
 }
 
 /// A free port below those that a kernel gives to clients and to whoever asks for any: while the node is dead nobody else gets it.
-fn port_of_its_own() -> u16 {
+pub fn port_of_its_own() -> u16 {
     let mut ports = std::iter::repeat_with(|| fastrand::u16(20_000..32_768));
     ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("it goes on for ever")
 }
@@ -85,12 +89,16 @@ pub struct Node(Child);
 
 impl Node {
     pub fn start(world: &World) -> Self {
+        Self::start_as(world, &[])
+    }
+    /// The same with more arguments.
+    pub fn start_as(world: &World, arguments: &[String]) -> Self {
         let log = fs::File::options().create(true).append(true).open(world.folder.path().join("log")).expect("a log");
         let mut command = Command::new(env!("CARGO_BIN_EXE_maniple"));
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("MANIPLE_") || name == "RUST_LOG") {
             command.env_remove(name);
         }
-        command.arg("serve").current_dir(world.folder.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        command.arg("serve").args(arguments).current_dir(world.folder.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         Self(command.spawn().expect("the binary starts"))
     }
     /// Waits until it answers.

@@ -8,7 +8,7 @@ use rmcp::{
     transport::streamable_http_client::SseError,
 };
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use sse_stream::{Sse, SseStream};
 use std::{
     io::{self, Cursor},
@@ -23,32 +23,25 @@ pub(super) fn is_stream(response: &reqwest::Response) -> bool {
     media_type.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("text/event-stream")
 }
 
-/// What answers one request. An event that is neither a message of the server's own nor an answer is one all the same: a failure.
+/// What answers one request. An event that is neither a message of the server's own nor an answer is passed over.
 pub(super) fn answering(response: reqwest::Response, id: NumberOrString, asked: Asked) -> Events {
     let events = SseStream::from_bytes_stream(readable(response.bytes_stream()));
     let read = move |event: Result<Sse, SseError>| {
         event.map(|event| match event.data.as_deref().map(str::trim).filter(|data| !data.is_empty()) {
             None => event,
             Some(data) => {
-                let message = message(data, &id, asked);
-                // What is none is passed over: before the answer to a handshake it would be the end of it.
-                let is_one = ServerJsonRpcMessage::deserialize(&message).is_ok();
-                let text = if is_one { message.to_string() } else { String::new() };
-                event.data(text)
+                // What the library could not read would be the end of a handshake, before its answer.
+                let message = message(data, &id, asked).filter(|message| ServerJsonRpcMessage::deserialize(message).is_ok());
+                event.data(message.map(|message| message.to_string()).unwrap_or_default())
             }
         })
     };
     events.map(read).boxed()
 }
 
-fn message(data: &str, id: &NumberOrString, asked: Asked) -> Value {
-    if let Some(own) = reading::json_of(data).filter(reading::is_asked_or_told) {
-        return own;
-    }
-    reading::answer_to(id, asked, data).unwrap_or_else(|| {
-        let told = format!("an event of its answer is no message of the protocol: {}", reading::quoted(data));
-        json!({ "jsonrpc": "2.0", "id": id, "error": { "code": -32603, "message": told } })
-    })
+fn message(data: &str, id: &NumberOrString, asked: Asked) -> Option<Value> {
+    let own = reading::json_of(data).filter(reading::is_asked_or_told);
+    own.or_else(|| reading::answer_to(id, asked, data))
 }
 
 /// What comes unasked, or in answer to a question that was sent otherwise.
@@ -130,11 +123,12 @@ mod tests {
     }
 
     #[test]
-    fn an_event_that_is_no_message_is_the_failure_of_what_was_asked() {
+    fn an_event_is_the_servers_own_message_or_an_answer_whatever_its_id_or_nothing() {
         let id = NumberOrString::Number(4);
+        let read = |data: &str| message(data, &id, Asked::Call);
         let own = r#"{"jsonrpc": "2.0", "method": "notifications/message", "params": {}}"#;
-        assert_eq!(message(own, &id, Asked::Other)["method"], "notifications/message");
-        assert_eq!(message("oops", &id, Asked::Other)["id"], 4);
-        assert_eq!(message(r#"{"error": "Session not found"}"#, &id, Asked::Call)["error"]["message"], "Session not found");
+        assert_eq!(read(own).unwrap_or_default()["method"], "notifications/message");
+        assert_eq!(read(r#"{"error": "Session not found"}"#).unwrap_or_default()["error"]["message"], "Session not found");
+        assert_eq!(["keep-alive", "{}", "[]", "7", "null"].map(read), [const { None }; 5]);
     }
 }

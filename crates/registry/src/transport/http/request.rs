@@ -3,7 +3,7 @@
 mod form;
 mod written;
 
-use crate::transport::client;
+use crate::transport::{client, media};
 use maniple_core::tool::{Body, Carrier, Method, Place, Sent, ToolDefinition};
 use reqwest::header::{CONTENT_TYPE, COOKIE, HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value};
@@ -132,10 +132,10 @@ enum Form {
 
 impl Form {
     fn of(media_type: &str) -> Self {
-        match media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
+        match media::plain(media_type).as_str() {
             "application/x-www-form-urlencoded" => Self::Urlencoded,
             "multipart/form-data" => Self::Multipart,
-            _ if form::is_json(media_type) => Self::Json,
+            _ if media::is_json(media_type) => Self::Json,
             _ => Self::Text,
         }
     }

@@ -1,12 +1,14 @@
 //! The listener over real sockets: what only bytes on a wire can show.
 
 use super::super::{
-    Limits,
-    tests::{Plan, build, frames},
+    Auth, CorsSettings, Limits,
+    tests::{Plan, build, frames, guarding::token},
 };
 use super::*;
+use crate::config;
 use futures::{SinkExt, StreamExt};
 use maniple_api::{TaskRequest, client::Client};
+use maniple_core::Scope;
 use maniple_runtime::desk;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -206,15 +208,30 @@ async fn a_websocket_tells_deltas_live_without_a_number() {
 }
 
 #[tokio::test]
-async fn a_page_of_another_origin_may_not_listen_by_websocket() {
+async fn a_page_may_listen_by_websocket_where_it_may_use_the_node_and_nowhere_else() {
     use tungstenite::client::IntoClientRequest;
-    let served = served().await;
-    let id = served.client().run(&asking("hello"), None).await.unwrap().result.task_id.to_string();
-    for (origin, allowed) in [(format!("http://{}", served.address), true), ("https://evil.example".into(), false), ("null".into(), false)]
-    {
-        let mut request = format!("ws://{}/tasks/{id}/events", served.address).into_client_request().unwrap();
-        request.headers_mut().insert("origin", origin.parse().unwrap());
-        assert_eq!(tokio_tungstenite::connect_async(request).await.is_ok(), allowed, "{origin}");
+    let cors = CorsSettings { origins: vec!["https://app.example".into()] };
+    let tokens = vec![token("ann", "default", &["*"], &[Scope::Run, Scope::Read])];
+    let locked = Auth::of(Some(&config::Auth { tokens }), false).unwrap();
+    for (auth, shown) in [(Auth::Open, None), (locked, Some("ann"))] {
+        let served = served_with(Plan { cors: cors.clone(), auth, ..Plan::default() }).await;
+        let own = format!("http://{}", served.address);
+        let client = Client::new(&own, shown.map(str::to_owned)).unwrap();
+        let id = client.run(&asking("hello"), None).await.unwrap().result.task_id.to_string();
+        for (origin, allowed) in [
+            (own.as_str(), true),
+            ("http://localhost:3000", true),
+            ("https://app.example", true),
+            ("https://evil.example", false),
+            ("null", false),
+        ] {
+            let mut request = format!("ws://{}/tasks/{id}/events", served.address).into_client_request().unwrap();
+            request.headers_mut().insert("origin", origin.parse().unwrap());
+            if let Some(shown) = shown {
+                request.headers_mut().insert("authorization", format!("Bearer {shown}").parse().unwrap());
+            }
+            assert_eq!(tokio_tungstenite::connect_async(request).await.is_ok(), allowed, "{origin} {shown:?}");
+        }
     }
 }
 

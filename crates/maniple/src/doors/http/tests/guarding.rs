@@ -4,7 +4,7 @@ use super::*;
 use maniple_core::Scope;
 use sha2::{Digest, Sha256};
 
-pub(super) fn token(name: &str, tenant: &str, agents: &[&str], scopes: &[Scope]) -> config::Token {
+pub(in super::super) fn token(name: &str, tenant: &str, agents: &[&str], scopes: &[Scope]) -> config::Token {
     config::Token {
         name: name.into(),
         sha256: hex::encode(Sha256::digest(name.as_bytes())),
@@ -375,11 +375,14 @@ async fn pages_of_listed_origins_may_use_the_node_and_no_others() {
     let house = build(Plan { cors, ..Plan::default() });
     let of_page = |origin: &str, method: &str| {
         let request = Request::builder().method(method).uri("/tasks").header("origin", origin).header("host", "localhost:8080");
-        house.ask(request.header("access-control-request-method", "POST").body(Body::empty()).unwrap())
+        let request = request.header("access-control-request-method", "POST");
+        let headers = "idempotency-key, mcp-method, mcp-name, mcp-param-region";
+        house.ask(request.header("access-control-request-headers", headers).body(Body::empty()).unwrap())
     };
     let asked = of_page("https://app.example", "OPTIONS").await;
     assert_eq!((asked.status, asked.header("access-control-allow-origin")), (StatusCode::OK, Some("https://app.example")));
-    assert!(asked.header("access-control-allow-headers").unwrap().contains("idempotency-key"));
+    let allowed = asked.header("access-control-allow-headers").unwrap();
+    assert_eq!(allowed, "idempotency-key, mcp-method, mcp-name, mcp-param-region", "what /mcp asks for may be sent");
     let listed = of_page("https://app.example", "GET").await;
     assert_eq!((listed.status, listed.header("access-control-allow-origin")), (StatusCode::OK, Some("https://app.example")));
     assert!(listed.header("access-control-expose-headers").unwrap().contains("idempotency-replayed"));

@@ -434,3 +434,15 @@ async fn what_is_listed_can_be_called_whatever_another_agent_lists() {
     let refused = client.list_tools(Some(nonsense)).await;
     assert!(matches!(&refused, Err(ServiceError::McpError(e)) if e.code == ErrorCode::INVALID_PARAMS), "{refused:?}");
 }
+
+#[tokio::test]
+async fn a_call_asks_for_the_catalogue_once() {
+    let registry = Arc::new(Fake::with(&["pay@2.1.0"]));
+    let house = with(registry.clone(), Auth::Open);
+    for newest in [true, false] {
+        let client = connect(&served(&house).await, newest, Client::default(), None).await;
+        let before = *seen(&registry.asked);
+        assert_eq!(call(&client, "pay", json!({})).await.is_error, Some(false));
+        assert_eq!(*seen(&registry.asked) - before, 2, "each of the two agents is asked about once");
+    }
+}

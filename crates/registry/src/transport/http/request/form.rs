@@ -1,6 +1,7 @@
 //! Bodies that are forms: `application/x-www-form-urlencoded` and `multipart/form-data` (RFC 7578).
 
 use super::written::{pairs, scalar};
+use crate::transport::media::is_json;
 use maniple_core::{
     canonical,
     tool::{Body, Carrier, FormField, Place},
@@ -75,10 +76,4 @@ fn quoted(name: &str) -> String {
         .replace('"', "%22")
         .replace('\r', "%0D")
         .replace('\n', "%0A")
-}
-
-/// Whether a media type is JSON.
-pub(super) fn is_json(media_type: &str) -> bool {
-    let media_type = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    media_type == "application/json" || media_type.ends_with("+json") || media_type == "*/*"
 }

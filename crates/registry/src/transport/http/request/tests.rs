@@ -151,7 +151,8 @@ fn what_is_written_out_can_neither_end_its_place_nor_begin_another() {
         ),
         (json!({ "in": "path", "style": "simple" }), json!(["a/b", "../c"]), "a%2Fb,..%2Fc"),
         (json!({ "in": "path", "style": "label" }), json!({ "a/b": ".." }), ".a%2Fb,.."),
-        (json!({ "in": "cookie" }), json!("a; admin=1"), "p=a%3B+admin%3D1"),
+        (json!({ "in": "cookie" }), json!("a; admin=1"), "p=a%3B%20admin%3D1"),
+        (json!({ "in": "cookie", "style": "form" }), json!({ "a b": "c+d e" }), "a%20b=c%2Bd%20e"),
         (json!({ "in": "query", "style": "form", "explode": false }), json!([]), ""),
     ] {
         assert_eq!(travels(place.clone(), value), written, "{place}");
@@ -242,4 +243,12 @@ fn a_body_that_cannot_be_written_is_refused_with_the_definition() {
     assert!(told(json!({ "sent": "never" }), whole).contains("a method that has none"));
     assert!(told(json!({}), json!({ "a": { "in": "path" } })).contains("is not in the path"));
     assert!(told(json!({}), json!({ "a": { "in": "cookie", "name": "a b" } })).contains("cannot travel as the cookie"));
+}
+
+#[test]
+fn whatever_is_called_json_is_written_as_json() {
+    for media_type in ["application/json", "Text/JSON; charset=utf-8", "application/x-json", "application/vnd.api+json; ext=bulk"] {
+        let written = body_of("POST", json!({ "media_type": media_type }), json!({}), json!({ "a": 1, "b": "x" }));
+        assert_eq!(written, Some((media_type.to_owned(), r#"{"a":1,"b":"x"}"#.to_owned())), "{media_type}");
+    }
 }

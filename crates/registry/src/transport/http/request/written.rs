@@ -11,7 +11,7 @@
 //!
 //! A `null` is left out. What stands inside a list or an object that is written out is JSON text where it is no scalar.
 
-use maniple_core::tool::{Place, Style};
+use maniple_core::tool::{Carrier, Place, Style};
 use serde_json::Value;
 use std::fmt::Write;
 
@@ -50,14 +50,17 @@ pub(super) fn scalar(value: &Value) -> Option<String> {
     }
 }
 
-/// The parameters of a query, or the fields of a form, that a value comes to: names and values, already encoded.
+/// The parameters of a query, the fields of a form, or the cookies that a value comes to: names and values, already encoded.
 pub(super) fn pairs(name: &str, value: &Value, place: Option<&Place>) -> Vec<(String, String)> {
     let keeps = if place.is_some_and(|place| place.allow_reserved) { Keeps::Reserved } else { Keeps::Nothing };
     let style = place.and_then(|place| place.style);
     let explodes = place.is_none_or(Place::explodes);
     let is_styled = place.is_some_and(|place| place.style.is_some() || place.allow_reserved);
-    let text = |value: &Value| scalar(value).map(|text| if is_styled { encoded(&text, keeps) } else { plus(&text) });
-    let named = |text: String| vec![(plus(name), text)];
+    // A `+` is a space in a query only.
+    let is_cookie = place.is_some_and(|place| place.carrier == Carrier::Cookie);
+    let plain = |text: &str| if is_cookie { encoded(text, Keeps::Nothing) } else { plus(text) };
+    let text = |value: &Value| scalar(value).map(|text| if is_styled { encoded(&text, keeps) } else { plain(&text) });
+    let named = |text: String| vec![(plain(name), text)];
     let delimiter = match style {
         Some(Style::SpaceDelimited) => "%20",
         Some(Style::PipeDelimited) => "%7C",
@@ -71,11 +74,11 @@ pub(super) fn pairs(name: &str, value: &Value, place: Option<&Place>) -> Vec<(St
             deep(&plus(name), value, 0, &mut |name, value| all.extend(text(value).map(|text| (name, text))));
             all
         }
-        (_, Value::Array(items)) if explodes => items.iter().filter_map(text).map(|text| (plus(name), text)).collect(),
+        (_, Value::Array(items)) if explodes => items.iter().filter_map(text).map(|text| (plain(name), text)).collect(),
         (_, Value::Array(items)) if items.is_empty() => Vec::new(),
         (_, Value::Array(items)) => named(items.iter().filter_map(text).collect::<Vec<_>>().join(delimiter)),
         (Some(_), Value::Object(members)) if explodes => {
-            members.iter().filter_map(|(member, value)| Some((plus(member), text(value)?))).collect()
+            members.iter().filter_map(|(member, value)| Some((plain(member), text(value)?))).collect()
         }
         (Some(_), Value::Object(members)) if members.is_empty() => Vec::new(),
         (Some(_), Value::Object(members)) => {

@@ -2,7 +2,7 @@
 //!
 //! | what comes | read as |
 //! |---|---|
-//! | half of a surrogate pair, because a text was cut in its middle | a mark, which [`joined`] makes whole with the other half, or U+FFFD |
+//! | half of a surrogate pair, as where a text was cut in its middle | a mark, which [`joined`] makes whole with the other half, or U+FFFD |
 //! | `NaN`, `Infinity`, a number beyond every range | `null` |
 //! | a control character as it is within a string; an escape there is not | as meant |
 
@@ -14,9 +14,14 @@ const MARKS: u32 = 0x10_0000;
 const HALVES: std::ops::RangeInclusive<u32> = 0xD800..=0xDFFF;
 const FIRST_LOW: u32 = 0xDC00;
 
-/// One JSON value. The error is that of the strict reading.
+/// One JSON value, whose texts may end or begin in half a pair: see [`joined`]. The error is that of the strict reading.
 pub fn parse(text: &str) -> Result<Value, serde_json::Error> {
-    serde_json::from_str(text).or_else(|error| serde_json::from_str(&mended(text)).map_err(|_| error))
+    serde_json::from_str(text).or_else(|error| serde_json::from_str(&rewritten(text, true)).map_err(|_| error))
+}
+
+/// One JSON value that came as a whole: half a pair is U+FFFD. The error is that of the strict reading.
+pub fn parse_whole(text: &str) -> Result<Value, serde_json::Error> {
+    serde_json::from_str(text).or_else(|error| serde_json::from_str(&joined(rewritten(text, true))).map_err(|_| error))
 }
 
 /// Puts halves together again whose text came in two pieces; one that stays alone is U+FFFD.
@@ -57,10 +62,6 @@ pub fn without_halves(json: &str) -> Cow<'_, str> {
         return Cow::Borrowed(json);
     }
     Cow::Owned(joined(rewritten(json, false)))
-}
-
-fn mended(text: &str) -> String {
-    rewritten(text, true)
 }
 
 /// `all`: numbers, control characters and escapes too, not halves alone.
@@ -106,7 +107,8 @@ fn escape(rest: &str, all: bool, out: &mut String) -> usize {
             6
         }
         _ => match rest[1..].chars().next() {
-            Some(next) if all && !"\"\\/bfnrtu".contains(next) => {
+            // `\u` without its digits is none either.
+            Some(next) if all && unit(0).is_none() && !"\"\\/bfnrt".contains(next) => {
                 out.push_str("\\\\");
                 1
             }
@@ -168,6 +170,7 @@ mod tests {
     #[test]
     fn what_a_careless_writer_leaves_in_a_string_is_read_as_it_was_meant() {
         assert_eq!(parse("\"a\nb\\d\"").expect("read"), "a\nb\\d");
+        assert_eq!(parse(r#""C:\\users \users""#).expect("read"), r"C:\users \users");
         assert!(parse("{\"a\":").is_err() && parse("[1,]").is_err() && parse("").is_err());
     }
 }
