@@ -281,8 +281,14 @@ impl Ingest {
                 let place = Place { topic: record.topic().to_owned(), partition: record.partition(), offset: record.offset() };
                 let trace = ["traceparent", "tracestate", "trace-id"].map(header);
                 match self.door.deliver(Letter { agent: agent.clone(), task: *task, place, trace }).await {
-                    Delivered::Accepted => return Ok(outcome("accepted")),
-                    Delivered::Known => return Ok(outcome("known")),
+                    Delivered::Accepted => {
+                        outcome("accepted");
+                        return Ok(());
+                    }
+                    Delivered::Known => {
+                        outcome("known");
+                        return Ok(());
+                    }
                     Delivered::NotNow(why) => return Err(why),
                     Delivered::Refused(reason, why) => (reason, why),
                 }

@@ -140,7 +140,7 @@ impl Node {
             let door = http::Door { auth, cors: http::CorsSettings::default(), ..door(desk.clone(), http::Serves::Itself)? };
             jobs.push(Job::new("metrics door", move |stop| http::serve(listener, door, stop)));
         }
-        if options.roles.has(RoleName::Worker) {
+        if options.roles.has(RoleName::Worker) && options.files != Files::Looking {
             jobs.extend(kafka::jobs(&config, desk.clone(), agents.clone(), parts.store.events.clone())?);
         }
         let door = door(desk, routes)?;

@@ -4,5 +4,6 @@
 //! `scripts/services up` starts both and says them.
 
 mod ingest;
+mod registry;
 mod relay;
 mod world;

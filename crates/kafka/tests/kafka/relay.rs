@@ -1,45 +1,11 @@
 //! Rows out.
 
-use crate::world::{Rows, all_of, an_agent, brokers, client, create, header, registry_url, settings, until};
+use crate::world::{Relays, Rows, all_of, an_agent, brokers, create, header, result, settings, until};
 use maniple_core::{AgentName, ports::ResultFact};
-use maniple_kafka::{KafkaSettings, Relay, SchemaRegistry, Sender};
+use maniple_kafka::{KafkaSettings, Relay, Sender};
 use rdkafka::{message::Message, mocking::MockCluster, types::RDKafkaRespErr};
 use std::sync::Arc;
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-
-fn result(agent: &AgentName, id: &str, output: &str) -> String {
-    let fact = ResultFact {
-        task_id: id.into(),
-        source_agent: agent.to_string(),
-        target_agent: "planner".into(),
-        session_id: "s".into(),
-        status: "completed".into(),
-        output: Some(output.into()),
-        error: None,
-        steps_used: 1,
-        tokens_used: 2,
-        tool_calls: 3,
-        duration_ms: 4,
-        finished_at: 5,
-    };
-    serde_json::to_string(&fact).expect("JSON")
-}
-
-struct Relays(CancellationToken, JoinHandle<()>);
-
-impl Relays {
-    fn start(settings: &KafkaSettings, rows: Arc<Rows>, registry: Option<SchemaRegistry>) -> Self {
-        let sender = Sender::new(&brokers(), settings).expect("legal");
-        let relay = Relay::new(&brokers(), settings, rows, sender, registry).expect("legal");
-        let stop = CancellationToken::new();
-        Self(stop.clone(), tokio::spawn(relay.work(stop)))
-    }
-    async fn stop(self) {
-        self.0.cancel();
-        self.1.await.expect("it ends");
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_go_out_in_the_order_of_their_session_with_their_event_ids() {
@@ -125,20 +91,4 @@ async fn a_producer_that_failed_for_good_is_made_anew_without_a_restart() {
     until("the rest goes out", || rows.left().is_empty()).await;
     stop.cancel();
     work.await.expect("it ends");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn results_are_avro_under_a_registered_schema_and_tasks_are_read_by_theirs() {
-    let agent = an_agent("avro");
-    create(&agent.results_topic(), 1, &[]).await;
-    let rows = Arc::new(Rows::default());
-    rows.put(&agent.results_topic(), "s", 1, result(&agent, "t1", "yes"));
-    let registry = SchemaRegistry::new(&registry_url()).expect("legal");
-    let relay = Relays::start(&settings(&agent), rows.clone(), Some(registry));
-    until("it is struck off", || rows.left().is_empty()).await;
-    let sent = all_of(&agent.results_topic()).await;
-    let value = sent[0].payload().expect("a value");
-    assert_eq!(value[0], 0);
-    relay.stop().await;
-    let _ = client();
 }

@@ -3,9 +3,9 @@
 use async_trait::async_trait;
 use maniple_core::{
     AgentName, Result,
-    ports::{Backlog, Line, Outbox, OutboxRow, Place, Settled},
+    ports::{Backlog, Line, Outbox, OutboxRow, Place, ResultFact, Settled},
 };
-use maniple_kafka::{Brokers, Delivered, Door, Ingest, KafkaSettings, Letter, Reader, Record, SchemaRegistry, Sender};
+use maniple_kafka::{Brokers, Delivered, Door, Ingest, KafkaSettings, Letter, Reader, Record, Relay, SchemaRegistry, Sender};
 use rdkafka::{
     ClientConfig, Offset, TopicPartitionList,
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
@@ -254,5 +254,40 @@ impl Outbox for Rows {
     }
     async fn backlog(&self) -> Result<Backlog> {
         Ok(Backlog::default())
+    }
+}
+
+/// The end of a task, as the outbox holds it.
+pub fn result(agent: &AgentName, id: &str, output: &str) -> String {
+    let fact = ResultFact {
+        task_id: id.into(),
+        source_agent: agent.to_string(),
+        target_agent: "planner".into(),
+        session_id: "s".into(),
+        status: "completed".into(),
+        output: Some(output.into()),
+        error: None,
+        steps_used: 1,
+        tokens_used: 2,
+        tool_calls: 3,
+        duration_ms: 4,
+        finished_at: 5,
+    };
+    serde_json::to_string(&fact).expect("JSON")
+}
+
+/// A node's relay, stopped at its end.
+pub struct Relays(CancellationToken, JoinHandle<()>);
+
+impl Relays {
+    pub fn start(settings: &KafkaSettings, rows: Arc<Rows>, registry: Option<SchemaRegistry>) -> Self {
+        let sender = Sender::new(&brokers(), settings).expect("legal");
+        let relay = Relay::new(&brokers(), settings, rows, sender, registry).expect("legal");
+        let stop = CancellationToken::new();
+        Self(stop.clone(), tokio::spawn(relay.work(stop)))
+    }
+    pub async fn stop(self) {
+        self.0.cancel();
+        self.1.await.expect("it ends");
     }
 }

@@ -1,4 +1,6 @@
-//! `maniple dlq`: look at tasks that kept killing their worker, try them again, take them out.
+//! `maniple dlq`: look at tasks that kept killing their worker, and at records that could not be read as tasks; try them again, take them out.
+
+mod records;
 
 use super::{
     exit::{Exit, Trouble},
@@ -8,8 +10,9 @@ use super::{
 use clap::{Args, Subcommand};
 use maniple_api::client::Client;
 use maniple_core::task::{AgentResult, ErrorCode};
+use records::{Records, Republish};
 
-/// Tasks that kept killing their worker.
+/// Tasks that kept killing their worker, and records that could not be read as tasks.
 #[derive(Debug, Args)]
 pub struct DeadLetters {
     #[command(subcommand)]
@@ -40,11 +43,22 @@ enum Letter {
         /// Its id
         task: String,
     },
+    /// List an agent's records that could not be read as tasks, as they lie in Kafka
+    Records(Records),
+    /// Send such a record to its agent's topic again, as it was
+    Republish(Republish),
 }
 
 impl DeadLetters {
     /// Does it.
     pub async fn run(self, as_json: bool) -> Result<Exit, Trouble> {
+        // These lie in Kafka: no node is asked for them.
+        let config = self.place.config.as_deref();
+        match self.what {
+            Letter::Records(records) => return records.run(config, as_json).await,
+            Letter::Republish(republish) => return republish.run(config, as_json).await,
+            Letter::Ls { .. } | Letter::Show { .. } | Letter::Requeue { .. } | Letter::Drop { .. } => {}
+        }
         let reached = self.place.reach(Need::Desk).await?;
         let outcome = self.what.act(&reached, as_json).await.map_err(|trouble| match trouble.exit {
             Exit::NotFound => trouble.try_next("maniple dlq ls"),
@@ -63,6 +77,8 @@ impl Letter {
             Self::Show { task } => show(&dead(client, &task).await?, as_json)?,
             Self::Requeue { task } => taken_over(client.requeue(&task, None).await?, reached, as_json)?,
             Self::Drop { task } => said(&client.drop_dead_letter(&task).await?, as_json, &format!("task {task} is out; its record stays"))?,
+            // Done before a node was asked for.
+            Self::Records(_) | Self::Republish(_) => {}
         }
         Ok(Exit::Done)
     }
