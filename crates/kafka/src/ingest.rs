@@ -112,14 +112,14 @@ impl Ingest {
     /// Takes records in until `stop`.
     pub async fn work(self, stop: CancellationToken) {
         let mut paused = Paused::new(self.settings.retry_max.duration());
-        let (mut agents, mut asked) = (Vec::new(), None::<Instant>);
+        let (mut agents, mut has_topics, mut asked) = (Vec::new(), true, None::<Instant>);
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut committed = BTreeMap::new();
         while !stop.is_cancelled() {
             if asked.is_none_or(|at| at.elapsed() >= AGENTS_EVERY) {
                 asked = Some(Instant::now());
-                self.follow(&mut agents).await;
+                self.follow(&mut agents, &mut has_topics).await;
             }
             let first = tokio::select! {
                 biased;
@@ -148,13 +148,16 @@ impl Ingest {
         self.leave(committed).await;
     }
 
-    /// Agents that came or went.
-    async fn follow(&self, known: &mut Vec<AgentName>) {
+    /// Agents that came or went, and topics that nobody could create yet.
+    async fn follow(&self, known: &mut Vec<AgentName>, has_topics: &mut bool) {
         let agents = self.door.agents();
+        if agents == *known && *has_topics {
+            return;
+        }
+        *has_topics = self.topics.create_for(&agents).await;
         if agents == *known {
             return;
         }
-        self.topics.create_for(&agents).await;
         let topics: Vec<String> = agents.iter().map(AgentName::tasks_topic).collect();
         if topics.is_empty() {
             self.consumer.unsubscribe();

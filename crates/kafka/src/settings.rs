@@ -108,7 +108,7 @@ impl Section for KafkaSettings {
             Bound::of("pending", self.pending, 1..=100_000_000),
             Bound::of("batch", self.batch, 1..=10_000),
             Bound::of("lines", self.lines, 1..=1_000),
-            Bound::of("retry_max", self.retry_max.as_ms(), 100..=600_000),
+            Bound::of("retry_max", self.retry_max, Period::ms(100)..=Period::minutes(10)),
         ]
     }
 }

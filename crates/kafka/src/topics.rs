@@ -22,15 +22,16 @@ impl Topics {
     }
 
     /// Where these agents' tasks come from and where their dead letters and results go.
-    pub(crate) async fn create_for(&self, agents: &[AgentName]) {
+    /// False where the brokers did not answer: to be tried again.
+    pub(crate) async fn create_for(&self, agents: &[AgentName]) -> bool {
         let topics = agents.iter().flat_map(|agent| [agent.tasks_topic(), agent.dead_letters_topic(), agent.results_topic()]);
-        self.create(&topics.collect::<Vec<_>>()).await;
+        self.create(&topics.collect::<Vec<_>>()).await
     }
 
-    /// Creates them where they are missing and that is allowed; else says how.
-    pub(crate) async fn create(&self, topics: &[String]) {
+    /// Creates them where they are missing and that is allowed; else says how. False where the brokers did not answer.
+    pub(crate) async fn create(&self, topics: &[String]) -> bool {
         if topics.is_empty() || !self.settings.create_topics {
-            return;
+            return true;
         }
         // -1 leaves it to the broker.
         let copies = i32::try_from(self.settings.replication).ok().filter(|copies| *copies > 0).unwrap_or(-1);
@@ -38,7 +39,10 @@ impl Topics {
         let new: Vec<NewTopic<'_>> = topics.iter().map(|topic| NewTopic::new(topic, partitions, TopicReplication::Fixed(copies))).collect();
         let options = AdminOptions::new().request_timeout(Some(Duration::from_secs(10)));
         match self.admin.create_topics(&new, &options).await {
-            Err(error) => tracing::warn!(%error, "topics could not be created; trying again"),
+            Err(error) => {
+                tracing::warn!(%error, "the brokers did not say whether topics are there; trying again");
+                false
+            }
             Ok(outcomes) => {
                 for (topic, code) in outcomes.into_iter().filter_map(std::result::Result::err) {
                     if code != RDKafkaErrorCode::TopicAlreadyExists {
@@ -46,6 +50,7 @@ impl Topics {
                         tracing::warn!(topic, error = %code, command, "a topic could not be created here: create it with this command");
                     }
                 }
+                true
             }
         }
     }

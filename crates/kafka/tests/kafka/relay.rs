@@ -1,6 +1,6 @@
 //! Rows out.
 
-use crate::world::{Relays, Rows, all_of, an_agent, brokers, create, header, result, settings, until};
+use crate::world::{Relays, Rows, all_of, an_agent, create, header, result, settings, until};
 use maniple_core::{AgentName, ports::ResultFact};
 use maniple_kafka::{KafkaSettings, Relay, Sender};
 use rdkafka::{message::Message, mocking::MockCluster, types::RDKafkaRespErr};
