@@ -6,4 +6,5 @@
 mod ingest;
 mod registry;
 mod relay;
+mod secure;
 mod world;

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 /// The longest that anything is waited for.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-fn variable(name: &str, what: &str) -> String {
+pub fn variable(name: &str, what: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} must be the URL of {what}: start one with `scripts/services up`"))
 }
 

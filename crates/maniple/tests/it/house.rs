@@ -49,15 +49,19 @@ fn core_and_the_contract_have_no_runtime_no_client_no_store_and_no_dice() {
 }
 
 #[test]
-fn there_is_one_cryptographic_library_and_no_openssl() {
+fn there_is_one_cryptographic_library_and_openssl_only_below_kafkas_client() {
     // What `cargo tree` shows: the lock file, and with it the metadata, also knows what no feature asks for.
-    let tree = std::process::Command::new(env!("CARGO"))
-        .args(["tree", "--workspace", "--edges", "normal,build", "--prefix", "none", "--locked", "--offline"])
-        .output()
-        .expect("cargo tree answers");
-    let tree = String::from_utf8(tree.stdout).expect("UTF-8");
-    assert!(tree.contains("aws-lc-rs v"), "the tree is incomplete");
-    for banned in ["openssl-sys v", "native-tls v", "ring v"] {
-        assert!(!tree.lines().any(|line| line.starts_with(banned)), "{banned} is in the graph");
+    let tree = |more: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO"));
+        command.args(["tree", "--workspace", "--edges", "normal,build", "--prefix", "none", "--locked", "--offline"]).args(more);
+        String::from_utf8(command.output().expect("cargo tree answers").stdout).expect("UTF-8")
+    };
+    let all = tree(&[]);
+    assert!(all.contains("aws-lc-rs v"), "the tree is incomplete");
+    for banned in ["native-tls v", "ring v"] {
+        assert!(!all.lines().any(|line| line.starts_with(banned)), "{banned} is in the graph");
     }
+    let above = tree(&["--invert", "openssl-sys", "--depth", "1"]);
+    let above: Vec<&str> = above.lines().skip(1).filter_map(|line| line.split(' ').next()).collect();
+    assert_eq!(above, ["rdkafka-sys"], "who stands on OpenSSL");
 }
