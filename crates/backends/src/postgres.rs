@@ -102,7 +102,8 @@ impl TaskStore {
         if let Some(number) = known {
             return Ok(number);
         }
-        let insert = "INSERT INTO workers (event_version, until) VALUES ($1, (extract(epoch FROM now()) * 1000)::bigint) RETURNING number";
+        // Its lease begins with its first renewal; what it claims before stands by itself.
+        let insert = "INSERT INTO workers (event_version, until) VALUES ($1, 0) RETURNING number";
         let made = self.link.ask(insert, args::args![EVENT_VERSION]).await?;
         let made = create::first_number(&made).ok_or_else(|| Error::internal("the database made no row for this worker"))?;
         // Two that make one at once have two rows, of which one is used.
