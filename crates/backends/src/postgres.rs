@@ -18,6 +18,7 @@ mod args;
 mod bus;
 mod claim;
 mod create;
+mod examine;
 mod failure;
 mod forget;
 mod here;
@@ -33,6 +34,7 @@ mod sweep;
 mod tools;
 
 pub use bus::Bus;
+pub(crate) use examine::examine;
 pub use limiter::Limiter;
 
 use crate::{Clock, rules};
