@@ -4,6 +4,7 @@
 //! tasks for the desk, work for workers, upkeep for jobs, tools for the registry.
 
 pub mod clock;
+pub mod examine;
 mod life;
 pub mod limiter;
 pub mod local;

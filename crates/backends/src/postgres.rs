@@ -18,6 +18,7 @@ mod args;
 mod bus;
 mod claim;
 mod create;
+mod examine;
 mod failure;
 mod forget;
 mod here;
@@ -35,6 +36,7 @@ mod sweep;
 mod tools;
 
 pub use bus::Bus;
+pub(crate) use examine::examine;
 pub use limiter::Limiter;
 
 use crate::{Clock, rules};
@@ -104,7 +106,8 @@ impl TaskStore {
         if let Some(number) = known {
             return Ok(number);
         }
-        let insert = "INSERT INTO workers (event_version, until) VALUES ($1, (extract(epoch FROM now()) * 1000)::bigint) RETURNING number";
+        // Its lease begins with its first renewal; what it claims before stands by itself.
+        let insert = "INSERT INTO workers (event_version, until) VALUES ($1, 0) RETURNING number";
         let made = self.link.ask(insert, args::args![EVENT_VERSION]).await?;
         let made = create::first_number(&made).ok_or_else(|| Error::internal("the database made no row for this worker"))?;
         // Two that make one at once have two rows, of which one is used.

@@ -8,6 +8,7 @@
 //! | [`ask`], [`chat`], [`task`], [`session`], [`dlq`], [`approval`], [`agent`], [`tool`] | `run`, `chat`, `task` and so on |
 //! | [`serve`] | `dev` and `serve` |
 //! | [`new`], [`check`], [`cases`] | a project from nothing, its check, its test |
+//! | [`doctor`] | what a node stands on |
 
 mod agent;
 mod approval;
@@ -16,6 +17,7 @@ pub mod cases;
 mod chat;
 mod check;
 mod dlq;
+mod doctor;
 pub mod exit;
 mod keep;
 mod new;
@@ -78,6 +80,8 @@ enum Command {
     Tool(tool::Tools),
     /// Make a project that starts and passes its own test
     New(new::New),
+    /// See whether what a node stands on is as it should be
+    Doctor(doctor::Doctor),
     /// Print the settings as they are in effect, secrets as ***
     Config(ShowConfig),
     #[command(hide = true)]
@@ -133,6 +137,7 @@ impl Command {
             Self::Agent(agents) => agents.run(as_json).await,
             Self::Tool(tools) => tools.run(as_json).await,
             Self::New(new) => new.run(as_json),
+            Self::Doctor(doctor) => doctor.run(as_json).await,
             Self::Config(settings) => settings.run(as_json),
             Self::Completions { shell } => completions(shell),
             Self::Keep(_) => Err(Trouble::usage("it runs by itself")),

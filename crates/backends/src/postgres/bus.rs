@@ -18,7 +18,10 @@ use maniple_core::{
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeSet,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 use tokio::{sync::Notify, time::timeout};
@@ -47,16 +50,20 @@ struct Shared {
     origin: u64,
     gathered: Mutex<Gathered>,
     more: Notify,
+    /// Whether what this process told has come back to it since it last began to listen.
+    hears: AtomicBool,
 }
 
 /// What happened since it was last told.
-#[derive(Default)]
+#[derive(Default, PartialEq)]
 struct Gathered {
     ready: BTreeSet<AgentName>,
     signalled: BTreeSet<TaskKey>,
     moved: BTreeSet<TaskKey>,
     /// More than are named.
     many: bool,
+    /// This process wants to hear itself.
+    echo: bool,
 }
 
 /// What is told, as short as can be.
@@ -79,8 +86,13 @@ impl Bus {
     /// pooler. It goes on by itself until it is dropped; without the database it is a local bus.
     pub fn over(store: Arc<super::TaskStore>, direct: &str) -> Result<Self> {
         let config = link::config(direct)?;
-        let shared =
-            Arc::new(Shared { local: local::Bus::new(), origin: fastrand::u64(..), gathered: Mutex::default(), more: Notify::new() });
+        let shared = Arc::new(Shared {
+            local: local::Bus::new(),
+            origin: fastrand::u64(..),
+            gathered: Mutex::default(),
+            more: Notify::new(),
+            hears: AtomicBool::new(false),
+        });
         tokio::spawn(tell(Arc::downgrade(&shared), store));
         tokio::spawn(listen(Arc::downgrade(&shared), config));
         Ok(Self { shared })
@@ -108,6 +120,7 @@ impl Shared {
     fn heard(&self, text: &str) {
         let Ok(message) = serde_json::from_str::<Message>(text) else { return };
         if message.origin == self.origin {
+            self.hears.store(true, Ordering::Relaxed);
             return;
         }
         use ports::Bus as _;
@@ -201,7 +214,7 @@ async fn tell(shared: Weak<Shared>, store: Arc<super::TaskStore>) {
         tokio::time::sleep(GATHERED_FOR).await;
         let Some(bus) = shared.upgrade() else { return };
         let gathered = std::mem::take(&mut *bus.gathered.lock().unwrap_or_else(PoisonError::into_inner));
-        if gathered.ready.is_empty() && gathered.signalled.is_empty() && gathered.moved.is_empty() && !gathered.many {
+        if gathered == Gathered::default() {
             continue;
         }
         let told = notify(&store.link, messages(bus.origin, gathered)).await;
@@ -277,7 +290,10 @@ async fn heard<E>(
     // What was told before is not known.
     let Some(bus) = shared.upgrade() else { return Ok(()) };
     bus.missed();
+    bus.hears.store(false, Ordering::Relaxed);
+    bus.gather(|gathered| gathered.echo = true);
     drop(bus);
+    let mut is_deaf = false;
     loop {
         tokio::select! {
             message = messages.next() => match message {
@@ -289,9 +305,12 @@ async fn heard<E>(
                 Some(Err(_)) | None => return Ok(()),
             },
             () = tokio::time::sleep(ALIVE_EACH) => {
-                if shared.strong_count() == 0 {
-                    return Ok(());
+                let Some(bus) = shared.upgrade() else { return Ok(()) };
+                if !bus.hears.load(Ordering::Relaxed) && !is_deaf {
+                    is_deaf = true;
+                    tracing::warn!("what is told by NOTIFY does not come back, as through a pooler: set `bus` to the database's own URL");
                 }
+                drop(bus);
                 let mut alive = Box::pin(timeout(ALIVE_WITHIN, client.batch_execute("")));
                 loop {
                     tokio::select! {

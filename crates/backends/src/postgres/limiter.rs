@@ -13,17 +13,25 @@ use maniple_core::{
     ports::{self, Admission},
 };
 use std::{sync::Arc, time::Duration};
+use tokio::sync::Mutex;
 
 /// How many calls that have left are taken out with each that is put in.
 const FORGOTTEN_AT_ONCE: i64 = 16;
 
+/// Buckets wait apart for so many turns.
+const TURNS: usize = 64;
+
 /// Counts calls over a sliding window, exactly, on the database's clock.
-pub struct Limiter(Arc<TaskStore>);
+pub struct Limiter {
+    store: Arc<TaskStore>,
+    /// Calls of one bucket come one after the other: within a process they wait here, and not each with a connection in its hand.
+    turns: [Mutex<()>; TURNS],
+}
 
 impl Limiter {
     /// One that counts in this store's database.
     pub fn new(store: Arc<TaskStore>) -> Self {
-        Self(store)
+        Self { store, turns: std::array::from_fn(|_| Mutex::new(())) }
     }
 }
 
@@ -32,7 +40,9 @@ impl ports::RateLimiter for Limiter {
     async fn take(&self, bucket: &str, most: u32, window: Duration, name: &str) -> Result<Admission> {
         check(most, window)?;
         let name = short(name);
-        transact!(self.0.link, tx => take(&mut tx, bucket.as_bytes(), most, window, &name))
+        let turn = usize::from(short(bucket)[0]) % TURNS;
+        let _turn = self.turns[turn].lock().await;
+        transact!(self.store.link, tx => take(&mut tx, bucket.as_bytes(), most, window, &name))
     }
 }
 

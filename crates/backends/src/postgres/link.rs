@@ -8,14 +8,14 @@ use super::{
     here::Here,
 };
 use crate::{Clock, clock::Monotone};
-use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Timeouts};
-use futures::future::try_join_all;
+use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Timeouts};
+use futures::future::{try_join, try_join_all};
 use maniple_core::{Error, Result, Tenant, Time};
 use std::{
     str::FromStr,
     sync::{
         Arc,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -94,10 +94,6 @@ impl Link {
             .max_size(connections.max(1))
             .runtime(deadpool_postgres::Runtime::Tokio1)
             .timeouts(timeouts)
-            .pre_recycle(Hook::sync_fn(|client, _| match client.is_closed() {
-                true => Err(HookError::message("closed")),
-                false => Ok(()),
-            }))
             .build()
             .map_err(|e| Error::internal("the pool of connections cannot be made").because(e))?;
         let slack = if clock.is_some() { Duration::ZERO } else { SLACK };
@@ -133,20 +129,14 @@ impl Link {
     }
 
     pub(super) async fn begin(&self) -> Result<Tx<'_>, Refusal> {
-        self.begin_as(BEGIN).await
+        self.begin_as(BEGIN, Time(0)).await
     }
     pub(super) async fn begin_read(&self) -> Result<Tx<'_>, Refusal> {
-        let mut tx = self.begin_as(BEGIN_READ).await?;
-        tx.now = self.now();
-        Ok(tx)
+        self.begin_as(BEGIN_READ, self.now()).await
     }
-    async fn begin_as(&self, begin: &str) -> Result<Tx<'_>, Refusal> {
-        let mut tx = Tx { client: Some(self.client().await?), link: self, now: Time(0), writes: Vec::new(), counted: Vec::new() };
-        if let Err(error) = tx.client().batch_execute(begin).await {
-            tx.discard(&error);
-            return Err(error.into());
-        }
-        Ok(tx)
+    async fn begin_as(&self, begin: &'static str, now: Time) -> Result<Tx<'_>, Refusal> {
+        let client = Some(self.client().await?);
+        Ok(Tx { client, begin, begun: AtomicBool::new(false), link: self, now, writes: Vec::new(), counted: Vec::new() })
     }
 
     /// One statement outside any transaction.
@@ -169,6 +159,9 @@ pub(super) struct Ask(pub(super) &'static str, pub(super) Vec<Arg>);
 /// A transaction. Dropped without a commit it is rolled back with its connection.
 pub(super) struct Tx<'a> {
     client: Option<Object>,
+    /// How it begins, in one go with what is asked first.
+    begin: &'static str,
+    begun: AtomicBool,
     pub(super) link: &'a Link,
     /// The time of everything this transaction does; read after its locks were taken.
     pub(super) now: Time,
@@ -185,8 +178,18 @@ impl Tx<'_> {
 
     /// What a statement finds.
     pub(super) async fn rows(&self, sql: &str, values: Vec<Arg>) -> Result<Vec<SqlRow>, Refusal> {
+        Ok(self.send(sql, &values).await?)
+    }
+    /// Sent when it is first polled, in the order in which several are.
+    async fn send(&self, sql: &str, values: &[Arg]) -> Result<Vec<SqlRow>, tokio_postgres::Error> {
         let pairs: Vec<_> = values.iter().map(Arg::pair).collect();
-        Ok(self.client().query_typed(sql, &pairs).await?)
+        Ok(try_join(self.begin_first(), self.client().query_typed(sql, &pairs)).await?.1)
+    }
+    async fn begin_first(&self) -> Result<(), tokio_postgres::Error> {
+        match self.begun.swap(true, Ordering::Relaxed) {
+            true => Ok(()),
+            false => self.client().batch_execute(self.begin).await,
+        }
     }
     /// The first row of it.
     pub(super) async fn row(&self, sql: &str, values: Vec<Arg>) -> Result<Option<SqlRow>, Refusal> {
@@ -229,15 +232,9 @@ impl Tx<'_> {
     pub(super) async fn commit(mut self) -> Result<(), Refusal> {
         let began = Instant::now();
         let writes = std::mem::take(&mut self.writes);
-        let sent = {
-            let client = self.client();
-            let written = try_join_all(writes.into_iter().map(|(sql, values)| async move {
-                let pairs: Vec<_> = values.iter().map(Arg::pair).collect();
-                client.query_typed(&sql, &pairs).await.map(drop)
-            }));
-            // Polled in this order, so sent in this order; the server commits nothing of a transaction in which one failed.
-            futures::future::try_join(written, client.batch_execute("COMMIT")).await
-        };
+        // Polled in this order, so sent in this order; the server commits nothing of a transaction in which one failed.
+        let written = try_join_all(writes.iter().map(|(sql, values)| self.send(sql, values)));
+        let sent = try_join(written, self.client().batch_execute("COMMIT")).await;
         match sent {
             Ok(_) => {
                 metrics::histogram!("maniple_store_commit_seconds").record(began.elapsed().as_secs_f64());

@@ -232,6 +232,11 @@ CREATE INDEX live_agent ON live (agent);
 const _: () = assert!(State::Waiting as i64 == 1 && State::Ready as i64 == 2 && State::Running as i64 == 3 && State::Parked as i64 == 4);
 const _: () = assert!(State::Completed as i64 == 5 && State::Failed as i64 == 6 && State::Cancelled as i64 == 7);
 
+/// The version that this build brings a database to.
+pub(super) fn newest() -> i64 {
+    MIGRATIONS.len() as i64
+}
+
 /// Names the lock under which one process migrates while others wait.
 const LOCK: i64 = 0x6d61_6e69_706c_6501;
 

@@ -302,3 +302,33 @@ async fn a_pooler_in_transaction_mode_passes_everything() {
     one.bus.hint(Hint::Ready(agent("search")));
     assert_eq!(soon(hints.next()).await, Some(Hint::Ready(agent("search"))));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_after_a_database_is_told_what_is_wrong_with_it_and_what_to_do() {
+    use maniple_backends::examine::{State, examine};
+    let database = Database::new();
+    let url = |text: String| text.parse::<StoreUrl>().expect("legal");
+    let found = async |url: &StoreUrl| {
+        let findings = examine(url, &Options::default()).await;
+        findings.into_iter().map(|finding| (finding.check, (finding.state, finding.next))).collect::<std::collections::BTreeMap<_, _>>()
+    };
+    let direct = url(database.url());
+    let findings = found(&direct).await;
+    for check in ["store", "version", "tables", "clocks", "synchronous_commit", "bus"] {
+        assert_eq!(findings[check], (State::Ok, None), "{check}");
+    }
+    // What this database is told, its sessions see; a newer program has been here.
+    database.execute(&format!("ALTER DATABASE {} SET synchronous_commit = off", database.name())).await;
+    database.execute("INSERT INTO maniple_migrations VALUES (1000)").await;
+    let findings = found(&direct).await;
+    assert_eq!(findings["synchronous_commit"], (State::Failed, Some("set synchronous_commit = on".into())));
+    assert_eq!(findings["tables"].0, State::Failed);
+    let newer = open(&direct, Options::default()).await.map(drop).expect_err("a newer program's");
+    assert_eq!(newer.kind, Kind::Invalid);
+
+    let pooler = std::env::var("MANIPLE_TEST_PGBOUNCER").expect("MANIPLE_TEST_PGBOUNCER must be set: start one with `scripts/services up`");
+    let findings = found(&url(database.url().replace(&host(&database.url()), &host(&pooler)))).await;
+    assert_eq!((findings["store"].0, findings["bus"].0), (State::Ok, State::Warning), "nothing is heard through a pooler");
+    let findings = found(&url("postgres://ann@127.0.0.1:1/x".into())).await;
+    assert_eq!((findings["store"].0, findings.len()), (State::Failed, 2));
+}

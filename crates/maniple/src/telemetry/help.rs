@@ -44,6 +44,8 @@ const METRICS: &[(Kind, &str, &str)] = &[
         "maniple_runtime_stalls_total",
         "Stalls of a second and more: threads those that serve stood still, process all of it did, as when it is stopped.",
     ),
+    (Histogram, "maniple_store_connection_wait_seconds", "How long a call waited for a connection to Postgres."),
+    (Counter, "maniple_store_sessions_repaired_total", "Sessions that waited though nobody was before them: 0, or a defect."),
     (Histogram, "maniple_store_commit_seconds", "One commit, its fsync included."),
     (Histogram, "maniple_store_commit_batch_size", "How many writes shared a commit."),
 ];
