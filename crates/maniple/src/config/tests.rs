@@ -182,8 +182,27 @@ fn without_auth_only_loopback_is_listened_on() {
 
 #[test]
 fn what_is_not_in_this_build_is_refused_by_name() {
-    for text in ["bus: redis://x", "events: kafka://x:1"] {
-        assert!(refusal(text).contains("not in this build"), "{text}");
+    for text in ["bus: redis://x", "events: nats://x:1"] {
+        assert!(refusal(text).contains("not known to this build"), "{text}");
+    }
+}
+
+#[test]
+fn events_over_kafka_need_a_postgres_store_and_settings_that_lose_no_task() {
+    assert!(refusal("events: kafka://a:9092").contains("Postgres store"));
+    let store = "store: postgres://db/maniple\n";
+    assert!(load(&format!("{store}events: kafka://a:9092,b:9092\nschema_registry: http://r:8081\n"), &[]).is_ok());
+    for (text, why) in [
+        ("events: kafka://a", "without a host or a port"),
+        ("schema_registry: http://r:8081", "`events` is none"),
+        ("events: kafka://a:1\nschema_registry: ftp://r", "http://registry:8081"),
+        ("events: kafka://a:1\nkafka: { options: { acks: \"1\" } }", "may not set `acks`"),
+        ("events: kafka://a:1\nkafka: { tenant: \"a b\" }", "kafka.tenant"),
+        ("events: kafka://a:1\nkafka: { namespace: com.9x }", "kafka.namespace"),
+        ("events: kafka://a:1\nkafka: { batch: 0 }", "1 to 10000"),
+    ] {
+        let told = refusal(&format!("{store}{text}"));
+        assert!(told.contains(why), "{text}: {told}");
     }
 }
 
