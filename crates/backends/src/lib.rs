@@ -85,10 +85,10 @@ pub async fn open(url: &StoreUrl, options: Options) -> Result<Backend> {
             Ok(Backend::over(store.clone(), local(), Arc::new(sqlite::Limiter::new(store.clone())), Some(store)))
         }
         StoreUrl::Postgres(url) => {
-            let settings = postgres::Options { connections: options.connections, clock: None };
+            let settings = postgres::Options { connections: options.connections, ..postgres::Options::default() };
             let store = Arc::new(postgres::TaskStore::new(url, &settings)?);
             store.migrate().await?;
-            let bus = Arc::new(postgres::Bus::over(store.clone(), options.bus.as_deref().unwrap_or(url))?);
+            let bus = Arc::new(postgres::Bus::over(store.clone(), options.bus.as_deref())?);
             Ok(Backend::over(store.clone(), bus, Arc::new(postgres::Limiter::new(store)), None))
         }
     }

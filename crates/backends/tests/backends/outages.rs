@@ -96,7 +96,7 @@ async fn over_way(database: &Database, clock: Option<&ManualClock>) -> (Way, Tas
         let clock = clock.clone();
         Arc::new(move || clock.now()) as Arc<dyn maniple_backends::Clock>
     });
-    let store = TaskStore::new(&url, &maniple_backends::postgres::Options { connections: 2, clock }).expect("legal");
+    let store = TaskStore::new(&url, &maniple_backends::postgres::Options { connections: 2, clock, ..Default::default() }).expect("legal");
     (way, store)
 }
 
