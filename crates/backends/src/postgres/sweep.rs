@@ -75,11 +75,10 @@ pub(super) async fn sweep(link: &Link, leases_by: Time) -> Result<Swept> {
 /// Up to [`rules::SWEEP_MAX`] tasks, by the store's time or an earlier moment.
 async fn list(link: &Link, which: &str, by: Time) -> Result<Vec<Item>> {
     let sql = format!("SELECT {ITEM} FROM live l WHERE {which}");
-    let found = transact!(link, tx => async {
+    transact!(link, tx => async {
         tx.under_locks(Vec::new()).await?;
         tx.rows(&sql, args![tx.now.min(by), rules::SWEEP_MAX]).await?.iter().map(item).collect::<Result<Vec<_>, Refusal>>()
-    });
-    found
+    })
 }
 
 async fn next(tx: &mut Tx<'_>) -> Result<Option<std::time::Duration>, Refusal> {
