@@ -1,5 +1,6 @@
 //! Every backend keeps its seam's contract.
 
+mod bus;
 mod limiter;
 mod postgres;
 mod store;
