@@ -16,6 +16,8 @@ mod append;
 mod approval;
 mod args;
 mod bus;
+#[cfg(feature = "redis")]
+mod census;
 mod claim;
 mod create;
 mod failure;

@@ -3,5 +3,7 @@
 mod bus;
 mod limiter;
 mod postgres;
+#[cfg(feature = "redis")]
+mod redis;
 mod store;
 mod tools;

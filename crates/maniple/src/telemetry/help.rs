@@ -44,6 +44,12 @@ const METRICS: &[(Kind, &str, &str)] = &[
         "maniple_runtime_stalls_total",
         "Stalls of a second and more: threads those that serve stood still, process all of it did, as when it is stopped.",
     ),
+    (Gauge, "maniple_redis_up", "Whether the Redis of `bus` answers: 1 it does, 0 it is away."),
+    (
+        Counter,
+        "maniple_limits_counted_here_total",
+        "Calls of limited tools that Redis did not count: this process did, for its share of the limit.",
+    ),
     (Histogram, "maniple_store_commit_seconds", "One commit, its fsync included."),
     (Histogram, "maniple_store_commit_batch_size", "How many writes shared a commit."),
 ];
