@@ -71,6 +71,10 @@ impl Database {
     pub(crate) fn url(&self) -> String {
         within(&self.server, &self.name)
     }
+    /// Says something to it.
+    pub(crate) fn execute(&self, sql: &str) {
+        block(async || execute(&self.url(), sql).await);
+    }
     /// A store on it, as one process has it.
     pub(crate) fn store(&self, clock: Option<&ManualClock>) -> Arc<postgres::TaskStore> {
         let clock = clock.map(|clock| {

@@ -4,7 +4,8 @@ use super::{
     Workers, bus, limiter, link,
     server::{Bridge, Server, Way, until},
 };
-use maniple_backends::redis::{Bus, Limiter};
+use crate::postgres::Database;
+use maniple_backends::redis::{Bus, Census as _, Limiter};
 use maniple_core::{
     Kind,
     ports::{Admission, Bus as _, Hint, RateLimiter as _},
@@ -79,7 +80,7 @@ async fn a_limit_is_divided_by_the_processes_there_are_while_redis_is_away() {
         let bucket = if way == Way::Cut { "b" } else { "c" };
         assert_eq!(taken(&here, bucket, 15, 0..20).await, 3, "15 by 5 processes");
         assert_eq!(taken(&here, &format!("{bucket} of one"), 1, 0..20).await, 1, "never less than one");
-        assert_eq!(taken(&of_grown, bucket, 12, 0..20).await, 2, "12 by 6 workers");
+        assert_eq!(taken(&of_grown, bucket, 30, 0..20).await, 5, "30 by 6 workers");
         bridge.set(Way::Open);
         until("it counts in Redis again", async || {
             taken(&here, "probe", 1_000, 0..1).await;
@@ -89,6 +90,18 @@ async fn a_limit_is_divided_by_the_processes_there_are_while_redis_is_away() {
         server.ask::<u64>("DEL maniple:0:limit:probe").await;
         assert_eq!(taken(&here, &format!("{bucket} again"), 12, 0..20).await, 12);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_store_counts_the_workers_that_hold_a_lease() {
+    let database = Database::new();
+    let store = database.store(None);
+    assert_eq!(store.workers().await.expect("counted"), 0);
+    let now = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint";
+    let held =
+        format!("INSERT INTO workers (event_version, until) VALUES (3, {now} + 60000), (3, {now} + 60000), (3, {now} - 60000), (3, 0)");
+    database.execute(&held);
+    assert_eq!(store.workers().await.expect("counted"), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

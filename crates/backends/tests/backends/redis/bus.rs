@@ -1,6 +1,10 @@
 //! The bus keeps the contract, says no more than somebody listens to, and says what it lost.
 
-use super::{bus, server::Server, url};
+use super::{
+    bus,
+    server::{Bridge, Server, Way},
+    url,
+};
 use futures::StreamExt;
 use maniple_core::ports::{Bus as _, Hint};
 use maniple_testkit::bus_suite::{self, Carries, Fixture, Heard, delta, event, hear, key, next};
@@ -81,6 +85,21 @@ async fn pieces_of_text_are_told_only_while_somebody_elsewhere_reads() {
     let before = server.calls_of("publish").await;
     say(80).await;
     assert_eq!(server.calls_of("publish").await, before, "it has left");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_is_listened_for_before_it_reads_the_journal() {
+    let server = Server::start(&[]).await;
+    let bridge = Bridge::to(server.port).await;
+    bridge.set(Way::Late);
+    let (here, there) = (bus(&server.url()).await, bus(&bridge.url()).await);
+    is_up(&[&here, &there]).await;
+    for seq in 1..=3 {
+        let mut reader = there.subscribe(&key("t")).await;
+        // In the journal it would be found from now on only if it was looked for after it was told.
+        here.publish(&key("t"), event(seq));
+        assert_eq!(next(&mut reader).await, Heard::Event(seq));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

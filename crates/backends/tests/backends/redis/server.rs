@@ -9,7 +9,7 @@ use std::{
 };
 use tempfile::TempDir;
 use tokio::{
-    io::copy_bidirectional,
+    io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
     net::{TcpListener, TcpStream},
     sync::watch,
     time::{sleep, timeout},
@@ -108,6 +108,8 @@ impl Drop for Server {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Way {
     Open,
+    /// What is said arrives a moment later.
+    Late,
     /// Connections end, and new ones do so at once.
     Cut,
     /// Nothing comes through, and nobody is told.
@@ -143,10 +145,16 @@ impl Bridge {
 
 async fn pass(mut client: TcpStream, port: u16, mut way: watch::Receiver<Way>) {
     let now = *way.borrow_and_update();
-    if now == Way::Open {
+    if matches!(now, Way::Open | Way::Late) {
         let Ok(mut server) = TcpStream::connect(("127.0.0.1", port)).await else { return };
+        let passed = async {
+            match now {
+                Way::Late => late(&mut client, &mut server).await,
+                _ => copy_bidirectional(&mut client, &mut server).await.map(drop),
+            }
+        };
         tokio::select! {
-            _ = copy_bidirectional(&mut client, &mut server) => return,
+            _ = passed => return,
             _ = way.changed() => {}
         }
     }
@@ -155,5 +163,25 @@ async fn pass(mut client: TcpStream, port: u16, mut way: watch::Receiver<Way>) {
         if way.changed().await.is_err() {
             return;
         }
+    }
+}
+
+/// What the client says arrives a moment later.
+async fn late(client: &mut TcpStream, server: &mut TcpStream) -> std::io::Result<()> {
+    let ((mut from_client, mut to_client), (mut from_server, mut to_server)) = (client.split(), server.split());
+    let said = async {
+        let mut piece = [0; 4096];
+        loop {
+            let length = from_client.read(&mut piece).await?;
+            if length == 0 {
+                return Ok(());
+            }
+            sleep(Duration::from_millis(100)).await;
+            to_server.write_all(&piece[..length]).await?;
+        }
+    };
+    tokio::select! {
+        ended = said => ended,
+        ended = tokio::io::copy(&mut from_server, &mut to_client) => ended.map(drop),
     }
 }
