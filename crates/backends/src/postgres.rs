@@ -16,6 +16,8 @@ mod append;
 mod approval;
 mod args;
 mod bus;
+#[cfg(feature = "redis")]
+mod census;
 mod claim;
 mod create;
 mod examine;
@@ -68,7 +70,7 @@ pub struct Options {
     /// What time it is, for tests; else the server says it.
     pub clock: Option<Arc<dyn Clock>>,
     /// Whether the URL is known to lead to the server itself, or through a pooler that keeps sessions: then statements are prepared
-    /// once a connection. A bus that listens by the same URL finds it out.
+    /// once a connection. [`TaskStore::learn_the_way`] finds it out.
     pub keeps_sessions: bool,
 }
 
@@ -103,6 +105,14 @@ impl TaskStore {
     pub async fn migrate(&self) -> Result<()> {
         let client = self.link.client().await?;
         schema::migrate(&client).await
+    }
+
+    /// Finds out whether a session is one on the way to the database: there a notification over one connection is heard on another,
+    /// which a pooler in transaction mode does not pass on.
+    pub(crate) async fn learn_the_way(self: Arc<Self>, url: String) {
+        if examine::hears(&url).await.is_ok_and(|hears| hears) {
+            self.link.keeps_sessions();
+        }
     }
 
     /// This process as a worker: a row of its own, made when it first works.

@@ -52,8 +52,6 @@ struct Shared {
     more: Notify,
     /// Whether what this process told has come back to it since it last began to listen.
     hears: AtomicBool,
-    /// The store, where it is reached as this bus listens: what is heard proves that a session is one there.
-    same_way: Option<Weak<super::TaskStore>>,
 }
 
 /// What happened since it was last told.
@@ -86,19 +84,14 @@ struct Message {
 impl Bus {
     /// A bus that tells over the store's connections and listens on one of its own, at `direct` where the store's URL leads through a
     /// pooler. It goes on by itself until it is dropped; without the database it is a local bus.
-    pub fn over(store: Arc<super::TaskStore>, direct: Option<&str>) -> Result<Self> {
-        let config = match direct {
-            Some(direct) => link::config(direct)?,
-            None => store.link.config().clone(),
-        };
-        let same_way = direct.is_none().then(|| Arc::downgrade(&store));
+    pub fn over(store: Arc<super::TaskStore>, direct: &str) -> Result<Self> {
+        let config = link::config(direct)?;
         let shared = Arc::new(Shared {
             local: local::Bus::new(),
             origin: fastrand::u64(..),
             gathered: Mutex::default(),
             more: Notify::new(),
             hears: AtomicBool::new(false),
-            same_way,
         });
         tokio::spawn(tell(Arc::downgrade(&shared), store));
         tokio::spawn(listen(Arc::downgrade(&shared), config));
@@ -127,11 +120,7 @@ impl Shared {
     fn heard(&self, text: &str) {
         let Ok(message) = serde_json::from_str::<Message>(text) else { return };
         if message.origin == self.origin {
-            if !self.hears.swap(true, Ordering::Relaxed)
-                && let Some(store) = self.same_way.as_ref().and_then(Weak::upgrade)
-            {
-                store.link.keeps_sessions();
-            }
+            self.hears.store(true, Ordering::Relaxed);
             return;
         }
         use ports::Bus as _;

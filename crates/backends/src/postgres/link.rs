@@ -74,7 +74,6 @@ pub(super) fn tls() -> Result<MakeRustlsConnect> {
 
 /// The pool, the clock, and what this process knows.
 pub(super) struct Link {
-    config: Config,
     pool: Pool,
     clock: Option<Monotone>,
     /// How far the server's clock is ahead of this machine's, in milliseconds.
@@ -90,8 +89,8 @@ impl Link {
     pub(super) fn new(config: Config, clock: Option<Arc<dyn Clock>>, connections: usize) -> Result<Self> {
         let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         let manager = match config.get_ssl_mode() {
-            SslMode::Disable => Manager::from_config(config.clone(), NoTls, recycling),
-            _ => Manager::from_config(config.clone(), tls()?, recycling),
+            SslMode::Disable => Manager::from_config(config, NoTls, recycling),
+            _ => Manager::from_config(config, tls()?, recycling),
         };
         let timeouts = Timeouts { wait: Some(CONNECT_MAX), create: Some(CONNECT_MAX), recycle: Some(CONNECT_MAX) };
         let pool = Pool::builder(manager)
@@ -102,11 +101,7 @@ impl Link {
             .map_err(|e| Error::internal("the pool of connections cannot be made").because(e))?;
         let slack = if clock.is_some() { Duration::ZERO } else { SLACK };
         let clock = clock.map(|clock| Monotone::new(clock, Time(0)));
-        Ok(Self { config, pool, clock, ahead: AtomicI64::new(0), here: Here::default(), names: AtomicBool::new(false), slack })
-    }
-
-    pub(super) fn config(&self) -> &Config {
-        &self.config
+        Ok(Self { pool, clock, ahead: AtomicI64::new(0), here: Here::default(), names: AtomicBool::new(false), slack })
     }
 
     pub(super) async fn client(&self) -> Result<Object> {

@@ -1,8 +1,11 @@
 //! Every backend keeps its seam's contract.
 
+mod bus;
 mod fleet;
 mod limiter;
 mod outages;
 mod postgres;
+#[cfg(feature = "redis")]
+mod redis;
 mod store;
 mod tools;
