@@ -74,6 +74,7 @@ async fn a_limit_is_divided_by_the_processes_there_are_while_redis_is_away() {
     grown.0.store(6, Ordering::Relaxed);
     assert_eq!(taken(&here, "a", 15, 0..2).await, 2);
     for way in [Way::Cut, Way::Silent] {
+        until("all five are known", async || live().await == 5).await;
         bridge.set(way);
         let (names, more) = if way == Way::Cut { (2..20, 1) } else { (20..40, 0) };
         assert_eq!(taken(&here, "a", 15, names).await, more, "two of its three were taken before Redis went away");

@@ -82,11 +82,18 @@ impl Server {
     /// Says something to it.
     pub(super) async fn ask<T: ::redis::FromRedisValue>(&self, words: &str) -> T {
         let client = ::redis::Client::open(self.url()).expect("legal");
-        let mut connection = client.get_multiplexed_async_connection().await.expect("it answers");
         let mut words = words.split(' ');
         let mut command = ::redis::cmd(words.next().expect("a command"));
         words.for_each(|word| _ = command.arg(word));
-        command.query_async(&mut connection).await.expect("it understands")
+        // A connection may be closed as roles change: then it is asked over another.
+        for _ in 0..20 {
+            let answer = async { command.query_async(&mut client.get_multiplexed_async_connection().await?).await }.await;
+            match answer {
+                Err(error) if ::redis::RedisError::is_io_error(&error) => tokio::time::sleep(Duration::from_millis(50)).await,
+                answer => return answer.expect("it understands"),
+            }
+        }
+        panic!("it does not answer")
     }
     /// How often a command was given.
     pub(super) async fn calls_of(&self, command: &str) -> u64 {
