@@ -1,8 +1,9 @@
-//! Stores, the bus and the rate limiter: in memory, SQLite and Postgres.
+//! Stores, the bus and the rate limiter: in memory, SQLite, Postgres and Redis.
 //!
 //! [`open`] turns a [`StoreUrl`] into everything that lies behind it. Each store is one truth seen by whoever uses it:
 //! tasks for the desk, work for workers, upkeep for jobs, tools for the registry.
 
+mod bus_url;
 pub mod clock;
 pub mod examine;
 mod life;
@@ -10,10 +11,13 @@ pub mod limiter;
 pub mod local;
 pub mod memory;
 pub mod postgres;
+#[cfg(feature = "redis")]
+pub mod redis;
 pub mod rules;
 pub mod sqlite;
 mod url;
 
+pub use bus_url::BusUrl;
 pub use clock::{Clock, SystemClock, TokioClock};
 pub use limiter::RateLimiter;
 pub use url::StoreUrl;
@@ -72,14 +76,13 @@ pub struct Options {
     pub clock: Arc<dyn Clock>,
     /// The most connections to a server.
     pub connections: usize,
-    /// Where hints between processes go: a database to listen to directly, where the store's URL leads through a pooler. Absent: the
-    /// store's own.
-    pub bus: Option<String>,
+    /// Where hints between processes go.
+    pub bus: BusUrl,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { clock: Arc::new(SystemClock), connections: postgres::Options::default().connections, bus: None }
+        Self { clock: Arc::new(SystemClock), connections: postgres::Options::default().connections, bus: BusUrl::Local }
     }
 }
 
@@ -96,12 +99,23 @@ pub async fn open(url: &StoreUrl, options: Options) -> Result<Backend> {
             Ok(Backend::over(store.clone(), local(), Arc::new(sqlite::Limiter::new(store.clone())), Some(store)))
         }
         StoreUrl::Postgres(url) => {
-            let settings = postgres::Options { connections: options.connections, clock: None };
+            let settings = postgres::Options { connections: options.connections, ..postgres::Options::default() };
             let store = Arc::new(postgres::TaskStore::new(url, &settings)?);
             store.migrate().await?;
-            let bus = Arc::new(postgres::Bus::over(store.clone(), options.bus.as_deref().unwrap_or(url))?);
+            tokio::spawn(store.clone().learn_the_way(url.clone()));
             let events = Some(Events { ingest: store.clone(), outbox: store.clone() });
-            Ok(Backend { events, ..Backend::over(store.clone(), bus, Arc::new(postgres::Limiter::new(store)), None) })
+            let listening = |url: &str| postgres::Bus::over(store.clone(), url);
+            let bus = match &options.bus {
+                BusUrl::Local | BusUrl::Postgres => listening(url)?,
+                BusUrl::PostgresAt(direct) => listening(direct)?,
+                #[cfg(feature = "redis")]
+                BusUrl::Redis(place) => {
+                    let link = redis::Link::open(place.clone()).await?;
+                    let limiter = Arc::new(redis::Limiter::over(link.clone(), store.clone()));
+                    return Ok(Backend { events, ..Backend::over(store, Arc::new(redis::Bus::over(link)), limiter, None) });
+                }
+            };
+            Ok(Backend { events, ..Backend::over(store.clone(), Arc::new(bus), Arc::new(postgres::Limiter::new(store)), None) })
         }
     }
 }

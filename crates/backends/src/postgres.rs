@@ -16,6 +16,8 @@ mod append;
 mod approval;
 mod args;
 mod bus;
+#[cfg(feature = "redis")]
+mod census;
 mod claim;
 mod create;
 mod examine;
@@ -69,11 +71,14 @@ pub struct Options {
     pub connections: usize,
     /// What time it is, for tests; else the server says it.
     pub clock: Option<Arc<dyn Clock>>,
+    /// Whether the URL is known to lead to the server itself, or through a pooler that keeps sessions: then statements are prepared
+    /// once a connection. [`TaskStore::learn_the_way`] finds it out.
+    pub keeps_sessions: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { connections: 8, clock: None }
+        Self { connections: 8, clock: None, keeps_sessions: false }
     }
 }
 
@@ -91,13 +96,25 @@ impl fmt::Debug for TaskStore {
 impl TaskStore {
     /// The store of that URL, as libpq writes it. Nothing is asked of the database yet. `Invalid`, field `store`, for a URL that cannot be read.
     pub fn new(url: &str, options: &Options) -> Result<Self> {
-        Ok(Self { link: Link::new(link::config(url)?, options.clock.clone(), options.connections)? })
+        let link = Link::new(link::config(url)?, options.clock.clone(), options.connections)?;
+        if options.keeps_sessions {
+            link.keeps_sessions();
+        }
+        Ok(Self { link })
     }
 
     /// Brings the database to this version. `Unavailable` where it cannot be reached or changed, `Invalid` for one that a newer version has written.
     pub async fn migrate(&self) -> Result<()> {
         let client = self.link.client().await?;
         schema::migrate(&client).await
+    }
+
+    /// Finds out whether a session is one on the way to the database: there a notification over one connection is heard on another,
+    /// which a pooler in transaction mode does not pass on.
+    pub(crate) async fn learn_the_way(self: Arc<Self>, url: String) {
+        if examine::hears(&url).await.is_ok_and(|hears| hears) {
+            self.link.keeps_sessions();
+        }
     }
 
     /// This process as a worker: a row of its own, made when it first works.
@@ -120,9 +137,9 @@ impl ports::Tasks for TaskStore {
     async fn create(&self, new: NewTask) -> Result<Created> {
         let submission = Submission::of(new)?;
         let worker = if submission.new.born.is_some() { self.worker().await? } else { 0 };
-        let created = transact!(self.link, tx => submission.create(&mut tx, worker))?;
+        let (created, number) = transact!(self.link, tx => submission.create(&mut tx, worker))?;
         if let Some((claim, _)) = &created.claim {
-            self.hold(std::slice::from_ref(claim)).await?;
+            self.link.here.claims().held.insert(claim.key.clone(), (number, claim.epoch));
         }
         Ok(created)
     }
@@ -262,18 +279,6 @@ impl ports::Work for TaskStore {
 }
 
 impl TaskStore {
-    /// Claims that were born are this process's to renew.
-    async fn hold(&self, claims: &[Claim]) -> Result<()> {
-        for claim in claims {
-            let Ask(sql, values) = row::of_key(&claim.key);
-            let number = create::first_number(&self.link.ask(sql, values).await?);
-            if let Some(number) = number {
-                self.link.here.claims().held.insert(claim.key.clone(), (number, claim.epoch));
-            }
-        }
-        Ok(())
-    }
-
     fn let_go(&self, claim: &Claim) {
         let mut claims = self.link.here.claims();
         if let Some((number, epoch)) = claims.held.get(&claim.key).copied()

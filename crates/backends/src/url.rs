@@ -31,7 +31,7 @@ fn is_postgres(url: &str) -> bool {
 }
 
 /// A URL as people may see it: without the password.
-fn without_password(url: &str) -> String {
+pub(crate) fn without_password(url: &str) -> String {
     let Ok(mut url) = url::Url::parse(url) else { return "postgres://…".into() };
     if url.password().is_some() {
         // Refused only for a URL that cannot have one.

@@ -15,7 +15,7 @@ use crate::{
 };
 use anyhow::Context as _;
 use layers::Missing;
-use maniple_backends::StoreUrl;
+use maniple_backends::{BusUrl, StoreUrl};
 use maniple_core::Error;
 use maniple_kafka::{Brokers, SchemaRegistry};
 use maniple_registry::credentials::Credentials;
@@ -144,7 +144,7 @@ impl Config {
 
     /// What the store is opened with.
     pub fn store_options(&self) -> maniple_backends::Options {
-        let bus = Some(self.bus.clone()).filter(|bus| bus.parse::<StoreUrl>().is_ok_and(|url| url.is_shared()));
+        let bus = self.bus.parse().unwrap_or_default(); // it was read when the settings were checked
         maniple_backends::Options { connections: self.store_connections, bus, ..Default::default() }
     }
 
@@ -166,19 +166,7 @@ impl Config {
             let message = format!("store_connections must be 2 to 1,000, not {}", self.store_connections);
             return Err(Error::invalid(message).at("store_connections"));
         }
-        match self.bus.as_str() {
-            "local" => Ok(()),
-            "postgres" if store.is_shared() => Ok(()),
-            url if store.is_shared() && url.parse::<StoreUrl>().is_ok_and(|url| url.is_shared()) => Ok(()),
-            bus if bus.starts_with("postgres") => Err(Error::invalid(
-                "a bus over Postgres needs a Postgres store: an embedded one belongs to one process, and `bus: local` serves it",
-            )
-            .at("bus")),
-            _ => Err(Error::invalid(
-                "the bus is not known to this build: write `local`, `postgres`, or the postgres://… that is listened to",
-            )
-            .at("bus")),
-        }
+        self.bus.parse::<BusUrl>()?.goes_with(&store)
     }
 
     /// What the parts ask of their sections.

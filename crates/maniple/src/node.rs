@@ -18,7 +18,7 @@ pub use roles::{RoleName, Roles};
 
 use crate::{config::Config, doors::http, telemetry};
 use anyhow::Context as _;
-use maniple_backends::Backend;
+use maniple_backends::{Backend, StoreUrl};
 use maniple_core::{Kind, Tenant, ports::ToolRegistry};
 use maniple_registry::Files;
 use maniple_runtime::{
@@ -154,7 +154,9 @@ impl Node {
                 }
             }
         }
-        tracing::info!(%address, agents = agents.all().len(), store = %config.store, "ready");
+        // As it is written, but for a password.
+        let store: StoreUrl = config.store.parse()?;
+        tracing::info!(%address, agents = agents.all().len(), %store, bus = %config.store_options().bus, "ready");
         let (drain, registry, default_model) = (config.worker.drain.duration(), parts.registry(), parts.default_model.to_string());
         let store = parts.store;
         Ok(Self { address, default_model, agents, stop_work, stop_door, working, door, telemetry, drain, registry, store })

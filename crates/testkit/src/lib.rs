@@ -1,5 +1,6 @@
 //! Contract suites, fakes and faults for tests.
 
+pub mod bus_suite;
 pub mod catalogue;
 pub mod checker;
 pub mod faults;

@@ -239,6 +239,8 @@ pub async fn random(seed: u64, steps: u32, fixture: Fixture) {
             (_, Admission::After(wait)) => *wait,
             (_, Admission::Now) => window / 16,
         };
+        // Clocks of stores know milliseconds.
+        let wait = Duration::from_millis(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
         (fixture.pass)(wait).await;
         now += wait;
         if let Admission::After(told) = found

@@ -12,6 +12,12 @@ pub(super) struct Arg {
 }
 
 impl Arg {
+    pub(super) fn value(&self) -> &(dyn ToSql + Sync) {
+        &*self.value
+    }
+    pub(super) fn kind(&self) -> Type {
+        self.kind.clone()
+    }
     pub(super) fn pair(&self) -> (&(dyn ToSql + Sync), Type) {
         (&*self.value, self.kind.clone())
     }

@@ -54,7 +54,8 @@ impl Submission {
         Ok(Self { key: new.task.key(), session: new.task.session(), content_hash: new.content_hash(), new, accepted, begun, texts })
     }
 
-    pub(super) async fn create(&self, tx: &mut Tx<'_>, worker: i64) -> Result<Created, Refusal> {
+    /// With the task's number.
+    pub(super) async fn create(&self, tx: &mut Tx<'_>, worker: i64) -> Result<(Created, i64), Refusal> {
         let looked = self.look(tx).await?;
         if let Some(known) = &looked.key {
             return self.replay(tx, known, worker).await;
@@ -82,7 +83,7 @@ impl Submission {
         let is_born = life::is_born(&self.new, state, |_| looked.cradle.ok_or_else(not_looked))?;
         let (row, events) = self.insert(tx, looked.number, state, is_born.then_some(worker))?;
         let claim = is_born.then(|| claim_of(&row));
-        Ok(Created { result: row.live(tx.now), fresh: true, replayed: false, events, claim })
+        Ok((Created { result: row.live(tx.now), fresh: true, replayed: false, events, claim }, row.number))
     }
 
     /// All that is to be known, in one go. Of a session that was made for this task, and an id, nothing can be known.
@@ -129,7 +130,7 @@ impl Submission {
     }
 
     /// The task that has its id already.
-    async fn known(&self, tx: &mut Tx<'_>, content_hash: &str, key_is_forgotten: bool, worker: i64) -> Result<Created, Refusal> {
+    async fn known(&self, tx: &mut Tx<'_>, content_hash: &str, key_is_forgotten: bool, worker: i64) -> Result<(Created, i64), Refusal> {
         if let Some(own) = self.born_before(tx, &self.key, worker).await? {
             return Ok(own);
         }
@@ -140,10 +141,10 @@ impl Submission {
         if let Some(idempotency) = &self.new.idempotency {
             keys::keep(tx, &self.key.tenant, idempotency, key_is_forgotten, self.key.id.as_str());
         }
-        Ok(Created { result: seen.result(tx.now)?, fresh: false, replayed: false, events: Vec::new(), claim: None })
+        Ok((Created { result: seen.result(tx.now)?, fresh: false, replayed: false, events: Vec::new(), claim: None }, seen.row.number))
     }
 
-    async fn replay(&self, tx: &mut Tx<'_>, known: &keys::Known, worker: i64) -> Result<Created, Refusal> {
+    async fn replay(&self, tx: &mut Tx<'_>, known: &keys::Known, worker: i64) -> Result<(Created, i64), Refusal> {
         let key = TaskKey { tenant: self.key.tenant.clone(), id: TaskId::parse(&known.made)? };
         if let Some(own) = self.born_before(tx, &key, worker).await? {
             return Ok(own);
@@ -156,7 +157,7 @@ impl Submission {
         if !is_same && !self.is_content_of(tx, &known.body_hash, &seen).await? {
             return Err(rules::other_body().into());
         }
-        Ok(Created { result: seen.result(tx.now)?, fresh: false, replayed: true, events: Vec::new(), claim: None })
+        Ok((Created { result: seen.result(tx.now)?, fresh: false, replayed: true, events: Vec::new(), claim: None }, seen.row.number))
     }
 
     /// Whether what is asked is what a known task was accepted for.
@@ -169,7 +170,7 @@ impl Submission {
     }
 
     /// What this very submission made when it came before and its reply was lost: its task, under its claim.
-    async fn born_before(&self, tx: &mut Tx<'_>, key: &TaskKey, worker: i64) -> Result<Option<Created>, Refusal> {
+    async fn born_before(&self, tx: &mut Tx<'_>, key: &TaskKey, worker: i64) -> Result<Option<(Created, i64)>, Refusal> {
         let Some(born) = self.new.born.as_ref().filter(|_| *key == self.key) else { return Ok(None) };
         let Some(seen) = row::locked(tx, key, false).await?.filter(|seen| seen.row.state == State::Running) else { return Ok(None) };
         let by = "SELECT 1 FROM live WHERE task = $1 AND born = $2 AND worker = $3";
@@ -181,7 +182,7 @@ impl Submission {
         let events = row::journal(&tx.rows(row::JOURNAL, args![seen.row.number, 0_i64, count]).await?)?;
         let events = events.into_iter().map(|(_, event)| Arc::new(event)).collect();
         let (result, claim) = (seen.row.live(tx.now), Some(claim_of(&seen.row)));
-        Ok(Some(Created { result, fresh: true, replayed: false, events, claim }))
+        Ok(Some((Created { result, fresh: true, replayed: false, events, claim }, seen.row.number)))
     }
 
     fn insert(&self, tx: &mut Tx<'_>, number: i64, state: State, born: Option<i64>) -> Result<(Row, Vec<Arc<StoredEvent>>), Refusal> {

@@ -2,7 +2,7 @@
 
 use super::{failure::failed, link, schema};
 use crate::{
-    Options,
+    BusUrl, Options,
     clock::{Clock, SystemClock},
     examine::Finding,
 };
@@ -34,8 +34,17 @@ pub(crate) async fn examine(url: &str, options: &Options) -> Vec<Finding> {
             }
         }
     }
-    let direct = options.bus.as_deref().unwrap_or(url);
-    findings.push(match hears(direct).await {
+    match &options.bus {
+        BusUrl::Local | BusUrl::Postgres => findings.push(bus(url).await),
+        BusUrl::PostgresAt(direct) => findings.push(bus(direct).await),
+        #[cfg(feature = "redis")]
+        BusUrl::Redis(place) => findings.push(crate::redis::examine(place).await),
+    }
+    findings
+}
+
+async fn bus(url: &str) -> Finding {
+    match hears(url).await {
         Ok(true) => Finding::ok("bus", "what is told by NOTIFY is heard"),
         Ok(false) => Finding::warning(
             "bus",
@@ -43,8 +52,7 @@ pub(crate) async fn examine(url: &str, options: &Options) -> Vec<Finding> {
             "set `bus` to the database's own URL",
         ),
         Err(error) => Finding::warning("bus", error.message, "correct `bus`: without it processes see what others do a second later"),
-    });
-    findings
+    }
 }
 
 async fn connect(url: &str) -> maniple_core::Result<Client> {
@@ -142,7 +150,7 @@ async fn look(client: &Client, options: &Options, findings: &mut Vec<Finding>) -
 }
 
 /// Whether a notification over one connection is heard on another.
-async fn hears(url: &str) -> maniple_core::Result<bool> {
+pub(super) async fn hears(url: &str) -> maniple_core::Result<bool> {
     let config = link::config(url)?;
     match config.get_ssl_mode() {
         SslMode::Disable => hears_over(url, &config, NoTls).await,

@@ -33,8 +33,14 @@ impl From<Refusal> for Error {
 
 /// Whether the same may go well at once: another transaction was in the way, and nothing of this one was written.
 pub(super) fn is_passing(error: &tokio_postgres::Error) -> bool {
-    let in_the_way =
-        [SqlState::UNIQUE_VIOLATION, SqlState::FOREIGN_KEY_VIOLATION, SqlState::T_R_DEADLOCK_DETECTED, SqlState::T_R_SERIALIZATION_FAILURE];
+    let in_the_way = [
+        SqlState::UNIQUE_VIOLATION,
+        SqlState::FOREIGN_KEY_VIOLATION,
+        SqlState::T_R_DEADLOCK_DETECTED,
+        SqlState::T_R_SERIALIZATION_FAILURE,
+        // A newer version has changed a table under a prepared statement.
+        SqlState::FEATURE_NOT_SUPPORTED,
+    ];
     error.code().is_some_and(|code| in_the_way.contains(code))
 }
 
@@ -42,7 +48,10 @@ pub(super) fn is_passing(error: &tokio_postgres::Error) -> bool {
 pub(super) fn ends_connection(error: &tokio_postgres::Error) -> bool {
     let Some(code) = error.code() else { return true };
     // 57P01 to 57P05: it is shut down, has crashed, cannot be connected to, was dropped, or the session was idle too long.
-    *code == SqlState::READ_ONLY_SQL_TRANSACTION || code.code().starts_with("57P0") || code.code().starts_with("08")
+    *code == SqlState::READ_ONLY_SQL_TRANSACTION
+        || *code == SqlState::FEATURE_NOT_SUPPORTED
+        || code.code().starts_with("57P0")
+        || code.code().starts_with("08")
 }
 
 /// The error a caller sees. Nothing was applied, or nobody knows.

@@ -64,7 +64,7 @@ async fn admit(tx: &mut Tx<'_>, arrival: &Arrival) -> Result<Admitted, Refusal> 
     };
     let new = if is_anothers { renamed(arrival) } else { arrival.new.clone() };
     let (task, publish) = (new.task.id.clone(), new.publish.clone());
-    let created = Submission::of(new)?.create(tx, 0).await?;
+    let (created, _) = Submission::of(new)?.create(tx, 0).await?;
     if !created.fresh {
         // It came by another door before, and its result is told here too.
         let tell = "UPDATE live SET publish = $3 WHERE task = (SELECT number FROM tasks WHERE tenant = $1 AND id = $2)";

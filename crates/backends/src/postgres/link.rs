@@ -20,8 +20,9 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio_postgres::{
-    Config, NoTls, Row as SqlRow,
+    Config, NoTls, Row as SqlRow, Statement,
     config::{SslMode, TargetSessionAttrs},
+    types::Type,
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -78,6 +79,8 @@ pub(super) struct Link {
     /// How far the server's clock is ahead of this machine's, in milliseconds.
     ahead: AtomicI64,
     pub(super) here: Here,
+    /// Whether statements have names.
+    names: AtomicBool,
     /// A lease that was renewed so short a time ago is not written again.
     pub(super) slack: Duration,
 }
@@ -98,7 +101,7 @@ impl Link {
             .map_err(|e| Error::internal("the pool of connections cannot be made").because(e))?;
         let slack = if clock.is_some() { Duration::ZERO } else { SLACK };
         let clock = clock.map(|clock| Monotone::new(clock, Time(0)));
-        Ok(Self { pool, clock, ahead: AtomicI64::new(0), here: Here::default(), slack })
+        Ok(Self { pool, clock, ahead: AtomicI64::new(0), here: Here::default(), names: AtomicBool::new(false), slack })
     }
 
     pub(super) async fn client(&self) -> Result<Object> {
@@ -139,17 +142,40 @@ impl Link {
         Ok(Tx { client, begin, begun: AtomicBool::new(false), link: self, now, writes: Vec::new(), counted: Vec::new() })
     }
 
+    /// From now on statements are prepared once a connection. Only for a way on which a session is one: behind a pooler in
+    /// transaction mode a name may be another client's statement.
+    pub(super) fn keeps_sessions(&self) {
+        self.names.store(true, Ordering::Relaxed);
+    }
+    async fn prepared(&self, client: &Object, sql: &str, values: &[Arg]) -> Result<Option<Statement>, tokio_postgres::Error> {
+        if !self.names.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        let kinds: Vec<Type> = values.iter().map(Arg::kind).collect();
+        client.prepare_typed_cached(sql, &kinds).await.map(Some)
+    }
+
     /// One statement outside any transaction.
     pub(super) async fn ask(&self, sql: &str, values: Vec<Arg>) -> Result<Vec<SqlRow>> {
         let client = self.client().await?;
-        let pairs: Vec<_> = values.iter().map(Arg::pair).collect();
-        let answer = client.query_typed(sql, &pairs).await;
+        let answer = match self.prepared(&client, sql, &values).await {
+            Ok(statement) => query(&client, sql, &values, statement.as_ref()).await,
+            Err(error) => Err(error),
+        };
         if let Err(error) = &answer
             && ends_connection(error)
         {
             drop(Object::take(client));
         }
         answer.map_err(failed)
+    }
+}
+
+/// One statement, by its name where it has one.
+async fn query(client: &Object, sql: &str, values: &[Arg], statement: Option<&Statement>) -> Result<Vec<SqlRow>, tokio_postgres::Error> {
+    match statement {
+        Some(statement) => client.query(statement, &values.iter().map(Arg::value).collect::<Vec<_>>()).await,
+        None => client.query_typed(sql, &values.iter().map(Arg::pair).collect::<Vec<_>>()).await,
     }
 }
 
@@ -178,12 +204,12 @@ impl Tx<'_> {
 
     /// What a statement finds.
     pub(super) async fn rows(&self, sql: &str, values: Vec<Arg>) -> Result<Vec<SqlRow>, Refusal> {
-        Ok(self.send(sql, &values).await?)
+        let statement = self.link.prepared(self.client(), sql, &values).await?;
+        Ok(self.send(sql, &values, statement.as_ref()).await?)
     }
     /// Sent when it is first polled, in the order in which several are.
-    async fn send(&self, sql: &str, values: &[Arg]) -> Result<Vec<SqlRow>, tokio_postgres::Error> {
-        let pairs: Vec<_> = values.iter().map(Arg::pair).collect();
-        Ok(try_join(self.begin_first(), self.client().query_typed(sql, &pairs)).await?.1)
+    async fn send(&self, sql: &str, values: &[Arg], statement: Option<&Statement>) -> Result<Vec<SqlRow>, tokio_postgres::Error> {
+        Ok(try_join(self.begin_first(), query(self.client(), sql, values, statement)).await?.1)
     }
     async fn begin_first(&self) -> Result<(), tokio_postgres::Error> {
         match self.begun.swap(true, Ordering::Relaxed) {
@@ -197,7 +223,13 @@ impl Tx<'_> {
     }
     /// Several questions in one go: each sees what those before it waited for.
     pub(super) async fn all(&self, asks: Vec<Ask>) -> Result<Vec<Vec<SqlRow>>, Refusal> {
-        try_join_all(asks.into_iter().map(|Ask(sql, values)| self.rows(sql, values))).await
+        // All are prepared before the first is sent, so that they go in their order.
+        let mut statements = Vec::with_capacity(asks.len());
+        for Ask(sql, values) in &asks {
+            statements.push(self.link.prepared(self.client(), sql, values).await?);
+        }
+        let sent = asks.iter().zip(&statements).map(|(Ask(sql, values), statement)| self.send(sql, values, statement.as_ref()));
+        Ok(try_join_all(sent).await?)
     }
 
     /// Questions whose first ones are locks, and what time it is once they are taken.
@@ -232,10 +264,7 @@ impl Tx<'_> {
     pub(super) async fn commit(mut self) -> Result<(), Refusal> {
         let began = Instant::now();
         let writes = std::mem::take(&mut self.writes);
-        // Polled in this order, so sent in this order; the server commits nothing of a transaction in which one failed.
-        let written = try_join_all(writes.iter().map(|(sql, values)| self.send(sql, values)));
-        let sent = try_join(written, self.client().batch_execute("COMMIT")).await;
-        match sent {
+        match self.send_and_commit(&writes).await {
             Ok(_) => {
                 metrics::histogram!("maniple_store_commit_seconds").record(began.elapsed().as_secs_f64());
                 self.link.here.count(std::mem::take(&mut self.counted));
@@ -248,6 +277,16 @@ impl Tx<'_> {
                 Err(error.into())
             }
         }
+    }
+
+    async fn send_and_commit(&self, writes: &[(String, Vec<Arg>)]) -> Result<(), tokio_postgres::Error> {
+        let mut statements = Vec::with_capacity(writes.len());
+        for (sql, values) in writes {
+            statements.push(self.link.prepared(self.client(), sql, values).await?);
+        }
+        // Polled in this order, so sent in this order; the server commits nothing of a transaction in which one failed.
+        let written = writes.iter().zip(&statements).map(|((sql, values), statement)| self.send(sql, values, statement.as_ref()));
+        try_join(try_join_all(written), self.client().batch_execute("COMMIT")).await.map(drop)
     }
 
     /// Gives up what was begun.

@@ -91,7 +91,7 @@ CREATE INDEX live_session ON live (tenant, agent, session, place);
 CREATE INDEX live_due ON live (due);
 CREATE INDEX live_worker ON live (worker);
 CREATE INDEX live_lease ON live (lease_until);
-CREATE INDEX live_definition ON live (definition);
+
 
 CREATE TABLE ready (
   task bigint PRIMARY KEY,

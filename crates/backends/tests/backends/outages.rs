@@ -2,7 +2,7 @@
 
 use super::postgres::Database;
 use futures::StreamExt as _;
-use maniple_backends::{Options, StoreUrl, open, postgres::TaskStore};
+use maniple_backends::{BusUrl, Options, StoreUrl, open, postgres::TaskStore};
 use maniple_core::{
     Kind, TaskId, TaskKey, Tenant,
     event::{Event, ToolFinished, ToolStatus},
@@ -96,7 +96,7 @@ async fn over_way(database: &Database, clock: Option<&ManualClock>) -> (Way, Tas
         let clock = clock.clone();
         Arc::new(move || clock.now()) as Arc<dyn maniple_backends::Clock>
     });
-    let store = TaskStore::new(&url, &maniple_backends::postgres::Options { connections: 2, clock }).expect("legal");
+    let store = TaskStore::new(&url, &maniple_backends::postgres::Options { connections: 2, clock, ..Default::default() }).expect("legal");
     (way, store)
 }
 
@@ -272,7 +272,7 @@ async fn a_pooler_in_transaction_mode_passes_everything() {
     let pooler = std::env::var("MANIPLE_TEST_PGBOUNCER").expect("MANIPLE_TEST_PGBOUNCER must be set: start one with `scripts/services up`");
     let database = Database::new();
     let pooled: StoreUrl = database.url().replace(&host(&database.url()), &host(&pooler)).parse().expect("legal");
-    let options = || Options { bus: Some(database.url()), ..Options::default() };
+    let options = || Options { bus: BusUrl::PostgresAt(database.url()), ..Options::default() };
     let (one, other) = (open(&pooled, options()).await.expect("opens"), open(&pooled, options()).await.expect("opens"));
     let mut hints = other.bus.hints();
     assert_eq!(soon(hints.next()).await, Some(Hint::Missed), "it listens past the pooler");

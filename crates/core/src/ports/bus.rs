@@ -1,6 +1,6 @@
 //! Hints and live steps.
 
-use crate::{AgentName, TaskKey, event::StoredEvent};
+use crate::{AgentName, Result, TaskKey, event::StoredEvent};
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use std::sync::Arc;
@@ -20,6 +20,10 @@ pub trait Bus: Send + Sync {
     /// All of a task from the moment this returns, at most 1,024 and some KiB behind: a slow reader loses, deltas and events
     /// alike, and so does every reader of one that is larger than that. Where the bus does not answer, a stream that ends at once: the reader goes by the journal.
     async fn subscribe(&self, key: &TaskKey) -> BoxStream<'static, Live>;
+    /// Whether other processes are reached now; where they are not, it is a bus of this one. `Unavailable` says why not.
+    async fn ping(&self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// A hint for workers.
@@ -45,7 +49,7 @@ pub enum Live {
 }
 
 /// A piece of a model's text.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Delta {
     /// Which step.

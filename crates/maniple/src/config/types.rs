@@ -35,8 +35,8 @@ pub struct Config {
     /// The most connections of this process to a Postgres store, the one that it listens on apart.
     pub store_connections: usize,
     /// Wake-ups and live steps: `local` within this process, and between all that share a Postgres store. The `postgres://…` that is
-    /// listened to where the store's URL leads through a pooler.
-    #[serde(serialize_with = "shown")]
+    /// listened to where the store's URL leads through a pooler. Or `redis://…`, which then counts limits too.
+    #[serde(serialize_with = "bus_shown")]
     pub bus: String,
     /// Events between agents: `none`, or `kafka://HOST:PORT,…` beside a Postgres store.
     pub events: String,
@@ -206,5 +206,12 @@ fn shown<S: serde::Serializer>(url: &str, to: S) -> Result<S::Ok, S::Error> {
     match url.parse::<maniple_backends::StoreUrl>() {
         Ok(store) if store.is_shared() => to.collect_str(&store),
         Ok(_) | Err(_) => to.serialize_str(url),
+    }
+}
+
+fn bus_shown<S: serde::Serializer>(bus: &str, to: S) -> Result<S::Ok, S::Error> {
+    match bus.parse::<maniple_backends::BusUrl>() {
+        Ok(bus) => to.collect_str(&bus),
+        Err(_) => to.serialize_str(bus),
     }
 }

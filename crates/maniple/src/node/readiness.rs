@@ -8,7 +8,13 @@ use maniple_api::{
     probe::{Part, PartState},
     tools::RemoteTools,
 };
-use maniple_core::{Result, agent::AgentDefinition, model::ModelName, ports::Upkeep};
+use maniple_backends::BusUrl;
+use maniple_core::{
+    Result,
+    agent::AgentDefinition,
+    model::ModelName,
+    ports::{Bus, Upkeep},
+};
 use maniple_runtime::{Agents, ModelHealth};
 use serde::{Deserialize, Serialize};
 use std::{sync::Arc, time::Duration};
@@ -22,11 +28,13 @@ pub struct ReadinessSettings {
     pub model: Need,
     /// A registry elsewhere that answers: `require`, or `report` it as degraded. Default report.
     pub registry: Need,
+    /// A bus that reaches other processes: `require`, or `report` it as degraded. Default report.
+    pub bus: Need,
 }
 
 impl Default for ReadinessSettings {
     fn default() -> Self {
-        Self { model: Need::Require, registry: Need::Report }
+        Self { model: Need::Require, registry: Need::Report, bus: Need::Report }
     }
 }
 
@@ -47,6 +55,8 @@ pub(super) enum Probe {
     Store(Arc<Asked>),
     /// A registry elsewhere answers.
     Registry(Arc<RemoteTools>, Need),
+    /// What goes between processes does.
+    Bus(Arc<dyn Bus>, Need),
     /// Each agent has one model whose breaker is not open; half-open counts. Nobody is asked.
     Models {
         /// The agents of this node.
@@ -70,6 +80,11 @@ impl Probe {
     pub(super) fn registry(config: &Config, parts: &Parts) -> Option<Self> {
         parts.remote.clone().map(|remote| Self::Registry(remote, config.readiness.registry))
     }
+    /// That of the bus, where it goes between processes.
+    pub(super) fn bus(config: &Config, parts: &Parts) -> Option<Self> {
+        let is_between = config.store_options().bus != BusUrl::Local;
+        is_between.then(|| Self::Bus(parts.store.bus.clone(), config.readiness.bus))
+    }
     /// That of the models.
     pub(super) fn models(config: &Config, parts: &Parts) -> Self {
         Self::Models { agents: parts.runtime.agents.clone(), health: parts.runtime.health.clone(), need: config.readiness.model }
@@ -80,6 +95,7 @@ impl Probe {
         match self {
             Self::Store(_) => "store",
             Self::Registry(..) => "registry",
+            Self::Bus(..) => "bus",
             Self::Models { .. } => "model",
         }
     }
@@ -88,6 +104,7 @@ impl Probe {
         match self {
             Self::Store(store) => vec![answered(self.name(), store.answer().await, PartState::Failed)],
             Self::Registry(remote, need) => vec![answered(self.name(), remote.ping().await, without(*need))],
+            Self::Bus(bus, need) => vec![answered(self.name(), bus.ping().await, without(*need))],
             Self::Models { agents, health, need } => agents.all().values().map(|agent| model_of(agent, health, *need)).collect(),
         }
     }
@@ -155,11 +172,12 @@ fn without(need: Need) -> PartState {
 mod tests {
     use super::*;
     use crate::node::project;
-    use maniple_backends::memory;
+    use futures::stream::BoxStream;
+    use maniple_backends::{local, memory};
     use maniple_core::{
         Error, TaskId, TaskKey, Tenant, Time,
         model::FaultKind,
-        ports::{Swept, Waiting},
+        ports::{Hint, Live, Swept, Waiting},
     };
     use std::{
         sync::atomic::{AtomicU64, Ordering},
@@ -223,6 +241,38 @@ mod tests {
         assert_eq!(asked(3).await, (1, vec![PartState::Ready; 3]));
         tokio::time::advance(ANSWER_COUNTS).await;
         assert_eq!(asked(2).await, (2, vec![PartState::Failed; 2]), "one that cannot write counts as long");
+    }
+
+    /// A bus that reaches nobody else.
+    struct Alone(local::Bus);
+
+    #[async_trait]
+    impl Bus for Alone {
+        fn hint(&self, hint: Hint) {
+            self.0.hint(hint);
+        }
+        fn hints(&self) -> BoxStream<'static, Hint> {
+            self.0.hints()
+        }
+        fn publish(&self, key: &TaskKey, live: Live) {
+            self.0.publish(key, live);
+        }
+        async fn subscribe(&self, key: &TaskKey) -> BoxStream<'static, Live> {
+            self.0.subscribe(key).await
+        }
+        async fn ping(&self) -> Result<()> {
+            Err(Error::unavailable("redis://cache does not answer"))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_bus_that_reaches_nobody_else_is_said_and_fails_the_probe_only_where_it_is_required() {
+        let bus: Arc<dyn Bus> = Arc::new(Alone(local::Bus::new()));
+        for (need, state) in [(Need::Report, PartState::Degraded), (Need::Require, PartState::Failed)] {
+            let parts = Probes(vec![Probe::Bus(bus.clone(), need)]).parts().await;
+            assert_eq!((parts[0].name.as_str(), parts[0].state), ("bus", state));
+            assert!(parts[0].detail.as_ref().unwrap().contains("does not answer"));
+        }
     }
 
     #[tokio::test]

@@ -46,6 +46,12 @@ const METRICS: &[(Kind, &str, &str)] = &[
     ),
     (Histogram, "maniple_store_connection_wait_seconds", "How long a call waited for a connection to Postgres."),
     (Counter, "maniple_store_sessions_repaired_total", "Sessions that waited though nobody was before them: 0, or a defect."),
+    (Gauge, "maniple_redis_up", "Whether the Redis of `bus` answers: 1 it does, 0 it is away."),
+    (
+        Counter,
+        "maniple_limits_counted_here_total",
+        "Calls of limited tools that Redis did not count: this process did, for its share of the limit.",
+    ),
     (Histogram, "maniple_store_commit_seconds", "One commit, its fsync included."),
     (Histogram, "maniple_store_commit_batch_size", "How many writes shared a commit."),
 ];

@@ -10,5 +10,7 @@ mod house;
 mod neighbours;
 mod node;
 mod old_store;
+#[cfg(feature = "redis")]
+mod over_redis;
 mod survival;
 mod telemetry;

@@ -22,6 +22,6 @@ pub(super) fn build(config: &Config, parts: &Parts) -> Role {
         Job::new("sweep", move |stop| jobs::sweep(sweeps, bus, held, stop)),
         Job::new("forget", move |stop| jobs::forget(forgets, retention, stop)),
     ];
-    let probes = [Some(Probe::store(parts)), Probe::registry(config, parts), Some(Probe::models(config, parts))];
+    let probes = [Some(Probe::store(parts)), Probe::registry(config, parts), Probe::bus(config, parts), Some(Probe::models(config, parts))];
     Role { routes: Serves::Itself, jobs, probes: probes.into_iter().flatten().collect(), starter }
 }

@@ -126,7 +126,7 @@ fn serve_takes_one_agent_file_and_refuses_roles_it_cannot_part() {
     assert_eq!(run(dir.path(), &["new", "helper"]).code, 0);
     let project = dir.path().join("helper");
     fs::copy(project.join("agents/helper.md"), project.join("agents/other.md")).expect("copied");
-    for (roles, part) in [(&["--role", "api"][..], "cannot be apart"), (&["--role", "console"], "not in this build")] {
+    for (roles, part) in [(&["--role", "api"][..], "only over a Postgres store"), (&["--role", "console"], "not in this build")] {
         let refused = run(&project, &[&["serve"], roles].concat());
         assert!(refused.code == 2 && refused.err.contains(part) && refused.err.contains("try:"), "{refused:?}");
     }
