@@ -18,12 +18,13 @@ use maniple_core::{
 #[async_trait]
 impl ports::Ingest for TaskStore {
     async fn admit(&self, arrival: &Arrival) -> Result<Admitted> {
-        let admitted = transact!(self.link, tx => admit(&mut tx, arrival));
-        match admitted {
-            // Its id was taken by a task that did not come this way, or is gone.
-            Err(error) if error.kind == Kind::Conflict => Ok(Admitted::Conflict),
-            admitted => admitted,
+        let mut admitted = transact!(self.link, tx => admit(&mut tx, arrival));
+        // Its id may have been taken between the look and the create, by another agent's task: then it has one of its own.
+        if is_conflict(&admitted) {
+            admitted = transact!(self.link, tx => admit(&mut tx, arrival));
         }
+        // By a task that did not come this way, or one that is gone.
+        if is_conflict(&admitted) { Ok(Admitted::Conflict) } else { admitted }
     }
 
     async fn pending(&self, agent: &AgentName, most: u64) -> Result<u64> {
@@ -43,6 +44,10 @@ impl ports::Ingest for TaskStore {
         })?;
         Ok(first_number(&found).map_or(0, i64::unsigned_abs))
     }
+}
+
+fn is_conflict(admitted: &Result<Admitted>) -> bool {
+    admitted.as_ref().is_err_and(|error| error.kind == Kind::Conflict)
 }
 
 async fn admit(tx: &mut Tx<'_>, arrival: &Arrival) -> Result<Admitted, Refusal> {
