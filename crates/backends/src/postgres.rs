@@ -139,7 +139,7 @@ impl ports::Tasks for TaskStore {
         let worker = if submission.new.born.is_some() { self.worker().await? } else { 0 };
         let (created, number) = transact!(self.link, tx => submission.create(&mut tx, worker))?;
         if let Some((claim, _)) = &created.claim {
-            self.link.here.claims().held.insert(claim.key.clone(), (number, claim.epoch));
+            self.link.here.claims().hold(claim, number);
         }
         Ok(created)
     }
@@ -224,7 +224,7 @@ impl ports::Work for TaskStore {
         {
             let mut claims = self.link.here.claims();
             for out in &handed_out {
-                claims.held.insert(out.claimed.claim.key.clone(), (out.number, out.claimed.claim.epoch));
+                claims.hold(&out.claimed.claim, out.number);
             }
         }
         // Only the holder appends, so what is found now is what there was when it was claimed.
@@ -250,14 +250,15 @@ impl ports::Work for TaskStore {
         let facts = Facts::of(append)?;
         let appended = transact!(self.link, tx => facts.record(&mut tx))?;
         if facts.lets_go() && matches!(appended, Appended::Recorded(_)) {
-            self.let_go(&facts.append.claim);
+            let claim = &facts.append.claim;
+            self.link.here.claims().let_go(&claim.key, claim.epoch);
         }
         Ok(appended)
     }
 
     async fn release(&self, claim: &Claim) -> Result<()> {
         transact!(self.link, tx => claim::release(&mut tx, claim))?;
-        self.let_go(claim);
+        self.link.here.claims().let_go(&claim.key, claim.epoch);
         Ok(())
     }
 
@@ -275,18 +276,6 @@ impl ports::Work for TaskStore {
 
     fn now(&self) -> Time {
         self.link.now()
-    }
-}
-
-impl TaskStore {
-    fn let_go(&self, claim: &Claim) {
-        let mut claims = self.link.here.claims();
-        if let Some((number, epoch)) = claims.held.get(&claim.key).copied()
-            && epoch == claim.epoch
-        {
-            claims.held.remove(&claim.key);
-            claims.renewed.remove(&number);
-        }
     }
 }
 

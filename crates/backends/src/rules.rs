@@ -101,6 +101,15 @@ pub(crate) fn submitted(new: &NewTask) -> Result<(Vec<Draft>, Vec<Draft>)> {
     Ok((accepted, born.iter().map(|(step, event)| Draft::of(*step, event)).collect::<Result<_>>()?))
 }
 
+/// What of what goes with facts is written as text; nothing for the rest.
+pub(crate) fn text(also: &Also) -> Result<String> {
+    let text = match also {
+        Also::Definitions(kept) => serde_json::to_string(&kept.1),
+        Also::Ask { .. } | Also::Settle { .. } => Ok(String::new()),
+    };
+    text.map_err(|e| Error::internal("what goes with facts cannot be written").because(e))
+}
+
 /// The final event of a task that ends at `at`.
 pub(crate) fn final_event(header: &Header, ending: &Ending, seq: u64, step: u32, at: Time) -> Result<(StoredEvent, AgentResult)> {
     let result = header.finished(ending, at);

@@ -129,6 +129,22 @@ pub enum WaitingFor {
     Timer,
 }
 
+impl WaitingFor {
+    /// The name on the wire and in storage.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Approval => "approval",
+            Self::Input => "input",
+            Self::Children => "children",
+            Self::Timer => "timer",
+        }
+    }
+    /// What has that name.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Approval, Self::Input, Self::Children, Self::Timer].into_iter().find(|waiting| waiting.as_str() == text)
+    }
+}
+
 /// What a pending task waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

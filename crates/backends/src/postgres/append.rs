@@ -13,7 +13,7 @@ use crate::{
     rules::{self, Draft},
 };
 use maniple_core::{
-    Error, Result,
+    Result,
     ports::{Also, Append, Appended, Recorded, Then},
 };
 use std::sync::Arc;
@@ -27,19 +27,10 @@ pub(super) struct Facts {
     progresses: bool,
 }
 
-/// What of it is written as text; nothing for the rest.
-pub(super) fn text(also: &Also) -> Result<String> {
-    let text = match also {
-        Also::Definitions(kept) => serde_json::to_string(&kept.1),
-        Also::Ask { .. } | Also::Settle { .. } => Ok(String::new()),
-    };
-    text.map_err(|e| Error::internal("what goes with facts cannot be written").because(e))
-}
-
 impl Facts {
     pub(super) fn of(append: Append) -> Result<Self> {
         let drafts = rules::drafts(&append)?;
-        let texts = append.also.iter().map(text).collect::<Result<_>>()?;
+        let texts = append.also.iter().map(rules::text).collect::<Result<_>>()?;
         let progresses = append.events.iter().any(|(_, event)| event.is_progress());
         Ok(Self { drafts, texts, progresses, append })
     }
@@ -81,7 +72,7 @@ impl Facts {
                 row.parked(awaited);
                 let park =
                     "UPDATE live SET state = 4, until = $2, due = $3, waiting_for = $4, worker = NULL, lease_until = NULL WHERE task = $1";
-                tx.write(park, args![row.number, row.until, row.due(), row::waiting_name(awaited.what)]);
+                tx.write(park, args![row.number, row.until, row.due(), awaited.what.as_str()]);
             }
             Then::End(ending) => {
                 let (_, event, released) = row::end(tx, row, ending).await?;

@@ -7,13 +7,14 @@
 use super::{
     args::args,
     failure::Refusal,
+    here::Held,
     link::{Ask, Tx},
     row::{self, columns, tables},
     signal,
 };
 use crate::{life::Row, rules};
 use maniple_core::{
-    AgentName, Result, Tenant, Time,
+    AgentName, Result, TaskKey, Tenant, Time,
     event::EVENT_VERSION,
     ports::{Born, Claim, Claimed, Renewal, Room},
     signal::SignalKind,
@@ -209,8 +210,9 @@ async fn take(tx: &mut Tx<'_>, picked: &[(Tenant, i64)], worker: i64) -> Result<
 #[derive(Default)]
 pub(super) struct Renewed {
     pub(super) renewals: Vec<Renewal>,
-    lost: Vec<Claim>,
-    renewed: Vec<i64>,
+    /// As they are known here, by key and epoch.
+    lost: Vec<(TaskKey, u64)>,
+    held: Vec<(TaskKey, Held)>,
     unknown: HashSet<(i64, i64)>,
     /// Claims whose reply was lost: to be handed back.
     pub(super) strays: Vec<(i64, i64)>,
@@ -219,12 +221,15 @@ pub(super) struct Renewed {
 impl Renewed {
     pub(super) fn remember(&self, link: &super::link::Link) {
         let mut claims = link.here.claims();
-        for claim in &self.lost {
-            if claims.held.get(&claim.key).is_some_and(|(_, epoch)| *epoch == claim.epoch) {
-                claims.held.remove(&claim.key);
+        for (key, epoch) in &self.lost {
+            claims.let_go(key, *epoch);
+        }
+        for (key, held) in &self.held {
+            // One that was handed out anew meanwhile stays as it is; one that has ended meanwhile is found gone by the next renewal.
+            if claims.held.get(key).is_none_or(|known| known.epoch == held.epoch) {
+                claims.held.insert(key.clone(), *held);
             }
         }
-        claims.renewed.extend(&self.renewed);
         claims.unknown.clone_from(&self.unknown);
     }
 }
@@ -251,10 +256,13 @@ pub(super) async fn renew(tx: &mut Tx<'_>, claims: &[Claim], worker: i64) -> Res
     let mut named: HashSet<i64> = HashSet::new();
     let mut elsewhere: Vec<(usize, &Claim)> = Vec::new();
     for (at, claim) in claims.iter().enumerate() {
-        let here = held.get(&claim.key).and_then(|(number, _)| mine.get(number).map(|(epoch, kinds)| (*number, *epoch, kinds)));
-        match here.filter(|(_, epoch, _)| *epoch as u64 == claim.epoch) {
-            Some((number, _, kinds)) => {
-                named.insert(number);
+        let known = held.get(&claim.key).filter(|held| held.epoch == claim.epoch);
+        let here =
+            known.and_then(|held| mine.get(&held.number).filter(|(epoch, _)| *epoch as u64 == claim.epoch).map(|(_, kinds)| (held, kinds)));
+        match here {
+            Some((known, kinds)) => {
+                named.insert(known.number);
+                found.held.push((claim.key.clone(), Held { is_renewed: true, ..*known }));
                 found.renewals.push(Renewal::Held(kinds_of(kinds)));
             }
             None => {
@@ -264,22 +272,25 @@ pub(super) async fn renew(tx: &mut Tx<'_>, claims: &[Claim], worker: i64) -> Res
         }
     }
     // Those whose lease stands by itself, or that another store of this process took.
-    let mut adopted: Vec<i64> = Vec::new();
+    let mut adopted: HashSet<i64> = HashSet::new();
     if !elsewhere.is_empty() {
         let tenants: Vec<String> = elsewhere.iter().map(|(_, claim)| claim.key.tenant.to_string()).collect();
         let ids: Vec<String> = elsewhere.iter().map(|(_, claim)| claim.key.id.to_string()).collect();
         let epochs: Vec<i64> = elsewhere.iter().map(|(_, claim)| claim.epoch as i64).collect();
         for row in tx.rows(others, args![tenants, ids, epochs]).await? {
             let (at, number): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
-            found.renewals[elsewhere[at as usize - 1].0] = Renewal::Held(kinds_of(&row.try_get::<_, Vec<String>>(3)?));
-            adopted.push(number);
+            let (at, claim) = elsewhere[at as usize - 1];
+            found.renewals[at] = Renewal::Held(kinds_of(&row.try_get::<_, Vec<String>>(3)?));
+            found.held.push((claim.key.clone(), Held { number, epoch: claim.epoch, is_renewed: true }));
+            adopted.insert(number);
         }
     }
-    let is_lost = |renewal: &Renewal| matches!(renewal, Renewal::Lost);
-    found.lost = claims.iter().zip(&found.renewals).filter(|(_, renewal)| is_lost(renewal)).map(|(claim, _)| claim.clone()).collect();
-    found.renewed = named.iter().copied().chain(adopted.iter().copied()).collect();
+    // What was known here as the database was asked, and is nobody's or another's there.
+    let is_gone =
+        |held: &Held| !adopted.contains(&held.number) && mine.get(&held.number).is_none_or(|(epoch, _)| *epoch as u64 != held.epoch);
+    found.lost = held.iter().filter(|(_, held)| is_gone(held)).map(|(key, held)| (key.clone(), held.epoch)).collect();
 
-    let known_here: HashSet<i64> = held.values().map(|(number, _)| *number).collect();
+    let known_here: HashSet<i64> = held.values().map(|held| held.number).collect();
     let mut unnamed: Vec<i64> = Vec::new();
     for (number, (epoch, _)) in &mine {
         if named.contains(number) || adopted.contains(number) {
@@ -301,6 +312,7 @@ pub(super) async fn renew(tx: &mut Tx<'_>, claims: &[Claim], worker: i64) -> Res
     }
     if !adopted.is_empty() {
         let attach = "UPDATE live SET worker = $2, lease_until = $3 WHERE task = ANY($1)";
+        let adopted: Vec<i64> = adopted.into_iter().collect();
         tx.write(attach, args![adopted, worker, tx.now.plus(rules::LEASE)]);
     }
     // Who sweeps holds the row while it looks: a renewal waits for that, and counts from then on.

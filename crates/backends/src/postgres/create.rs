@@ -50,7 +50,7 @@ struct Looked {
 impl Submission {
     pub(super) fn of(new: NewTask) -> Result<Self> {
         let (accepted, begun) = rules::submitted(&new)?;
-        let texts = new.born.iter().flat_map(|born| &born.also).map(append::text).collect::<Result<_>>()?;
+        let texts = new.born.iter().flat_map(|born| &born.also).map(rules::text).collect::<Result<_>>()?;
         Ok(Self { key: new.task.key(), session: new.task.session(), content_hash: new.content_hash(), new, accepted, begun, texts })
     }
 
@@ -175,7 +175,7 @@ impl Submission {
         let Some(seen) = row::locked(tx, key, false).await?.filter(|seen| seen.row.state == State::Running) else { return Ok(None) };
         let by = "SELECT 1 FROM live WHERE task = $1 AND born = $2 AND worker = $3";
         let is_its_own = tx.row(by, args![seen.row.number, token(born), worker]).await?.is_some();
-        if !is_its_own || tx.link.here.claims().renewed.contains(&seen.row.number) {
+        if !is_its_own || tx.link.here.claims().held.get(key).is_some_and(|held| held.is_renewed) {
             return Ok(None);
         }
         let count = self.accepted.len() + self.begun.len();

@@ -45,11 +45,11 @@ pub(super) async fn erase(tx: &mut Tx<'_>, session: &SessionKey, below: Option<i
     Ok(Erased { tasks, below: last })
 }
 
-/// Removes ended tasks; their ids stay taken.
+/// Removes ended tasks; nothing of them stays but that their ids are taken.
 fn remove(tx: &mut Tx<'_>, numbers: Vec<i64>) {
     tx.write("DELETE FROM approvals WHERE task = ANY($1)", args![numbers.clone()]);
     tx.write("DELETE FROM events WHERE task = ANY($1)", args![numbers.clone()]);
-    let gone = "UPDATE tasks SET gone_until = $2, place = NULL, dead = false, definition = NULL, finished_at = NULL, trace_id = NULL, \
+    let gone = "UPDATE tasks SET gone_until = $2, agent = '', session = '', place = NULL, dead = false, definition = NULL, finished_at = NULL, trace_id = NULL, \
                 content_hash = '' WHERE number = ANY($1)";
     tx.write(gone, args![numbers, tx.now.plus(rules::IDS_KEPT)]);
 }

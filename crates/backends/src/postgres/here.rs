@@ -1,7 +1,7 @@
 //! What this process knows of the store beside the database: hints that save questions, and whose claims are whose.
 
 use crate::rules::Turns;
-use maniple_core::{AgentName, TaskKey, Tenant};
+use maniple_core::{AgentName, TaskKey, Tenant, ports::Claim};
 use std::{
     collections::{HashMap, HashSet},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -36,12 +36,32 @@ struct Counts {
 pub(super) struct Claims {
     /// This process as a worker, once it has claimed.
     pub(super) worker: Option<i64>,
-    /// Handed out and not known to be gone: number and epoch.
-    pub(super) held: HashMap<TaskKey, (i64, u64)>,
+    /// Handed out and not known to be gone.
+    pub(super) held: HashMap<TaskKey, Held>,
     /// Held by this worker as the database says, though nobody here knew of them when claims were renewed last.
     pub(super) unknown: HashSet<(i64, i64)>,
-    /// Born claimed and renewed since: whoever asks again is too late.
-    pub(super) renewed: HashSet<i64>,
+}
+
+/// A claim as this process knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Held {
+    pub(super) number: i64,
+    pub(super) epoch: u64,
+    /// Whether it was renewed since it was handed out: who asks again for one that was born claimed is then too late.
+    pub(super) is_renewed: bool,
+}
+
+impl Claims {
+    /// It was handed out.
+    pub(super) fn hold(&mut self, claim: &Claim, number: i64) {
+        self.held.insert(claim.key.clone(), Held { number, epoch: claim.epoch, is_renewed: false });
+    }
+    /// It is gone, where no later one of its task was handed out.
+    pub(super) fn let_go(&mut self, key: &TaskKey, epoch: u64) {
+        if self.held.get(key).is_some_and(|held| held.epoch == epoch) {
+            self.held.remove(key);
+        }
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -43,14 +43,17 @@ pub(super) async fn prompts(tx: &Tx<'_>, tenant: &Tenant, tasks: &[TaskId], max_
 
 /// Walks the tasks by age and keeps the last of each conversation.
 pub(super) async fn sessions(tx: &Tx<'_>, query: &ListSessions) -> Result<Sessions, Refusal> {
-    // Numbers follow acceptance within a session, whose lock each acceptance takes.
+    // Of the last of each session, how many tasks there are. Numbers follow acceptance within a session, whose lock each acceptance
+    // takes; a task that takes its place at once has its number there, and one that takes it later a higher one, and until then none.
     const SQL: &str = concat!(
         "SELECT ",
         columns!(),
-        ", NOT EXISTS (SELECT 1 FROM tasks o WHERE o.tenant = t.tenant AND o.agent = t.agent AND o.session = t.session \
-           AND o.number > t.number AND o.gone_until IS NULL), \
-         (SELECT count(*) FROM (SELECT 1 FROM tasks o WHERE o.tenant = t.tenant AND o.agent = t.agent AND o.session = t.session \
-           AND o.gone_until IS NULL LIMIT 10000) c) FROM ",
+        ", CASE WHEN NOT EXISTS (SELECT 1 FROM tasks o WHERE o.tenant = t.tenant AND o.agent = t.agent AND o.session = t.session \
+           AND o.place > t.number AND o.number > t.number AND o.gone_until IS NULL) \
+         AND NOT EXISTS (SELECT 1 FROM tasks o WHERE o.tenant = t.tenant AND o.agent = t.agent AND o.session = t.session \
+           AND o.place IS NULL AND o.number > t.number AND o.gone_until IS NULL) \
+         THEN (SELECT count(*) FROM (SELECT 1 FROM tasks o WHERE o.tenant = t.tenant AND o.agent = t.agent AND o.session = t.session \
+           AND o.gone_until IS NULL LIMIT 10000) c) END FROM ",
         tables!(),
         " WHERE t.tenant = $1 AND t.gone_until IS NULL AND (t.created_at, t.id) < ($2, $3) ORDER BY t.created_at DESC, t.id DESC LIMIT $4"
     );
@@ -64,10 +67,10 @@ pub(super) async fn sessions(tx: &Tx<'_>, query: &ListSessions) -> Result<Sessio
                 return Ok(sessions);
             }
             looked_at += 1;
-            let (seen, is_last, tasks) = (seen(row)?, row.try_get::<_, bool>(COLUMNS)?, row.try_get::<_, i64>(COLUMNS + 1)?);
+            let (seen, tasks) = (seen(row)?, row.try_get::<_, Option<i64>>(COLUMNS)?);
             let header = &seen.row.header;
             let next = (header.created_at, header.id.clone());
-            if (query.agents.is_empty() || query.agents.contains(&header.agent)) && is_last {
+            if let Some(tasks) = tasks.filter(|_| query.agents.is_empty() || query.agents.contains(&header.agent)) {
                 // This one only tells that there are more.
                 if sessions.found.len() >= query.limit || (bytes >= query.max_bytes && !sessions.found.is_empty()) {
                     sessions.next = place;

@@ -77,7 +77,7 @@ pub(super) fn seen(row: &SqlRow) -> Result<Seen, Refusal> {
                 cost_usd: row.try_get(24)?,
                 model: row.try_get(25)?,
             },
-            waiting_for: row.try_get::<_, Option<&str>>(26)?.and_then(waiting_named),
+            waiting_for: row.try_get::<_, Option<&str>>(26)?.and_then(WaitingFor::parse),
         },
         state: State::of(row.try_get::<_, Option<i64>>(5)?.ok_or_else(damaged)?).ok_or_else(damaged)?,
         place: row.try_get(6)?,
@@ -256,20 +256,6 @@ async fn release_next(tx: &mut Tx<'_>, row: &Row) -> Result<bool, Refusal> {
     tx.now = tx.now.max(next.at);
     make_ready(tx, &mut next.row);
     Ok(true)
-}
-
-pub(super) fn waiting_name(waiting: WaitingFor) -> &'static str {
-    match waiting {
-        WaitingFor::Approval => "approval",
-        WaitingFor::Input => "input",
-        WaitingFor::Children => "children",
-        WaitingFor::Timer => "timer",
-    }
-}
-
-fn waiting_named(name: &str) -> Option<WaitingFor> {
-    use WaitingFor::*;
-    [Approval, Input, Children, Timer].into_iter().find(|waiting| waiting_name(*waiting) == name)
 }
 
 /// What the next event of a task may weigh at most in one read of a journal.

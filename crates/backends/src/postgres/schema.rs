@@ -16,7 +16,7 @@ use tokio_postgres::Client;
 
 /// One step a version; never edited once released, only added to. A step may add what older binaries do not name, and take away
 /// only what no binary that still runs needs.
-const MIGRATIONS: &[&str] = &[FIRST, KAFKA];
+const MIGRATIONS: &[&str] = &[FIRST, KAFKA, ENDED];
 
 const FIRST: &str = r#"
 CREATE TABLE maniple (                     -- one row
@@ -227,6 +227,11 @@ CREATE TABLE ingest (                      -- the records that became tasks
 CREATE INDEX ingest_place ON ingest (topic, "partition", "offset");
 CREATE INDEX live_agent ON live (agent);
 "#;
+
+// The finished ones as they were accepted, those that are gone not among them: what goes first where the store is bounded by size.
+const ENDED: &str = "
+CREATE INDEX tasks_ended ON tasks (number) WHERE state IS NOT NULL AND gone_until IS NULL;
+";
 
 // The numbers in the SQL above and below are these.
 const _: () = assert!(State::Waiting as i64 == 1 && State::Ready as i64 == 2 && State::Running as i64 == 3 && State::Parked as i64 == 4);

@@ -6,7 +6,7 @@ use crate::{
     rules::{self, Draft},
 };
 use maniple_core::{
-    Error, Result,
+    Result,
     ports::{Also, Append, Appended, Recorded, Then},
 };
 use rusqlite::{OptionalExtension, params};
@@ -21,19 +21,10 @@ pub(super) struct Facts {
     progresses: bool,
 }
 
-/// What of it is written as text; nothing for the rest.
-pub(super) fn text(also: &Also) -> Result<String> {
-    let text = match also {
-        Also::Definitions(kept) => serde_json::to_string(&kept.1),
-        Also::Ask { .. } | Also::Settle { .. } => Ok(String::new()),
-    };
-    text.map_err(|e| Error::internal("what goes with facts cannot be written").because(e))
-}
-
 impl Facts {
     pub(super) fn of(append: Append) -> Result<Self> {
         let drafts = rules::drafts(&append)?;
-        let texts = append.also.iter().map(text).collect::<Result<_>>()?;
+        let texts = append.also.iter().map(rules::text).collect::<Result<_>>()?;
         let progresses = append.events.iter().any(|(_, event)| event.is_progress());
         Ok(Self { drafts, texts, progresses, append })
     }
@@ -79,7 +70,7 @@ impl Facts {
                 self.keep(tx, row)?;
                 row.parked(awaited);
                 let mut park = tx.db.prepare_cached("UPDATE tasks SET state = 4, until = ?2, due = ?3, waiting_for = ?4 WHERE row = ?1")?;
-                park.execute((row.number, row.until.map(|time| time.0), row::due(row), row::waiting_name(awaited.what)))?;
+                park.execute((row.number, row.until.map(|time| time.0), row::due(row), awaited.what.as_str()))?;
                 tx.leased.insert(row.number, None);
             }
             Then::End(ending) => {

@@ -29,7 +29,7 @@ pub(super) struct Submission {
 impl Submission {
     pub(super) fn of(new: NewTask) -> Result<Self> {
         let (accepted, begun) = rules::submitted(&new)?;
-        let texts = new.born.iter().flat_map(|born| &born.also).map(append::text).collect::<Result<_>>()?;
+        let texts = new.born.iter().flat_map(|born| &born.also).map(rules::text).collect::<Result<_>>()?;
         Ok(Self { key: new.task.key(), session: new.task.session(), content_hash: new.content_hash(), new, accepted, begun, texts })
     }
 

@@ -29,7 +29,7 @@ pub(super) fn read(row: &rusqlite::Row) -> Result<Row, Refusal> {
     let time = |column: usize| row.get::<_, Option<i64>>(column).map(|time| time.map(Time));
     let damaged = || Error::internal("a task in the database is in no state there is: restore a copy");
     let retry_of = row.get_ref(20)?.as_str_or_null().map_err(rusqlite::Error::from)?.map(TaskId::parse).transpose()?;
-    let waiting_for = row.get_ref(26)?.as_str_or_null().map_err(rusqlite::Error::from)?.and_then(waiting_named);
+    let waiting_for = row.get_ref(26)?.as_str_or_null().map_err(rusqlite::Error::from)?.and_then(WaitingFor::parse);
     Ok(Row {
         publish: None,
         number: row.get(0)?,
@@ -214,18 +214,4 @@ pub(super) fn events(db: &Connection, number: i64, after: i64, limit: usize, max
         found.push((row.get(1)?, event));
     }
     Ok(found)
-}
-
-pub(super) fn waiting_name(waiting: WaitingFor) -> &'static str {
-    match waiting {
-        WaitingFor::Approval => "approval",
-        WaitingFor::Input => "input",
-        WaitingFor::Children => "children",
-        WaitingFor::Timer => "timer",
-    }
-}
-
-fn waiting_named(name: &str) -> Option<WaitingFor> {
-    use WaitingFor::*;
-    [Approval, Input, Children, Timer].into_iter().find(|waiting| waiting_name(*waiting) == name)
 }
