@@ -4,12 +4,15 @@
 //! recursive pair is settled when its own question comes back. Within one value no question can come back,
 //! since a schema that refers to itself for the same value is refused before. Every look costs a step.
 
+mod keywords;
+
 use super::{
     accepts::accepts,
-    facts::{Facts, Part, bounds, item, kind, kinds_of_type, prefix, required},
+    facts::{Facts, Part, item, kind, kinds_of_type, prefix, required},
     node::{Node, same, same_keyword},
     number::Bound,
 };
+use keywords::{about, at_least, at_most, choices, implies_bounds, implies_multiple, is_understood, stands_alone};
 use serde_json::Value;
 use std::{
     cmp::Ordering,
@@ -344,13 +347,15 @@ impl Prover {
     fn one_of<'a>(&mut self, facts: &Facts<'a>, b: Node<'a>, place: &Place) -> bool {
         let branches: Vec<_> = b.list("oneOf").collect();
         let fits = branches.iter().position(|branch| self.included(&facts.parts, facts.kinds, *branch, place).is_ok());
-        fits.is_some_and(|fit| branches.iter().enumerate().all(|(at, other)| at == fit || self.is_disjoint(facts, &top(*other), MAX_DEPTH)))
+        fits.is_some_and(|fit| {
+            branches.iter().enumerate().all(|(at, other)| at == fit || self.is_disjoint(facts, &Facts::top(*other), MAX_DEPTH))
+        })
     }
 
     /// Nothing fits both, or the other side forbids at least as much.
     fn not<'a>(&mut self, facts: &Facts<'a>, forbidden: Node<'a>, place: &Place) -> bool {
         let mut others = facts.nodes().filter_map(|node| node.child("not")).collect::<Vec<_>>().into_iter();
-        self.is_disjoint(facts, &top(forbidden), MAX_DEPTH)
+        self.is_disjoint(facts, &Facts::top(forbidden), MAX_DEPTH)
             || others.any(|other| self.included(&[Part { node: forbidden, split: false }], kind::ALL, other, place).is_ok())
     }
 
@@ -393,80 +398,8 @@ impl Prover {
     }
 }
 
-fn top(node: Node<'_>) -> Facts<'_> {
-    Facts::top(node)
-}
-
 fn failed<'a>(place: &Place, keyword: &str, reason: Reason, facts: &Facts<'a>, b: Node<'a>) -> Proof<'a> {
     Err(vec![Finding { place: place.clone(), keyword: keyword.into(), reason, sides: Some((facts.clone(), b)) }])
-}
-
-/// The alternatives of which a value keeps at least one. A schema with both is taken by its `anyOf`.
-fn choices<'a>(node: Node<'a>) -> impl Iterator<Item = Node<'a>> {
-    let keyword = if node.get("anyOf").is_some() { "anyOf" } else { "oneOf" };
-    node.list(keyword)
-}
-
-/// The kinds of value that a keyword speaks of.
-fn about(keyword: &str) -> u8 {
-    match keyword {
-        "minimum" | "exclusiveMinimum" | "maximum" | "exclusiveMaximum" | "multipleOf" => kind::NUMBER,
-        "minLength" | "maxLength" | "pattern" => kind::STRING,
-        "minItems" | "maxItems" | "uniqueItems" | "items" | "prefixItems" | "contains" => kind::ARRAY,
-        "minProperties" | "maxProperties" | "required" | "properties" | "patternProperties" | "additionalProperties" | "propertyNames" => {
-            kind::OBJECT
-        }
-        _ => kind::ALL,
-    }
-}
-
-fn is_understood(keyword: &str) -> bool {
-    about(keyword) != kind::ALL && !matches!(keyword, "pattern" | "contains" | "patternProperties" | "propertyNames")
-        || matches!(keyword, "type" | "enum" | "const" | "$ref" | "allOf" | "anyOf" | "oneOf" | "not")
-}
-
-/// Whether a keyword means the same whatever stands beside it.
-fn stands_alone(keyword: &str) -> bool {
-    !matches!(
-        keyword,
-        "additionalProperties"
-            | "items"
-            | "prefixItems"
-            | "additionalItems"
-            | "contains"
-            | "minContains"
-            | "maxContains"
-            | "if"
-            | "then"
-            | "else"
-            | "unevaluatedItems"
-            | "unevaluatedProperties"
-            | "$dynamicRef"
-            | "contentEncoding"
-            | "contentMediaType"
-            | "contentSchema"
-    )
-}
-
-fn at_least(known: Option<u64>, asked: Option<u64>) -> bool {
-    asked.is_some_and(|asked| known.unwrap_or(0) >= asked)
-}
-fn at_most(known: Option<u64>, asked: Option<u64>) -> bool {
-    asked.is_some_and(|asked| known.is_some_and(|known| known <= asked))
-}
-
-fn implies_bounds(facts: &Facts<'_>, b: Node<'_>, is_lower: bool) -> bool {
-    let Some(known) = facts.bound(is_lower) else { return false };
-    bounds(b, is_lower).all(|asked| {
-        let asked = if facts.kinds & kind::FRACTION == 0 { asked.for_integers(is_lower) } else { asked };
-        known.implies(asked, is_lower)
-    })
-}
-
-fn implies_multiple(facts: &Facts<'_>, said: &Value) -> bool {
-    let Some(step) = said.as_u64().filter(|step| (1..1 << 53).contains(step)) else { return false };
-    let mut known = facts.nodes().filter_map(|node| node.get("multipleOf").and_then(Value::as_u64));
-    (step == 1 && facts.kinds & kind::FRACTION == 0) || known.any(|known| known < 1 << 53 && known % step == 0)
 }
 
 /// A name as a part of a JSON pointer.
