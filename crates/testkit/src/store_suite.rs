@@ -6,6 +6,7 @@
 //! ```
 
 mod accepting;
+mod apart;
 mod bearing;
 mod deciding;
 mod ending;
@@ -87,10 +88,19 @@ pub async fn run(make: impl Fn() -> Fixture) {
 }
 
 fn cases() -> Vec<Case> {
-    [accepting::cases(), bearing::cases(), keying::cases(), working::cases(), deciding::cases(), ending::cases(), reading::cases()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        accepting::cases(),
+        apart::cases(),
+        bearing::cases(),
+        keying::cases(),
+        working::cases(),
+        deciding::cases(),
+        ending::cases(),
+        reading::cases(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 struct Case {
