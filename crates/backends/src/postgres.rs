@@ -1,11 +1,12 @@
 //! The durable store of a fleet: one Postgres database, as many processes as are wanted.
 //!
 //! ```text
-//! process ─► pool ─► BEGIN ─► locks, what must be known, the time ─► rules of life ─► what is written + COMMIT
+//! calls ─► writer ─► BEGIN ─► locks, what must be known, the time ─► rules of life ─► what is written + COMMIT
 //! ```
 //!
-//! **Locks** are taken in one order, so that nobody waits in a ring: the session's (accept, end, erase and falling due), then the
-//! worker's, then the task's. A session's next task is only ever made ready under the session's lock.
+//! **Locks** are taken in one order, so that nobody waits in a ring: what is locked by its name, by the names' hashes (the session's
+//! for accept, end, erase and falling due; ids and keys as they are taken), then the worker's row, then the tasks' by their numbers.
+//! A session's next task is only ever made ready under the session's lock.
 //!
 //! **Time** is the server's, read once the locks are held; an event is never earlier than the one before it.
 //!
@@ -15,6 +16,7 @@
 mod append;
 mod approval;
 mod args;
+mod batch;
 mod bus;
 #[cfg(feature = "redis")]
 mod census;
@@ -36,16 +38,20 @@ mod schema;
 mod signal;
 mod sweep;
 mod tools;
+mod tx;
+mod writes;
 
 pub use bus::Bus;
 pub(crate) use examine::examine;
 pub use limiter::Limiter;
 
 use crate::{Clock, rules};
-use append::Facts;
+use append::{Appending, Facts};
 use async_trait::async_trait;
-use create::Submission;
-use link::{Ask, Link, look, transact};
+use batch::Writers;
+use claim::Releasing;
+use create::{Creating, Submission};
+use link::Link;
 use maniple_core::{
     AgentName, Error, Result, SessionKey, TaskId, TaskKey, Tenant, Time,
     agent::Definitions,
@@ -58,6 +64,7 @@ use maniple_core::{
     task::AgentResult,
 };
 use std::{fmt, sync::Arc, time::Duration};
+use tx::{Ask, look, transact};
 
 /// `Invalid`, field `store`, for a URL that cannot be read.
 pub(crate) fn check_url(url: &str) -> Result<()> {
@@ -84,7 +91,8 @@ impl Default for Options {
 
 /// All tasks in one database, and what is remembered of tools.
 pub struct TaskStore {
-    link: Link,
+    link: Arc<Link>,
+    writers: Arc<Writers>,
 }
 
 impl fmt::Debug for TaskStore {
@@ -100,7 +108,9 @@ impl TaskStore {
         if options.keeps_sessions {
             link.keeps_sessions();
         }
-        Ok(Self { link })
+        let link = Arc::new(link);
+        let writers = Writers::new(link.clone(), options.connections / 4);
+        Ok(Self { link, writers })
     }
 
     /// Brings the database to this version. `Unavailable` where it cannot be reached or changed, `Invalid` for one that a newer version has written.
@@ -137,9 +147,10 @@ impl ports::Tasks for TaskStore {
     async fn create(&self, new: NewTask) -> Result<Created> {
         let submission = Submission::of(new)?;
         let worker = if submission.new.born.is_some() { self.worker().await? } else { 0 };
-        let (created, number) = transact!(self.link, tx => submission.create(&mut tx, worker))?;
+        let session = row::session_lock(&submission.new.task.session());
+        let (created, number) = self.writers.write(Creating { submission, worker }).await?;
         if let Some((claim, _)) = &created.claim {
-            self.link.here.claims().hold(claim, number);
+            self.link.here.claims().hold(claim, number, session);
         }
         Ok(created)
     }
@@ -224,7 +235,7 @@ impl ports::Work for TaskStore {
         {
             let mut claims = self.link.here.claims();
             for out in &handed_out {
-                claims.hold(&out.claimed.claim, out.number);
+                claims.hold(&out.claimed.claim, out.number, out.session.clone());
             }
         }
         // Only the holder appends, so what is found now is what there was when it was claimed.
@@ -247,8 +258,12 @@ impl ports::Work for TaskStore {
     }
 
     async fn append(&self, append: Append) -> Result<Appended> {
-        let facts = Facts::of(append)?;
-        let appended = transact!(self.link, tx => facts.record(&mut tx))?;
+        let facts = Arc::new(Facts::of(append)?);
+        let held = self.link.here.claims().get(&facts.append.claim).cloned();
+        let appended = match held {
+            Some(held) => self.writers.write(Appending { facts: facts.clone(), held }).await?,
+            None => transact!(self.link, tx => facts.find_and_record(&mut tx))?,
+        };
         if facts.lets_go() && matches!(appended, Appended::Recorded(_)) {
             let claim = &facts.append.claim;
             self.link.here.claims().let_go(&claim.key, claim.epoch);
@@ -257,7 +272,11 @@ impl ports::Work for TaskStore {
     }
 
     async fn release(&self, claim: &Claim) -> Result<()> {
-        transact!(self.link, tx => claim::release(&mut tx, claim))?;
+        let held = self.link.here.claims().get(claim).cloned();
+        match held {
+            Some(held) => self.writers.write(Releasing(held)).await?,
+            None => transact!(self.link, tx => claim::release(&mut tx, claim))?,
+        }
         self.link.here.claims().let_go(&claim.key, claim.epoch);
         Ok(())
     }

@@ -3,15 +3,19 @@
 use super::{
     approval,
     args::args,
+    batch::Work,
     failure::Refusal,
-    link::Tx,
+    here::Held,
     row::{self, Seen},
     signal,
+    tx::{Locks, Tx},
+    writes::Rows,
 };
 use crate::{
     life::{self, Recording, Row, State},
     rules::{self, Draft},
 };
+use async_trait::async_trait;
 use maniple_core::{
     Result,
     ports::{Also, Append, Appended, Recorded, Then},
@@ -35,10 +39,15 @@ impl Facts {
         Ok(Self { drafts, texts, progresses, append })
     }
 
-    pub(super) async fn record(&self, tx: &mut Tx<'_>) -> Result<Appended, Refusal> {
+    /// Of a claim that is not known to be held here.
+    pub(super) async fn find_and_record(&self, tx: &mut Tx<'_>) -> Result<Appended, Refusal> {
+        let seen = row::locked(tx, &self.append.claim.key, self.may_end()).await?;
+        self.record(tx, seen).await
+    }
+
+    async fn record(&self, tx: &mut Tx<'_>, seen: Option<Seen>) -> Result<Appended, Refusal> {
         let append = &self.append;
-        let may_end = matches!(append.then, Then::End(_));
-        let Some(Seen { mut row, .. }) = row::locked(tx, &append.claim.key, may_end).await? else { return Ok(Appended::Stale) };
+        let Some(Seen { mut row, .. }) = seen else { return Ok(Appended::Stale) };
         let row = &mut row;
         // Asked only where they count.
         let unread = match append.then {
@@ -57,7 +66,7 @@ impl Facts {
             match also {
                 Also::Definitions(kept) => {
                     keep_definition(tx, &kept.0, text);
-                    tx.write("UPDATE live SET definition = $2 WHERE task = $1", args![row.number, &kept.0]);
+                    tx.put(Rows::Defined, args![row.number, &kept.0]);
                 }
                 Also::Ask { event } => approval::ask(tx, row, append, *event)?,
                 Also::Settle { id, answer } => approval::settle(tx, row, id, *answer),
@@ -86,10 +95,8 @@ impl Facts {
     /// What every append that does not end the task writes into its row.
     fn keep(&self, tx: &mut Tx<'_>, row: &Row) {
         let progress = &row.header.progress;
-        let update = "UPDATE live SET last_seq = $2, last_step = $3, progressed = $4, barren_expired = $5, steps_used = $6, tokens_used = $7, \
-                      tool_calls = $8, cost_usd = $9, model = $10, at = $11 WHERE task = $1";
-        tx.write(
-            update,
+        tx.put(
+            Rows::Kept,
             args![
                 row.number,
                 row.last_seq,
@@ -121,16 +128,38 @@ impl Facts {
         Ok(Appended::Recorded(Recorded { events, readied: true }))
     }
 
+    fn may_end(&self) -> bool {
+        matches!(self.append.then, Then::End(_))
+    }
     /// Whether the claim is the holder's no more, once this is recorded.
     pub(super) fn lets_go(&self) -> bool {
         !matches!(self.append.then, Then::Keep)
     }
 }
 
+/// An append under a claim that is held here.
+pub(super) struct Appending {
+    pub(super) facts: Arc<Facts>,
+    pub(super) held: Held,
+}
+
+#[async_trait]
+impl Work for Appending {
+    type Answer = Appended;
+    fn locks(&self) -> Locks {
+        let names = if self.facts.may_end() { vec![self.held.session.clone()] } else { Vec::new() };
+        Locks { names, task: Some(self.held.number) }
+    }
+    async fn work(&self, tx: &mut Tx<'_>) -> Result<Appended, Refusal> {
+        let seen = row::known(tx, self.held.number).await?;
+        self.facts.record(tx, seen).await
+    }
+}
+
 /// Definitions are written once, whoever begins with them, and a task points to them: who forgets them at the same time makes this fail.
 pub(super) fn keep_definition(tx: &mut Tx<'_>, hash: &str, data: &str) {
     if !tx.link.here.has_definition(hash) {
-        tx.write("INSERT INTO definitions (hash, data) VALUES ($1, $2) ON CONFLICT DO NOTHING", args![hash, data]);
+        tx.put(Rows::Definitions, args![hash, data]);
         tx.link.here.learn_definition(hash);
     }
 }

@@ -1,11 +1,11 @@
 //! What people are asked, and what they say. The request itself is its event; the row says what became of it.
 
 use super::{
-    args::{Arg, arg, args},
+    args::{Arg, args},
     failure::Refusal,
     keys::Passing,
-    link::Tx,
     row, signal,
+    tx::Tx,
 };
 use crate::{
     life::{Row, State},
@@ -81,23 +81,25 @@ pub(super) async fn list(tx: &Tx<'_>, query: &ListApprovals) -> Result<Vec<Appro
         let _ = write!(sql, " AND {}", condition.replace('?', &format!("${}", values.len())));
     };
     if !query.agents.is_empty() {
-        and(&mut values, "a.agent = ANY(?)", arg(query.agents.iter().map(ToString::to_string).collect::<Vec<_>>()));
+        and(&mut values, "a.agent = ANY(?)", Arg::from(query.agents.iter().map(ToString::to_string).collect::<Vec<_>>()));
     }
     if let Some(task) = &query.task {
-        and(&mut values, "t.id = ?", arg(task.as_str()));
+        and(&mut values, "t.id = ?", Arg::from(task.as_str()));
     }
     if let Some((at, id)) = &query.after {
-        values.push(arg(*at));
+        values.push(Arg::from(*at));
         let at = values.len();
-        and(&mut values, &format!("(a.requested_at, a.id) > (${at}, ?)"), arg(id));
+        and(&mut values, &format!("(a.requested_at, a.id) > (${at}, ?)"), Arg::from(id));
     }
     match query.state {
         None => {}
-        Some(ApprovalState::Open) => and(&mut values, "a.state = 'open' AND a.expires_at > ?", arg(tx.now)),
-        Some(ApprovalState::Expired) => and(&mut values, "(a.state = 'expired' OR a.state = 'open' AND a.expires_at <= ?)", arg(tx.now)),
-        Some(state @ (ApprovalState::Approved | ApprovalState::Denied)) => and(&mut values, "a.state = ?", arg(state.as_str())),
+        Some(ApprovalState::Open) => and(&mut values, "a.state = 'open' AND a.expires_at > ?", Arg::from(tx.now)),
+        Some(ApprovalState::Expired) => {
+            and(&mut values, "(a.state = 'expired' OR a.state = 'open' AND a.expires_at <= ?)", Arg::from(tx.now))
+        }
+        Some(state @ (ApprovalState::Approved | ApprovalState::Denied)) => and(&mut values, "a.state = ?", Arg::from(state.as_str())),
     }
-    values.push(arg(query.limit.min(rules::READ_MAX)));
+    values.push(Arg::from(query.limit.min(rules::READ_MAX)));
     let _ = write!(sql, " ORDER BY a.requested_at, a.id LIMIT ${}", values.len());
     tx.rows(&sql, values).await?.iter().map(|row| read(row, &query.tenant, tx.now).map(|found| found.approval)).collect()
 }

@@ -5,77 +5,111 @@
 use maniple_core::Time;
 use tokio_postgres::types::{ToSql, Type};
 
-/// A value and its type.
-pub(super) struct Arg {
-    value: Box<dyn ToSql + Sync + Send>,
-    kind: Type,
+/// A value, or a column of them.
+#[derive(Debug, Clone)]
+pub(super) enum Arg {
+    Int(Option<i64>),
+    Float(Option<f64>),
+    Bool(Option<bool>),
+    Text(Option<String>),
+    Bytes(Option<Vec<u8>>),
+    Ints(Vec<Option<i64>>),
+    Floats(Vec<Option<f64>>),
+    Bools(Vec<Option<bool>>),
+    Texts(Vec<Option<String>>),
 }
 
 impl Arg {
     pub(super) fn value(&self) -> &(dyn ToSql + Sync) {
-        &*self.value
+        match self {
+            Self::Int(value) => value,
+            Self::Float(value) => value,
+            Self::Bool(value) => value,
+            Self::Text(value) => value,
+            Self::Bytes(value) => value,
+            Self::Ints(values) => values,
+            Self::Floats(values) => values,
+            Self::Bools(values) => values,
+            Self::Texts(values) => values,
+        }
     }
     pub(super) fn kind(&self) -> Type {
-        self.kind.clone()
+        match self {
+            Self::Int(_) => Type::INT8,
+            Self::Float(_) => Type::FLOAT8,
+            Self::Bool(_) => Type::BOOL,
+            Self::Text(_) => Type::TEXT,
+            Self::Bytes(_) => Type::BYTEA,
+            Self::Ints(_) => Type::INT8_ARRAY,
+            Self::Floats(_) => Type::FLOAT8_ARRAY,
+            Self::Bools(_) => Type::BOOL_ARRAY,
+            Self::Texts(_) => Type::TEXT_ARRAY,
+        }
     }
     pub(super) fn pair(&self) -> (&(dyn ToSql + Sync), Type) {
-        (&*self.value, self.kind.clone())
+        (self.value(), self.kind())
     }
-}
 
-/// What can go with a statement.
-pub(super) trait Value {
-    /// As which type.
-    const KIND: Type;
-    /// What the driver writes.
-    type Sql: ToSql + Sync + Send + 'static;
-    /// The value for the driver.
-    fn sql(self) -> Self::Sql;
-}
-
-pub(super) fn arg<V: Value>(value: V) -> Arg {
-    Arg { value: Box::new(value.sql()), kind: V::KIND }
+    /// A column that begins with this value. What is no single value is never put into one.
+    pub(super) fn into_column(self) -> Self {
+        match self {
+            Self::Int(value) => Self::Ints(vec![value]),
+            Self::Float(value) => Self::Floats(vec![value]),
+            Self::Bool(value) => Self::Bools(vec![value]),
+            Self::Text(value) => Self::Texts(vec![value]),
+            other => unreachable!("{other:?} is no value of a column"),
+        }
+    }
+    /// Adds the values of more rows, which are a column too.
+    pub(super) fn append(&mut self, more: Self) {
+        match (self, more) {
+            (Self::Ints(column), Self::Ints(more)) => column.extend(more),
+            (Self::Floats(column), Self::Floats(more)) => column.extend(more),
+            (Self::Bools(column), Self::Bools(more)) => column.extend(more),
+            (Self::Texts(column), Self::Texts(more)) => column.extend(more),
+            (column, more) => unreachable!("{more:?} does not go on from {column:?}"),
+        }
+    }
 }
 
 macro_rules! values {
-    ($($own:ty => $sql:ty, $kind:ident, |$value:ident| $made:expr;)*) => { $(
-        impl Value for $own {
-            const KIND: Type = Type::$kind;
-            type Sql = $sql;
-            fn sql(self) -> $sql { let $value = self; $made }
+    ($($own:ty => $kind:ident, |$value:ident| $made:expr;)*) => { $(
+        impl From<$own> for Arg {
+            fn from($value: $own) -> Self { Self::$kind(Some($made)) }
+        }
+        impl From<Option<$own>> for Arg {
+            fn from(value: Option<$own>) -> Self { Self::$kind(value.map(|$value| $made)) }
         }
     )* };
 }
 values! {
-    i64 => i64, INT8, |value| value;
-    i32 => i64, INT8, |value| value.into();
-    u32 => i64, INT8, |value| value.into();
-    u8 => i64, INT8, |value| value.into();
-    u64 => i64, INT8, |value| i64::try_from(value).unwrap_or(i64::MAX);
-    usize => i64, INT8, |value| i64::try_from(value).unwrap_or(i64::MAX);
-    Time => i64, INT8, |value| value.0;
-    bool => bool, BOOL, |value| value;
-    f64 => f64, FLOAT8, |value| value;
-    &str => String, TEXT, |value| value.to_owned();
-    &String => String, TEXT, |value| value.clone();
-    String => String, TEXT, |value| value;
-    &[u8] => Vec<u8>, BYTEA, |value| value.to_vec();
-    Vec<i64> => Vec<i64>, INT8_ARRAY, |value| value;
-    Vec<String> => Vec<String>, TEXT_ARRAY, |value| value;
+    i64 => Int, |value| value;
+    i32 => Int, |value| value.into();
+    u32 => Int, |value| value.into();
+    u8 => Int, |value| value.into();
+    u64 => Int, |value| i64::try_from(value).unwrap_or(i64::MAX);
+    usize => Int, |value| i64::try_from(value).unwrap_or(i64::MAX);
+    Time => Int, |value| value.0;
+    bool => Bool, |value| value;
+    f64 => Float, |value| value;
+    &str => Text, |value| value.to_owned();
+    &String => Text, |value| value.clone();
+    String => Text, |value| value;
+    &[u8] => Bytes, |value| value.to_vec();
 }
-impl<V: Value> Value for Option<V>
-where
-    V::Sql: ToSql,
-{
-    const KIND: Type = V::KIND;
-    type Sql = Option<V::Sql>;
-    fn sql(self) -> Option<V::Sql> {
-        self.map(V::sql)
+impl From<Vec<i64>> for Arg {
+    fn from(values: Vec<i64>) -> Self {
+        Self::Ints(values.into_iter().map(Some).collect())
+    }
+}
+impl From<Vec<String>> for Arg {
+    fn from(values: Vec<String>) -> Self {
+        Self::Texts(values.into_iter().map(Some).collect())
     }
 }
 
 /// The values of a statement, in their order.
 macro_rules! args {
-    ($($value:expr),* $(,)?) => { vec![$($crate::postgres::args::arg($value)),*] };
+    ($($value:expr),* $(,)?) => { vec![$($crate::postgres::args::Arg::from($value)),*] };
 }
 pub(super) use args;

@@ -6,15 +6,17 @@
 
 use super::{
     args::args,
+    batch::Work,
     failure::Refusal,
     here::Held,
-    link::{Ask, Tx},
     row::{self, columns, tables},
     signal,
+    tx::{Ask, LockName, Locks, Tx},
 };
 use crate::{life::Row, rules};
+use async_trait::async_trait;
 use maniple_core::{
-    AgentName, Result, TaskKey, Tenant, Time,
+    AgentName, Result, SessionId, SessionKey, TaskKey, Tenant, Time,
     event::EVENT_VERSION,
     ports::{Born, Claim, Claimed, Renewal, Room},
     signal::SignalKind,
@@ -39,6 +41,7 @@ pub(super) fn any_before(born: &Born, tenant: &Tenant, priority: u8) -> Ask {
 pub(super) struct HandedOut {
     pub(super) claimed: Claimed,
     pub(super) number: i64,
+    pub(super) session: LockName,
     tenant: Tenant,
     pub(super) journal_missing: bool,
 }
@@ -197,7 +200,8 @@ async fn take(tx: &mut Tx<'_>, picked: &[(Tenant, i64)], worker: i64) -> Result<
             signals: signals_of.remove(number).unwrap_or_default(),
             has_history: earlier.contains(number),
         };
-        handed_out.push(HandedOut { claimed, number: *number, tenant: tenant.clone(), journal_missing: row.last_seq > SHORT });
+        let (session, journal_missing) = (row::session_lock(&row::session(&row)), row.last_seq > SHORT);
+        handed_out.push(HandedOut { claimed, number: *number, session, tenant: tenant.clone(), journal_missing });
     }
     let update = "UPDATE live SET state = 3, epoch = epoch + 1, started_at = coalesce(started_at, $2), progressed = false, due = NULL, \
                   worker = $3, lease_until = $4, born = NULL, at = $2 WHERE task = ANY($1)";
@@ -227,7 +231,7 @@ impl Renewed {
         for (key, held) in &self.held {
             // One that was handed out anew meanwhile stays as it is; one that has ended meanwhile is found gone by the next renewal.
             if claims.held.get(key).is_none_or(|known| known.epoch == held.epoch) {
-                claims.held.insert(key.clone(), *held);
+                claims.held.insert(key.clone(), held.clone());
             }
         }
         claims.unknown.clone_from(&self.unknown);
@@ -237,13 +241,15 @@ impl Renewed {
 pub(super) async fn renew(tx: &mut Tx<'_>, claims: &[Claim], worker: i64) -> Result<Renewed, Refusal> {
     let held = tx.link.here.claims().held.clone();
     let unknown_before = tx.link.here.claims().unknown.clone();
-    let own = "SELECT until FROM workers WHERE number = $1";
+    // The worker before its tasks, as whoever sweeps has them.
+    let own = "SELECT until FROM workers WHERE number = $1 FOR UPDATE";
     let mine = "SELECT l.task, l.epoch, coalesce((SELECT array_agg(DISTINCT kind) FROM signals s WHERE l.signals > 0 AND s.task = l.task AND NOT s.read), '{}') \
                 FROM live l WHERE l.worker = $1 AND l.state = 3";
-    let others = "SELECT n.i, l.task, l.epoch, coalesce((SELECT array_agg(DISTINCT kind) FROM signals s WHERE s.task = l.task AND NOT s.read), '{}') \
+    let others = "SELECT n.i, l.task, l.epoch, coalesce((SELECT array_agg(DISTINCT kind) FROM signals s WHERE s.task = l.task AND NOT s.read), '{}'), \
+                    t.agent, t.session \
                   FROM unnest($1::text[], $2::text[], $3::bigint[]) WITH ORDINALITY n(tenant, id, epoch, i) \
                   JOIN tasks t ON t.tenant = n.tenant AND t.id = n.id JOIN live l ON l.task = t.number AND l.epoch = n.epoch AND l.state = 3 \
-                  FOR UPDATE OF l";
+                  ORDER BY l.task FOR UPDATE OF l";
     let answers: [Vec<tokio_postgres::Row>; 2] =
         tx.under_locks(vec![Ask(own, args![worker]), Ask(mine, args![worker])]).await?.try_into().expect("two were asked");
     let until = answers[0].first().map_or(0, |row| row.get::<_, i64>(0));
@@ -262,7 +268,7 @@ pub(super) async fn renew(tx: &mut Tx<'_>, claims: &[Claim], worker: i64) -> Res
         match here {
             Some((known, kinds)) => {
                 named.insert(known.number);
-                found.held.push((claim.key.clone(), Held { is_renewed: true, ..*known }));
+                found.held.push((claim.key.clone(), Held { is_renewed: true, ..known.clone() }));
                 found.renewals.push(Renewal::Held(kinds_of(kinds)));
             }
             None => {
@@ -281,7 +287,9 @@ pub(super) async fn renew(tx: &mut Tx<'_>, claims: &[Claim], worker: i64) -> Res
             let (at, number): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
             let (at, claim) = elsewhere[at as usize - 1];
             found.renewals[at] = Renewal::Held(kinds_of(&row.try_get::<_, Vec<String>>(3)?));
-            found.held.push((claim.key.clone(), Held { number, epoch: claim.epoch, is_renewed: true }));
+            let (agent, id) = (AgentName::parse(row.try_get(4)?)?, SessionId::parse(row.try_get(5)?)?);
+            let session = row::session_lock(&SessionKey { tenant: claim.key.tenant.clone(), agent, id });
+            found.held.push((claim.key.clone(), Held { number, session, epoch: claim.epoch, is_renewed: true }));
             adopted.insert(number);
         }
     }
@@ -306,8 +314,9 @@ pub(super) async fn renew(tx: &mut Tx<'_>, claims: &[Claim], worker: i64) -> Res
         }
     }
     if !unnamed.is_empty() {
-        let detach =
-            "UPDATE live SET worker = NULL, lease_until = greatest(lease_until, $2) WHERE task = ANY($1) AND worker = $3 AND state = 3";
+        // One that somebody is at is left to the next renewal.
+        let detach = "UPDATE live SET worker = NULL, lease_until = greatest(lease_until, $2) WHERE task IN (\
+                        SELECT task FROM live WHERE task = ANY($1) AND worker = $3 AND state = 3 FOR UPDATE SKIP LOCKED)";
         tx.write(detach, args![unnamed, until, worker]);
     }
     if !adopted.is_empty() {
@@ -334,20 +343,36 @@ fn kinds_of(names: &[String]) -> Vec<SignalKind> {
 /// Hands a claim over. It keeps its place, so its session's lock is not needed.
 pub(super) async fn release(tx: &mut Tx<'_>, claim: &Claim) -> Result<(), Refusal> {
     let seen = row::locked(tx, &claim.key, false).await?;
-    if let Some(mut row) = seen.map(|seen| seen.row).filter(|row: &Row| row.is_held_under(claim.epoch)) {
+    make_ready(tx, seen, claim.epoch);
+    Ok(())
+}
+fn make_ready(tx: &mut Tx<'_>, seen: Option<row::Seen>, epoch: u64) {
+    if let Some(mut row) = seen.map(|seen| seen.row).filter(|row: &Row| row.is_held_under(epoch)) {
         row::make_ready(tx, &mut row);
     }
-    Ok(())
+}
+
+/// A claim that is handed over, known to be held here.
+pub(super) struct Releasing(pub(super) Held);
+
+#[async_trait]
+impl Work for Releasing {
+    type Answer = ();
+    fn locks(&self) -> Locks {
+        Locks { task: Some(self.0.number), ..Locks::default() }
+    }
+    async fn work(&self, tx: &mut Tx<'_>) -> Result<(), Refusal> {
+        let seen = row::known(tx, self.0.number).await?;
+        make_ready(tx, seen, self.0.epoch);
+        Ok(())
+    }
 }
 
 /// Hands a claim back whose reply never came.
 pub(super) async fn hand_back(tx: &mut Tx<'_>, number: i64, epoch: i64) -> Result<(), Refusal> {
     let lock = Ask("SELECT 1 FROM live WHERE task = $1 FOR UPDATE", args![number]);
     let answers = tx.under_locks(vec![lock, row::of_number(number)]).await?;
-    let seen = row::found(answers.last().map_or(&[][..], Vec::as_slice))?;
-    if let Some(mut row) = seen.map(|seen| seen.row).filter(|row: &Row| row.is_held_under(epoch as u64)) {
-        row::make_ready(tx, &mut row);
-    }
+    make_ready(tx, row::found(answers.last().map_or(&[][..], Vec::as_slice))?, epoch as u64);
     Ok(())
 }
 

@@ -3,17 +3,19 @@
 use super::{
     append,
     args::args,
+    batch::Work,
     claim,
     failure::Refusal,
-    keys,
-    link::{Ask, Tx},
-    outbox,
+    keys, outbox,
     row::{self, Seen},
+    tx::{Ask, LockName, Locks, Tx},
+    writes::Rows,
 };
 use crate::{
     life::{self, Cradle, InSession, Room, Row, State},
     rules::{self, Draft},
 };
+use async_trait::async_trait;
 use maniple_core::{
     Error, Result, SessionKey, TaskId, TaskKey, Tenant,
     event::StoredEvent,
@@ -35,7 +37,38 @@ pub(super) struct Submission {
     content_hash: String,
 }
 
-/// What was asked in one go, under the session's lock.
+/// What nobody else may be at while a task is accepted: its session, its id, the key of the call. What was made for it is nobody
+/// else's.
+pub(super) fn locks(new: &NewTask) -> Vec<LockName> {
+    let session = (!new.session_is_new()).then(|| row::session_lock(&new.task.session()));
+    let id = (!new.id_is_new()).then(|| id_lock(&new.task.tenant, &new.task.id));
+    let key = new.idempotency.as_ref().map(|idempotency| keys::lock(&new.task.tenant, idempotency));
+    let requeued = new.requeues.as_ref().map(|id| id_lock(&new.task.tenant, id));
+    [session, id, key, requeued].into_iter().flatten().collect()
+}
+/// The lock of an id, be there a task of it or not.
+pub(super) fn id_lock(tenant: &Tenant, id: &TaskId) -> LockName {
+    LockName { text: format!("{tenant}/{id}"), kind: 3 }
+}
+
+/// A submission, and the worker it is born to.
+pub(super) struct Creating {
+    pub(super) submission: Submission,
+    pub(super) worker: i64,
+}
+
+#[async_trait]
+impl Work for Creating {
+    type Answer = (Created, i64);
+    fn locks(&self) -> Locks {
+        Locks { names: locks(&self.submission.new), task: None }
+    }
+    async fn work(&self, tx: &mut Tx<'_>) -> Result<(Created, i64), Refusal> {
+        self.submission.create(tx, self.worker).await
+    }
+}
+
+/// What was asked in one go, under the locks.
 struct Looked {
     number: i64,
     key: Option<keys::Known>,
@@ -54,7 +87,7 @@ impl Submission {
         Ok(Self { key: new.task.key(), session: new.task.session(), content_hash: new.content_hash(), new, accepted, begun, texts })
     }
 
-    /// With the task's number.
+    /// With the task's number, under its locks.
     pub(super) async fn create(&self, tx: &mut Tx<'_>, worker: i64) -> Result<(Created, i64), Refusal> {
         let looked = self.look(tx).await?;
         if let Some(known) = &looked.key {
@@ -89,11 +122,7 @@ impl Submission {
     /// All that is to be known, in one go. Of a session that was made for this task, and an id, nothing can be known.
     async fn look(&self, tx: &mut Tx<'_>) -> Result<Looked, Refusal> {
         let [tenant, agent, session] = names(&self.session);
-        let mut asks = Vec::new();
-        if !self.new.session_is_new() {
-            asks.push(row::lock_session(&self.session));
-        }
-        asks.push(Ask("SELECT nextval('numbers')", args![]));
+        let mut asks = vec![Ask("SELECT nextval('numbers')", args![])];
         let in_session = "SELECT count(*) FILTER (WHERE is_head), count(*) FILTER (WHERE state = 1) FROM live \
                           WHERE tenant = $1 AND agent = $2 AND session = $3";
         let known = "SELECT content_hash, gone_until FROM tasks WHERE tenant = $1 AND id = $2";
@@ -107,9 +136,8 @@ impl Submission {
 
         let optional = [key, dead, known, in_session, last, before];
         let there = optional.each_ref().map(Option::is_some);
-        let first = asks.len();
         asks.extend(optional.into_iter().flatten());
-        let mut answers = tx.under_locks(asks).await?.split_off(first - 1).into_iter();
+        let mut answers = tx.under_locks(asks).await?.into_iter();
         let number = answers.next().and_then(|rows| first_number(&rows)).ok_or_else(not_looked)?;
         let [key, dead, known, in_session, last, before] =
             there.map(|is_there| if is_there { answers.next().unwrap_or_default() } else { Vec::new() });
@@ -172,8 +200,9 @@ impl Submission {
     /// What this very submission made when it came before and its reply was lost: its task, under its claim.
     async fn born_before(&self, tx: &mut Tx<'_>, key: &TaskKey, worker: i64) -> Result<Option<(Created, i64)>, Refusal> {
         let Some(born) = self.new.born.as_ref().filter(|_| *key == self.key) else { return Ok(None) };
-        let Some(seen) = row::locked(tx, key, false).await?.filter(|seen| seen.row.state == State::Running) else { return Ok(None) };
-        let by = "SELECT 1 FROM live WHERE task = $1 AND born = $2 AND worker = $3";
+        let Some(seen) = present(tx, key).await?.filter(|seen| seen.row.state == State::Running) else { return Ok(None) };
+        // Where somebody is at it, it is nobody's who still asks for it.
+        let by = "SELECT 1 FROM live WHERE task = $1 AND born = $2 AND worker = $3 FOR UPDATE SKIP LOCKED";
         let is_its_own = tx.row(by, args![seen.row.number, token(born), worker]).await?.is_some();
         if !is_its_own || tx.link.here.claims().held.get(key).is_some_and(|held| held.is_renewed) {
             return Ok(None);
@@ -207,10 +236,8 @@ impl Submission {
                 }
             }
         }
-        let insert = "INSERT INTO tasks (number, tenant, id, agent, session, priority, place, created_at, not_before, deadline, content_hash, \
-                      trace_id, retry_of) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
-        tx.write(
-            insert,
+        tx.put(
+            Rows::Accepted,
             args![
                 number,
                 task.tenant.as_str(),
@@ -227,11 +254,8 @@ impl Submission {
                 row.header.retry_of.as_ref().map(TaskId::as_str),
             ],
         );
-        let insert = "INSERT INTO live (task, tenant, agent, session, state, is_head, place, due, worker, lease_until, epoch, born, at, last_seq, \
-                      last_step, started_at, definition, publish) \
-                      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)";
-        tx.write(
-            insert,
+        tx.put(
+            Rows::Live,
             args![
                 number,
                 task.tenant.as_str(),

@@ -5,8 +5,9 @@ use super::{
     create::names,
     failure::Refusal,
     keys::Passing,
-    link::{Link, Tx, transact},
+    link::Link,
     row,
+    tx::{Tx, transact},
 };
 use crate::rules;
 use maniple_core::{
@@ -29,7 +30,7 @@ pub(super) struct Erased {
 /// Erases the newest tasks of a conversation below a number; all of them are finished. What is accepted meanwhile stays.
 pub(super) async fn erase(tx: &mut Tx<'_>, session: &SessionKey, below: Option<i64>) -> Result<Erased, Refusal> {
     let [tenant, agent, name] = names(session);
-    tx.under_locks(vec![row::lock_session(session)]).await?;
+    tx.under_locks(vec![row::session_lock(session).ask()]).await?;
     if below.is_none() {
         let unfinished = "SELECT 1 FROM live WHERE tenant = $1 AND agent = $2 AND session = $3 LIMIT 1";
         if tx.row(unfinished, args![tenant, agent, name]).await?.is_some() {

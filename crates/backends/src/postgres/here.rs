@@ -1,5 +1,6 @@
 //! What this process knows of the store beside the database: hints that save questions, and whose claims are whose.
 
+use super::tx::LockName;
 use crate::rules::Turns;
 use maniple_core::{AgentName, TaskKey, Tenant, ports::Claim};
 use std::{
@@ -43,9 +44,11 @@ pub(super) struct Claims {
 }
 
 /// A claim as this process knows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Held {
     pub(super) number: i64,
+    /// The lock of its session.
+    pub(super) session: LockName,
     pub(super) epoch: u64,
     /// Whether it was renewed since it was handed out: who asks again for one that was born claimed is then too late.
     pub(super) is_renewed: bool,
@@ -53,8 +56,12 @@ pub(super) struct Held {
 
 impl Claims {
     /// It was handed out.
-    pub(super) fn hold(&mut self, claim: &Claim, number: i64) {
-        self.held.insert(claim.key.clone(), Held { number, epoch: claim.epoch, is_renewed: false });
+    pub(super) fn hold(&mut self, claim: &Claim, number: i64, session: LockName) {
+        self.held.insert(claim.key.clone(), Held { number, session, epoch: claim.epoch, is_renewed: false });
+    }
+    /// What is known of a claim, where it was handed out here.
+    pub(super) fn get(&self, claim: &Claim) -> Option<&Held> {
+        self.held.get(&claim.key).filter(|held| held.epoch == claim.epoch)
     }
     /// It is gone, where no later one of its task was handed out.
     pub(super) fn let_go(&mut self, key: &TaskKey, epoch: u64) {

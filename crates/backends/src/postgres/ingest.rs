@@ -3,10 +3,12 @@
 use super::{
     TaskStore,
     args::args,
-    create::{Submission, first_number},
+    batch::Work,
+    create::{self, Submission, first_number},
     failure::Refusal,
-    link::{Ask, Tx, look, transact},
     outbox,
+    tx::{Ask, LockName, Locks, Tx, look, transact},
+    writes::Rows,
 };
 use async_trait::async_trait;
 use maniple_core::{
@@ -18,13 +20,11 @@ use maniple_core::{
 #[async_trait]
 impl ports::Ingest for TaskStore {
     async fn admit(&self, arrival: &Arrival) -> Result<Admitted> {
-        let mut admitted = transact!(self.link, tx => admit(&mut tx, arrival));
-        // Its id may have been taken between the look and the create, by another agent's task: then it has one of its own.
-        if is_conflict(&admitted) {
-            admitted = transact!(self.link, tx => admit(&mut tx, arrival));
+        match self.writers.write(Admitting(arrival.clone())).await {
+            // Its id is that of a task that did not come this way, or of one that is gone.
+            Err(error) if error.kind == Kind::Conflict => Ok(Admitted::Conflict),
+            admitted => admitted,
         }
-        // By a task that did not come this way, or one that is gone.
-        if is_conflict(&admitted) { Ok(Admitted::Conflict) } else { admitted }
     }
 
     async fn pending(&self, agent: &AgentName, most: u64) -> Result<u64> {
@@ -46,19 +46,34 @@ impl ports::Ingest for TaskStore {
     }
 }
 
-fn is_conflict(admitted: &Result<Admitted>) -> bool {
-    admitted.as_ref().is_err_and(|error| error.kind == Kind::Conflict)
+/// The kind of the locks of records.
+const RECORD: i64 = 4;
+
+/// A record that is to become a task.
+struct Admitting(Arrival);
+
+#[async_trait]
+impl Work for Admitting {
+    type Answer = Admitted;
+    /// Two consumers may have the same record at once, and another door its id.
+    fn locks(&self) -> Locks {
+        let Arrival { new, sent_id, other_id, .. } = &self.0;
+        let record = LockName { text: format!("{}/{}/{sent_id}", new.task.tenant, new.task.agent), kind: RECORD };
+        let mut names = create::locks(new);
+        names.extend([record, create::id_lock(&new.task.tenant, other_id)]);
+        Locks { names, task: None }
+    }
+    async fn work(&self, tx: &mut Tx<'_>) -> Result<Admitted, Refusal> {
+        admit(tx, &self.0).await
+    }
 }
 
 async fn admit(tx: &mut Tx<'_>, arrival: &Arrival) -> Result<Admitted, Refusal> {
     let task = &arrival.new.task;
     let (tenant, agent, sent_id) = (task.tenant.as_str(), task.agent.as_str(), arrival.sent_id.as_str());
-    // Two consumers may have the same record at once.
-    let name = format!("{tenant}/{agent}/{sent_id}");
-    let lock = Ask("SELECT pg_advisory_xact_lock(hashtextextended($1, 4))", args![name]);
     let known = Ask("SELECT hash FROM ingest WHERE tenant = $1 AND agent = $2 AND sent_id = $3", args![tenant, agent, sent_id]);
     let held = Ask("SELECT agent FROM tasks WHERE tenant = $1 AND id = $2", args![tenant, task.id.as_str()]);
-    let mut found = tx.under_locks(vec![lock, known, held]).await?.split_off(1).into_iter();
+    let mut found = tx.under_locks(vec![known, held]).await?.into_iter();
     if let Some(row) = found.next().unwrap_or_default().first() {
         let is_same = row.try_get::<_, &str>(0)? == arrival.hash;
         return Ok(if is_same { Admitted::Known } else { Admitted::Conflict });
@@ -75,10 +90,8 @@ async fn admit(tx: &mut Tx<'_>, arrival: &Arrival) -> Result<Admitted, Refusal> 
         let tell = "UPDATE live SET publish = $3 WHERE task = (SELECT number FROM tasks WHERE tenant = $1 AND id = $2)";
         tx.write(tell, args![tenant, task.as_str(), publish.as_ref().map(outbox::write_publish)]);
     }
-    let keep = "INSERT INTO ingest (tenant, agent, sent_id, hash, task, topic, \"partition\", \"offset\", at) \
-                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
     let Place { topic, partition, offset } = &arrival.place;
-    tx.write(keep, args![tenant, agent, sent_id, &arrival.hash, task.as_str(), topic, *partition, *offset, tx.now]);
+    tx.put(Rows::Records, args![tenant, agent, sent_id, &arrival.hash, task.as_str(), topic, *partition, *offset, tx.now]);
     Ok(Admitted::Created(Box::new(created)))
 }
 

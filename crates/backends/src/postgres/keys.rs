@@ -3,7 +3,8 @@
 use super::{
     args::args,
     failure::Refusal,
-    link::{Ask, Tx},
+    tx::{Ask, LockName, Tx},
+    writes::Rows,
 };
 use crate::rules;
 use maniple_core::{
@@ -24,6 +25,11 @@ impl Known {
     fn is_forgotten(&self, now: Time) -> bool {
         self.at.0 <= now.0.saturating_sub(rules::KEYS_KEPT.as_millis() as i64)
     }
+}
+
+/// The lock of a key: two submissions under one key come one after the other.
+pub(super) fn lock(tenant: &Tenant, idempotency: &Idempotency) -> LockName {
+    LockName { text: format!("{tenant}/{}/{}", idempotency.scope, idempotency.key), kind: 5 }
 }
 
 /// A question for a key: what was made under it. The rest of the transaction depends on the answer, so whoever writes the same
@@ -47,8 +53,7 @@ pub(super) fn keep(tx: &mut Tx<'_>, tenant: &Tenant, idempotency: &Idempotency, 
     if is_forgotten {
         tx.write("DELETE FROM keys WHERE tenant = $1 AND scope = $2 AND key = $3", args![tenant.as_str(), scope, key]);
     }
-    let sql = "INSERT INTO keys (tenant, scope, key, body_hash, made, at) VALUES ($1, $2, $3, $4, $5, $6)";
-    tx.write(sql, args![tenant.as_str(), scope, key, body_hash, made, tx.now]);
+    tx.put(Rows::Keys, args![tenant.as_str(), scope, key, body_hash, made, tx.now]);
 }
 
 /// A key on its way through a call that is not a submission: asked for, then kept.

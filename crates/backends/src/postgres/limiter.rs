@@ -4,7 +4,7 @@ use super::{
     TaskStore,
     args::args,
     failure::Refusal,
-    link::{Ask, Tx, transact},
+    tx::{Ask, Tx, transact},
 };
 use crate::limiter::{WINDOW_MAX, check, short};
 use async_trait::async_trait;

@@ -1,16 +1,13 @@
-//! The way to the database: a bounded pool, and transactions on it.
-//!
-//! A transaction asks what it must know in one go, decides, and sends all that it writes in one go with its `COMMIT`.
+//! The way to the database: a bounded pool of connections, and its time.
 
 use super::{
-    args::{Arg, args},
-    failure::{Refusal, ends_connection, failed},
+    args::Arg,
+    failure::{ends_connection, failed},
     here::Here,
 };
 use crate::{Clock, clock::Monotone};
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Timeouts};
-use futures::future::{try_join, try_join_all};
-use maniple_core::{Error, Result, Tenant, Time};
+use maniple_core::{Error, Result, Time};
 use std::{
     str::FromStr,
     sync::{
@@ -30,14 +27,6 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// Renewals come before every sweep, and every third of a lease: one write a second is enough.
 const SLACK: Duration = Duration::from_secs(1);
-/// How a transaction begins. Settings of the session would be lost behind a PgBouncer in transaction mode, and options of the start are refused there.
-const BEGIN: &str = "BEGIN; SET LOCAL statement_timeout = '30s'; SET LOCAL lock_timeout = '10s'; \
-                     SET LOCAL idle_in_transaction_session_timeout = '30s'";
-const BEGIN_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = '30s'; \
-                          SET LOCAL idle_in_transaction_session_timeout = '30s'";
-/// The server's time in milliseconds, read anew each time it is asked.
-const CLOCK: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint";
-
 /// What is asked of a URL: the driver's settings, with ours where it says nothing.
 pub(super) fn config(url: &str) -> Result<Config> {
     let wrong = |e: tokio_postgres::Error| Error::invalid(format!("the store's URL cannot be read: {}", said(&e))).at("store");
@@ -75,7 +64,8 @@ pub(super) fn tls() -> Result<MakeRustlsConnect> {
 /// The pool, the clock, and what this process knows.
 pub(super) struct Link {
     pool: Pool,
-    clock: Option<Monotone>,
+    /// Of a test; else the server says what time it is.
+    pub(super) clock: Option<Monotone>,
     /// How far the server's clock is ahead of this machine's, in milliseconds.
     ahead: AtomicI64,
     pub(super) here: Here,
@@ -127,19 +117,9 @@ impl Link {
             None => Time(crate::SystemClock.now().0 + self.ahead.load(Ordering::Relaxed)),
         }
     }
-    fn learn(&self, server: Time) {
+    /// The server said what time it is.
+    pub(super) fn learn(&self, server: Time) {
         self.ahead.store(server.0 - crate::SystemClock.now().0, Ordering::Relaxed);
-    }
-
-    pub(super) async fn begin(&self) -> Result<Tx<'_>, Refusal> {
-        self.begin_as(BEGIN, Time(0)).await
-    }
-    pub(super) async fn begin_read(&self) -> Result<Tx<'_>, Refusal> {
-        self.begin_as(BEGIN_READ, self.now()).await
-    }
-    async fn begin_as(&self, begin: &'static str, now: Time) -> Result<Tx<'_>, Refusal> {
-        let client = Some(self.client().await?);
-        Ok(Tx { client, begin, begun: AtomicBool::new(false), link: self, now, writes: Vec::new(), counted: Vec::new() })
     }
 
     /// From now on statements are prepared once a connection. Only for a way on which a session is one: behind a pooler in
@@ -147,7 +127,8 @@ impl Link {
     pub(super) fn keeps_sessions(&self) {
         self.names.store(true, Ordering::Relaxed);
     }
-    async fn prepared(&self, client: &Object, sql: &str, values: &[Arg]) -> Result<Option<Statement>, tokio_postgres::Error> {
+    /// The statement by its name, where statements have one.
+    pub(super) async fn prepared(&self, client: &Object, sql: &str, values: &[Arg]) -> Result<Option<Statement>, tokio_postgres::Error> {
         if !self.names.load(Ordering::Relaxed) {
             return Ok(None);
         }
@@ -172,208 +153,14 @@ impl Link {
 }
 
 /// One statement, by its name where it has one.
-async fn query(client: &Object, sql: &str, values: &[Arg], statement: Option<&Statement>) -> Result<Vec<SqlRow>, tokio_postgres::Error> {
+pub(super) async fn query(
+    client: &Object,
+    sql: &str,
+    values: &[Arg],
+    statement: Option<&Statement>,
+) -> Result<Vec<SqlRow>, tokio_postgres::Error> {
     match statement {
         Some(statement) => client.query(statement, &values.iter().map(Arg::value).collect::<Vec<_>>()).await,
         None => client.query_typed(sql, &values.iter().map(Arg::pair).collect::<Vec<_>>()).await,
     }
 }
-
-/// A question, to be asked together with others.
-pub(super) struct Ask(pub(super) &'static str, pub(super) Vec<Arg>);
-
-/// A transaction. Dropped without a commit it is rolled back with its connection.
-pub(super) struct Tx<'a> {
-    client: Option<Object>,
-    /// How it begins, in one go with what is asked first.
-    begin: &'static str,
-    begun: AtomicBool,
-    pub(super) link: &'a Link,
-    /// The time of everything this transaction does; read after its locks were taken.
-    pub(super) now: Time,
-    /// What is written with the commit.
-    writes: Vec<(String, Vec<Arg>)>,
-    /// How many unfinished tasks each tenant has more, once this is committed.
-    counted: Vec<(Tenant, i64)>,
-}
-
-impl Tx<'_> {
-    fn client(&self) -> &Object {
-        self.client.as_ref().expect("taken only as it ends")
-    }
-
-    /// What a statement finds.
-    pub(super) async fn rows(&self, sql: &str, values: Vec<Arg>) -> Result<Vec<SqlRow>, Refusal> {
-        let statement = self.link.prepared(self.client(), sql, &values).await?;
-        Ok(self.send(sql, &values, statement.as_ref()).await?)
-    }
-    /// Sent when it is first polled, in the order in which several are.
-    async fn send(&self, sql: &str, values: &[Arg], statement: Option<&Statement>) -> Result<Vec<SqlRow>, tokio_postgres::Error> {
-        Ok(try_join(self.begin_first(), query(self.client(), sql, values, statement)).await?.1)
-    }
-    async fn begin_first(&self) -> Result<(), tokio_postgres::Error> {
-        match self.begun.swap(true, Ordering::Relaxed) {
-            true => Ok(()),
-            false => self.client().batch_execute(self.begin).await,
-        }
-    }
-    /// The first row of it.
-    pub(super) async fn row(&self, sql: &str, values: Vec<Arg>) -> Result<Option<SqlRow>, Refusal> {
-        Ok(self.rows(sql, values).await?.into_iter().next())
-    }
-    /// Several questions in one go: each sees what those before it waited for.
-    pub(super) async fn all(&self, asks: Vec<Ask>) -> Result<Vec<Vec<SqlRow>>, Refusal> {
-        // All are prepared before the first is sent, so that they go in their order.
-        let mut statements = Vec::with_capacity(asks.len());
-        for Ask(sql, values) in &asks {
-            statements.push(self.link.prepared(self.client(), sql, values).await?);
-        }
-        let sent = asks.iter().zip(&statements).map(|(Ask(sql, values), statement)| self.send(sql, values, statement.as_ref()));
-        Ok(try_join_all(sent).await?)
-    }
-
-    /// Questions whose first ones are locks, and what time it is once they are taken.
-    pub(super) async fn under_locks(&mut self, mut asks: Vec<Ask>) -> Result<Vec<Vec<SqlRow>>, Refusal> {
-        if self.link.clock.is_none() {
-            asks.push(Ask(CLOCK, args![]));
-        }
-        let mut found = self.all(asks).await?;
-        let now = match &self.link.clock {
-            Some(clock) => clock.now(),
-            None => {
-                let server = Time(found.pop().and_then(|rows| rows.first().map(|row| row.get(0))).unwrap_or(0));
-                self.link.learn(server);
-                server
-            }
-        };
-        // A second reading, after more locks, is never earlier.
-        self.now = self.now.max(now);
-        Ok(found)
-    }
-
-    /// Writes, with the commit at the latest.
-    pub(super) fn write(&mut self, sql: impl Into<String>, values: Vec<Arg>) {
-        self.writes.push((sql.into(), values));
-    }
-    /// Counts a task that begins, or with -1 one that ends.
-    pub(super) fn count(&mut self, tenant: &Tenant, more: i64) {
-        self.counted.push((tenant.clone(), more));
-    }
-
-    /// Sends what is to be written and commits. After an error over the connection itself nobody knows whether it did.
-    pub(super) async fn commit(mut self) -> Result<(), Refusal> {
-        let began = Instant::now();
-        let writes = std::mem::take(&mut self.writes);
-        match self.send_and_commit(&writes).await {
-            Ok(_) => {
-                metrics::histogram!("maniple_store_commit_seconds").record(began.elapsed().as_secs_f64());
-                self.link.here.count(std::mem::take(&mut self.counted));
-                // In order: the connection is clean again.
-                drop(self.client.take());
-                Ok(())
-            }
-            Err(error) => {
-                self.end(&error).await;
-                Err(error.into())
-            }
-        }
-    }
-
-    async fn send_and_commit(&self, writes: &[(String, Vec<Arg>)]) -> Result<(), tokio_postgres::Error> {
-        let mut statements = Vec::with_capacity(writes.len());
-        for (sql, values) in writes {
-            statements.push(self.link.prepared(self.client(), sql, values).await?);
-        }
-        // Polled in this order, so sent in this order; the server commits nothing of a transaction in which one failed.
-        let written = writes.iter().zip(&statements).map(|((sql, values), statement)| self.send(sql, values, statement.as_ref()));
-        try_join(try_join_all(written), self.client().batch_execute("COMMIT")).await.map(drop)
-    }
-
-    /// Gives up what was begun.
-    pub(super) async fn abandon(mut self, refusal: &Refusal) {
-        match refusal {
-            Refusal::Sql(error) if ends_connection(error) => self.discard(error),
-            Refusal::Sql(error) => self.end(error).await,
-            Refusal::Says(_) => self.roll_back().await,
-        }
-    }
-    async fn end(&mut self, error: &tokio_postgres::Error) {
-        if ends_connection(error) {
-            self.discard(error);
-        } else {
-            self.roll_back().await;
-        }
-    }
-    async fn roll_back(&mut self) {
-        let Some(client) = self.client.take() else { return };
-        // Whatever is still under way on it comes first.
-        if client.batch_execute("ROLLBACK").await.is_err() {
-            drop(Object::take(client));
-        }
-    }
-    fn discard(&mut self, error: &tokio_postgres::Error) {
-        tracing::debug!(%error, "a connection to the database is given up");
-        if let Some(client) = self.client.take() {
-            drop(Object::take(client));
-        }
-    }
-}
-
-impl Drop for Tx<'_> {
-    /// Whoever waited has left: with the connection goes what was begun on it.
-    fn drop(&mut self) {
-        if let Some(client) = self.client.take() {
-            drop(Object::take(client));
-        }
-    }
-}
-
-/// The most often a transaction is made that others were in the way of.
-pub(super) const TRIES: u32 = 5;
-
-/// Does something in a transaction, and again where others were in its way.
-macro_rules! transact {
-    ($link:expr, $tx:ident => $work:expr) => {{
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            let mut $tx = match $link.begin().await {
-                Ok(tx) => tx,
-                Err(refusal) => break Err(maniple_core::Error::from(refusal)),
-            };
-            let outcome = match $work.await {
-                Ok(answer) => $tx.commit().await.map(|()| answer),
-                Err(refusal) => {
-                    $tx.abandon(&refusal).await;
-                    Err(refusal)
-                }
-            };
-            match outcome {
-                Ok(answer) => break Ok(answer),
-                Err($crate::postgres::failure::Refusal::Sql(error))
-                    if tries < $crate::postgres::link::TRIES && $crate::postgres::failure::is_passing(&error) =>
-                {
-                    $link.here.forget_definitions();
-                    tokio::time::sleep(std::time::Duration::from_millis(fastrand::u64(0..20))).await;
-                }
-                Err(refusal) => break Err(refusal.into()),
-            }
-        }
-    }};
-}
-/// Looks at what was true at one moment.
-macro_rules! look {
-    ($link:expr, $tx:ident => $work:expr) => {{
-        match $link.begin_read().await {
-            Err(refusal) => Err(maniple_core::Error::from(refusal)),
-            Ok($tx) => match $work.await {
-                Ok(answer) => $tx.commit().await.map(|()| answer).map_err(maniple_core::Error::from),
-                Err(refusal) => {
-                    $tx.abandon(&refusal).await;
-                    Err(refusal.into())
-                }
-            },
-        }
-    }};
-}
-pub(super) use {look, transact};

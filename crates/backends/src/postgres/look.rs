@@ -3,8 +3,8 @@
 use super::{
     args::args,
     failure::Refusal,
-    link::Tx,
     row::{COLUMNS, columns, seen, tables},
+    tx::Tx,
 };
 use crate::rules;
 use maniple_core::{

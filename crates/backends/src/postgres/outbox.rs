@@ -8,7 +8,8 @@ use super::{
     TaskStore,
     args::args,
     failure::Refusal,
-    link::{Tx, look, transact},
+    tx::{Tx, look, transact},
+    writes::Rows,
 };
 use crate::life::Row;
 use async_trait::async_trait;
@@ -52,14 +53,11 @@ pub(super) fn tell_end(tx: &mut Tx<'_>, row: &Row, result: &AgentResult, event: 
 
 fn put(tx: &mut Tx<'_>, row: &Row, topic: String, payloads: Vec<(u64, String)>) {
     let (task_id, key, count) = (row.header.id.as_str(), row.header.session_id.as_str(), payloads.len());
-    let (ids, payloads): (Vec<String>, Vec<String>) =
-        payloads.into_iter().map(|(seq, payload)| (format!("{task_id}:{seq}"), payload)).unzip();
-    let insert = "INSERT INTO outbox (task, topic, key, trace_id, at, event_id, payload) \
-                  SELECT $1, $2, $3, $4, $5, * FROM unnest($6::text[], $7::text[])";
-    tx.write(insert, args![row.number, &topic, key, row.header.trace_id.clone(), tx.now, ids, payloads]);
-    let line = "INSERT INTO outbox_lines (topic, key, waiting, due) VALUES ($1, $2, $3, $4) \
-                ON CONFLICT (topic, key) DO UPDATE SET waiting = outbox_lines.waiting + excluded.waiting";
-    tx.write(line, args![&topic, key, count, tx.now]);
+    for (seq, payload) in payloads {
+        let event_id = format!("{task_id}:{seq}");
+        tx.put(Rows::Told, args![row.number, &topic, key, row.header.trace_id.clone(), tx.now, event_id, payload]);
+    }
+    tx.put(Rows::Lines, args![&topic, key, count, tx.now]);
 }
 
 #[async_trait]
@@ -112,8 +110,7 @@ async fn take(tx: &mut Tx<'_>, holder: &str, lines: usize, rows: usize, max_byte
 async fn settle(tx: &mut Tx<'_>, holder: &str, settled: &Settled) -> Result<(), Refusal> {
     let Settled { topic, key, sent, pause, failures } = settled;
     // The line first: whoever adds to it has it too.
-    tx.under_locks(vec![super::link::Ask("SELECT 1 FROM outbox_lines WHERE topic = $1 AND key = $2 FOR UPDATE", args![topic, key])])
-        .await?;
+    tx.under_locks(vec![super::tx::Ask("SELECT 1 FROM outbox_lines WHERE topic = $1 AND key = $2 FOR UPDATE", args![topic, key])]).await?;
     let settle = "WITH gone AS (DELETE FROM outbox WHERE n = ANY($3) RETURNING 1) \
                   UPDATE outbox_lines SET waiting = waiting - (SELECT count(*) FROM gone), \
                     due = CASE WHEN holder = $4 THEN $5 ELSE due END, \

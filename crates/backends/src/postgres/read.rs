@@ -1,12 +1,12 @@
 //! Looking without changing anything.
 
 use super::{
-    args::{Arg, arg, args},
+    args::{Arg, args},
     create::{self, LAST_PLACE, names},
     failure::Refusal,
-    link::{Ask, Tx},
     row::{self, COLUMNS, columns, seen, tables},
     signal,
+    tx::{Ask, Tx},
 };
 use crate::rules;
 use maniple_core::{
@@ -79,11 +79,11 @@ async fn page_of(
     let mut sql = concat!("SELECT ", columns!(), " FROM ", tables!(), " WHERE t.tenant = $1 AND t.gone_until IS NULL").to_owned();
     let mut values: Vec<Arg> = args![query.tenant.as_str()];
     if !query.agents.is_empty() {
-        values.push(arg(query.agents.iter().map(ToString::to_string).collect::<Vec<_>>()));
+        values.push(Arg::from(query.agents.iter().map(ToString::to_string).collect::<Vec<_>>()));
         let _ = write!(sql, " AND t.agent = ANY(${})", values.len());
     }
     if let Some(session) = &query.session_id {
-        values.push(arg(session.as_str()));
+        values.push(Arg::from(session.as_str()));
         let _ = write!(sql, " AND t.session = ${}", values.len());
     }
     if let Some((at, id)) = before {
@@ -101,7 +101,7 @@ async fn page_of(
     if query.dead {
         sql.push_str(" AND t.dead");
     }
-    values.push(arg(limit));
+    values.push(Arg::from(limit));
     let _ = write!(sql, " ORDER BY t.created_at DESC, t.id DESC LIMIT ${}", values.len());
     tx.rows(&sql, values).await
 }

@@ -3,8 +3,9 @@
 use super::{
     args::args,
     failure::Refusal,
-    link::{Ask, Tx},
     outbox,
+    tx::{Ask, LockName, Tx},
+    writes::Rows,
 };
 use crate::{
     life::{Ended, Row, State},
@@ -143,15 +144,27 @@ pub(super) fn found(rows: &[SqlRow]) -> Result<Option<Seen>, Refusal> {
     rows.first().map(seen).transpose()
 }
 
-/// A lock of a session: accept, end, erase and falling due take it before anything else.
-pub(super) fn lock_session(session: &SessionKey) -> Ask {
-    let name = format!("{}/{}/{}", session.tenant, session.agent, session.id);
-    Ask("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", args![name])
+/// The lock of a session: accept, end, erase and falling due take it before anything else.
+pub(super) fn session_lock(session: &SessionKey) -> LockName {
+    LockName { text: format!("{}/{}/{}", session.tenant, session.agent, session.id), kind: 0 }
 }
 /// A lock of a task while it is unfinished.
 pub(super) fn lock_task(key: &TaskKey) -> Ask {
     const SQL: &str = "SELECT 1 FROM live WHERE task = (SELECT number FROM tasks WHERE tenant = $1 AND id = $2) FOR UPDATE";
     Ask(SQL, args![key.tenant.as_str(), key.id.as_str()])
+}
+
+/// The task of a number, under locks that were taken before.
+pub(super) async fn known(tx: &mut Tx<'_>, number: i64) -> Result<Option<Seen>, Refusal> {
+    let answers = tx.under_locks(vec![of_number(number)]).await?;
+    not_before(tx, found(answers.last().map_or(&[][..], Vec::as_slice))?)
+}
+/// What is done now is no earlier than what was done last.
+fn not_before(tx: &mut Tx<'_>, seen: Option<Seen>) -> Result<Option<Seen>, Refusal> {
+    if let Some(seen) = &seen {
+        tx.now = tx.now.max(seen.at);
+    }
+    Ok(seen)
 }
 
 /// What names its session.
@@ -166,15 +179,11 @@ pub(super) async fn locked(tx: &mut Tx<'_>, key: &TaskKey, may_end: bool) -> Res
         let known = "SELECT agent, session FROM tasks WHERE tenant = $1 AND id = $2 AND gone_until IS NULL";
         let Some(found) = tx.row(known, args![key.tenant.as_str(), key.id.as_str()]).await? else { return Ok(None) };
         let (agent, id) = (AgentName::parse(found.try_get(0)?)?, SessionId::parse(found.try_get(1)?)?);
-        locks.push(lock_session(&SessionKey { tenant: key.tenant.clone(), agent, id }));
+        locks.push(session_lock(&SessionKey { tenant: key.tenant.clone(), agent, id }).ask());
     }
     locks.extend([lock_task(key), of_key(key)]);
     let answers = tx.under_locks(locks).await?;
-    let seen = found(answers.last().map_or(&[][..], Vec::as_slice))?;
-    if let Some(seen) = &seen {
-        tx.now = tx.now.max(seen.at);
-    }
-    Ok(seen)
+    not_before(tx, found(answers.last().map_or(&[][..], Vec::as_slice))?)
 }
 
 /// Records the next events of a task.
@@ -188,32 +197,22 @@ pub(super) fn write_events(tx: &mut Tx<'_>, row: &Row, events: &[Arc<StoredEvent
     if events.is_empty() {
         return;
     }
-    let (mut seqs, mut steps, mut names, mut data) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for event in events {
-        seqs.push(event.seq as i64);
-        steps.push(i64::from(event.step));
-        names.push(event.name.to_string());
-        data.push(event.data.get().to_owned());
+        let (seq, name, data) = (event.seq, event.name.to_string(), event.data.get());
+        tx.put(Rows::Events, args![row.number, row.epoch, tx.now, seq, event.step, name, data]);
     }
-    let sql = "INSERT INTO events (task, epoch, at, seq, step, name, data) \
-               SELECT $1, $2, $3, * FROM unnest($4::bigint[], $5::bigint[], $6::text[], $7::text[])";
-    tx.write(sql, args![row.number, row.epoch, tx.now, seqs, steps, names, data]);
     outbox::tell_events(tx, row, events);
 }
 
 /// The task is its session's head and anybody may claim it.
 pub(super) fn make_ready(tx: &mut Tx<'_>, row: &mut Row) {
     row.made_ready();
-    let sql = "UPDATE live SET state = 2, is_head = true, until = NULL, waiting_for = NULL, due = $2, worker = NULL, lease_until = NULL, \
-               at = $3 WHERE task = $1";
-    tx.write(sql, args![row.number, row.due(), tx.now]);
+    tx.put(Rows::MadeReady, args![row.number, row.due(), tx.now]);
     put_in_ready(tx, row);
 }
 /// It waits for whoever claims it.
 pub(super) fn put_in_ready(tx: &mut Tx<'_>, row: &Row) {
-    let sql = "INSERT INTO ready (task, agent, tenant, priority, place, ready_at) \
-               SELECT number, agent, tenant, priority, $2, $3 FROM tasks WHERE number = $1";
-    tx.write(sql, args![row.number, row.place, tx.now]);
+    tx.put(Rows::Ready, args![row.number, row.place, tx.now]);
 }
 
 /// The task ends, under the lock of its session. The last answer is whether the next of its session became ready by that.
@@ -223,19 +222,15 @@ pub(super) async fn end(tx: &mut Tx<'_>, row: &mut Row, ending: &Ending) -> Resu
     let event = Arc::new(event);
     write_events(tx, row, std::slice::from_ref(&event));
     outbox::tell_end(tx, row, &result, &event);
-    let sql = "UPDATE tasks SET state = $2, finished_at = $3, last_seq = $4, last_step = $5, place = $6, dead = $7, \
-               definition = (SELECT definition FROM live WHERE task = $1) WHERE number = $1";
-    tx.write(sql, args![row.number, row.state as i64, tx.now, row.last_seq, row.last_step, row.place, is_dead]);
-    tx.write("DELETE FROM live WHERE task = $1", args![row.number]);
+    tx.put(Rows::Ended, args![row.number, row.state as i64, tx.now, row.last_seq, row.last_step, row.place, is_dead]);
+    tx.put(Rows::NoLongerLive, args![row.number]);
+    tx.put(Rows::NoLongerAsked, args![row.number]);
     if was_ready {
-        tx.write("DELETE FROM ready WHERE task = $1", args![row.number]);
+        tx.put(Rows::NoLongerReady, args![row.number]);
     }
     if row.signals > 0 {
         tx.write("DELETE FROM signals WHERE task = $1", args![row.number]);
     }
-    let sql =
-        "UPDATE approvals SET listed = false, state = CASE state WHEN 'open' THEN 'expired' ELSE state END WHERE task = $1 AND listed";
-    tx.write(sql, args![row.number]);
     tx.count(&row.tenant, -1);
     let released = frees_session && release_next(tx, row).await?;
     Ok((result, event, released))

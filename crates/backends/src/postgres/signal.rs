@@ -1,6 +1,6 @@
 //! Facts from outside.
 
-use super::{args::args, failure::Refusal, keys::Passing, link::Tx, row};
+use super::{args::args, failure::Refusal, keys::Passing, row, tx::Tx};
 use crate::{
     life::{self, Received, Row, State},
     rules,

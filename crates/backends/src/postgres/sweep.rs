@@ -4,8 +4,9 @@ use super::{
     args::args,
     claim::LEASE_OF,
     failure::Refusal,
-    link::{Ask, Link, Tx, transact},
+    link::Link,
     row, signal,
+    tx::{Ask, Tx, transact},
 };
 use crate::{
     clock::until,
@@ -90,7 +91,7 @@ async fn next(tx: &mut Tx<'_>) -> Result<Option<std::time::Duration>, Refusal> {
 
 /// The task under all its locks.
 async fn locked(tx: &mut Tx<'_>, item: &Item) -> Result<Option<Row>, Refusal> {
-    let mut asks = vec![row::lock_session(&item.session)];
+    let mut asks = vec![row::session_lock(&item.session).ask()];
     // A renewal under way is waited for: what it says counts.
     asks.extend(item.worker.map(|worker| Ask("SELECT 1 FROM workers WHERE number = $1 FOR SHARE", args![worker])));
     asks.push(Ask("SELECT 1 FROM live WHERE task = $1 FOR UPDATE", args![item.number]));

@@ -4,7 +4,7 @@ use super::{
     TaskStore,
     args::args,
     failure::Refusal,
-    link::{Ask, Tx, look, transact},
+    tx::{Ask, Tx, look, transact},
 };
 use crate::rules::{
     self,
