@@ -21,7 +21,7 @@ use maniple_core::{
     ports::{Born, Claim, Claimed, Renewal, Room},
     signal::SignalKind,
 };
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// How often a claim looks again when others took what it picked.
 const LOOKS: usize = 8;
@@ -72,109 +72,83 @@ pub(super) async fn claim(tx: &mut Tx<'_>, agents: &[AgentName], room: &Room, wo
     Ok(Vec::new())
 }
 
-/// The next tasks: tenants in turn, of each the highest priority first, then the lowest place.
+/// The next tasks: tenants in turn, once around from the one served last, of each the highest priority first, then the lowest place.
 /// None of those that others are at.
 async fn in_turn(tx: &Tx<'_>, agents: &[AgentName], names: &[String], room: &Room, others: &[i64]) -> Result<Vec<(Tenant, i64)>, Refusal> {
-    let tenants = tenants(tx, agents, names, room).await?;
-    let mut queues: VecDeque<(Tenant, VecDeque<i64>)> = VecDeque::new();
-    let limits: Vec<i64> = tenants.iter().map(|tenant| room.left_of(tenant) as i64).collect();
-    let asked: Vec<String> = tenants.iter().map(ToString::to_string).collect();
-    let mut tasks: HashMap<String, VecDeque<i64>> = HashMap::new();
-    if !asked.is_empty() {
-        // For each tenant and agent the index is read from where it begins, and no further than is wanted.
-        let sql = "SELECT w.tenant, q.task FROM unnest($1::text[], $2::bigint[]) w(tenant, most), LATERAL (\
-                     SELECT r.task, r.priority, r.place FROM unnest($3::text[]) a(agent), LATERAL (\
-                       SELECT task, priority, place FROM ready WHERE agent = a.agent AND tenant = w.tenant AND task <> ALL($4) \
-                       ORDER BY priority DESC, place LIMIT w.most) r \
-                     ORDER BY r.priority DESC, r.place LIMIT w.most) q ORDER BY w.tenant, q.priority DESC, q.place";
-        for row in tx.rows(sql, args![asked, limits, names.to_vec(), others.to_vec()]).await? {
-            tasks.entry(row.try_get(0)?).or_default().push_back(row.try_get(1)?);
-        }
-    }
-    for tenant in tenants {
-        let queue = tasks.remove(tenant.as_str()).unwrap_or_default();
-        queues.push_back((tenant, queue));
-    }
+    // From one tenant to the next by the index, however many tasks each has; those that have no room are passed over. Then of each
+    // no more than its share can come to, read from where the index begins for it.
+    const SQL: &str = "WITH RECURSIVE after(tenant, n) AS (\
+           SELECT (SELECT min(f.tenant) FROM unnest($1::text[]) a(agent), LATERAL (\
+             SELECT tenant FROM ready WHERE agent = a.agent AND tenant > $2 ORDER BY tenant LIMIT 1) f), 1 \
+           UNION ALL SELECT (SELECT min(f.tenant) FROM unnest($1::text[]) a(agent), LATERAL (\
+             SELECT tenant FROM ready WHERE agent = a.agent AND tenant > w.tenant ORDER BY tenant LIMIT 1) f), n + 1 \
+           FROM after w WHERE w.tenant IS NOT NULL), \
+         again(tenant, n) AS (\
+           SELECT (SELECT min(f.tenant) FROM unnest($1::text[]) a(agent), LATERAL (\
+             SELECT tenant FROM ready WHERE agent = a.agent ORDER BY tenant LIMIT 1) f), 1 \
+           UNION ALL SELECT (SELECT min(f.tenant) FROM unnest($1::text[]) a(agent), LATERAL (\
+             SELECT tenant FROM ready WHERE agent = a.agent AND tenant > w.tenant ORDER BY tenant LIMIT 1) f), n + 1 \
+           FROM again w WHERE w.tenant < $2), \
+         turn AS MATERIALIZED (\
+           SELECT w.tenant, row_number() OVER () AS n, coalesce(l.most, $3) AS most \
+           FROM (SELECT tenant FROM after WHERE tenant IS NOT NULL UNION ALL SELECT tenant FROM again WHERE tenant <= $2) w \
+           LEFT JOIN unnest($4::text[], $5::bigint[]) l(tenant, most) ON l.tenant = w.tenant WHERE coalesce(l.most, $3) > 0 LIMIT $6) \
+         SELECT t.tenant, q.task FROM turn t CROSS JOIN LATERAL (\
+           SELECT r.task, row_number() OVER (ORDER BY r.priority DESC, r.place) AS nth FROM unnest($1::text[]) a(agent) CROSS JOIN LATERAL (\
+             SELECT task, priority, place FROM ready WHERE agent = a.agent AND tenant = t.tenant AND task <> ALL($7) \
+             ORDER BY priority DESC, place LIMIT least(t.most, greatest($6 + 1 - (SELECT count(*) FROM turn), 1))) r \
+           ORDER BY nth LIMIT t.most) q ORDER BY q.nth, t.n LIMIT $6";
+    let last = tx.link.here.last_served(agents);
+    let last = last.as_ref().map_or("", Tenant::as_str);
+    let (known, left): (Vec<String>, Vec<i64>) = room.left.keys().map(|tenant| (tenant.to_string(), room.left_of(tenant) as i64)).unzip();
+    // Those that have some may be passed over for the last place.
+    let most = room.places + room.left.len();
+    let each = room.of_each.min(room.places);
+    let rows = tx.rows(SQL, args![names.to_vec(), last, each, known, left, most, others.to_vec()]).await?;
     let mut picked: Vec<(Tenant, i64)> = Vec::new();
     let mut own: HashMap<Tenant, usize> = HashMap::new();
-    while picked.len() < room.places {
-        let Some((tenant, mut places)) = queues.pop_front() else { break };
+    for row in &rows {
+        let tenant = Tenant::parse(row.try_get(0)?)?;
         let of_it = own.entry(tenant.clone()).or_default();
-        if picked.len() >= room.places_of(&tenant, *of_it) {
-            continue;
-        }
-        if let Some(number) = places.pop_front() {
+        if picked.len() < room.places_of(&tenant, *of_it) {
             *of_it += 1;
-            picked.push((tenant.clone(), number));
-            queues.push_back((tenant, places));
+            picked.push((tenant, row.try_get(1)?));
         }
     }
     Ok(picked)
 }
 
-/// The tenants that have ready tasks and room for one, once around from the one served last.
-async fn tenants(tx: &Tx<'_>, agents: &[AgentName], names: &[String], room: &Room) -> Result<Vec<Tenant>, Refusal> {
-    // From one tenant to the next by the index, however many tasks each has.
-    let sql = "WITH RECURSIVE walk(tenant, n) AS (\
-                 SELECT (SELECT min(f.tenant) FROM unnest($1::text[]) a(agent), LATERAL (\
-                   SELECT tenant FROM ready WHERE agent = a.agent AND tenant > $2 ORDER BY tenant LIMIT 1) f), 1 \
-                 UNION ALL \
-                 SELECT (SELECT min(f.tenant) FROM unnest($1::text[]) a(agent), LATERAL (\
-                   SELECT tenant FROM ready WHERE agent = a.agent AND tenant > w.tenant ORDER BY tenant LIMIT 1) f), n + 1 \
-                 FROM walk w WHERE w.tenant IS NOT NULL) \
-               SELECT tenant FROM walk WHERE tenant IS NOT NULL AND tenant <= $3 AND tenant <> ALL($4) ORDER BY n LIMIT $5";
-    let last = tx.link.here.last_served(agents);
-    let last = last.as_ref().map_or("", Tenant::as_str);
-    // Those that have some may be passed over for the last place.
-    let most = room.places + room.left.len();
-    let full: Vec<String> = room.left.iter().filter(|(_, left)| **left == 0).map(|(tenant, _)| tenant.to_string()).collect();
-    let mut found: Vec<Tenant> = Vec::new();
-    for (from, to) in [(last, END), ("", last)] {
-        if found.len() >= most || to.is_empty() {
-            continue;
-        }
-        for row in tx.rows(sql, args![names.to_vec(), from, to, full.clone(), most - found.len()]).await? {
-            let tenant = Tenant::parse(row.try_get(0)?)?;
-            if room.left_of(&tenant) > 0 {
-                found.push(tenant);
-            }
-        }
-    }
-    Ok(found)
-}
-
-/// Beyond every tenant's name.
-const END: &str = "~";
-
 /// Takes those that nobody else takes at this moment.
 async fn take(tx: &mut Tx<'_>, picked: &[(Tenant, i64)], worker: i64) -> Result<Vec<HandedOut>, Refusal> {
-    let numbers: Vec<i64> = picked.iter().map(|(_, number)| *number).collect();
-    let lock = "SELECT task FROM live WHERE task = ANY($1) AND state = 2 ORDER BY task FOR UPDATE SKIP LOCKED";
-    let mut taken = tx.under_locks(vec![Ask(lock, args![numbers])]).await?;
-    let taken: HashSet<i64> = taken.pop().unwrap_or_default().iter().map(|row| row.get(0)).collect();
-    let picked: Vec<&(Tenant, i64)> = picked.iter().filter(|(_, number)| taken.contains(number)).collect();
-    let numbers: Vec<i64> = picked.iter().map(|(_, number)| *number).collect();
-    if numbers.is_empty() {
-        return Ok(Vec::new());
-    }
+    const LOCK: &str = "SELECT task FROM live WHERE task = ANY($1) AND state = 2 ORDER BY task FOR UPDATE SKIP LOCKED";
     const ROWS: &str = concat!("SELECT ", columns!(), " FROM ", tables!(), " WHERE t.number = ANY($1)");
     const JOURNALS: &str =
         "SELECT seq, epoch, at, step, name, data, task FROM events WHERE task = ANY($1) AND seq <= $2 ORDER BY task, seq";
     const SIGNALS: &str = "SELECT id, kind, data, at, task FROM signals WHERE task = ANY($1) AND NOT read ORDER BY n";
     const EARLIER: &str = "SELECT number FROM tasks t WHERE number = ANY($1) AND EXISTS (SELECT 1 FROM tasks o WHERE o.tenant = t.tenant \
                            AND o.agent = t.agent AND o.session = t.session AND o.place < t.place AND o.gone_until IS NULL)";
+    let numbers: Vec<i64> = picked.iter().map(|(_, number)| *number).collect();
     let asks = vec![
+        Ask(LOCK, args![numbers.clone()]),
         Ask(ROWS, args![numbers.clone()]),
         Ask(JOURNALS, args![numbers.clone(), SHORT]),
         Ask(SIGNALS, args![numbers.clone()]),
-        Ask(EARLIER, args![numbers.clone()]),
+        Ask(EARLIER, args![numbers]),
     ];
-    let answers: [Vec<tokio_postgres::Row>; 4] = tx.all(asks).await?.try_into().expect("four were asked");
-    let [rows, journals, signals, earlier] = answers;
+    let answers: [Vec<tokio_postgres::Row>; 5] = tx.under_locks(asks).await?.try_into().expect("five were asked");
+    let [taken, rows, journals, signals, earlier] = answers;
+    let taken: HashSet<i64> = taken.iter().map(|row| row.get(0)).collect();
+    let picked: Vec<&(Tenant, i64)> = picked.iter().filter(|(_, number)| taken.contains(number)).collect();
+    if picked.is_empty() {
+        return Ok(Vec::new());
+    }
+    let numbers: Vec<i64> = picked.iter().map(|(_, number)| *number).collect();
     let mut by_number: HashMap<i64, row::Seen> = HashMap::new();
     for row in &rows {
         let seen = row::seen(row)?;
-        tx.now = tx.now.max(seen.at);
+        if taken.contains(&seen.row.number) {
+            tx.now = tx.now.max(seen.at);
+        }
         by_number.insert(seen.row.number, seen);
     }
     let mut journals_of: HashMap<i64, Vec<maniple_core::event::StoredEvent>> = HashMap::new();

@@ -8,7 +8,11 @@ use maniple_core::ports::{ListApprovals, ListSessions, ListTasks};
 use maniple_core::task::ErrorCode;
 
 pub(super) fn cases() -> Vec<Case> {
-    vec![case(what_two_tenants_call_alike_is_apart), case(what_one_tenant_does_moves_nothing_of_anothers)]
+    vec![
+        case(what_two_tenants_call_alike_is_apart),
+        case(what_one_tenant_does_moves_nothing_of_anothers),
+        case(how_far_a_conversation_was_read_is_its_tenants_alone),
+    ]
 }
 
 const OURS: &str = "default";
@@ -118,4 +122,22 @@ async fn what_one_tenant_does_moves_nothing_of_anothers(w: World) {
     // An id that is gone is gone there alone.
     assert_eq!(kind(store.create(new(Task { tenant: of(THEIRS), ..task("first") })).await), Some(Kind::Conflict));
     assert!(!w.accept(Task { prompt: "default asks first".into(), ..task_in("first", "s") }).await.fresh, "ours is there");
+}
+
+async fn how_far_a_conversation_was_read_is_its_tenants_alone(w: World) {
+    let read = async || {
+        let conversation = w.store.conversation(&session_of(OURS, "s"), None, 100, usize::MAX).await.expect("answers");
+        (conversation.turns.len(), conversation.settled_at)
+    };
+    w.accept_of(OURS, task_in("first", "s")).await;
+    let claim = w.claim_of(OURS, "first").await;
+    w.complete(&claim, 1, "done").await;
+    let settled = read().await;
+    assert!(settled.0 == 1 && settled.1.is_some(), "{settled:?}");
+    // Theirs has a turn after it, and then something under way.
+    w.accept_of(THEIRS, task_in("first", "s")).await;
+    let claim = w.claim_of(THEIRS, "first").await;
+    assert_eq!(read().await, settled);
+    w.complete(&claim, 1, "done").await;
+    assert_eq!(read().await, settled);
 }
