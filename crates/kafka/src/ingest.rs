@@ -35,8 +35,8 @@ use tokio_util::sync::CancellationToken;
 const BATCH_MAX: Duration = Duration::from_secs(20);
 /// What the records of a batch weigh, in bytes, unless a single one is heavier.
 const BATCH_BYTES: usize = 16 << 20;
-/// How many sessions are taken in at the same time.
-const BESIDE: usize = 16;
+/// How many sessions are taken in at the same time: those that are share a transaction of the store.
+const BESIDE: usize = 128;
 /// How often agents, pauses and figures are looked at.
 const TICK: Duration = Duration::from_millis(100);
 /// How often agents that came or went are asked after, and topics that are missing are created.

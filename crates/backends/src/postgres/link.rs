@@ -71,7 +71,7 @@ pub(super) struct Link {
     pub(super) here: Here,
     /// Whether statements have names.
     names: AtomicBool,
-    /// A lease that was renewed so short a time ago is not written again.
+    /// A lease that was renewed so short a time ago is not written again, and leases that were looked through then are not again.
     pub(super) slack: Duration,
 }
 

@@ -16,7 +16,7 @@ use tokio_postgres::Client;
 
 /// One step a version; never edited once released, only added to. A step may add what older binaries do not name, and take away
 /// only what no binary that still runs needs.
-const MIGRATIONS: &[&str] = &[FIRST, KAFKA, ENDED];
+const MIGRATIONS: &[&str] = &[FIRST, KAFKA, ENDED, CLAIMED];
 
 const FIRST: &str = r#"
 CREATE TABLE maniple (                     -- one row
@@ -231,6 +231,14 @@ CREATE INDEX live_agent ON live (agent);
 // The finished ones as they were accepted, those that are gone not among them: what goes first where the store is bounded by size.
 const ENDED: &str = "
 CREATE INDEX tasks_ended ON tasks (number) WHERE state IS NOT NULL AND gone_until IS NULL;
+";
+
+// A claim and its end change nothing that an index names, so they are written in place. Whose leases have run out is read from all
+// that are unfinished, by one process for all of them.
+const CLAIMED: &str = "
+DROP INDEX live_worker;
+DROP INDEX live_lease;
+ALTER TABLE maniple ADD COLUMN leases_at bigint NOT NULL DEFAULT 0; -- when they were looked through
 ";
 
 // The numbers in the SQL above and below are these.

@@ -52,10 +52,13 @@ pub(super) async fn sweep(link: &Link, leases_by: Time) -> Result<Swept> {
         take(transact!(link, tx => fall_due(&mut tx, &item))?);
     }
     // Of those attached to a worker that is there, its lease counts too.
+    let looks_through = transact!(link, tx => may_look_through(&mut tx))?;
     let expired = "l.lease_until <= $1 AND NOT EXISTS (SELECT 1 FROM workers w WHERE w.number = l.worker AND w.until > $1) \
                    ORDER BY l.task LIMIT $2";
-    for item in list(link, expired, leases_by).await? {
-        take(transact!(link, tx => expire(&mut tx, &item, leases_by))?);
+    if looks_through {
+        for item in list(link, expired, leases_by).await? {
+            take(transact!(link, tx => expire(&mut tx, &item, leases_by))?);
+        }
     }
     if link.here.may_repair() {
         let headless = "l.state = 1 AND $1 >= 0 AND NOT EXISTS (SELECT 1 FROM live h WHERE h.tenant = l.tenant AND h.agent = l.agent \
@@ -69,7 +72,7 @@ pub(super) async fn sweep(link: &Link, leases_by: Time) -> Result<Swept> {
             take(moved);
         }
     }
-    let next = transact!(link, tx => next(&mut tx))?;
+    let next = transact!(link, tx => next(&mut tx, looks_through))?;
     Ok(Swept { ready: ready.into_iter().collect(), ended, next })
 }
 
@@ -82,10 +85,24 @@ async fn list(link: &Link, which: &str, by: Time) -> Result<Vec<Item>> {
     })
 }
 
-async fn next(tx: &mut Tx<'_>) -> Result<Option<std::time::Duration>, Refusal> {
+/// Whether it is this process's turn to look through all leases: one of them does, in [`Link::slack`].
+async fn may_look_through(tx: &mut Tx<'_>) -> Result<bool, Refusal> {
     tx.under_locks(Vec::new()).await?;
-    let sql = format!("SELECT least((SELECT min(due) FROM live), (SELECT min({LEASE_OF}) FROM live l WHERE l.lease_until IS NOT NULL))");
-    let next: Option<i64> = tx.row(&sql, args![]).await?.and_then(|row| row.get(0));
+    let last = tx.now.0.saturating_sub(tx.link.slack.as_millis() as i64);
+    // Whoever is at it has the row, and is not waited for. A time to come was written before the clock was set back.
+    let mine = "UPDATE maniple SET leases_at = $1 WHERE ctid IN (SELECT ctid FROM maniple WHERE leases_at <= $2 OR leases_at > $1 FOR UPDATE SKIP LOCKED) \
+                RETURNING 1";
+    Ok(tx.row(mine, args![tx.now, last]).await?.is_some())
+}
+
+/// When there is something to do again, as far as this process is to know.
+async fn next(tx: &mut Tx<'_>, with_leases: bool) -> Result<Option<std::time::Duration>, Refusal> {
+    tx.under_locks(Vec::new()).await?;
+    // A claim's lease is its own moment or its worker's, whichever is later: of a worker's claims the first to end is that of the earliest.
+    let sql = "SELECT least((SELECT min(due) FROM live), (SELECT min(greatest(h.first, coalesce(w.until, 0))) FROM \
+                 (SELECT worker, min(lease_until) AS first FROM live WHERE $1 AND lease_until IS NOT NULL GROUP BY worker) h \
+                 LEFT JOIN workers w ON w.number = h.worker))";
+    let next: Option<i64> = tx.row(sql, args![with_leases]).await?.and_then(|row| row.get(0));
     Ok(next.map(|at| until(tx.now, Time(at))))
 }
 
