@@ -56,7 +56,12 @@ impl Parts {
             let (models, tools) = (providers.clone(), tools.registry.clone());
             tokio::task::spawn_blocking(move || (models.warm(), tools.warm()));
         }
-        let remote = tools::elsewhere(config)?;
+        let remote = if options.roles.is_the_registry() { None } else { tools::elsewhere(config)? };
+        if let Some(remote) = &remote
+            && options.files != Files::Looking
+        {
+            tools::not_refused(remote).await?;
+        }
         let runtime = maniple_runtime::Parts {
             work: store.work.clone(),
             bus: store.bus.clone(),
