@@ -30,6 +30,15 @@ fn is_postgres(url: &str) -> bool {
     url.starts_with("postgres://") || url.starts_with("postgresql://")
 }
 
+/// `Invalid` for a URL of Postgres that cannot be read, or that a password with an `@` in it cuts at the wrong place.
+fn readable(url: &str) -> Result<()> {
+    let before_query = url.split('?').next().unwrap_or_default();
+    let cut = before_query.matches('@').count() > 1;
+    let read = if cut { Err(Error::invalid("the store's URL has more than one `@`")) } else { postgres::check_url(url) };
+    let told = |error: Error| format!("{}: in a user or a password `@ : / ? # %` are written %40 %3A %2F %3F %23 %25", error.message);
+    read.map_err(|error| Error::invalid(told(error)).at("store"))
+}
+
 /// A URL as people may see it: without the password.
 pub(crate) fn without_password(url: &str) -> String {
     let Ok(mut url) = url::Url::parse(url) else { return "postgres://…".into() };
@@ -75,7 +84,7 @@ impl FromStr for StoreUrl {
             Some(("sqlite", path)) if !path.trim_start_matches("//").is_empty() => {
                 Ok(Self::Sqlite(path.strip_prefix("//").unwrap_or(path).into()))
             }
-            Some(_) if is_postgres(url) => postgres::check_url(url).map(|()| Self::Postgres(url.to_owned())),
+            Some(_) if is_postgres(url) => readable(url).map(|()| Self::Postgres(url.to_owned())),
             _ => {
                 let told = format!(
                     "store `{url}` is not known to this build: write sqlite:PATH, postgres://USER:PASSWORD@HOST/DATABASE or memory:"
@@ -125,6 +134,18 @@ mod tests {
         }
         let error = "postgres://ann:s3cret@db:port/maniple".parse::<StoreUrl>().expect_err("no port");
         assert!(!format!("{error:?}").contains("s3cret"), "{error:?}");
+    }
+
+    #[test]
+    fn a_password_that_cuts_a_url_in_two_is_told_how_it_is_written() {
+        for url in ["postgres://ann:p@s3c@db/maniple", "postgres://ann:p@s3c:ret/1@db:5432/maniple", "postgres://ann:p@s3c/x@db/maniple"] {
+            let error = url.parse::<StoreUrl>().expect_err(url);
+            assert_eq!((error.kind, error.field.as_deref()), (Kind::Invalid, Some("store")), "{url}");
+            assert!(error.message.contains("%40 %3A %2F") && !format!("{error:?}").contains("s3c"), "{url}: {error:?}");
+        }
+        for url in ["postgres://ann:p%40ss@db/maniple", "postgres://db/maniple?password=p@ss", "postgres://ann@one:5432,two:5433/maniple"] {
+            assert!(url.parse::<StoreUrl>().is_ok(), "{url}");
+        }
     }
 
     #[test]

@@ -159,15 +159,23 @@ impl ShowConfig {
 
 /// The settings in a file, which must be there if it was named, or those of this folder.
 fn settings(file: Option<&Path>, purpose: For) -> Result<Config, Trouble> {
-    if let Some(missing) = file.filter(|file| !file.is_file()) {
-        return Err(Trouble::usage(format!("there are no settings at {}", missing.display())));
-    }
+    file.map_or(Ok(()), must_be_there)?;
     let file = file.unwrap_or(FILE_NAME.as_ref());
     let config = match purpose {
         For::Work => Config::with_flags(file, []),
         For::Looking => Config::to_look(file),
     };
     Ok(config?)
+}
+
+/// A file of settings that somebody named: one that may not be looked at is not one that is missing.
+fn must_be_there(settings: &Path) -> Result<(), Trouble> {
+    let told = match settings.metadata() {
+        Ok(about) if about.is_file() => return Ok(()),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => format!("{} cannot be read: {error}", settings.display()),
+        _ => format!("there are no settings at {}", settings.display()),
+    };
+    Err(Trouble::usage(told))
 }
 
 fn completions(shell: clap_complete::Shell) -> Result<Exit, Trouble> {

@@ -156,7 +156,7 @@ impl Node {
         }
         // As it is written, but for a password.
         let store: StoreUrl = config.store.parse()?;
-        tracing::info!(%address, agents = agents.all().len(), %store, bus = %config.store_options().bus, "ready");
+        tracing::info!(%address, roles = %options.roles, agents = agents.all().len(), %store, bus = %config.store_options().bus, "ready");
         let (drain, registry, default_model) = (config.worker.drain.duration(), parts.registry(), parts.default_model.to_string());
         let store = parts.store;
         Ok(Self { address, default_model, agents, stop_work, stop_door, working, door, telemetry, drain, registry, store })

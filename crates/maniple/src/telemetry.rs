@@ -30,8 +30,9 @@ use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
-/// The MCP library tells of every handshake, and further down of arguments: it speaks only where a level names it.
-const QUIETER: &str = "rmcp=off";
+/// The MCP library tells of every handshake, and further down of arguments: it speaks only where a level names it. The driver of Postgres
+/// passes on as information what the server notices of statements, which is of no use to whoever runs a node.
+const QUIETER: &str = "rmcp=off,tokio_postgres=warn";
 
 /// What was set up; ask it to flush before the process ends.
 pub struct Installed {

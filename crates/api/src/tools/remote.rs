@@ -32,6 +32,9 @@ const CONNECT_MAX: Duration = Duration::from_secs(2);
 /// How long any question but a call may take.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
 
+/// How long an answer to whether it is there may take.
+const PING_MAX: Duration = Duration::from_secs(2);
+
 /// A registry behind HTTP.
 pub struct RemoteTools {
     client: Client,
@@ -44,13 +47,26 @@ impl RemoteTools {
         Ok(Self { client: Client::connecting_within(CONNECT_MAX, url, token)? })
     }
 
-    /// Whether it answers. `Unavailable` where it does not.
+    /// Whether it answers, and lets this process speak for runs of every tenant. `Unavailable` where it does not answer, `Denied` where it
+    /// does not know the token, or the token lacks a scope.
     pub async fn ping(&self) -> Result<()> {
-        let request = self.client.to(Method::GET, &["health"]).timeout(Duration::from_secs(2));
-        match self.ask(request).await {
-            Ok(response) if response.status().is_success() => Ok(()),
-            Ok(response) => Err(Error::unavailable(format!("the tool registry at {} answers {}", self.client.base, response.status()))),
-            Err(lost) => Err(Error::unavailable(lost.why())),
+        // No tools, for a tenant and an agent that need not be there: what is answered is who may ask.
+        let nobody = ResolveRequest { agent: "ready".into(), tenant: Some("ready".into()), tools: Some(Vec::new()), pick: None };
+        let request = self.client.to(Method::POST, &["tools", "resolve"]).json(&nobody).timeout(PING_MAX);
+        let response = self.ask(request).await.map_err(|lost| Error::unavailable(lost.why()))?;
+        match response.status().as_u16() {
+            200..=299 => Ok(()),
+            401 => Err(refusal(response).await.into()),
+            403 => match refusal(response).await {
+                // Scopes are looked at before agents: the token has them, for other agents than this.
+                Problem { field: Some(field), .. } if field == "agent" => Ok(()),
+                lacks => {
+                    let told =
+                        format!("the tool registry: {}; `registry_token` needs the scopes `tools` and `operator` there", lacks.detail);
+                    Err(Error::denied(told))
+                }
+            },
+            status => Err(Error::unavailable(format!("the tool registry at {} answers {status}", self.client.base))),
         }
     }
 

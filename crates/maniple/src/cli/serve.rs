@@ -2,6 +2,7 @@
 
 use super::{
     exit::{Exit, Trouble},
+    must_be_there,
     reach::start_when_free,
     screen,
 };
@@ -86,7 +87,7 @@ impl Dev {
         let has_agents = has_agents(&config);
         let options =
             NodeOptions { watch: true, discover: true, assistant: true, files: Files::Lenient, keeps: KEEPS, ..NodeOptions::default() };
-        let node = start_when_free(config, options).await.map_err(started)?;
+        let node = start_when_free(config, options).await.map_err(|error| started(error, &self.dir.join(FILE_NAME)))?;
         let url = format!("http://{}", node.address());
         let agents: Vec<Agent> = node.agents.all().values().map(|agent| Agent::from(&**agent)).collect();
         let missing = if as_json { BTreeSet::new() } else { node.missing_tools().await };
@@ -104,9 +105,7 @@ impl Dev {
 impl Serve {
     /// Serves until it is told to stop.
     pub async fn run(self, as_json: bool) -> Result<Exit, Trouble> {
-        if let Some(missing) = self.config.as_ref().filter(|file| !file.is_file()) {
-            return Err(Trouble::usage(format!("there are no settings at {}", missing.display())));
-        }
+        self.config.as_deref().map_or(Ok(()), must_be_there)?;
         let file = self.config.unwrap_or_else(|| FILE_NAME.into());
         if let Some(missing) = self.agent.iter().find(|file| !file.is_file()) {
             return Err(Trouble::usage(format!("there is no agent file {}", missing.display())).try_next("maniple new NAME"));
@@ -114,7 +113,7 @@ impl Serve {
         let config = settings(&file, self.listen, self.insecure)?;
         let roles = possible(&self.role, config.store_url().is_ok_and(|store| store.is_shared()))?;
         let options = NodeOptions { roles, agent_files: self.agent, keeps: KEEPS, ..NodeOptions::default() };
-        let node = Node::start(config, options).await.map_err(started)?;
+        let node = Node::start(config, options).await.map_err(|error| started(error, &file))?;
         let url = format!("http://{}", node.address());
         until_signal(node, || {
             if as_json {
@@ -167,11 +166,20 @@ fn possible(asked: &[Role], store_is_shared: bool) -> Result<Roles, Trouble> {
     Ok(roles)
 }
 
-fn started(error: anyhow::Error) -> Trouble {
+/// Why it did not start, and what to do: it is a node itself, and speaks to none.
+fn started(error: anyhow::Error, settings: &Path) -> Trouble {
     let in_use =
         error.chain().any(|cause| cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::AddrInUse));
     let trouble = Trouble::from(error);
-    if in_use { Trouble { exit: Exit::Conflict, ..trouble }.or_try("--listen 127.0.0.1:0 takes any free port") } else { trouble }
+    if in_use {
+        return Trouble { exit: Exit::Conflict, ..trouble }.or_try("--listen 127.0.0.1:0 takes any free port");
+    }
+    match trouble.exit {
+        Exit::Unreachable => trouble.try_next(format!("maniple doctor --config {}", settings.display())),
+        // What was refused is said, and which setting it stands in.
+        Exit::Refused => Trouble { next: None, ..trouble },
+        _ => trouble,
+    }
 }
 
 /// Whether the project has an agent of its own.

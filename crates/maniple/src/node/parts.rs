@@ -56,7 +56,12 @@ impl Parts {
             let (models, tools) = (providers.clone(), tools.registry.clone());
             tokio::task::spawn_blocking(move || (models.warm(), tools.warm()));
         }
-        let remote = tools::elsewhere(config)?;
+        let remote = if options.roles.is_the_registry() { None } else { tools::elsewhere(config)? };
+        if let Some(remote) = &remote
+            && options.files != Files::Looking
+        {
+            tools::not_refused(remote).await?;
+        }
         let runtime = maniple_runtime::Parts {
             work: store.work.clone(),
             bus: store.bus.clone(),
@@ -86,6 +91,10 @@ impl Parts {
         project.assistant = options.assistant;
         project.read(&self.runtime.agents, &self.tools).await?;
         if options.files != Files::Looking {
+            if self.runtime.agents.all().is_empty() && !options.roles.is_the_registry() {
+                let folders: Vec<String> = config.agent_folders().iter().map(|folder| folder.display().to_string()).collect();
+                tracing::warn!(folders = folders.join(", "), "there is no agent here, so this process takes no task: look at `agents`");
+            }
             self.servers = mcp::connect(config, options.keeps, &self.tools.registry, &self.aside).await?;
             models::warn_of_missing_keys(&self.runtime.agents, &self.providers);
         }

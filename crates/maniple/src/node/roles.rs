@@ -17,7 +17,7 @@ use crate::{config::Config, doors::http::Serves};
 use futures::future::BoxFuture;
 use maniple_core::{Error, Result};
 use maniple_runtime::Starter;
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt};
 use tokio_util::sync::CancellationToken;
 
 /// What a process can play, in the order in which roles are stopped.
@@ -32,6 +32,13 @@ pub enum RoleName {
 }
 
 impl RoleName {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Api => "api",
+            Self::Worker => "worker",
+            Self::Registry => "registry",
+        }
+    }
     fn build(self, config: &Config, parts: &Parts) -> Role {
         match self {
             Self::Api => api::build(config, parts),
@@ -41,7 +48,7 @@ impl RoleName {
     }
 }
 
-/// The roles that a process plays.
+/// The roles that a process plays, as `api,worker`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Roles(BTreeSet<RoleName>);
 
@@ -63,6 +70,11 @@ impl Roles {
         self.0.contains(&name)
     }
 
+    /// Whether this process is the registry that the settings of the others name, and nothing beside it.
+    pub(super) fn is_the_registry(&self) -> bool {
+        self.0.iter().eq([&RoleName::Registry])
+    }
+
     /// `Invalid` where the roles need a process beside them that shares their store, and their store is embedded: that
     /// belongs to one process alone.
     pub fn over_embedded_store(&self) -> Result<()> {
@@ -80,6 +92,13 @@ impl Roles {
         }
         // Whoever shows tools or calls them keeps a registry in its process, though its door does not offer it.
         role.and(Role { jobs: registry::build(config, parts).jobs, ..Role::default() })
+    }
+}
+
+impl fmt::Display for Roles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self.0.iter().map(|name| name.as_str()).collect();
+        f.write_str(&names.join(","))
     }
 }
 

@@ -11,7 +11,7 @@ use maniple_api::tools::RemoteTools;
 use maniple_aside::Aside;
 use maniple_backends::Backend;
 use maniple_core::{
-    AgentName,
+    AgentName, Kind, Result,
     tool::{ToolDefinition, ToolWish},
 };
 use maniple_registry::{
@@ -132,9 +132,17 @@ pub(super) fn elsewhere(config: &Config) -> anyhow::Result<Option<Arc<RemoteTool
     let token = config.registry_token.as_ref().map(|token| token.expose().to_owned());
     let folders = config.tool_folders();
     if let Some(folder) = folders.iter().find(|folder| std::fs::read_dir(folder).is_ok_and(|mut files| files.next().is_some())) {
-        tracing::warn!(registry = %config.registry, folder = %folder.display(), "tools come from the registry: what lies in this folder is not used");
+        tracing::info!(registry = %config.registry, folder = %folder.display(), "tools come from the registry: what lies in this folder is not used");
     }
     Ok(Some(Arc::new(RemoteTools::new(&config.registry, token)?)))
+}
+
+/// `Denied` where the registry elsewhere refuses this process: every task that it took would fail of it. One that is away may come yet.
+pub(super) async fn not_refused(registry: &RemoteTools) -> Result<()> {
+    match registry.ping().await {
+        Err(denied) if denied.kind == Kind::Denied => Err(denied),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

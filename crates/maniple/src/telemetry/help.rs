@@ -52,6 +52,7 @@ const METRICS: &[(Kind, &str, &str)] = &[
         "maniple_limits_counted_here_total",
         "Calls of limited tools that Redis did not count: this process did, for its share of the limit.",
     ),
+    (Gauge, "maniple_store_up", "Whether the store said what waits in it when this was asked: 1 it did, 0 it did not."),
     (Histogram, "maniple_store_commit_seconds", "One commit, its fsync included."),
     (Histogram, "maniple_store_commit_batch_size", "How many writes shared a commit."),
 ];

@@ -33,6 +33,9 @@ const TOOLS_PAGE: &str = include_str!("tools.html");
 /// How long `/ready` waits for its parts.
 const READY_MAX: Duration = Duration::from_secs(5);
 
+/// How long `/metrics` waits for what a store counts: less than a collector waits for `/metrics`.
+const COUNTED_MAX: Duration = Duration::from_secs(3);
+
 /// Never shed, asks nobody.
 pub(super) async fn health() -> Response {
     answer::json(StatusCode::OK, &Health { status: "ok".into(), version: env!("CARGO_PKG_VERSION").into() })
@@ -66,14 +69,25 @@ pub(super) async fn metrics(State(door): State<Arc<Door>>, Who(who): Who) -> Res
     Act::LookAtNode.by(&who)?;
     // Asked for when somebody looks, so that what is shown is what is.
     let served = door.agents.all();
-    for waiting in with_idle(served.keys(), door.upkeep.waiting().await?) {
-        let agent = waiting.agent.to_string();
-        metrics::gauge!("maniple_tasks_waiting", "agent" => agent.clone()).set(waiting.ready as f64);
-        metrics::gauge!("maniple_tasks_running", "agent" => agent.clone()).set(waiting.running as f64);
-        metrics::gauge!("maniple_oldest_waiting_seconds", "agent" => agent).set(waiting.oldest.as_secs_f64());
+    let counted = tokio::time::timeout(COUNTED_MAX, door.upkeep.waiting()).await.ok().and_then(Result::ok);
+    metrics::gauge!("maniple_store_up").set(if counted.is_some() { 1.0 } else { 0.0 });
+    match counted {
+        Some(waiting) => with_idle(served.keys(), waiting).iter().for_each(|waiting| {
+            show(&waiting.agent, [waiting.ready as f64, waiting.running as f64, waiting.oldest.as_secs_f64()]);
+        }),
+        // What this process knows is told all the same; a number that was right before would be taken for one that is.
+        None => served.keys().for_each(|agent| show(agent, [f64::NAN; 3])),
     }
     let text = (door.metrics)();
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
+}
+
+/// How many wait, how many run, and how long the oldest has waited, in seconds.
+fn show(agent: &AgentName, [waiting, running, oldest]: [f64; 3]) {
+    let agent = agent.to_string();
+    metrics::gauge!("maniple_tasks_waiting", "agent" => agent.clone()).set(waiting);
+    metrics::gauge!("maniple_tasks_running", "agent" => agent.clone()).set(running);
+    metrics::gauge!("maniple_oldest_waiting_seconds", "agent" => agent).set(oldest);
 }
 
 /// A store names only agents that have something; a gauge nobody sets again would show its last value for ever.

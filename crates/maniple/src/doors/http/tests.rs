@@ -21,7 +21,7 @@ use maniple_core::{
     agent::{AgentDefinition, AgentLimits},
     message::{FinishReason, ModelReply, Reasoning},
     model::{Fault, FaultKind, ModelName, ModelRequest},
-    ports::{Bus, ToolRegistry, Upkeep as _, Work as _},
+    ports::{Bus, ToolRegistry, Upkeep, Work as _},
     task::TaskLimits,
 };
 use maniple_runtime::{
@@ -61,6 +61,7 @@ pub(super) struct Plan {
     pub work: bool,
     pub registry: Arc<dyn ToolRegistry>,
     pub serves: Serves,
+    pub upkeep: Option<Arc<dyn Upkeep>>,
 }
 
 impl Default for Plan {
@@ -76,6 +77,7 @@ impl Default for Plan {
             work: true,
             registry: Arc::new(Fake::default()),
             serves: Serves::All,
+            upkeep: None,
         }
     }
 }
@@ -168,7 +170,7 @@ pub(super) fn build(plan: Plan) -> House {
     };
     let door = Door {
         desk: Desk::new(desk_parts, desk::Terms { limits: plan.desk, tasks: plan.tasks, ..Default::default() }),
-        upkeep: store.clone(),
+        upkeep: plan.upkeep.unwrap_or_else(|| store.clone()),
         agents,
         auth: plan.auth,
         collector: plan.collector,

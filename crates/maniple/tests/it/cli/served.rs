@@ -133,12 +133,46 @@ fn serve_takes_one_agent_file_and_refuses_roles_it_cannot_part() {
     let open = run(&project, &["serve", "--listen", "0.0.0.0:0"]);
     assert!(open.code == 2 && open.err.contains("loopback only") && open.err.contains("--insecure"), "{open:?}");
     let missing = run(&project, &["serve", "--config", "nothing.yaml"]);
-    assert!(missing.code == 2 && missing.err.contains("nothing.yaml"), "{missing:?}");
+    assert!(missing.code == 2 && missing.err.contains("there are no settings at nothing.yaml"), "{missing:?}");
+    let closed = run(&project, &["serve", "--config", "maniple.yaml/x"]);
+    assert!(closed.code == 2 && closed.err.contains("maniple.yaml/x cannot be read: "), "{closed:?}");
     let node =
         Node::start(maniple(&project, &["serve", "--agent", "agents/other.md", "--role", "api", "--role", "worker"]).stderr(Stdio::null()));
     let agents = run(&project, &["agent", "ls", "--url", &node.url, "--json"]).json();
     let names: Vec<&Value> = agents["agents"].as_array().expect("agents").iter().map(|agent| &agent["name"]).collect();
     assert_eq!(names, ["other"]);
+}
+
+#[test]
+fn a_node_that_its_registry_or_its_database_keeps_from_working_does_not_start_and_says_what_to_look_at() {
+    let (dir, of_registry) = (demo(), demo());
+    let hash = "d0c04f4b1951e4aeaaec8223ed2039e542f3aae805a6fa7f6d794e5afff5d272"; // of "sesame"
+    let auth = format!("auth: {{ tokens: [{{ name: fleet, sha256: {hash}, scopes: [tools, operator] }}] }}\n");
+    fs::write(of_registry.path().join("maniple.yaml"), &auth).expect("written");
+    let registry = Node::start(maniple(of_registry.path(), &["serve", "--role", "registry"]).stderr(Stdio::null()));
+    let named = |token: &str| format!("{auth}registry: {}\nregistry_token: {token}\n", registry.url);
+    fs::write(dir.path().join("maniple.yaml"), named("nonsense")).expect("written");
+    let refused = run(dir.path(), &["serve", "--listen", "127.0.0.1:0"]);
+    assert!(refused.code == 4 && refused.err.contains("registry_token") && !refused.err.contains("MANIPLE_TOKEN"), "{refused:?}");
+    fs::write(dir.path().join("maniple.yaml"), named("sesame")).expect("written");
+    assert_eq!(Node::start(maniple(dir.path(), &["serve"]).stderr(Stdio::null())).stop(), Some(0));
+    // One that is away may come yet.
+    fs::write(dir.path().join("maniple.yaml"), format!("{auth}registry: http://127.0.0.1:1\n")).expect("written");
+    assert_eq!(Node::start(maniple(dir.path(), &["serve"]).stderr(Stdio::null())).stop(), Some(0));
+
+    fs::write(dir.path().join("maniple.yaml"), "store: postgres://ann@127.0.0.1:1/maniple\n").expect("written");
+    let away = run(dir.path(), &["serve", "--listen", "127.0.0.1:0", "--config", "maniple.yaml"]);
+    assert!(away.code == 3 && away.err.contains("try: maniple doctor --config maniple.yaml"), "{away:?}");
+}
+
+#[test]
+fn a_node_without_an_agent_says_where_it_looked_for_one() {
+    let dir = tempfile::tempdir().expect("a folder");
+    fs::write(dir.path().join("maniple.yaml"), "agents: [agnets, more]\n").expect("written");
+    let mut node = Node::start(maniple(dir.path(), &["serve"]).stderr(Stdio::piped()));
+    let warned = until(&mut BufReader::new(node.child.stderr.take().expect("piped")), "there is no agent here");
+    assert!(warned.contains("agnets, ") && warned.contains("more"), "{warned}");
+    assert_eq!(node.stop(), Some(0));
 }
 
 #[test]

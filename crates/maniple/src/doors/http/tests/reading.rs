@@ -2,7 +2,10 @@
 
 use super::*;
 use futures::StreamExt;
-use maniple_core::ports::{Claimed, Delta, Live, Room};
+use maniple_core::{
+    Error, Result,
+    ports::{Claimed, Delta, Live, Room, Swept, Waiting},
+};
 
 #[tokio::test(start_paused = true)]
 async fn a_run_can_be_asked_for_as_a_stream() {
@@ -279,6 +282,38 @@ async fn every_operation_of_the_description_is_served_and_nothing_else_is_offere
             allowed.sort_unstable();
             assert_eq!(allowed, methods, "{path}");
         }
+    }
+}
+
+/// A store that says nothing of what waits: at once, or never.
+struct Silent(bool);
+
+#[async_trait::async_trait]
+impl Upkeep for Silent {
+    async fn sweep_leases_by(&self, _: Time) -> Result<Swept> {
+        Ok(Swept::default())
+    }
+    async fn forget(&self, _: Duration, _: usize) -> Result<u64> {
+        Ok(0)
+    }
+    async fn forget_beyond(&self, _: u64, _: usize) -> Result<u64> {
+        Ok(0)
+    }
+    async fn waiting(&self) -> Result<Vec<Waiting>> {
+        if self.0 { std::future::pending().await } else { Err(Error::unavailable("the database does not answer")) }
+    }
+    async fn ping(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn metrics_are_told_while_the_store_is_away_or_stands_still() {
+    for stands_still in [false, true] {
+        let house = build(Plan { upkeep: Some(Arc::new(Silent(stands_still))), ..Plan::default() });
+        let asked = tokio::time::timeout(Duration::from_secs(5), house.get("/metrics")).await.expect("a collector waits 10 s");
+        assert_eq!(asked.status, StatusCode::OK, "{stands_still}");
+        assert!(String::from_utf8(asked.bytes).unwrap().contains("# TYPE"));
     }
 }
 

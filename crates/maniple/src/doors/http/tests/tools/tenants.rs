@@ -1,6 +1,7 @@
 //! What tokens of several tenants can do to one registry.
 
 use super::{remote::registry, *};
+use maniple_api::tools::RemoteTools;
 use maniple_core::tool::ToolDefinition;
 use maniple_registry::Files;
 
@@ -25,6 +26,37 @@ fn tool(name: &str, version: &str, description: &str) -> ToolDefinition {
 }
 fn post(tool: &ToolDefinition) -> Request<Body> {
     posting("/tools", &serde_json::to_value(tool).unwrap())
+}
+
+#[tokio::test]
+async fn a_registry_that_would_refuse_a_runtimes_runs_says_so_before_there_is_one() {
+    let (registry, _keep) = registry().await;
+    let tokens = vec![
+        token("node", "default", &["*"], &[Scope::Tools, Scope::Operator]),
+        token("shop-node", "default", &["shopper"], &[Scope::Tools, Scope::Operator]),
+        token("admin", "default", &["*"], &[Scope::Admin]),
+        token("operator", "default", &["*"], &[Scope::Operator]),
+    ];
+    let auth = Auth::of(Some(&config::Auth { tokens }), false).unwrap();
+    let house = build(Plan { registry, auth, work: false, ..Plan::default() });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let router = house.router.clone();
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let ping = async |token: Option<&str>| {
+        let answer = RemoteTools::new(&url, token.map(str::to_owned)).unwrap().ping().await;
+        answer.map_err(|error| (error.kind, error.message.into_owned()))
+    };
+    assert_eq!([ping(Some("node")).await, ping(Some("shop-node")).await], [Ok(()), Ok(())]);
+    for (token, told) in [
+        (None, "`registry_token`"),
+        (Some("nobody"), "`registry_token`"),
+        (Some("admin"), "lacks the scope `operator`"),
+        (Some("operator"), "lacks the scope `tools`"),
+    ] {
+        let (kind, message) = ping(token).await.unwrap_err();
+        assert!(kind == maniple_core::Kind::Denied && message.contains(told) && message.contains("registry_token"), "{token:?}: {message}");
+    }
 }
 
 #[tokio::test]
