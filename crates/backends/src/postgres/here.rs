@@ -82,12 +82,17 @@ impl Here {
             *counts.of.entry(tenant).or_default() += more;
         }
     }
-    /// All that are unfinished, and those of one tenant; `None` where they must be counted anew.
+    /// All that are unfinished, and those of one tenant; `None` for the one who is to count them anew: the others go on with what is
+    /// known, those who ask before anything is known excepted.
     pub(super) fn unfinished(&self, tenant: &Tenant) -> Option<(u64, u64)> {
-        let counts = lock(&self.counts);
-        let fresh = counts.at.is_some_and(|at| at.elapsed() < COUNTED_FOR);
+        let mut counts = lock(&self.counts);
+        let at = counts.at?;
+        if at.elapsed() >= COUNTED_FOR {
+            counts.at = Some(Instant::now());
+            return None;
+        }
         let number = |count: i64| u64::try_from(count).unwrap_or(0);
-        fresh.then(|| (number(counts.of.values().sum()), number(counts.of.get(tenant).copied().unwrap_or(0))))
+        Some((number(counts.of.values().sum()), number(counts.of.get(tenant).copied().unwrap_or(0))))
     }
     pub(super) fn counted(&self, of: HashMap<Tenant, i64>) {
         *lock(&self.counts) = Counts { at: Some(Instant::now()), of };

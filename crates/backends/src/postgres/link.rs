@@ -25,6 +25,9 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// How long a caller waits for a connection of the pool, and a connection to come about.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
+/// What a connection is told before its first prepared statement. The plan of one is kept for long: made while a table was all but
+/// empty, it would read all of it, and go on to when there is much in it.
+const SETTINGS: &str = "SET enable_seqscan = off; SET jit = off";
 /// Renewals come before every sweep, and every third of a lease: one write a second is enough.
 const SLACK: Duration = Duration::from_secs(1);
 /// What is asked of a URL: the driver's settings, with ours where it says nothing.
@@ -131,6 +134,10 @@ impl Link {
     pub(super) async fn prepared(&self, client: &Object, sql: &str, values: &[Arg]) -> Result<Option<Statement>, tokio_postgres::Error> {
         if !self.names.load(Ordering::Relaxed) {
             return Ok(None);
+        }
+        // The first is prepared before its transaction begins, so this stays whatever becomes of that.
+        if client.statement_cache.size() == 0 {
+            client.batch_execute(SETTINGS).await?;
         }
         let kinds: Vec<Type> = values.iter().map(Arg::kind).collect();
         client.prepare_typed_cached(sql, &kinds).await.map(Some)
