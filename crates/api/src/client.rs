@@ -20,6 +20,9 @@ use std::time::Duration;
 
 /// The most an answer may weigh: a page of two hundred large results fits.
 const MAX_ANSWER_BYTES: usize = 256 << 20;
+/// A connection that was idle for so long is not used again. A node that leaves hears idle ones for twice as long, so that no request
+/// meets a connection that is being closed.
+pub const IDLE_MAX: Duration = Duration::from_millis(500);
 
 /// Speaks to one node.
 #[derive(Debug, Clone)]
@@ -83,7 +86,8 @@ impl Client {
         let Some(url) = reqwest::Url::parse(&base).ok().filter(is_http) else {
             return Err(Error::invalid(format!("`{base}` is no address of a node: write http://HOST:PORT or HOST:PORT")).at("url"));
         };
-        let http = reqwest::Client::builder().connect_timeout(connect_max).redirect(reqwest::redirect::Policy::none());
+        let http =
+            reqwest::Client::builder().connect_timeout(connect_max).pool_idle_timeout(IDLE_MAX).redirect(reqwest::redirect::Policy::none());
         let is_here = url.host_str().is_some_and(is_this_machine);
         let http = if is_here { http.no_proxy() } else { http }.build();
         let http = http.map_err(|e| Error::internal("the HTTP client cannot be made").because(e))?;

@@ -1,6 +1,9 @@
 //! Drives the built binary from outside. One test binary, because each links for seconds.
 
+mod beside;
 mod catalogue;
+#[cfg(feature = "redis")]
+mod chaos;
 mod cli;
 mod docs;
 mod files;

@@ -1,7 +1,7 @@
 //! Processes that share a store, behind a door that leads to any of those that answer.
 
 use super::node::{Node, World, port_of_its_own};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
 
 /// A place in the fleet, whoever stands in it.
@@ -10,25 +10,50 @@ pub struct Place {
     /// Where it listens.
     port: u16,
     node: Option<Node>,
+    since: Instant,
 }
 
 impl Place {
     /// Starts a process of that role.
     pub fn of(world: &World, role: &str) -> Self {
-        let port = port_of_its_own();
-        let arguments = ["--role".into(), role.into(), "--listen".into(), format!("127.0.0.1:{port}")].to_vec();
+        Self::with(world, role, port_of_its_own(), &[])
+    }
+    /// The same at a port that is known already, with more arguments.
+    pub fn with(world: &World, role: &str, port: u16, more: &[&str]) -> Self {
+        let words = ["--role", role, "--listen", &format!("127.0.0.1:{port}")];
+        let arguments: Vec<String> = words.iter().chain(more).map(|word| (*word).to_owned()).collect();
         let node = Some(Node::start_as(world, &arguments));
-        Self { arguments, port, node }
+        Self { arguments, port, node, since: Instant::now() }
+    }
+    /// Where its door is.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+    /// It dies, and nobody takes its place yet.
+    pub fn die(&mut self) {
+        self.node.take().expect("it is there").kill();
+    }
+    /// Another takes its place.
+    pub fn revive(&mut self, world: &World) {
+        (self.node, self.since) = (Some(Node::start_as(world, &self.arguments)), Instant::now());
+    }
+    /// How long ago it was started.
+    pub fn age(&self) -> Duration {
+        self.since.elapsed()
+    }
+    /// Whether it has left of its own.
+    pub fn has_left(&mut self) -> bool {
+        self.node.as_mut().is_some_and(Node::has_left)
     }
     /// It dies, and another takes its place.
     pub fn kill(&mut self, world: &World) {
-        self.node.take().expect("it is there").kill();
-        self.node = Some(Node::start_as(world, &self.arguments));
+        self.die();
+        self.revive(world);
     }
     /// It is asked to leave, and another takes its place once it has.
     pub async fn replace(&mut self, world: &World, patience: Duration) {
         self.leave(patience).await;
-        self.node = Some(Node::start_as(world, &self.arguments));
+        self.revive(world);
         self.is_ready(world, patience).await;
     }
     /// It is asked to leave.
@@ -41,7 +66,7 @@ impl Place {
     }
     /// Waits until it says that it is.
     pub async fn is_ready(&self, world: &World, patience: Duration) {
-        let url = format!("http://127.0.0.1:{}/ready", self.port);
+        let url = format!("{}/ready", self.url());
         let ready = async {
             while !world.door.client.get(&url).send().await.is_ok_and(|answer| answer.status().is_success()) {
                 tokio::time::sleep(Duration::from_millis(10)).await;
@@ -52,7 +77,7 @@ impl Place {
 }
 
 /// Leads each connection to one of the apis that answers, as a plain balancer does.
-pub async fn balance(world: &World, apis: &[Place]) {
+pub async fn balance(world: &World, apis: &[&Place]) {
     let address = world.door.url.strip_prefix("http://").expect("an address");
     let listener = TcpListener::bind(address).await.expect("its own port");
     let ports: Vec<u16> = apis.iter().map(|api| api.port).collect();

@@ -14,7 +14,10 @@ use serde_json::json;
 use std::{
     collections::{BTreeMap, VecDeque},
     fmt,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 use tokio::{task::JoinSet, time::Instant};
@@ -37,6 +40,8 @@ pub struct Tally {
     pub doubted: u64,
     pub asked: u64,
     pub followed: u64,
+    /// Requests of callers that broke off after a connection had been made, or were refused otherwise than by 503 or 429.
+    pub broken_off: u64,
 }
 
 impl Tally {
@@ -48,15 +53,16 @@ impl Tally {
         self.doubted += other.doubted;
         self.asked += other.asked;
         self.followed += other.followed;
+        self.broken_off += other.broken_off;
     }
 }
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { accepted, failed, poisoned, arrivals, doubted, asked, followed } = self;
+        let Self { accepted, failed, poisoned, arrivals, doubted, asked, followed, broken_off } = self;
         write!(
             f,
-            "{accepted} tasks accepted, {failed} failed, {poisoned} poisoned and requeued, {asked} model calls, {arrivals} tool calls arrived, {doubted} in doubt, {followed} streams followed"
+            "{accepted} tasks accepted, {failed} failed, {poisoned} poisoned and requeued, {asked} model calls, {arrivals} tool calls arrived, {doubted} in doubt, {followed} streams followed, {broken_off} requests broken off"
         )
     }
 }
@@ -67,20 +73,26 @@ type Known = Arc<Mutex<BTreeMap<TaskId, Option<AgentResult>>>>;
 pub struct Load {
     known: Known,
     stop: CancellationToken,
+    broken_off: Arc<AtomicU64>,
     callers: JoinSet<()>,
     followers: JoinSet<u64>,
 }
 
 impl Load {
     pub fn begin(world: &World, seed: u64) -> Self {
-        let (known, stop) = (Known::default(), CancellationToken::new());
+        Self::at(world, &[world.door.clone()], seed)
+    }
+    /// The same at several apis, and a caller goes to the next where it is turned away; the world's own door leads to any of them.
+    pub fn at(world: &World, doors: &[Door], seed: u64) -> Self {
+        let (known, stop, broken_off) = (Known::default(), CancellationToken::new(), Arc::new(AtomicU64::new(0)));
         let mut callers = JoinSet::new();
-        for caller in 0..CALLERS {
-            let rng = Rng::with_seed(seed.wrapping_add(caller));
-            callers.spawn(Caller { number: caller, door: world.door.clone(), rng, known: known.clone() }.call(stop.clone()));
+        for number in 0..CALLERS {
+            let (doors, rng) = (doors.to_vec(), Rng::with_seed(seed.wrapping_add(number)));
+            let caller = Caller { number, doors, rng, known: known.clone(), broken_off: broken_off.clone() };
+            callers.spawn(caller.call(stop.clone()));
         }
         callers.spawn(poll(world.door.clone(), known.clone(), stop.clone()));
-        let mut load = Self { known, stop, callers, followers: JoinSet::new() };
+        let mut load = Self { known, stop, broken_off, callers, followers: JoinSet::new() };
         load.followers.spawn(follow_some(world.door.clone(), load.known.clone(), load.stop.clone()));
         load
     }
@@ -120,6 +132,7 @@ impl Load {
         while let Some(followed) = self.followers.join_next().await {
             tally.followed += followed.expect("no reader missed, repeated or reordered anything");
         }
+        tally.broken_off = self.broken_off.load(Ordering::Relaxed);
         checker.ledger(&world.ledger);
         checker.one_clock(5);
         let findings = checker.check();
@@ -130,7 +143,8 @@ impl Load {
 
 struct Caller {
     number: u64,
-    door: Door,
+    doors: Vec<Door>,
+    broken_off: Arc<AtomicU64>,
     rng: Rng,
     known: Known,
 }
@@ -157,7 +171,8 @@ impl Caller {
             task["session_id"] = format!("s{}", self.rng.u8(0..6)).into();
         }
         while !stop.is_cancelled() {
-            match self.door.client.post(format!("{}/tasks", self.door.url)).json(&task).send().await {
+            let door = &self.doors[self.rng.usize(0..self.doors.len())];
+            match door.client.post(format!("{}/tasks", door.url)).json(&task).send().await {
                 Ok(answer) if answer.status() == 202 => {
                     let id = TaskId::parse(id).expect("legal");
                     self.known.lock().expect("no panic").entry(id).or_default();
@@ -165,8 +180,15 @@ impl Caller {
                 }
                 Ok(answer) if matches!(answer.status().as_u16(), 429 | 503) => {}
                 Ok(answer) => panic!("{} {}", answer.status(), answer.text().await.unwrap_or_default()),
-                // It is dead, or died before its answer came.
-                Err(_) => {}
+                Err(error) if error.is_connect() => {}
+                // It died before its answer came.
+                Err(error) => {
+                    self.broken_off.fetch_add(1, Ordering::Relaxed);
+                    // Of a fleet that is not killed, each is a surprise.
+                    if self.doors.len() > 1 {
+                        eprintln!("{id} broke off: {error:?}");
+                    }
+                }
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }

@@ -51,21 +51,40 @@ impl World {
             // JSON is YAML.
             write(&folder.path().join(format!("tools/{name}.yaml")), &serde_json::to_string(&definition).expect("JSON"));
         }
+        let door = Door::new(format!("http://127.0.0.1:{port}"));
+        let world = Self { folder, door, ledger, model: fickle, _model: model, _tools: tools };
         for (name, rounds, width) in AGENTS {
-            let front = format!("description: works\nversion: 1.0.0\nmodel: mock/tools-{rounds}-x{width}\ntools: [look, put, pay]");
-            write(&folder.path().join(format!("agents/{name}.md")), &format!("---\n{front}\n---\nYou work.\n"));
+            world.employs(name, &format!("tools-{rounds}-x{width}"), "look, put, pay");
         }
-        Self { folder, door: Door::new(format!("http://127.0.0.1:{port}")), ledger, model: fickle, _model: model, _tools: tools }
+        world
     }
     /// An agent, `payer`, whose one call takes this long and is never sent twice.
     pub fn has_a_payment_that_takes(&self, time: Duration) {
         self.ledger.set("pay", Mode::Slow(time));
-        let path = self.folder.path().join("tools/pay.yaml");
+        self.gives("pay", (2 * time).clamp(Duration::from_secs(300), Duration::from_secs(600)));
+        self.employs("payer", "tools-1-x1", "pay");
+    }
+    /// So long may a call of this tool take.
+    fn gives(&self, tool: &str, time: Duration) {
+        let path = self.folder.path().join(format!("tools/{tool}.yaml"));
         let mut definition: serde_json::Value = serde_json::from_str(&fs::read_to_string(&path).expect("written")).expect("JSON");
-        definition["timeout_ms"] = 300_000.into();
+        definition["timeout_ms"] = (time.as_millis() as u64).into();
         write(&path, &definition.to_string());
-        let front = "description: pays\nversion: 1.0.0\nmodel: mock/tools-1-x1\ntools: [pay]";
-        write(&self.folder.path().join("agents/payer.md"), &format!("---\n{front}\n---\nYou pay.\n"));
+    }
+    /// Says more in the settings.
+    pub fn sets(&self, more: &str) {
+        let path = self.folder.path().join("maniple.yaml");
+        write(&path, &(fs::read_to_string(&path).expect("written") + more));
+    }
+    /// Its processes call tools by a registry at this port, which is started with `--config registry.yaml`.
+    pub fn has_its_tools_at(&self, port: u16) {
+        fs::copy(self.folder.path().join("maniple.yaml"), self.folder.path().join("registry.yaml")).expect("copied");
+        self.sets(&format!("registry: \"http://127.0.0.1:{port}\"\n"));
+    }
+    /// One more agent.
+    pub fn employs(&self, name: &str, model: &str, tools: &str) {
+        let front = format!("description: works\nversion: 1.0.0\nmodel: mock/{model}\ntools: [{tools}]");
+        write(&self.folder.path().join(format!("agents/{name}.md")), &format!("---\n{front}\n---\nYou work.\n"));
     }
     /// What the processes wrote to their standard error.
     pub fn log(&self) -> String {
@@ -111,6 +130,10 @@ impl Node {
         };
         let answered = tokio::time::timeout(patience, health).await;
         assert!(answered.is_ok(), "it does not answer:\n{}", world.log());
+    }
+    /// Whether it has ended of its own.
+    pub fn has_left(&mut self) -> bool {
+        self.0.try_wait().expect("it is ours").is_some()
     }
     pub fn kill(mut self) {
         self.0.kill().expect("it is ours");

@@ -17,7 +17,10 @@ pub struct Door {
 impl Door {
     /// Calls that get no answer at all come to an end; no answer is expected to take so long.
     pub fn new(url: String) -> Self {
-        let client = reqwest::Client::builder().no_proxy().read_timeout(Duration::from_secs(60)).build().expect("a client");
+        // No connection is used again that a node may be closing.
+        let idle_max = maniple_api::client::IDLE_MAX;
+        let client = reqwest::Client::builder().no_proxy().read_timeout(Duration::from_secs(60)).pool_idle_timeout(idle_max);
+        let client = client.build().expect("a client");
         Self { url, client }
     }
 }
@@ -50,7 +53,7 @@ pub async fn ended(door: &Door, id: &TaskId, until: Instant) -> Option<AgentResu
 /// All events of an ended task.
 pub async fn events(door: &Door, id: &TaskId) -> Vec<StoredEvent> {
     let mut events = Vec::new();
-    read(door, id, &mut events).await;
+    read(door, id, &mut events, usize::MAX).await;
     events
 }
 
@@ -58,7 +61,7 @@ pub async fn events(door: &Door, id: &TaskId) -> Vec<StoredEvent> {
 pub async fn follow(door: Door, id: TaskId) {
     let mut events: Vec<StoredEvent> = Vec::new();
     while !events.last().is_some_and(StoredEvent::is_final) {
-        read(&door, &id, &mut events).await;
+        read(&door, &id, &mut events, usize::MAX).await;
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let numbers: Vec<u64> = events.iter().map(|event| event.seq).collect();
@@ -74,11 +77,13 @@ struct Frame {
     data: Box<RawValue>,
 }
 
-/// Reads on after what is known, until the stream ends, whoever ends it.
-async fn read(door: &Door, id: &TaskId, events: &mut Vec<StoredEvent>) {
+/// Reads on after what is known, until the stream ends, whoever ends it, or so many more have come.
+pub async fn read(door: &Door, id: &TaskId, events: &mut Vec<StoredEvent>, more: usize) {
+    let enough = events.len().saturating_add(more);
     let after = events.last().map_or(0, |event| event.seq);
     let request = door.client.get(format!("{}/tasks/{id}/events", door.url)).header("last-event-id", after);
     let Ok(answer) = request.send().await else { return };
+    assert_ne!(answer.status(), 404, "{id} was accepted and is gone");
     let mut pieces = answer.bytes_stream();
     let mut unread = Vec::new();
     while let Some(Ok(piece)) = pieces.next().await {
@@ -86,6 +91,9 @@ async fn read(door: &Door, id: &TaskId, events: &mut Vec<StoredEvent>) {
         while let Some(end) = unread.windows(2).position(|two| two == b"\n\n") {
             let block: Vec<u8> = unread.drain(..end + 2).collect();
             events.extend(event(&String::from_utf8(block).expect("UTF-8")));
+            if events.len() >= enough {
+                return;
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::{Direct, NoResult, OfRun, ToolCall};
 use crate::desk::{Act, Desk, intake::traced};
 use maniple_core::{
-    Error, Principal, Result, Tenant,
+    AgentName, Error, Kind, Principal, Result, Tenant,
     ports::{DirectCall, Invocation, Invoked, Refusal, RefusalKind, RunCall},
     tool::{Offer, ToolState, ToolVersion},
 };
@@ -46,7 +46,7 @@ impl Desk {
         let picked = self.parts.registry.pick(&tenant, &agent, &name, &range).await;
         let Offer { definition, trusted } = match &contract {
             None => match picked {
-                Err(refusal) if refusal.kind == RefusalKind::NotFound => return Err(self.missing(&tenant, &name, &range, refusal).await),
+                Err(refusal) if refusal.kind == RefusalKind::NotFound => self.missing(&tenant, &agent, &name, &range, refusal).await?,
                 other => other?,
             },
             Some(contract) => match picked {
@@ -70,14 +70,25 @@ impl Desk {
         })
     }
 
-    /// A tool that is there and not well may be tried again; one that is not there may not.
-    async fn missing(&self, tenant: &Tenant, name: &str, range: &VersionReq, refusal: Refusal) -> NoResult {
-        let versions = self.parts.registry.versions(tenant, name).await.unwrap_or_default();
+    /// A tool that is there and not well may be tried again, and so may one of which nobody can say now whether it is there.
+    async fn missing(
+        &self,
+        tenant: &Tenant,
+        agent: &AgentName,
+        name: &str,
+        range: &VersionReq,
+        refusal: Refusal,
+    ) -> Result<Offer, NoResult> {
+        let versions = match self.parts.registry.versions(tenant, name).await {
+            Err(away) if away.kind == Kind::Unavailable => return Err(NoResult::Went(Invoked::NotSent(refusal.message))),
+            answered => answered.unwrap_or_default(),
+        };
         let waits =
             |known: &ToolVersion| matches!(known.state, ToolState::Unhealthy | ToolState::Gone) && range.matches(&known.definition.version);
         match versions.iter().any(waits) {
-            true => NoResult::Went(Invoked::NotSent(refusal.message)),
-            false => refusal.into(),
+            true => Err(NoResult::Went(Invoked::NotSent(refusal.message))),
+            // A registry elsewhere may have come back since it was asked.
+            false => Ok(self.parts.registry.pick(tenant, agent, name, range).await?),
         }
     }
 

@@ -299,6 +299,33 @@ async fn a_leaving_node_takes_nobody_closes_the_idle_and_ends_streams() {
     assert!(TcpStream::connect(served.address).await.is_err());
 }
 
+#[tokio::test]
+async fn a_leaving_node_answers_who_was_let_in_and_whose_request_was_on_its_way() {
+    let served = served().await;
+    let request = b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    let mut idle = TcpStream::connect(served.address).await.unwrap();
+    idle.write_all(request).await.unwrap();
+    let mut answer = [0; 1_024];
+    let read = idle.read(&mut answer).await.unwrap();
+    assert!(!String::from_utf8_lossy(&answer[..read]).to_lowercase().contains("connection: close"));
+    // The system lets these in; nobody takes them before the node leaves.
+    let waiting: Vec<std::net::TcpStream> = (0..20).map(|_| std::net::TcpStream::connect(served.address).unwrap()).collect();
+    served.stop.cancel();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let mut all: Vec<TcpStream> = vec![idle];
+    for stream in waiting {
+        stream.set_nonblocking(true).unwrap();
+        all.push(TcpStream::from_std(stream).unwrap());
+    }
+    for (number, mut stream) in all.into_iter().enumerate() {
+        stream.write_all(request).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap_or_else(|error| panic!("{number}: {error}"));
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.to_lowercase().contains("connection: close"), "{number}: {answer:?}");
+    }
+    tokio::time::timeout(Duration::from_secs(5), served.serving).await.expect("it leaves within its bound").unwrap();
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_client_that_takes_nothing_loses_its_connection() {
     let (near, _far) = tokio::io::duplex(64);

@@ -119,6 +119,16 @@ async fn a_registry_that_is_not_there_was_sent_nothing() {
 }
 
 #[tokio::test]
+async fn a_caller_whose_registry_is_not_there_may_call_again() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let registry = Arc::new(RemoteTools::new(&format!("http://{free}"), None).unwrap());
+    let house = build(Plan { registry, work: false, ..Plan::default() });
+    let answer = house.post("/tools/t/invoke", json!({ "agent": "shopper", "arguments": {} })).await;
+    assert_eq!((answer.status.as_u16(), answer.header("retry-after")), (503, Some("1")), "{}", answer.json());
+    assert_eq!(answer.json()["outcome"]["status"], "not_sent");
+}
+
+#[tokio::test]
 async fn a_call_that_takes_too_long_is_told_by_the_registry_itself() {
     let server = ledger::Server::start(Ledger::new()).await.unwrap();
     let (registry, _keep) = registry().await;
