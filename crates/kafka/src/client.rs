@@ -3,7 +3,7 @@
 use crate::KafkaSettings;
 use maniple_core::{Error, Result};
 use rdkafka::{ClientConfig, ClientContext, config::RDKafkaLogLevel, error::KafkaError};
-use std::str::FromStr;
+use std::{fmt, str::FromStr};
 
 /// `kafka://HOST:PORT,HOST:PORT`, read once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +23,12 @@ impl FromStr for Brokers {
             true => Ok(Self(list.to_owned())),
             false => Err(wrong("names a broker without a host or a port")),
         }
+    }
+}
+
+impl fmt::Display for Brokers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_'>) -> fmt::Result {
+        write!(f, "kafka://{}", self.0)
     }
 }
 

@@ -12,6 +12,7 @@
 
 mod avro;
 mod client;
+mod examine;
 mod ingest;
 mod lanes;
 mod letters;
@@ -24,6 +25,7 @@ mod settings;
 mod topics;
 
 pub use client::Brokers;
+pub use examine::examine;
 pub use ingest::{Delivered, Door, Ingest, Letter};
 pub use letters::{DeadRecord, LettersReader};
 pub use read::{Read, Reader, TaskRecord};
