@@ -2,7 +2,7 @@
 
 use crate::{
     Brokers, KafkaSettings, NotSent, Record, Sender,
-    client::{Plain, refused},
+    client::{Reading, refused},
 };
 use maniple_core::{AgentName, Error, Result, ports::Place};
 use rdkafka::{
@@ -153,7 +153,7 @@ impl LettersReader {
         // A group is asked for and never joined.
         config.set("group.id", format!("{}.dlq", self.settings.group)).set("enable.auto.commit", "false");
         config.set("enable.partition.eof", "false");
-        let consumer: BaseConsumer<_> = config.create_with_context(Reading(Plain)).map_err(refused)?;
+        let consumer: BaseConsumer<_> = config.create_with_context(Reading::default()).map_err(refused)?;
         let metadata = consumer.fetch_metadata(Some(topic), READ_MAX).map_err(away)?;
         let partitions: Vec<i32> = metadata.topics().iter().flat_map(|topic| topic.partitions()).map(|partition| partition.id()).collect();
         let (mut from, mut ends) = (TopicPartitionList::new(), BTreeMap::new());
@@ -203,13 +203,4 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + '
     tokio::task::spawn_blocking(work).await.map_err(|e| Error::internal("reading dead letters broke off").because(e))?
 }
 
-struct Reading(Plain);
-impl rdkafka::ClientContext for Reading {
-    fn log(&self, level: rdkafka::config::RDKafkaLogLevel, facility: &str, message: &str) {
-        self.0.log(level, facility, message);
-    }
-    fn error(&self, error: rdkafka::error::KafkaError, reason: &str) {
-        self.0.error(error, reason);
-    }
-}
-impl rdkafka::consumer::ConsumerContext for Reading {}
+

@@ -12,6 +12,7 @@
 
 mod avro;
 mod client;
+mod contact;
 mod examine;
 mod ingest;
 mod lanes;
@@ -25,6 +26,7 @@ mod settings;
 mod topics;
 
 pub use client::Brokers;
+pub use contact::Contact;
 pub use examine::examine;
 pub use ingest::{Delivered, Door, Ingest, Letter};
 pub use letters::{DeadRecord, LettersReader};
