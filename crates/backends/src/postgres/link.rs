@@ -3,6 +3,7 @@
 //! A transaction asks what it must know in one go, decides, and sends all that it writes in one go with its `COMMIT`.
 
 use super::{
+    Times,
     args::{Arg, args},
     failure::{Refusal, ends_connection, failed},
     here::Here,
@@ -26,20 +27,26 @@ use tokio_postgres::{
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-/// How long a caller waits for a connection of the pool, and a connection to come about.
-const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// Renewals come before every sweep, and every third of a lease: one write a second is enough.
 const SLACK: Duration = Duration::from_secs(1);
-/// How a transaction begins. Settings of the session would be lost behind a PgBouncer in transaction mode, and options of the start are refused there.
-const BEGIN: &str = "BEGIN; SET LOCAL statement_timeout = '30s'; SET LOCAL lock_timeout = '10s'; \
-                     SET LOCAL idle_in_transaction_session_timeout = '30s'";
-const BEGIN_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = '30s'; \
-                          SET LOCAL idle_in_transaction_session_timeout = '30s'";
 /// The server's time in milliseconds, read anew each time it is asked.
 const CLOCK: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint";
 
+/// How a transaction begins, and one that only reads. Settings of the session would be lost behind a PgBouncer in transaction mode, and
+/// options of the start are refused there.
+fn begins(times: &Times) -> [String; 2] {
+    let set = |name: &str, time: Duration| format!("; SET LOCAL {name} = '{}ms'", time.as_millis());
+    let bounds = set("statement_timeout", times.statement) + &set("idle_in_transaction_session_timeout", times.idle);
+    let lock = set("lock_timeout", times.lock);
+    [format!("BEGIN{bounds}{lock}"), format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY{bounds}")]
+}
+
 /// What is asked of a URL: the driver's settings, with ours where it says nothing.
 pub(super) fn config(url: &str) -> Result<Config> {
+    config_within(url, Times::default().connect)
+}
+/// The same with another time for a connection to come about.
+pub(super) fn config_within(url: &str, connect: Duration) -> Result<Config> {
     let wrong = |e: tokio_postgres::Error| Error::invalid(format!("the store's URL cannot be read: {}", said(&e))).at("store");
     let mut config = Config::from_str(url).map_err(wrong)?;
     if config.get_options().is_none() && config.get_application_name().is_none() {
@@ -48,7 +55,7 @@ pub(super) fn config(url: &str) -> Result<Config> {
     // A standby answers too, and everything that is written fails there.
     config.target_session_attrs(TargetSessionAttrs::ReadWrite);
     if config.get_connect_timeout().is_none() {
-        config.connect_timeout(CONNECT_MAX);
+        config.connect_timeout(connect);
     }
     config.keepalives_idle(Duration::from_secs(30));
     config.tcp_user_timeout(Duration::from_secs(30));
@@ -83,16 +90,18 @@ pub(super) struct Link {
     names: AtomicBool,
     /// A lease that was renewed so short a time ago is not written again.
     pub(super) slack: Duration,
+    begins: [String; 2],
 }
 
 impl Link {
-    pub(super) fn new(config: Config, clock: Option<Arc<dyn Clock>>, connections: usize) -> Result<Self> {
+    pub(super) fn new(config: Config, clock: Option<Arc<dyn Clock>>, connections: usize, times: &Times) -> Result<Self> {
         let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         let manager = match config.get_ssl_mode() {
             SslMode::Disable => Manager::from_config(config, NoTls, recycling),
             _ => Manager::from_config(config, tls()?, recycling),
         };
-        let timeouts = Timeouts { wait: Some(CONNECT_MAX), create: Some(CONNECT_MAX), recycle: Some(CONNECT_MAX) };
+        let within = Some(times.connect);
+        let timeouts = Timeouts { wait: within, create: within, recycle: within };
         let pool = Pool::builder(manager)
             .max_size(connections.max(1))
             .runtime(deadpool_postgres::Runtime::Tokio1)
@@ -101,7 +110,15 @@ impl Link {
             .map_err(|e| Error::internal("the pool of connections cannot be made").because(e))?;
         let slack = if clock.is_some() { Duration::ZERO } else { SLACK };
         let clock = clock.map(|clock| Monotone::new(clock, Time(0)));
-        Ok(Self { pool, clock, ahead: AtomicI64::new(0), here: Here::default(), names: AtomicBool::new(false), slack })
+        Ok(Self {
+            pool,
+            clock,
+            ahead: AtomicI64::new(0),
+            here: Here::default(),
+            names: AtomicBool::new(false),
+            slack,
+            begins: begins(times),
+        })
     }
 
     pub(super) async fn client(&self) -> Result<Object> {
@@ -132,12 +149,12 @@ impl Link {
     }
 
     pub(super) async fn begin(&self) -> Result<Tx<'_>, Refusal> {
-        self.begin_as(BEGIN, Time(0)).await
+        self.begin_as(&self.begins[0], Time(0)).await
     }
     pub(super) async fn begin_read(&self) -> Result<Tx<'_>, Refusal> {
-        self.begin_as(BEGIN_READ, self.now()).await
+        self.begin_as(&self.begins[1], self.now()).await
     }
-    async fn begin_as(&self, begin: &'static str, now: Time) -> Result<Tx<'_>, Refusal> {
+    async fn begin_as<'a>(&'a self, begin: &'a str, now: Time) -> Result<Tx<'a>, Refusal> {
         let client = Some(self.client().await?);
         Ok(Tx { client, begin, begun: AtomicBool::new(false), link: self, now, writes: Vec::new(), counted: Vec::new() })
     }
@@ -186,7 +203,7 @@ pub(super) struct Ask(pub(super) &'static str, pub(super) Vec<Arg>);
 pub(super) struct Tx<'a> {
     client: Option<Object>,
     /// How it begins, in one go with what is asked first.
-    begin: &'static str,
+    begin: &'a str,
     begun: AtomicBool,
     pub(super) link: &'a Link,
     /// The time of everything this transaction does; read after its locks were taken.

@@ -9,4 +9,5 @@ mod postgres;
 #[cfg(feature = "redis")]
 mod redis;
 mod store;
+mod times;
 mod tools;
