@@ -24,7 +24,7 @@ pub(super) fn judge(seen: &Seen, settings: &KafkaSettings, agents: &[AgentName])
         ));
         return findings;
     }
-    findings.extend([topics(seen, settings)]);
+    findings.push(topics(seen, settings));
     findings.extend(copies(seen));
     findings.extend(retention(seen));
     findings.push(group(&seen.group, settings));
@@ -41,7 +41,8 @@ pub(super) fn away(brokers: &Brokers, why: &str) -> Finding {
     } else if is(&["sasl", "authentication", "authorization"]) {
         "correct `sasl.mechanisms`, `sasl.username` and `sasl.password` of `kafka.options`"
     } else {
-        "start it, or correct `events`: until then records wait in Kafka and results in the store, and nothing is lost"
+        "start it, or correct `events`, and `security.protocol` of `kafka.options` where it wants TLS or a password: until then records wait \
+         in Kafka and results in the store, and nothing is lost"
     };
     Finding::failed("broker", format!("{brokers} cannot be used: {why}"), next)
 }

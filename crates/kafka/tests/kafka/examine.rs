@@ -93,7 +93,7 @@ async fn a_broker_that_is_away_or_silent_or_asks_who_it_is_is_said_within_a_boun
     for (url, why, words) in [
         ("kafka://127.0.0.1:1", "Connection refused", "start it, or correct `events`"),
         (&silent, "", "correct"),
-        (&secured, "security.protocol", "security.protocol"),
+        (&secured, "", "`security.protocol`"),
     ] {
         let brokers: Brokers = url.parse().expect("legal");
         let began = Instant::now();

@@ -301,8 +301,8 @@ mod tests {
         let stop = CancellationToken::new();
         let work = tokio::spawn(contact.clone().work(stop.clone()));
         for (need, state) in [(Need::Report, PartState::Degraded), (Need::Require, PartState::Failed)] {
-            let asked = tokio::time::timeout(Duration::from_millis(200), Probes(vec![Probe::Broker(contact.clone(), need)]).parts());
-            let parts = asked.await.expect("nobody is waited for");
+            let probes = Probes(vec![Probe::Broker(contact.clone(), need)]);
+            let parts = tokio::time::timeout(Duration::from_millis(200), probes.parts()).await.expect("nobody is waited for");
             assert_eq!((parts[0].name.as_str(), parts[0].state), ("broker", state));
             assert!(parts[0].detail.as_ref().unwrap().contains("kafka://127.0.0.1:1 d"), "{parts:?}");
         }
