@@ -76,13 +76,20 @@ pub struct Options {
     pub clock: Arc<dyn Clock>,
     /// The most connections to a server.
     pub connections: usize,
+    /// How long a server may take.
+    pub times: postgres::Times,
     /// Where hints between processes go.
     pub bus: BusUrl,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { clock: Arc::new(SystemClock), connections: postgres::Options::default().connections, bus: BusUrl::Local }
+        Self {
+            clock: Arc::new(SystemClock),
+            connections: postgres::Options::default().connections,
+            times: postgres::Times::default(),
+            bus: BusUrl::Local,
+        }
     }
 }
 
@@ -99,7 +106,7 @@ pub async fn open(url: &StoreUrl, options: Options) -> Result<Backend> {
             Ok(Backend::over(store.clone(), local(), Arc::new(sqlite::Limiter::new(store.clone())), Some(store)))
         }
         StoreUrl::Postgres(url) => {
-            let settings = postgres::Options { connections: options.connections, ..postgres::Options::default() };
+            let settings = postgres::Options { connections: options.connections, times: options.times, ..postgres::Options::default() };
             let store = Arc::new(postgres::TaskStore::new(url, &settings)?);
             store.migrate().await?;
             tokio::spawn(store.clone().learn_the_way(url.clone()));

@@ -81,11 +81,33 @@ pub struct Options {
     /// Whether the URL is known to lead to the server itself, or through a pooler that keeps sessions: then statements are prepared
     /// once a connection. [`TaskStore::learn_the_way`] finds it out.
     pub keeps_sessions: bool,
+    /// How long the database may take.
+    pub times: Times,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { connections: 8, clock: None, keeps_sessions: false }
+        Self { connections: 8, clock: None, keeps_sessions: false, times: Times::default() }
+    }
+}
+
+/// How long a database may take, in whole milliseconds of at least 1. Beyond, what was asked is given up as `Unavailable`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Times {
+    /// A connection of the pool to be free, or to come about where the URL has no `connect_timeout` of its own.
+    pub connect: Duration,
+    /// One statement: Postgres' `statement_timeout`.
+    pub statement: Duration,
+    /// One lock: Postgres' `lock_timeout`. Of no use unless it is shorter than `statement`.
+    pub lock: Duration,
+    /// A transaction in which nothing is asked: Postgres' `idle_in_transaction_session_timeout`. It frees the locks of a process that stands still.
+    pub idle: Duration,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Self { connect: seconds(5), statement: seconds(30), lock: seconds(10), idle: seconds(30) }
     }
 }
 
@@ -104,7 +126,8 @@ impl fmt::Debug for TaskStore {
 impl TaskStore {
     /// The store of that URL, as libpq writes it. Nothing is asked of the database yet. `Invalid`, field `store`, for a URL that cannot be read.
     pub fn new(url: &str, options: &Options) -> Result<Self> {
-        let link = Link::new(link::config(url)?, options.clock.clone(), options.connections)?;
+        let config = link::config_within(url, options.times.connect)?;
+        let link = Link::new(config, options.clock.clone(), options.connections, &options.times)?;
         if options.keeps_sessions {
             link.keeps_sessions();
         }

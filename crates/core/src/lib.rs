@@ -11,6 +11,7 @@ pub mod digits;
 pub mod error;
 pub mod estimate;
 pub mod event;
+pub mod finding;
 pub mod id;
 pub mod lenient;
 pub mod message;

@@ -2,8 +2,8 @@
 
 use crate::KafkaSettings;
 use maniple_core::{Error, Result};
-use rdkafka::{ClientConfig, ClientContext, config::RDKafkaLogLevel, error::KafkaError};
-use std::str::FromStr;
+use rdkafka::{ClientConfig, ClientContext, config::RDKafkaLogLevel, consumer::ConsumerContext, error::KafkaError};
+use std::{fmt, str::FromStr};
 
 /// `kafka://HOST:PORT,HOST:PORT`, read once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +26,12 @@ impl FromStr for Brokers {
     }
 }
 
+impl fmt::Display for Brokers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "kafka://{}", self.0)
+    }
+}
+
 impl Brokers {
     /// What every client begins with.
     pub(crate) fn config(&self, settings: &KafkaSettings) -> ClientConfig {
@@ -41,6 +47,7 @@ impl Brokers {
 }
 
 /// A client whose words go to the log.
+#[derive(Default)]
 pub(crate) struct Plain;
 
 impl ClientContext for Plain {
@@ -51,6 +58,20 @@ impl ClientContext for Plain {
         tracing::debug!(%error, reason, "kafka");
     }
 }
+
+/// The same of one that reads.
+#[derive(Default)]
+pub(crate) struct Reading(Plain);
+
+impl ClientContext for Reading {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.0.log(level, facility, message);
+    }
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.0.error(error, reason);
+    }
+}
+impl ConsumerContext for Reading {}
 
 pub(crate) fn log(level: RDKafkaLogLevel, message: &str) {
     match level {

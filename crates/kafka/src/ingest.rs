@@ -95,6 +95,10 @@ impl Ingest {
     /// One that joins the group. Nothing is asked of the brokers yet. `Invalid` for options that the library does not take.
     pub fn new(brokers: &Brokers, settings: &KafkaSettings, reader: Reader, sender: Sender, door: Arc<dyn Door>) -> Result<Self> {
         let mut config = brokers.config(settings);
+        // What a worker had that was killed waits for as long as its claims do.
+        if !settings.options.contains_key("session.timeout.ms") {
+            config.set("session.timeout.ms", "10000");
+        }
         config
             .set("group.id", &settings.group)
             .set("enable.auto.commit", "false")

@@ -2,9 +2,10 @@
 
 use crate::{
     Brokers, KafkaSettings, NotSent, Record, Sender,
-    client::{Plain, refused},
+    client::{Reading, refused},
 };
-use maniple_core::{AgentName, Error, Result, ports::Place};
+use futures::{StreamExt, TryStreamExt};
+use maniple_core::{AgentName, Error, Result, Time, ports::Place};
 use rdkafka::{
     Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
@@ -20,6 +21,9 @@ use std::{
 const HEADER: &str = "dlq-";
 /// How long a topic of dead letters is read at most.
 const READ_MAX: Duration = Duration::from_secs(10);
+/// How long those of many agents are read at most, and of how many at the same time.
+const ALL_MAX: Duration = Duration::from_secs(20);
+const BESIDE: usize = 4;
 
 /// The headers of a record, to be passed on.
 pub(crate) fn headers_of(record: &OwnedMessage) -> Vec<(String, Option<Vec<u8>>)> {
@@ -66,6 +70,8 @@ pub(crate) async fn bury(
 pub struct DeadRecord {
     /// Where it lies among the dead letters.
     pub place: Place,
+    /// When it came there, where the broker says so.
+    pub at: Option<Time>,
     /// Why it is there: a word.
     pub reason: String,
     /// The same for people.
@@ -99,6 +105,7 @@ impl DeadRecord {
         };
         Self {
             place: Place { topic: record.topic().to_owned(), partition: record.partition(), offset: record.offset() },
+            at: record.timestamp().to_millis().map(Time),
             reason: said("reason").unwrap_or_else(|| "unknown".into()),
             detail: said("detail").unwrap_or_default(),
             from,
@@ -130,6 +137,20 @@ impl LettersReader {
         blocking(move || reader.read(&topic, None, limit)).await
     }
 
+    /// The newest dead letters of all these agents, newest first, at most `limit`, each with its agent. `Unavailable` where the broker
+    /// does not answer, or has not answered all within 20 s.
+    pub async fn newest(&self, agents: &[AgentName], limit: usize) -> Result<Vec<(AgentName, DeadRecord)>> {
+        let lists = futures::stream::iter(agents).map(|agent| async move { Ok::<_, Error>((agent, self.list(agent, limit).await?)) });
+        let lists = tokio::time::timeout(ALL_MAX, lists.buffered(BESIDE).try_collect::<Vec<_>>()).await;
+        let lists =
+            lists.map_err(|_| Error::unavailable("the dead letters in Kafka were not all read in time: ask for those of one agent"))??;
+        let all = lists.into_iter().flat_map(|(agent, letters)| letters.into_iter().map(|letter| (agent.clone(), letter)));
+        let mut all: Vec<_> = all.collect();
+        all.sort_by(|(_, a), (_, b)| (b.at, &b.place.topic, b.place.offset).cmp(&(a.at, &a.place.topic, a.place.offset)));
+        all.truncate(limit);
+        Ok(all)
+    }
+
     /// Sends a dead letter to where it lay before: its key, its bytes and its headers as they were. It stays among the dead letters
     /// for as long as their topic keeps it. `NotFound` for none there, `Conflict` for one without its bytes.
     pub async fn republish(&self, agent: &AgentName, partition: i32, offset: i64) -> Result<DeadRecord> {
@@ -153,7 +174,7 @@ impl LettersReader {
         // A group is asked for and never joined.
         config.set("group.id", format!("{}.dlq", self.settings.group)).set("enable.auto.commit", "false");
         config.set("enable.partition.eof", "false");
-        let consumer: BaseConsumer<_> = config.create_with_context(Reading(Plain)).map_err(refused)?;
+        let consumer: BaseConsumer<_> = config.create_with_context(Reading::default()).map_err(refused)?;
         let metadata = consumer.fetch_metadata(Some(topic), READ_MAX).map_err(away)?;
         let partitions: Vec<i32> = metadata.topics().iter().flat_map(|topic| topic.partitions()).map(|partition| partition.id()).collect();
         let (mut from, mut ends) = (TopicPartitionList::new(), BTreeMap::new());
@@ -202,14 +223,3 @@ impl LettersReader {
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(|e| Error::internal("reading dead letters broke off").because(e))?
 }
-
-struct Reading(Plain);
-impl rdkafka::ClientContext for Reading {
-    fn log(&self, level: rdkafka::config::RDKafkaLogLevel, facility: &str, message: &str) {
-        self.0.log(level, facility, message);
-    }
-    fn error(&self, error: rdkafka::error::KafkaError, reason: &str) {
-        self.0.error(error, reason);
-    }
-}
-impl rdkafka::consumer::ConsumerContext for Reading {}

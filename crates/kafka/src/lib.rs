@@ -12,6 +12,8 @@
 
 mod avro;
 mod client;
+mod contact;
+mod examine;
 mod ingest;
 mod lanes;
 mod letters;
@@ -24,6 +26,8 @@ mod settings;
 mod topics;
 
 pub use client::Brokers;
+pub use contact::Contact;
+pub use examine::examine;
 pub use ingest::{Delivered, Door, Ingest, Letter};
 pub use letters::{DeadRecord, LettersReader};
 pub use read::{Read, Reader, TaskRecord};

@@ -122,6 +122,38 @@ impl SchemaRegistry {
         Ok(id)
     }
 
+    /// Where it is.
+    pub(crate) fn address(&self) -> &str {
+        &self.base
+    }
+
+    /// How far a newer schema may differ: under the subject of a topic's values, none where that has no rule of its own; or where
+    /// a subject has none.
+    pub(crate) async fn compatibility(&self, topic: Option<&str>) -> Result<Option<String>> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Answer {
+            compatibility_level: String,
+        }
+        let subject = topic.map(|topic| format!("/{topic}-value")).unwrap_or_default();
+        match self.call::<Answer>(self.client.get(format!("{}/config{subject}", self.base))).await {
+            Ok(answer) => Ok(Some(answer.compatibility_level)),
+            Err(error) if error.kind == Kind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether a schema may follow what is registered last under the subject of a topic's values. `NotFound` where nothing is.
+    pub(crate) async fn takes(&self, topic: &str, schema: &str) -> Result<bool> {
+        #[derive(Deserialize)]
+        struct Answer {
+            is_compatible: bool,
+        }
+        let asked = self.client.post(format!("{}/compatibility/subjects/{topic}-value/versions/latest", self.base));
+        let asked = asked.header("content-type", "application/vnd.schemaregistry.v1+json").body(json!({ "schema": schema }).to_string());
+        Ok(self.call::<Answer>(asked).await?.is_compatible)
+    }
+
     async fn call<T: serde::de::DeserializeOwned>(&self, request: reqwest::RequestBuilder) -> Result<T> {
         let away = || Error::unavailable(format!("the schema registry at {} does not answer", self.base));
         let answer = request.send().await.map_err(|e| away().because(e))?;

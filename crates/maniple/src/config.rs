@@ -16,7 +16,10 @@ use crate::{
 use anyhow::Context as _;
 use layers::Missing;
 use maniple_backends::{BusUrl, StoreUrl};
-use maniple_core::Error;
+use maniple_core::{
+    Error,
+    settings::{Bound, Period},
+};
 use maniple_kafka::{Brokers, SchemaRegistry};
 use maniple_registry::credentials::Credentials;
 use std::{
@@ -145,7 +148,13 @@ impl Config {
     /// What the store is opened with.
     pub fn store_options(&self) -> maniple_backends::Options {
         let bus = self.bus.parse().unwrap_or_default(); // it was read when the settings were checked
-        maniple_backends::Options { connections: self.store_connections, bus, ..Default::default() }
+        let times = maniple_backends::postgres::Times {
+            connect: self.store_connect_timeout.duration(),
+            statement: self.store_statement_timeout.duration(),
+            lock: self.store_lock_timeout.duration(),
+            idle: self.store_idle_timeout.duration(),
+        };
+        maniple_backends::Options { connections: self.store_connections, times, bus, ..Default::default() }
     }
 
     /// The credentials that tools may name. `Invalid` at `credentials.NAME.FIELD` for one that could not work.
@@ -166,7 +175,27 @@ impl Config {
             let message = format!("store_connections must be 2 to 1,000, not {}", self.store_connections);
             return Err(Error::invalid(message).at("store_connections"));
         }
+        self.check_store_times()?;
         self.bus.parse::<BusUrl>()?.goes_with(&store)
+    }
+
+    fn check_store_times(&self) -> maniple_core::Result<()> {
+        let (statement, lock) = (self.store_statement_timeout, self.store_lock_timeout);
+        for bound in [
+            Bound::of("store_connect_timeout", self.store_connect_timeout, Period::ms(100)..=Period::minutes(5)),
+            Bound::of("store_statement_timeout", statement, Period::seconds(1)..=Period::hours(1)),
+            Bound::of("store_lock_timeout", lock, Period::ms(100)..=Period::hours(1)),
+            Bound::of("store_idle_timeout", self.store_idle_timeout, Period::seconds(1)..=Period::hours(1)),
+        ] {
+            bound.check()?;
+        }
+        if lock > statement {
+            let message = format!(
+                "store_lock_timeout must not be longer than store_statement_timeout ({statement}), not {lock}: a statement that waits for a lock ends there"
+            );
+            return Err(Error::invalid(message).at("store_lock_timeout"));
+        }
+        Ok(())
     }
 
     /// What the parts ask of their sections.

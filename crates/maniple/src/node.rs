@@ -72,7 +72,6 @@ pub struct Node {
     working: Vec<(&'static str, JoinHandle<()>)>,
     door: JoinHandle<()>,
     telemetry: telemetry::Installed,
-    drain: std::time::Duration,
     registry: Arc<dyn ToolRegistry>,
     store: Backend,
 }
@@ -157,9 +156,9 @@ impl Node {
         // As it is written, but for a password.
         let store: StoreUrl = config.store.parse()?;
         tracing::info!(%address, roles = %options.roles, agents = agents.all().len(), %store, bus = %config.store_options().bus, "ready");
-        let (drain, registry, default_model) = (config.worker.drain.duration(), parts.registry(), parts.default_model.to_string());
+        let (registry, default_model) = (parts.registry(), parts.default_model.to_string());
         let store = parts.store;
-        Ok(Self { address, default_model, agents, stop_work, stop_door, working, door, telemetry, drain, registry, store })
+        Ok(Self { address, default_model, agents, stop_work, stop_door, working, door, telemetry, registry, store })
     }
 
     /// The tools that its agents list and that nobody has brought so far. Where a registry elsewhere does not answer, none.
@@ -208,8 +207,9 @@ impl Node {
             }
         }
         self.stop_door.cancel();
-        if tokio::time::timeout(self.drain.min(http::CLOSE_MAX), self.door).await.is_err() {
-            tracing::warn!("open connections were cut at the bound");
+        // Its bound is its own, [`http::CLOSE_MAX`], and not `worker.drain`: whoever waits is told where its task is before the end.
+        if let Err(error) = self.door.await {
+            tracing::error!(%error, "the door broke off");
         }
         self.telemetry.flush();
         // The last one out: closing an embedded store folds its log into its file.

@@ -4,8 +4,8 @@ use super::{failure::failed, link, schema};
 use crate::{
     BusUrl, Options,
     clock::{Clock, SystemClock},
-    examine::Finding,
 };
+use maniple_core::finding::Finding;
 use std::time::{Duration, Instant};
 use tokio_postgres::{AsyncMessage, Client, Config, NoTls, config::SslMode};
 

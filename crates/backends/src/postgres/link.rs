@@ -1,6 +1,7 @@
 //! The way to the database: a bounded pool of connections, and its time.
 
 use super::{
+    Times,
     args::Arg,
     failure::{ends_connection, failed},
     here::Here,
@@ -23,15 +24,27 @@ use tokio_postgres::{
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-/// How long a caller waits for a connection of the pool, and a connection to come about.
-const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// What a connection is told before its first prepared statement. The plan of one is kept for long: made while a table was all but
 /// empty, it would read all of it, and go on to when there is much in it.
 const SETTINGS: &str = "SET enable_seqscan = off; SET jit = off";
 /// Renewals come before every sweep, and every third of a lease: one write a second is enough.
 const SLACK: Duration = Duration::from_secs(1);
+
+/// How a transaction begins, and one that only reads. Settings of the session would be lost behind a PgBouncer in transaction mode, and
+/// options of the start are refused there.
+fn begins(times: &Times) -> [String; 2] {
+    let set = |name: &str, time: Duration| format!("; SET LOCAL {name} = '{}ms'", time.as_millis());
+    let bounds = set("statement_timeout", times.statement) + &set("idle_in_transaction_session_timeout", times.idle);
+    let lock = set("lock_timeout", times.lock);
+    [format!("BEGIN{bounds}{lock}"), format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY{bounds}")]
+}
+
 /// What is asked of a URL: the driver's settings, with ours where it says nothing.
 pub(super) fn config(url: &str) -> Result<Config> {
+    config_within(url, Times::default().connect)
+}
+/// The same with another time for a connection to come about.
+pub(super) fn config_within(url: &str, connect: Duration) -> Result<Config> {
     let wrong = |e: tokio_postgres::Error| Error::invalid(format!("the store's URL cannot be read: {}", said(&e))).at("store");
     let mut config = Config::from_str(url).map_err(wrong)?;
     if config.get_options().is_none() && config.get_application_name().is_none() {
@@ -40,7 +53,7 @@ pub(super) fn config(url: &str) -> Result<Config> {
     // A standby answers too, and everything that is written fails there.
     config.target_session_attrs(TargetSessionAttrs::ReadWrite);
     if config.get_connect_timeout().is_none() {
-        config.connect_timeout(CONNECT_MAX);
+        config.connect_timeout(connect);
     }
     config.keepalives_idle(Duration::from_secs(30));
     config.tcp_user_timeout(Duration::from_secs(30));
@@ -76,16 +89,19 @@ pub(super) struct Link {
     names: AtomicBool,
     /// A lease that was renewed so short a time ago is not written again, and leases that were looked through then are not again.
     pub(super) slack: Duration,
+    /// How a transaction begins, and one that only reads.
+    pub(super) begins: [String; 2],
 }
 
 impl Link {
-    pub(super) fn new(config: Config, clock: Option<Arc<dyn Clock>>, connections: usize) -> Result<Self> {
+    pub(super) fn new(config: Config, clock: Option<Arc<dyn Clock>>, connections: usize, times: &Times) -> Result<Self> {
         let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         let manager = match config.get_ssl_mode() {
             SslMode::Disable => Manager::from_config(config, NoTls, recycling),
             _ => Manager::from_config(config, tls()?, recycling),
         };
-        let timeouts = Timeouts { wait: Some(CONNECT_MAX), create: Some(CONNECT_MAX), recycle: Some(CONNECT_MAX) };
+        let within = Some(times.connect);
+        let timeouts = Timeouts { wait: within, create: within, recycle: within };
         let pool = Pool::builder(manager)
             .max_size(connections.max(1))
             .runtime(deadpool_postgres::Runtime::Tokio1)
@@ -94,7 +110,15 @@ impl Link {
             .map_err(|e| Error::internal("the pool of connections cannot be made").because(e))?;
         let slack = if clock.is_some() { Duration::ZERO } else { SLACK };
         let clock = clock.map(|clock| Monotone::new(clock, Time(0)));
-        Ok(Self { pool, clock, ahead: AtomicI64::new(0), here: Here::default(), names: AtomicBool::new(false), slack })
+        Ok(Self {
+            pool,
+            clock,
+            ahead: AtomicI64::new(0),
+            here: Here::default(),
+            names: AtomicBool::new(false),
+            slack,
+            begins: begins(times),
+        })
     }
 
     pub(super) async fn client(&self) -> Result<Object> {

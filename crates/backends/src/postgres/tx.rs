@@ -19,11 +19,6 @@ use std::{
 use tokio::sync::SetOnce;
 use tokio_postgres::{Row as SqlRow, Statement};
 
-/// How a transaction begins. Settings of the session would be lost behind a PgBouncer in transaction mode, and options of the start are refused there.
-const BEGIN: &str = "BEGIN; SET LOCAL statement_timeout = '30s'; SET LOCAL lock_timeout = '10s'; \
-                     SET LOCAL idle_in_transaction_session_timeout = '30s'";
-const BEGIN_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = '30s'; \
-                          SET LOCAL idle_in_transaction_session_timeout = '30s'";
 /// The server's time in milliseconds, read anew each time it is asked.
 const CLOCK: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint";
 
@@ -56,7 +51,7 @@ pub(super) struct Locks {
 pub(super) struct Transaction<'a> {
     client: Option<Object>,
     /// How it begins, in one go with what is asked first.
-    begin: &'static str,
+    begin: &'a str,
     begun: AtomicBool,
     link: &'a Link,
     /// Whether the locks of [`Self::lock`] are asked for: whatever is asked from then on sees what was done under them before.
@@ -67,12 +62,12 @@ pub(super) struct Transaction<'a> {
 
 impl<'a> Transaction<'a> {
     pub(super) async fn begin(link: &'a Link) -> Result<Self> {
-        Self::begin_as(link, BEGIN).await
+        Self::begin_as(link, &link.begins[0]).await
     }
     pub(super) async fn begin_read(link: &'a Link) -> Result<Self> {
-        Self::begin_as(link, BEGIN_READ).await
+        Self::begin_as(link, &link.begins[1]).await
     }
-    async fn begin_as(link: &'a Link, begin: &'static str) -> Result<Self> {
+    async fn begin_as(link: &'a Link, begin: &'a str) -> Result<Self> {
         let client = Some(link.client().await?);
         Ok(Self { client, begin, begun: AtomicBool::new(false), link, locking: SetOnce::new(), locked_at: SetOnce::new() })
     }

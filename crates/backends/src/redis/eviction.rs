@@ -1,8 +1,7 @@
 //! Whether Redis may throw away what is counted there.
 
 use super::{Link, Place};
-use crate::examine::Finding;
-use maniple_core::Result;
+use maniple_core::{Result, finding::Finding};
 
 /// What a Redis does when its memory is used up.
 #[derive(Debug, Clone, PartialEq, Eq)]

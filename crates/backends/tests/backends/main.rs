@@ -9,5 +9,6 @@ mod postgres;
 #[cfg(feature = "redis")]
 mod redis;
 mod store;
+mod times;
 mod together;
 mod tools;

@@ -305,7 +305,8 @@ async fn a_pooler_in_transaction_mode_passes_everything() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_asks_after_a_database_is_told_what_is_wrong_with_it_and_what_to_do() {
-    use maniple_backends::examine::{State, examine};
+    use maniple_backends::examine::examine;
+    use maniple_core::finding::State;
     let database = Database::new();
     let url = |text: String| text.parse::<StoreUrl>().expect("legal");
     let found = async |url: &StoreUrl| {

@@ -36,7 +36,13 @@ impl Database {
             let clock = clock.clone();
             Arc::new(move || clock.now()) as Arc<dyn Clock>
         });
-        Arc::new(postgres::TaskStore::new(&self.url(), &postgres::Options { connections: 4, clock, keeps_sessions: true }).expect("legal"))
+        Arc::new(
+            postgres::TaskStore::new(
+                &self.url(),
+                &postgres::Options { connections: 4, clock, keeps_sessions: true, ..postgres::Options::default() },
+            )
+            .expect("legal"),
+        )
     }
 }
 

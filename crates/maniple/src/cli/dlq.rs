@@ -1,16 +1,18 @@
 //! `maniple dlq`: look at tasks that kept killing their worker, and at records that could not be read as tasks; try them again, take them out.
 
+mod both;
 mod records;
 
 use super::{
     exit::{Exit, Trouble},
     reach::{Need, Reached, Where},
-    task::{Page, list, said, show, taken_over},
+    task::{Page, said, show, taken_over},
 };
 use clap::{Args, Subcommand};
 use maniple_api::client::Client;
 use maniple_core::task::{AgentResult, ErrorCode};
 use records::{Records, Republish};
+use std::path::Path;
 
 /// Tasks that kept killing their worker, and records that could not be read as tasks.
 #[derive(Debug, Args)]
@@ -23,7 +25,7 @@ pub struct DeadLetters {
 
 #[derive(Debug, Subcommand)]
 enum Letter {
-    /// List dead letters, newest first
+    /// List dead letters, newest first: tasks, and where events go over Kafka records that could not be read as tasks
     Ls {
         #[command(flatten)]
         page: Page,
@@ -59,8 +61,9 @@ impl DeadLetters {
             Letter::Republish(republish) => return republish.run(config, as_json).await,
             Letter::Ls { .. } | Letter::Show { .. } | Letter::Requeue { .. } | Letter::Drop { .. } => {}
         }
+        let config = config.map(Path::to_owned);
         let reached = self.place.reach(Need::Desk).await?;
-        let outcome = self.what.act(&reached, as_json).await.map_err(|trouble| match trouble.exit {
+        let outcome = self.what.act(&reached, config.as_deref(), as_json).await.map_err(|trouble| match trouble.exit {
             Exit::NotFound => trouble.try_next("maniple dlq ls"),
             _ => trouble,
         });
@@ -70,10 +73,10 @@ impl DeadLetters {
 }
 
 impl Letter {
-    async fn act(self, reached: &Reached, as_json: bool) -> Result<Exit, Trouble> {
+    async fn act(self, reached: &Reached, config: Option<&Path>, as_json: bool) -> Result<Exit, Trouble> {
         let client = &reached.client;
         match self {
-            Self::Ls { page } => list(&client.dead_letters(&page.query()).await?, as_json, "no dead letters")?,
+            Self::Ls { page } => both::list(client, page, config, as_json).await?,
             Self::Show { task } => show(&dead(client, &task).await?, as_json)?,
             Self::Requeue { task } => taken_over(client.requeue(&task, None).await?, reached, as_json)?,
             Self::Drop { task } => said(&client.drop_dead_letter(&task).await?, as_json, &format!("task {task} is out; its record stays"))?,

@@ -14,7 +14,10 @@ use maniple_api::{
     event::{DELTA, TaskEvent},
     page::TaskPage,
 };
-use maniple_core::task::{AgentResult, QueuedFor, TaskStatus, WaitingFor};
+use maniple_core::{
+    Time,
+    task::{AgentResult, QueuedFor, TaskStatus, WaitingFor},
+};
 use owo_colors::OwoColorize;
 use std::{
     pin::pin,
@@ -81,13 +84,13 @@ enum What {
 pub struct Page {
     /// Of this agent only
     #[arg(long, value_name = "NAME")]
-    agent: Option<String>,
+    pub agent: Option<String>,
     /// How many at most, 1 to 200
     #[arg(long, value_name = "N", default_value_t = 50)]
-    limit: usize,
+    pub limit: usize,
     /// Where the page before ended, as it said
     #[arg(long)]
-    cursor: Option<String>,
+    pub cursor: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -205,10 +208,15 @@ fn waits_for(task: &AgentResult) -> Option<&'static str> {
     }
 }
 
-/// How long ago it was accepted, in the largest unit that says something.
+/// How long ago it was accepted.
 pub fn age(task: &AgentResult) -> String {
+    ago(task.created_at)
+}
+
+/// How long ago a moment was, in the largest unit that says something.
+pub fn ago(at: Time) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let seconds = now.saturating_sub(Duration::from_millis(task.created_at.0.max(0) as u64)).as_secs();
+    let seconds = now.saturating_sub(Duration::from_millis(at.0.max(0) as u64)).as_secs();
     match seconds {
         0..60 => format!("{seconds} s"),
         60..3_600 => format!("{} min", seconds / 60),

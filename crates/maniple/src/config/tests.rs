@@ -1,4 +1,6 @@
 use super::*;
+use maniple_backends::postgres::Times;
+use std::time::Duration;
 
 fn load(text: &str, environment: &[(&str, &str)]) -> anyhow::Result<Config> {
     let folder = tempfile::tempdir()?;
@@ -41,6 +43,23 @@ fn a_wrong_value_is_told_where_it_stands_whoever_owns_the_section() {
     ] {
         let told = refusal(text);
         assert!(told.contains(wrong) && told.contains("maniple.yaml:3:"), "{told}");
+    }
+}
+
+#[test]
+fn how_long_a_database_may_take_is_within_bounds_and_a_lock_no_longer_than_a_statement() {
+    let config = load("store_lock_timeout: 2s\nstore_connect_timeout: 500ms\n", &[]).unwrap();
+    let times = config.store_options().times;
+    assert_eq!(times, Times { lock: Duration::from_secs(2), connect: Duration::from_millis(500), ..Times::default() });
+    assert_eq!(load("", &[]).unwrap().store_options().times, Times::default(), "the settings' defaults are the store's");
+    for (text, wrong) in [
+        ("store_connect_timeout: 0s\n", "store_connect_timeout must be 100ms to 5m"),
+        ("store_statement_timeout: 2h\n", "store_statement_timeout must be 1s to 1h"),
+        ("store_idle_timeout: 1ms\n", "store_idle_timeout must be 1s to 1h"),
+        ("store_statement_timeout: 5s\n", "store_lock_timeout must not be longer than store_statement_timeout (5s)"),
+    ] {
+        let told = refusal(text);
+        assert!(told.contains(wrong) && told.contains("maniple.yaml:1:"), "{told}");
     }
 }
 

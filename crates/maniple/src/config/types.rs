@@ -10,7 +10,7 @@ use crate::{
 use maniple_aside::AsideSettings;
 use maniple_core::{
     Scope,
-    settings::{Secret, Section},
+    settings::{Period, Secret, Section},
 };
 use maniple_kafka::KafkaSettings;
 use maniple_llm::ProviderSettings;
@@ -34,6 +34,14 @@ pub struct Config {
     pub store: String,
     /// The most connections of this process to a Postgres store, the one that it listens on apart.
     pub store_connections: usize,
+    /// How long a connection to a Postgres store may take to be free or to come about, 100 ms to 5 min.
+    pub store_connect_timeout: Period,
+    /// How long one statement there may take, 1 s to 1 h.
+    pub store_statement_timeout: Period,
+    /// How long one lock there is waited for, 100 ms to 1 h; no longer than a statement may take.
+    pub store_lock_timeout: Period,
+    /// How long a transaction there may stand still, 1 s to 1 h: then its locks are free.
+    pub store_idle_timeout: Period,
     /// Wake-ups and live steps: `local` within this process, and between all that share a Postgres store. The `postgres://…` that is
     /// listened to where the store's URL leads through a pooler. Or `redis://…`, which then counts limits too.
     #[serde(serialize_with = "bus_shown")]
@@ -99,6 +107,10 @@ impl Default for Config {
             tools: Folders::One("tools/".into()),
             store: "sqlite:maniple.db".into(),
             store_connections: 8,
+            store_connect_timeout: Period::seconds(5),
+            store_statement_timeout: Period::seconds(30),
+            store_lock_timeout: Period::seconds(10),
+            store_idle_timeout: Period::seconds(30),
             bus: "local".into(),
             events: "none".into(),
             schema_registry: "none".into(),

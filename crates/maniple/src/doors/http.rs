@@ -50,7 +50,7 @@ pub const CLOSE_MAX: Duration = Duration::from_secs(10);
 
 /// Serves a door until `stop`, and leaves within [`CLOSE_MAX`].
 pub async fn serve(listener: TcpListener, door: Door, stop: CancellationToken) {
-    let (header_read, closing) = (door.limits.header_read, door.closing.clone());
+    let (header_read, closing, sockets) = (door.limits.header_read, door.closing.clone(), door.sockets.clone());
     let shares = Shares::of(door.limits.connections);
     let router = router(door).layer(middleware::from_fn(visitor::hosted));
     let serving = server::serve(listener, router, header_read, shares, stop.clone());
@@ -59,7 +59,13 @@ pub async fn serve(listener: TcpListener, door: Door, stop: CancellationToken) {
         () = &mut serving => return,
         () = stop.cancelled() => closing.cancel(),
     }
+    let until = tokio::time::Instant::now() + CLOSE_MAX;
     serving.await;
+    // A WebSocket has left its connection's task, and says goodbye in one of its own.
+    sockets.close();
+    if tokio::time::timeout_at(until, sockets.wait()).await.is_err() {
+        tracing::warn!(open = sockets.len(), "WebSockets are cut at the bound; their readers resume elsewhere");
+    }
 }
 
 /// The routes of a door.

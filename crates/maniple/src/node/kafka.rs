@@ -4,9 +4,15 @@ use super::roles::Job;
 use crate::{config::Config, doors::kafka::Deliveries};
 use anyhow::Context as _;
 use maniple_backends::Events;
-use maniple_kafka::{Ingest, Reader, Relay, Sender};
+use maniple_kafka::{Contact, Ingest, Reader, Relay, Sender};
 use maniple_runtime::{Agents, desk::Desk};
 use std::sync::Arc;
+
+/// What asks whether the brokers answer, where the settings name some: they were read when these were checked.
+pub(super) fn contact(config: &Config) -> Option<Contact> {
+    let brokers = config.brokers().ok().flatten()?;
+    Some(Contact::new(brokers, config.kafka.clone()))
+}
 
 /// The jobs of a node whose settings name brokers.
 pub(super) fn jobs(config: &Config, desk: Desk, agents: Agents, events: Option<Events>) -> anyhow::Result<Vec<Job>> {

@@ -15,6 +15,7 @@ use maniple_core::{
     model::ModelName,
     ports::{Bus, Upkeep},
 };
+use maniple_kafka::Contact;
 use maniple_runtime::{Agents, ModelHealth};
 use serde::{Deserialize, Serialize};
 use std::{sync::Arc, time::Duration};
@@ -30,11 +31,13 @@ pub struct ReadinessSettings {
     pub registry: Need,
     /// A bus that reaches other processes: `require`, or `report` it as degraded. Default report.
     pub bus: Need,
+    /// Brokers of events that answer: `require`, or `report` them as degraded. Default report.
+    pub broker: Need,
 }
 
 impl Default for ReadinessSettings {
     fn default() -> Self {
-        Self { model: Need::Require, registry: Need::Report, bus: Need::Report }
+        Self { model: Need::Require, registry: Need::Report, bus: Need::Report, broker: Need::Report }
     }
 }
 
@@ -57,6 +60,8 @@ pub(super) enum Probe {
     Registry(Arc<RemoteTools>, Need),
     /// What goes between processes does.
     Bus(Arc<dyn Bus>, Need),
+    /// The brokers of events answered when they were asked last. `/ready` itself waits for none of them.
+    Broker(Contact, Need),
     /// Each agent has one model whose breaker is not open; half-open counts. Nobody is asked.
     Models {
         /// The agents of this node.
@@ -96,6 +101,7 @@ impl Probe {
             Self::Store(_) => "store",
             Self::Registry(..) => "registry",
             Self::Bus(..) => "bus",
+            Self::Broker(..) => "broker",
             Self::Models { .. } => "model",
         }
     }
@@ -105,6 +111,7 @@ impl Probe {
             Self::Store(store) => vec![answered(self.name(), store.answer().await, PartState::Failed)],
             Self::Registry(remote, need) => vec![answered(self.name(), remote.ping().await, without(*need))],
             Self::Bus(bus, need) => vec![answered(self.name(), bus.ping().await, without(*need))],
+            Self::Broker(contact, need) => vec![answered(self.name(), contact.last(), without(*need))],
             Self::Models { agents, health, need } => agents.all().values().map(|agent| model_of(agent, health, *need)).collect(),
         }
     }
@@ -179,10 +186,12 @@ mod tests {
         model::FaultKind,
         ports::{Hint, Live, Swept, Waiting},
     };
+    use maniple_kafka::KafkaSettings;
     use std::{
         sync::atomic::{AtomicU64, Ordering},
         time::Duration,
     };
+    use tokio_util::sync::CancellationToken;
 
     async fn states(probes: Vec<Probe>) -> Vec<(String, PartState)> {
         Probes(probes).parts().await.into_iter().map(|part| (part.name, part.state)).collect()
@@ -284,5 +293,20 @@ mod tests {
             assert_eq!((parts[0].name.as_str(), parts[0].state), ("registry", state));
             assert!(parts[0].detail.as_ref().unwrap().contains("does not answer"));
         }
+    }
+
+    #[tokio::test]
+    async fn brokers_that_are_away_are_said_at_once_and_fail_the_probe_only_where_they_are_required() {
+        let contact = Contact::new("kafka://127.0.0.1:1".parse().unwrap(), KafkaSettings::default());
+        let stop = CancellationToken::new();
+        let work = tokio::spawn(contact.clone().work(stop.clone()));
+        for (need, state) in [(Need::Report, PartState::Degraded), (Need::Require, PartState::Failed)] {
+            let probes = Probes(vec![Probe::Broker(contact.clone(), need)]);
+            let parts = tokio::time::timeout(Duration::from_millis(200), probes.parts()).await.expect("nobody is waited for");
+            assert_eq!((parts[0].name.as_str(), parts[0].state), ("broker", state));
+            assert!(parts[0].detail.as_ref().unwrap().contains("kafka://127.0.0.1:1 d"), "{parts:?}");
+        }
+        stop.cancel();
+        work.await.unwrap();
     }
 }

@@ -3,7 +3,7 @@
 //! | role | offers | does until the node stops | needs |
 //! |---|---|---|---|
 //! | api | tasks and tools | | its store |
-//! | worker | | carries tasks out, makes due ones ready, forgets old ones | its store, a model for each agent |
+//! | worker | | carries tasks out, makes due ones ready, forgets old ones | its store, a model for each agent; it tells of its brokers too |
 //! | registry | tools | asks after the health of tools, follows what is imported | its store |
 //!
 //! Whatever it plays, a node says how it is: `/health`, `/ready`, `/metrics`. An api and a worker also tell of a registry elsewhere.

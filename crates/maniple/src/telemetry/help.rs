@@ -46,6 +46,7 @@ const METRICS: &[(Kind, &str, &str)] = &[
     ),
     (Histogram, "maniple_store_connection_wait_seconds", "How long a call waited for a connection to Postgres."),
     (Counter, "maniple_store_sessions_repaired_total", "Sessions that waited though nobody was before them: 0, or a defect."),
+    (Gauge, "maniple_kafka_up", "Whether the brokers of `events` answered when they were asked last: 1 they did, 0 they are away."),
     (Gauge, "maniple_redis_up", "Whether the Redis of `bus` answers: 1 it does, 0 it is away."),
     (
         Counter,

@@ -3,6 +3,7 @@
 //! `MANIPLE_KILLS` says how often (200); `scripts/kill-loop` goes on to 10,000. `MANIPLE_SEED` is printed by every run.
 
 mod broker;
+mod draining;
 pub(crate) mod fleet;
 mod load;
 pub(crate) mod node;

@@ -3,6 +3,10 @@
 use super::{Act, Desk, Sought, named::no_task, pulse::Pulse};
 use futures::{StreamExt, stream::BoxStream};
 use maniple_core::{Kind, Principal, Result, TaskKey, event::EventKind, ports::Live, task::AgentResult};
+use std::time::Duration;
+
+/// How long the last look may take.
+const LAST_LOOK_MAX: Duration = Duration::from_secs(2);
 
 impl Desk {
     /// Waits until a task ends, parks, or `patience` is over. `NotFound` for none, and for one that the principal may not see.
@@ -55,8 +59,10 @@ impl Desk {
         Ok(latest)
     }
 
+    /// The task as it is now; as it was, where the store does not say so soon: whoever has no patience left is not kept by it.
     async fn last_look(&self, key: &TaskKey, latest: AgentResult) -> AgentResult {
-        self.parts.tasks.get(key).await.ok().flatten().unwrap_or(latest)
+        let now = tokio::time::timeout(LAST_LOOK_MAX, self.parts.tasks.get(key)).await;
+        now.ok().and_then(Result::ok).flatten().unwrap_or(latest)
     }
 }
 

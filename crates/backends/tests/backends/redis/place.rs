@@ -2,7 +2,7 @@
 
 use super::{
     bus, limiter, link,
-    server::{PATIENCE, Server, until},
+    server::{Certificate, PATIENCE, Server, free_port, until},
 };
 use maniple_backends::redis::Link;
 use maniple_core::{
@@ -10,7 +10,7 @@ use maniple_core::{
     ports::{Admission, Bus as _, RateLimiter as _},
 };
 use maniple_testkit::bus_suite::{Heard, event, key, next};
-use std::{process::Command, time::Duration};
+use std::{path::Path, process::Command, time::Duration};
 
 async fn refused(url: &str) -> String {
     match Link::open(url.parse().expect("legal")).await {
@@ -67,49 +67,57 @@ async fn a_user_needs_no_more_rights_than_those_of_its_prefix() {
 /// Told by whom it is run, with the server's certificate known.
 const TLS_URL: &str = "MANIPLE_TEST_REDIS_OVER_TLS";
 
+/// Where a test is run again with the authority known, what it does then; nothing where it is not.
+fn known_url() -> Option<String> {
+    std::env::var(TLS_URL).ok()
+}
+/// Runs a test of this file again, with the authority in that folder known.
+fn run_again(test: &str, url: &str, folder: &Path) {
+    let this = std::env::current_exe().expect("a test");
+    let run = Command::new(this)
+        .args(["--exact", &format!("redis::place::{test}"), "--nocapture"])
+        .env(TLS_URL, url)
+        .env("SSL_CERT_FILE", folder.join("root.pem"))
+        .output()
+        .expect("it runs");
+    assert!(run.status.success(), "{}{}", String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn over_tls_a_certificate_must_be_known() {
-    if let Ok(url) = std::env::var(TLS_URL) {
+    if let Some(url) = known_url() {
         // This is the run in which it is.
         return is_of_use(&url).await;
     }
-    let authority = rcgen::KeyPair::generate().expect("a key");
-    let mut named = rcgen::CertificateParams::new(Vec::new()).expect("names");
-    named.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    let root = named.self_signed(&authority).expect("signed");
-    let issuer = rcgen::Issuer::new(named, authority);
-    let own = rcgen::KeyPair::generate().expect("a key");
-    let certificate = rcgen::CertificateParams::new(vec!["localhost".into()]).expect("names").signed_by(&own, &issuer).expect("signed");
-    let plain = Server::start_with(|folder| {
-        let file = |name: &str, text: &str| {
-            std::fs::write(folder.join(name), text).expect("written");
-            folder.join(name).display().to_string()
-        };
-        let (root, certificate, key) =
-            (file("root.pem", &root.pem()), file("own.pem", &certificate.pem()), file("key.pem", &own.serialize_pem()));
-        let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|bound| bound.local_addr()).expect("a port").port();
-        file("port", &port.to_string());
-        ["--tls-port", &port.to_string(), "--tls-cert-file", &certificate, "--tls-key-file", &key, "--tls-ca-cert-file", &root]
-            .into_iter()
-            .chain(["--tls-auth-clients", "no"])
-            .map(str::to_owned)
-            .collect()
-    })
-    .await;
-    let port = std::fs::read_to_string(plain.folder.path().join("port")).expect("written");
+    let certificate = Certificate::of(&["localhost"]);
+    let port = free_port();
+    let plain = Server::start_with(|folder| certificate.settings(folder, port)).await;
     let url = format!("rediss://localhost:{port}");
     let unknown = bus(&url).await.ping().await.expect_err("nobody knows its certificate");
     assert!(unknown.message.contains("certificate"), "{unknown:?}");
     let wrong_name = format!("rediss://127.0.0.1:{port}");
     assert!(bus(&wrong_name).await.ping().await.is_err());
-    let this = std::env::current_exe().expect("a test");
-    let run = Command::new(this)
-        .args(["--exact", "redis::place::over_tls_a_certificate_must_be_known", "--nocapture"])
-        .env(TLS_URL, &url)
-        .env("SSL_CERT_FILE", plain.folder.path().join("root.pem"))
-        .output()
-        .expect("it runs");
-    assert!(run.status.success(), "{}{}", String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
+    run_again("over_tls_a_certificate_must_be_known", &url, plain.folder.path());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_tls_sentinels_say_who_the_master_is_and_both_must_be_known() {
+    if let Some(url) = known_url() {
+        return is_of_use(&url).await;
+    }
+    // Sentinels name a master by its address, or by its name where they are told to: its certificate must be for that.
+    for host in ["127.0.0.1", "localhost"] {
+        let certificate = Certificate::of(&[host]);
+        let (tls_of_master, tls_of_sentinel) = (free_port(), free_port());
+        let _master = Server::start_with(|folder| certificate.settings(folder, tls_of_master)).await;
+        let sentinel = Server::sentinel_over_tls(host, tls_of_master, &certificate, tls_of_sentinel).await;
+        let url = format!("rediss+sentinel://{host}:{tls_of_sentinel}/main/1");
+        let unknown = bus(&url).await.ping().await.expect_err("nobody knows its certificate");
+        assert!(unknown.message.contains("certificate"), "{unknown:?}");
+        run_again("over_tls_sentinels_say_who_the_master_is_and_both_must_be_known", &url, sentinel.folder.path());
+        // In the clear they are not spoken to.
+        assert!(bus(&format!("redis+sentinel://{host}:{tls_of_sentinel}/main/1")).await.ping().await.is_err());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

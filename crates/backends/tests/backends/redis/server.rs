@@ -28,8 +28,42 @@ pub(super) async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     timeout(PATIENCE, asking).await.unwrap_or_else(|_| panic!("{what}: not within {PATIENCE:?}"));
 }
 
-fn free_port() -> u16 {
+pub(super) fn free_port() -> u16 {
     Reserved::bind("127.0.0.1:0").and_then(|bound| bound.local_addr()).expect("a port").port()
+}
+
+/// A certificate of a server, by an authority that nobody knows.
+pub(super) struct Certificate {
+    root: String,
+    own: String,
+    key: String,
+}
+
+impl Certificate {
+    /// For these names and addresses.
+    pub(super) fn of(names: &[&str]) -> Self {
+        let authority = rcgen::KeyPair::generate().expect("a key");
+        let mut named = rcgen::CertificateParams::new(Vec::new()).expect("names");
+        named.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let root = named.self_signed(&authority).expect("signed");
+        let issuer = rcgen::Issuer::new(named, authority);
+        let own = rcgen::KeyPair::generate().expect("a key");
+        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        let certificate = rcgen::CertificateParams::new(names).expect("names").signed_by(&own, &issuer).expect("signed");
+        Self { root: root.pem(), own: certificate.pem(), key: own.serialize_pem() }
+    }
+    /// What a server is told that speaks TLS on that port; the authority is in `root.pem` of the folder.
+    pub(super) fn settings(&self, folder: &Path, port: u16) -> Vec<String> {
+        let file = |name: &str, text: &str| {
+            std::fs::write(folder.join(name), text).expect("written");
+            folder.join(name).display().to_string()
+        };
+        let (root, own, key) = (file("root.pem", &self.root), file("own.pem", &self.own), file("key.pem", &self.key));
+        let port = port.to_string();
+        let settings: [&str; 10] =
+            ["--tls-port", &port, "--tls-cert-file", &own, "--tls-key-file", &key, "--tls-ca-cert-file", &root, "--tls-auth-clients", "no"];
+        settings.map(str::to_owned).into()
+    }
 }
 
 /// A redis-server that ends with the test.
@@ -62,6 +96,20 @@ impl Server {
         let mut command = Command::new("redis-server");
         command.arg(&file).arg("--sentinel");
         Self::run(command, folder, port).await
+    }
+    /// A Sentinel that speaks TLS on that port, and with a master of that host, which it calls `main`.
+    pub(super) async fn sentinel_over_tls(host: &str, master: u16, certificate: &Certificate, tls_port: u16) -> Self {
+        let folder = TempDir::new().expect("a folder");
+        let settings = certificate.settings(folder.path(), tls_port);
+        let lines: String = settings.chunks(2).map(|pair| format!("{} {}\n", pair[0].trim_start_matches("--"), pair[1])).collect();
+        let file = folder.path().join("sentinel.conf");
+        let text = format!(
+            "port 0\nbind 127.0.0.1\ntls-replication yes\n{lines}sentinel resolve-hostnames yes\nsentinel announce-hostnames yes\nsentinel monitor main {host} {master} 1\n"
+        );
+        std::fs::write(&file, text).expect("written");
+        let mut command = Command::new("redis-server");
+        command.arg(&file).arg("--sentinel");
+        Self::run(command, folder, tls_port).await
     }
     async fn start_in(folder: TempDir, port: u16, settings: Vec<String>) -> Self {
         let mut command = Command::new("redis-server");

@@ -5,7 +5,7 @@ use crate::{
         exit::{Exit, Trouble},
         screen, settings,
     },
-    config::For,
+    config::{Config, For},
 };
 use clap::Args;
 use maniple_core::{AgentName, Error};
@@ -33,13 +33,16 @@ pub struct Republish {
 }
 
 fn reader(config: Option<&Path>) -> Result<LettersReader, Trouble> {
-    let config = settings(config, For::Looking)?;
-    let brokers = config.brokers()?;
     let none =
         || Trouble::usage("these settings name no brokers: records are dead letters of `events: kafka://…`").try_next("maniple dlq ls");
-    let brokers = brokers.ok_or_else(none)?;
+    reader_of(settings(config, For::Looking)?)?.ok_or_else(none)
+}
+
+/// What reads dead records, where these settings name brokers.
+pub(super) fn reader_of(config: Config) -> Result<Option<LettersReader>, Trouble> {
+    let Some(brokers) = config.brokers()? else { return Ok(None) };
     let sender = Sender::new(&brokers, &config.kafka)?;
-    Ok(LettersReader::new(brokers, config.kafka, sender))
+    Ok(Some(LettersReader::new(brokers, config.kafka, sender)))
 }
 
 impl Records {
@@ -48,12 +51,12 @@ impl Records {
         let agent = AgentName::parse(&self.agent)?;
         let found = reader(config)?.list(&agent, self.limit as usize).await?;
         if as_json {
-            screen::json(&json!({ "records": found.iter().map(told).collect::<Vec<_>>() }))?;
+            screen::json(&json!({ "records": found.iter().map(|dead| told(&agent, dead)).collect::<Vec<_>>() }))?;
         } else if found.is_empty() {
             screen::remark("no dead records");
         } else {
             let rows = found.iter().map(|dead| {
-                let place = format!("{}:{}", dead.place.partition, dead.place.offset);
+                let place = place(dead);
                 let from = dead.from.as_ref().map(|from| format!("{}:{}", from.partition, from.offset)).unwrap_or_default();
                 let value = dead.value.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
                 vec![place, from, dead.reason.clone(), screen::one_line(&dead.detail, 60), screen::one_line(&value, 40)]
@@ -75,7 +78,7 @@ impl Republish {
         let sent = reader(config)?.republish(&agent, partition, offset).await;
         let sent = sent.map_err(|error| Trouble::from(error).try_next(format!("maniple dlq records {agent}")))?;
         if as_json {
-            screen::json(&told(&sent))?;
+            screen::json(&told(&agent, &sent))?;
         } else {
             screen::answer(format!("record {} is in {} again, as it was", self.place, agent.tasks_topic()))?;
         }
@@ -84,10 +87,12 @@ impl Republish {
 }
 
 /// A record as other programs read it: bytes that are no UTF-8 are shown with what stands for them.
-fn told(dead: &DeadRecord) -> Value {
+pub(super) fn told(agent: &AgentName, dead: &DeadRecord) -> Value {
     let text = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).into_owned();
     json!({
-        "place": format!("{}:{}", dead.place.partition, dead.place.offset),
+        "agent": agent,
+        "place": place(dead),
+        "at": dead.at,
         "reason": dead.reason,
         "detail": dead.detail,
         "topic": dead.from.as_ref().map(|from| &from.topic),
@@ -97,4 +102,9 @@ fn told(dead: &DeadRecord) -> Value {
         "value": dead.value.as_ref().map(text),
         "bytes_left_out": dead.left_out,
     })
+}
+
+/// Where it lies, as `dlq republish` takes it.
+pub(super) fn place(dead: &DeadRecord) -> String {
+    format!("{}:{}", dead.place.partition, dead.place.offset)
 }

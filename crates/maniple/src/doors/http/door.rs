@@ -8,7 +8,7 @@ use maniple_core::{Result, ports::Upkeep};
 use maniple_runtime::{Agents, desk::Desk};
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::sync::Arc;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// A door before it opens.
 pub struct Door {
@@ -32,6 +32,8 @@ pub struct Door {
     pub readiness: Arc<dyn Readiness>,
     /// Ends event streams and waiting runs; their tasks go on, and their readers resume elsewhere.
     pub closing: CancellationToken,
+    /// The WebSockets it tells events over: each is let say goodbye before the door is closed.
+    pub sockets: TaskTracker,
     /// What it offers.
     pub serves: Serves,
     /// Says on `/ready` that this node leaves, before the door closes.
@@ -79,6 +81,7 @@ impl Door {
             readiness,
             closing: CancellationToken::new(),
             leaving: CancellationToken::new(),
+            sockets: TaskTracker::new(),
             serves: Serves::All,
         })
     }

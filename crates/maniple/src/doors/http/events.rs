@@ -57,7 +57,7 @@ pub(super) async fn events(
     if wants_upgrade(&headers) {
         // Browsers let any page open a WebSocket to any host.
         visitor::is_no_foreign_page(&headers, &door.cors)?;
-        return Ok(upgrade.tell(reader.map(|reader| Following::of(&door, reader)))?);
+        return Ok(upgrade.tell(reader.map(|reader| Following::of(&door, reader)), &door.sockets)?);
     }
     match reader {
         Some(reader) => Ok(stream(&door, reader)),

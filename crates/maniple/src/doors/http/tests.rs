@@ -179,6 +179,7 @@ pub(super) fn build(plan: Plan) -> House {
         metrics: Arc::new(|| "# TYPE maniple_up gauge\nmaniple_up 1\n".to_owned()),
         readiness: Arc::new(Switch(ready.clone())),
         closing: closing.clone(),
+        sockets: tokio_util::task::TaskTracker::new(),
         leaving: CancellationToken::new(),
         serves: plan.serves,
     };

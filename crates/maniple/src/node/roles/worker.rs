@@ -4,7 +4,7 @@ use super::{Job, Role};
 use crate::{
     config::Config,
     doors::http::Serves,
-    node::{parts::Parts, readiness::Probe},
+    node::{kafka, parts::Parts, readiness::Probe},
 };
 use maniple_backends::rules::LEASE;
 use maniple_runtime::{Worker, WorkerSettings, jobs};
@@ -17,11 +17,15 @@ pub(super) fn build(config: &Config, parts: &Parts) -> Role {
     let starter = Some(worker.starter(parts.store.tasks.clone()));
     let (sweeps, forgets, bus, retention) =
         (parts.store.upkeep.clone(), parts.store.upkeep.clone(), parts.store.bus.clone(), config.retention);
-    let jobs = vec![
+    let mut jobs = vec![
         Job::new("worker", move |_| worker.work()),
         Job::new("sweep", move |stop| jobs::sweep(sweeps, bus, held, stop)),
         Job::new("forget", move |stop| jobs::forget(forgets, retention, stop)),
     ];
-    let probes = [Some(Probe::store(parts)), Probe::registry(config, parts), Probe::bus(config, parts), Some(Probe::models(config, parts))];
+    let contact = kafka::contact(config);
+    let broker = contact.clone().map(|contact| Probe::Broker(contact, config.readiness.broker));
+    jobs.extend(contact.map(|contact| Job::new("kafka contact", move |stop| contact.work(stop))));
+    let probes =
+        [Some(Probe::store(parts)), Probe::registry(config, parts), Probe::bus(config, parts), broker, Some(Probe::models(config, parts))];
     Role { routes: Serves::Itself, jobs, probes: probes.into_iter().flatten().collect(), starter }
 }

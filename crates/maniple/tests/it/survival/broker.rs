@@ -118,3 +118,86 @@ async fn tasks_of_kafka_are_done_once_and_told_in_order_though_the_node_dies_and
     println!("{TASKS} tasks, {DEATHS} deaths, {repeated} results sent twice");
     node.leave(GENEROUS).await;
 }
+
+/// The binary in the project's folder: its exit code, and what it says.
+async fn maniple(world: &World, arguments: &[&str], environment: &[(&str, &str)]) -> (i32, String, String) {
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_maniple"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("MANIPLE_") || name == "RUST_LOG") {
+        command.env_remove(name);
+    }
+    let said = command.args(arguments).envs(environment.iter().copied()).current_dir(world.folder.path()).output();
+    let said = tokio::time::timeout(GENEROUS, said).await.expect("it ends").expect("it starts");
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    (said.status.code().unwrap_or(-1), text(said.stdout), text(said.stderr))
+}
+fn json(text: &str) -> serde_json::Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_could_not_be_read_is_listed_with_dead_tasks_and_sent_again_as_it_was() {
+    let database = Database::empty();
+    let (world, agent) = world(&database).await;
+    let node = Node::start(&world);
+    node.answers(&world, GENEROUS).await;
+    let brokers: Brokers = kafka().parse().expect("legal");
+    let sender = Sender::new(&brokers, &KafkaSettings::default()).expect("legal");
+    let record = Record { topic: agent.tasks_topic(), key: Some(b"s".to_vec()), value: Some(b"no task".to_vec()), headers: vec![] };
+    let until = Instant::now() + GENEROUS;
+    while sender.send(&record).await.is_err() {
+        assert!(Instant::now() < until, "there is no topic: {}", world.log());
+    }
+    let listed = async |count: usize| {
+        let until = Instant::now() + GENEROUS;
+        loop {
+            let (code, out, err) = maniple(&world, &["--json", "dlq", "ls"], &[]).await;
+            let page = json(&out);
+            if page["records"].as_array().is_some_and(|records| records.len() == count) {
+                return page["records"][0].clone();
+            }
+            assert!(code == 0 && Instant::now() < until, "{out}{err}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let dead = listed(1).await;
+    assert_eq!(
+        (&dead["agent"], &dead["reason"], &dead["value"]),
+        (&agent.as_str().into(), &"unreadable".into(), &"no task".into()),
+        "{dead}"
+    );
+    assert_eq!((&dead["topic"], &dead["offset"]), (&agent.tasks_topic().into(), &0.into()), "{dead}");
+    let place = dead["place"].as_str().expect("a place").to_owned();
+    let (_, out, err) = maniple(&world, &["dlq", "ls"], &[]).await;
+    for words in ["LETTER", "record", &place, agent.as_str(), "unreadable", &agent.tasks_topic()] {
+        assert!(out.contains(words), "{words}: {out}");
+    }
+    assert!(err.contains(&format!("maniple dlq republish AGENT PLACE, such as {agent} {place}")), "{err}");
+    let (code, out, err) = maniple(&world, &["dlq", "republish", agent.as_str(), &place], &[]).await;
+    assert_eq!(code, 0, "{out}{err}");
+    listed(2).await;
+    // Tasks are listed whether the brokers answer or not, and it is said.
+    let away = [("MANIPLE_EVENTS", "kafka://127.0.0.1:1")];
+    let (code, out, _) = maniple(&world, &["--json", "dlq", "ls"], &away).await;
+    let page = json(&out);
+    assert!(code == 0 && page["tasks"].is_array() && page["records_error"].as_str().is_some_and(|told| told.contains("Kafka")), "{out}");
+
+    // What the node and the doctor say of the broker.
+    let ready = world.door.client.get(format!("{}/ready", world.door.url)).send().await.expect("it answers").text().await.expect("text");
+    let parts = json(&ready)["parts"].clone();
+    let broker = parts.as_array().expect("parts").iter().find(|part| part["name"] == "broker").unwrap_or_else(|| panic!("{ready}"));
+    assert_eq!(broker["state"], "ready", "{ready}");
+    let checks = async |environment: &[(&str, &str)]| {
+        let (code, out, _) = maniple(&world, &["--json", "doctor"], environment).await;
+        let checks = json(&out)["checks"].as_array().expect("checks").clone();
+        (code, move |check: &str| {
+            checks.iter().find(|found| found["check"] == check).map(|found| found["state"].as_str().map(str::to_owned))
+        })
+    };
+    let (_, found) = checks(&[]).await;
+    assert_eq!([found("broker"), found("topics"), found("group")].map(Option::flatten), ["ok"; 3].map(|state| Some(state.to_owned())));
+    let began = Instant::now();
+    let (code, found) = checks(&away).await;
+    assert_eq!((code, found("broker").flatten().as_deref(), found("topics")), (1, Some("failed"), None));
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    node.leave(GENEROUS).await;
+}

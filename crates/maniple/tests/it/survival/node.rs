@@ -86,6 +86,17 @@ impl World {
         let front = format!("description: works\nversion: 1.0.0\nmodel: mock/{model}\ntools: [{tools}]");
         write(&self.folder.path().join(format!("agents/{name}.md")), &format!("---\n{front}\n---\nYou work.\n"));
     }
+    /// An agent, `looker`, whose one call takes this long and may be sent again.
+    pub fn has_a_look_that_takes(&self, time: Duration) {
+        self.ledger.set("look", Mode::Slow(time));
+        let front = "description: looks\nversion: 1.0.0\nmodel: mock/tools-1-x1\ntools: [look]";
+        write(&self.folder.path().join("agents/looker.md"), &format!("---\n{front}\n---\nYou look.\n"));
+    }
+    /// More settings, before a process reads them.
+    pub fn has_settings(&self, more: &str) {
+        let path = self.folder.path().join("maniple.yaml");
+        write(&path, &(fs::read_to_string(&path).expect("written") + more));
+    }
     /// What the processes wrote to their standard error.
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()

@@ -57,6 +57,13 @@ pub async fn events(door: &Door, id: &TaskId) -> Vec<StoredEvent> {
     events
 }
 
+/// The events of an ended task after that number.
+pub async fn events_after(door: &Door, id: &TaskId, after: u64) -> Vec<StoredEvent> {
+    let mut events = Vec::new();
+    read_after(door, id, after, &mut events, usize::MAX).await;
+    events
+}
+
 /// Follows a task from its first event to its last, coming back wherever the stream breaks off.
 pub async fn follow(door: Door, id: TaskId) {
     let mut events: Vec<StoredEvent> = Vec::new();
@@ -81,6 +88,10 @@ struct Frame {
 pub async fn read(door: &Door, id: &TaskId, events: &mut Vec<StoredEvent>, more: usize) {
     let enough = events.len().saturating_add(more);
     let after = events.last().map_or(0, |event| event.seq);
+    read_after(door, id, after, events, enough).await;
+}
+
+async fn read_after(door: &Door, id: &TaskId, after: u64, events: &mut Vec<StoredEvent>, enough: usize) {
     let request = door.client.get(format!("{}/tasks/{id}/events", door.url)).header("last-event-id", after);
     let Ok(answer) = request.send().await else { return };
     assert_ne!(answer.status(), 404, "{id} was accepted and is gone");

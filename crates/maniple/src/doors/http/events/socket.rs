@@ -27,6 +27,7 @@ use tokio_tungstenite::{
         protocol::{CloseFrame, Role, WebSocketConfig, frame::coding::CloseCode},
     },
 };
+use tokio_util::task::TaskTracker;
 
 /// How long the other side has to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(5);
@@ -63,10 +64,10 @@ fn accepted(parts: &Parts) -> Result<HeaderValue, &'static str> {
 }
 
 impl Upgrade {
-    /// Switches protocols and tells the reader's events; without one there is nothing to tell.
-    pub(super) fn tell(self, following: Option<Following>) -> Result<Response, Problem> {
+    /// Switches protocols and tells the reader's events, as one of `sockets`; without a reader there is nothing to tell.
+    pub(super) fn tell(self, following: Option<Following>, sockets: &TaskTracker) -> Result<Response, Problem> {
         let (accept, on_upgrade) = self.0.map_err(|why| Problem::malformed(format!("the WebSocket handshake is wrong: {why}")))?;
-        tokio::spawn(async move {
+        sockets.spawn(async move {
             let Ok(upgraded) = on_upgrade.await else { return };
             let config = WebSocketConfig::default()
                 .max_message_size(Some(MESSAGE_MAX))
