@@ -8,7 +8,7 @@
 //! and hinders nobody; where the transaction itself fails, each has one of its own.
 
 use super::{
-    failure::{Refusal, ends_connection, is_passing},
+    failure::{Refusal, is_passing},
     link::Link,
     tx::{LockName, Locks, TRIES, Transaction, Tx, step_aside},
 };
@@ -158,7 +158,7 @@ async fn carry_out(link: &Link, mut calls: Vec<Box<dyn Call>>) {
         match together(link, &mut calls).await {
             Ok(outcomes) => return calls.into_iter().zip(outcomes).for_each(|(call, outcome)| call.ended(outcome)),
             // What one of them cannot do in it, the others can without it.
-            Err(Refusal::Sql(error)) if !ends_connection(&error) => link.here.forget_definitions(),
+            Err(refusal @ Refusal::Sql(_)) if !refusal.ends_connection() => link.here.forget_definitions(),
             Err(refusal) => {
                 let error = Error::from(refusal);
                 return calls.into_iter().for_each(|call| call.ended(Err(error.clone())));
@@ -202,7 +202,7 @@ async fn together(link: &Link, calls: &mut [Box<dyn Call>]) -> Result<Vec<Result
                 Ok(Ok(()))
             }
             Err(Refusal::Says(error)) => Ok(Err(error)),
-            Err(failed @ Refusal::Sql(_)) => Err(failed),
+            Err(failed) => Err(failed),
         });
         outcomes.collect::<Result<Vec<_>, Refusal>>()
     });

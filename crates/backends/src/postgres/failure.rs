@@ -10,6 +10,19 @@ pub(super) enum Refusal {
     Says(Error),
     /// Postgres failed, or the way to it.
     Sql(tokio_postgres::Error),
+    /// There was no answer in time, though the connection stands.
+    Silent,
+}
+
+impl Refusal {
+    /// Whether its connection is of no use any more.
+    pub(super) fn ends_connection(&self) -> bool {
+        match self {
+            Self::Says(_) => false,
+            Self::Sql(error) => ends_connection(error),
+            Self::Silent => true,
+        }
+    }
 }
 
 impl From<Error> for Refusal {
@@ -27,6 +40,9 @@ impl From<Refusal> for Error {
         match refusal {
             Refusal::Says(error) => error,
             Refusal::Sql(error) => failed(error),
+            Refusal::Silent => {
+                Self::unavailable("the database does not answer though it is connected: does it stand still, or is it overloaded?")
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::{
     Times,
     args::Arg,
-    failure::{ends_connection, failed},
+    failure::{Refusal, failed},
     here::Here,
 };
 use crate::{Clock, clock::Monotone};
@@ -91,6 +91,8 @@ pub(super) struct Link {
     pub(super) slack: Duration,
     /// How a transaction begins, and one that only reads.
     pub(super) begins: [String; 2],
+    /// How long an answer is waited for: longer than the server lets a statement take.
+    patience: Duration,
 }
 
 impl Link {
@@ -118,6 +120,7 @@ impl Link {
             names: AtomicBool::new(false),
             slack,
             begins: begins(times),
+            patience: times.statement + times.connect,
         })
     }
 
@@ -155,31 +158,36 @@ impl Link {
         self.names.store(true, Ordering::Relaxed);
     }
     /// The statement by its name, where statements have one.
-    pub(super) async fn prepared(&self, client: &Object, sql: &str, values: &[Arg]) -> Result<Option<Statement>, tokio_postgres::Error> {
+    pub(super) async fn prepared(&self, client: &Object, sql: &str, values: &[Arg]) -> Result<Option<Statement>, Refusal> {
         if !self.names.load(Ordering::Relaxed) {
             return Ok(None);
         }
         // The first is prepared before its transaction begins, so this stays whatever becomes of that.
         if client.statement_cache.size() == 0 {
-            client.batch_execute(SETTINGS).await?;
+            self.answered(client.batch_execute(SETTINGS)).await?;
         }
         let kinds: Vec<Type> = values.iter().map(Arg::kind).collect();
-        client.prepare_typed_cached(sql, &kinds).await.map(Some)
+        self.answered(client.prepare_typed_cached(sql, &kinds)).await.map(Some)
+    }
+
+    /// The answer, where it comes in time: a server that stands still keeps its connections.
+    pub(super) async fn answered<T>(&self, answer: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, Refusal> {
+        Ok(tokio::time::timeout(self.patience, answer).await.map_err(|_| Refusal::Silent)??)
     }
 
     /// One statement outside any transaction.
     pub(super) async fn ask(&self, sql: &str, values: Vec<Arg>) -> Result<Vec<SqlRow>> {
         let client = self.client().await?;
         let answer = match self.prepared(&client, sql, &values).await {
-            Ok(statement) => query(&client, sql, &values, statement.as_ref()).await,
-            Err(error) => Err(error),
+            Ok(statement) => self.answered(query(&client, sql, &values, statement.as_ref())).await,
+            Err(refusal) => Err(refusal),
         };
-        if let Err(error) = &answer
-            && ends_connection(error)
-        {
-            drop(Object::take(client));
-        }
-        answer.map_err(failed)
+        answer.map_err(|refusal| {
+            if refusal.ends_connection() {
+                drop(Object::take(client));
+            }
+            refusal.into()
+        })
     }
 }
 

@@ -4,7 +4,7 @@
 
 use super::{
     args::{Arg, args},
-    failure::{Refusal, ends_connection},
+    failure::Refusal,
     link::{Link, query},
     writes::{Rows, Writes},
 };
@@ -131,24 +131,25 @@ impl<'a> Transaction<'a> {
     fn client(&self) -> &Object {
         self.client.as_ref().expect("taken only as it ends")
     }
-    async fn prepared(&self, asks: &[Ask]) -> Result<Vec<Option<Statement>>, tokio_postgres::Error> {
+    async fn prepared(&self, asks: &[Ask]) -> Result<Vec<Option<Statement>>, Refusal> {
         let mut statements = Vec::with_capacity(asks.len());
         for Ask(sql, values) in asks {
             statements.push(self.link.prepared(self.client(), sql, values).await?);
         }
         Ok(statements)
     }
-    async fn send_all(&self, asks: &[Ask], statements: &[Option<Statement>]) -> Result<Vec<Vec<SqlRow>>, tokio_postgres::Error> {
+    async fn send_all(&self, asks: &[Ask], statements: &[Option<Statement>]) -> Result<Vec<Vec<SqlRow>>, Refusal> {
         try_join_all(asks.iter().zip(statements).map(|(Ask(sql, values), statement)| self.send(sql, values, statement.as_ref()))).await
     }
     /// Sent when it is first polled, in the order in which several are.
-    async fn send(&self, sql: &str, values: &[Arg], statement: Option<&Statement>) -> Result<Vec<SqlRow>, tokio_postgres::Error> {
-        Ok(try_join(self.begin_first(), query(self.client(), sql, values, statement)).await?.1)
+    async fn send(&self, sql: &str, values: &[Arg], statement: Option<&Statement>) -> Result<Vec<SqlRow>, Refusal> {
+        let answer = self.link.answered(query(self.client(), sql, values, statement));
+        Ok(try_join(self.begin_first(), answer).await?.1)
     }
-    async fn begin_first(&self) -> Result<(), tokio_postgres::Error> {
+    async fn begin_first(&self) -> Result<(), Refusal> {
         match self.begun.swap(true, Ordering::Relaxed) {
             true => Ok(()),
-            false => self.client().batch_execute(self.begin).await,
+            false => self.link.answered(self.client().batch_execute(self.begin)).await,
         }
     }
 
@@ -168,33 +169,28 @@ impl<'a> Transaction<'a> {
                 drop(self.client.take());
                 Ok(())
             }
-            Err(error) => {
-                self.end(&error).await;
-                Err(error.into())
+            Err(refusal) => {
+                self.abandon(&refusal).await;
+                Err(refusal)
             }
         }
     }
 
-    async fn send_and_commit(&self, writes: Vec<(String, Vec<Arg>)>) -> Result<(), tokio_postgres::Error> {
+    async fn send_and_commit(&self, writes: Vec<(String, Vec<Arg>)>) -> Result<(), Refusal> {
         let mut statements = Vec::with_capacity(writes.len());
         for (sql, values) in &writes {
             statements.push(self.link.prepared(self.client(), sql, values).await?);
         }
         // Polled in this order, so sent in this order; the server commits nothing of a transaction in which one failed.
         let written = writes.iter().zip(&statements).map(|((sql, values), statement)| self.send(sql, values, statement.as_ref()));
-        try_join(try_join_all(written), self.client().batch_execute("COMMIT")).await.map(drop)
+        let committed = self.link.answered(self.client().batch_execute("COMMIT"));
+        try_join(try_join_all(written), committed).await.map(drop)
     }
 
     /// Gives up what was begun.
     pub(super) async fn abandon(mut self, refusal: &Refusal) {
-        match refusal {
-            Refusal::Sql(error) => self.end(error).await,
-            Refusal::Says(_) => self.roll_back().await,
-        }
-    }
-    async fn end(&mut self, error: &tokio_postgres::Error) {
-        if ends_connection(error) {
-            tracing::debug!(%error, "a connection to the database is given up");
+        if refusal.ends_connection() {
+            tracing::debug!(?refusal, "a connection to the database is given up");
             self.discard();
         } else {
             self.roll_back().await;
@@ -203,7 +199,7 @@ impl<'a> Transaction<'a> {
     async fn roll_back(&mut self) {
         let Some(client) = self.client.take() else { return };
         // Whatever is still under way on it comes first.
-        if client.batch_execute("ROLLBACK").await.is_err() {
+        if self.link.answered(client.batch_execute("ROLLBACK")).await.is_err() {
             drop(Object::take(client));
         }
     }
@@ -244,7 +240,7 @@ impl Tx<'_> {
     /// What a statement finds.
     pub(super) async fn rows(&self, sql: &str, values: Vec<Arg>) -> Result<Vec<SqlRow>, Refusal> {
         let statement = self.link.prepared(self.on.client(), sql, &values).await?;
-        Ok(self.on.send(sql, &values, statement.as_ref()).await?)
+        self.on.send(sql, &values, statement.as_ref()).await
     }
     /// The first row of it.
     pub(super) async fn row(&self, sql: &str, values: Vec<Arg>) -> Result<Option<SqlRow>, Refusal> {
@@ -254,7 +250,7 @@ impl Tx<'_> {
     pub(super) async fn all(&self, asks: Vec<Ask>) -> Result<Vec<Vec<SqlRow>>, Refusal> {
         // All are prepared before the first is sent, so that they go in their order.
         let statements = self.on.prepared(&asks).await?;
-        Ok(self.on.send_all(&asks, &statements).await?)
+        self.on.send_all(&asks, &statements).await
     }
 
     /// Questions of which the first are the locks it takes itself, and what time it is once all locks are taken.

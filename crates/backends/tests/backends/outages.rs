@@ -2,7 +2,10 @@
 
 use super::postgres::Database;
 use futures::StreamExt as _;
-use maniple_backends::{BusUrl, Options, StoreUrl, open, postgres::TaskStore};
+use maniple_backends::{
+    BusUrl, Options, StoreUrl, open,
+    postgres::{TaskStore, Times},
+};
 use maniple_core::{
     Kind, TaskId, TaskKey, Tenant,
     event::{Event, ToolFinished, ToolStatus},
@@ -27,24 +30,26 @@ fn key(name: &str) -> TaskKey {
     TaskKey { tenant: Tenant::default(), id: TaskId::parse(name).expect("legal") }
 }
 
-/// A way to the server that can lose the reply of the next commit, after it has been done.
+/// A way to the server that can lose the reply of the next commit, after it has been done, and on which everything can stand still.
 struct Way {
     address: SocketAddr,
     cuts: Arc<AtomicBool>,
+    stands_still: Arc<AtomicBool>,
 }
 
 impl Way {
     async fn to(server: String) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let (address, cuts) = (listener.local_addr().expect("bound"), Arc::new(AtomicBool::new(false)));
-        let armed = cuts.clone();
+        let stands_still = Arc::new(AtomicBool::new(false));
+        let (armed, still) = (cuts.clone(), stands_still.clone());
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let server = TcpStream::connect(&server).await.expect("the server answers");
-                tokio::spawn(carry(client, server, armed.clone()));
+                tokio::spawn(carry(client, server, armed.clone(), still.clone()));
             }
         });
-        Self { address, cuts }
+        Self { address, cuts, stands_still }
     }
     fn cut_next_commit(&self) {
         self.cuts.store(true, Ordering::SeqCst);
@@ -54,12 +59,15 @@ impl Way {
     }
 }
 
-async fn carry(mut client: TcpStream, mut server: TcpStream, armed: Arc<AtomicBool>) {
+async fn carry(mut client: TcpStream, mut server: TcpStream, armed: Arc<AtomicBool>, still: Arc<AtomicBool>) {
     let (mut up, mut down) = (vec![0; 65_536], vec![0; 65_536]);
     loop {
         tokio::select! {
             read = client.read(&mut up) => {
                 let Ok(read @ 1..) = read else { return };
+                while still.load(Ordering::SeqCst) {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
                 let commits = up[..read].windows(7).any(|bytes| bytes == b"COMMIT\0");
                 if server.write_all(&up[..read]).await.is_err() {
                     return;
@@ -188,6 +196,26 @@ async fn connections_that_the_server_ends_are_replaced_without_a_restart() {
         assert!(number < 20 && began.elapsed() < Duration::from_secs(5));
     }
     store.ping().await.expect("answers");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_stands_still_is_given_up_and_used_again_once_it_goes_on() {
+    let database = Database::new();
+    let way = Way::to(host(&database.url())).await;
+    let url = database.url().replace(&host(&database.url()), &way.address.to_string());
+    let times = Times { connect: Duration::from_millis(200), statement: Duration::from_millis(300), ..Times::default() };
+    let store = TaskStore::new(&url, &maniple_backends::postgres::Options { times, ..Default::default() }).expect("legal");
+    store.create(new(task_in("a", "s"))).await.expect("accepted");
+    way.stands_still.store(true, Ordering::SeqCst);
+    // It is connected, and so nothing else ends this.
+    let answers = async { (store.create(new(task_in("b", "s"))).await, store.get(&key("a")).await) };
+    let (create, get) = soon(answers).await;
+    for error in [create.expect_err("nobody answers"), get.expect_err("nobody answers")] {
+        assert_eq!(error.kind, Kind::Unavailable, "{error:?}");
+    }
+    way.stands_still.store(false, Ordering::SeqCst);
+    let again = async { while store.create(new(task_in("c", "s"))).await.is_err() {} };
+    soon(again).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
