@@ -15,7 +15,7 @@ to conversations with several tasks, deliver one request and one record in ten a
 that are cut and go on at another api; every run calls tools of all three effect classes through the registry. Meanwhile every part is hurt at
 random, from a seed. At the end everything that was accepted is held against what arrived outside: in the tools, at the readers, in Kafka.
 
-This page is what `scripts/chaos --full --report docs/reference/chaos.md` wrote of one run. `scripts/chaos` does the same for about a minute, and so do the tests.
+This page is what one run wrote; `scripts/chaos --full --report FILE` makes another. `scripts/chaos` does the same for about a minute, and so do the tests.
 ";
 
 /// What happened, and what was found.

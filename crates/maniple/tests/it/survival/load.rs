@@ -80,7 +80,7 @@ pub struct Load {
 
 impl Load {
     pub fn begin(world: &World, seed: u64) -> Self {
-        Self::at(world, &[world.door.clone()], seed)
+        Self::at(world, std::slice::from_ref(&world.door), seed)
     }
     /// The same at several apis, and a caller goes to the next where it is turned away; the world's own door leads to any of them.
     pub fn at(world: &World, doors: &[Door], seed: u64) -> Self {
