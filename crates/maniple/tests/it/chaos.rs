@@ -1,7 +1,7 @@
 //! A fleet of the built binary over Postgres, Redis and Kafka of its own, all of which are hurt at random while callers go on: nothing is
 //! lost, nothing is done twice, and nothing else that is promised breaks, as seen from outside.
 //!
-//! `scripts/chaos` runs it by these: `MANIPLE_CHAOS_SECONDS` says how long it is hurt (24), `MANIPLE_SEED` with which dice, and
+//! `scripts/chaos` runs it by these: `MANIPLE_CHAOS_SECONDS` says how long it is hurt (18), `MANIPLE_SEED` with which dice, and
 //! `MANIPLE_CHAOS_REPORT` names a file that what came of it is written to, as Markdown.
 
 mod courier;
@@ -30,7 +30,7 @@ const GENEROUS: Duration = Duration::from_secs(120);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_fleet_whose_every_part_is_hurt_loses_nothing_and_repeats_nothing() {
-    let (seconds, seed) = (number("MANIPLE_CHAOS_SECONDS").unwrap_or(24), seed());
+    let (seconds, seed) = (number("MANIPLE_CHAOS_SECONDS").unwrap_or(18), seed());
     let (mut dice, started) = (Rng::with_seed(seed), Instant::now());
     let fleet = Fleet::start(Servers::start()).await;
     let (known, stop, stop_keeping) = (Known::default(), CancellationToken::new(), CancellationToken::new());
