@@ -27,6 +27,8 @@ use tokio::sync::oneshot;
 
 /// The most calls of one transaction.
 const CALLS_MAX: usize = 256;
+/// The most names that one locks: the server has room for some thousands, of all its clients together.
+const NAMES_MAX: usize = 128;
 
 /// What a call does in a transaction. It may be done again where the transaction fails.
 #[async_trait]
@@ -116,6 +118,7 @@ impl Writers {
         let (mut together, mut later) = (Vec::new(), VecDeque::new());
         let mut locked = Locked::default();
         while together.len() < CALLS_MAX
+            && locked.names.len() < NAMES_MAX
             && let Some(call) = queue.calls.pop_front()
         {
             // One that waits for its turn goes before those that come after it and lock the same.

@@ -83,6 +83,20 @@ async fn look(client: &Client, options: &Options, findings: &mut Vec<Finding>) -
         _ => Finding::warning("version", format!("PostgreSQL {version}: nothing older than {OLDEST} was tried"), "use a newer one"),
     });
 
+    // Every version may add to the tables, and only who owns them can.
+    let missing = "SELECT CASE WHEN NOT coalesce(has_schema_privilege(current_schema(), 'CREATE'), false) THEN 'may not create tables in its schema' \
+                   WHEN EXISTS (SELECT 1 FROM pg_tables WHERE schemaname = current_schema() AND tablename = 'maniple_migrations' \
+                     AND NOT pg_has_role(current_user, tableowner, 'MEMBER')) THEN 'does not own the tables' END";
+    let missing = text(missing).await?;
+    findings.push(match missing.is_empty() {
+        true => Finding::ok("rights", "the store's user may do what a node does"),
+        false => Finding::failed(
+            "rights",
+            format!("the store's user {missing}, so no node starts"),
+            "GRANT CREATE ON SCHEMA to it, and let it own the tables",
+        ),
+    });
+
     let has = text("SELECT to_regclass('maniple_migrations')::text").await?;
     let known = schema::newest();
     let found = if has.is_empty() { 0 } else { number(text("SELECT max(version)::text FROM maniple_migrations").await?) };

@@ -70,14 +70,33 @@ pub(super) fn ends_connection(error: &tokio_postgres::Error) -> bool {
         || code.code().starts_with("08")
 }
 
+fn read_only() -> Error {
+    Error::unavailable("this database may only be read, as a standby may: nothing was written")
+}
+
+/// What kept the server from answering, as far as the driver says it.
+fn without_answer(error: &tokio_postgres::Error) -> Error {
+    let why = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+    if error.to_string().contains("TLS") {
+        return Error::unavailable(format!(
+            "there is no TLS to the database ({why}): its certificate must be known to this system or be in the file that SSL_CERT_FILE names"
+        ));
+    }
+    // The driver's words, where every address of the URL was tried.
+    if why.contains("does not allow writes") {
+        return read_only();
+    }
+    Error::unavailable("the database does not answer: is Postgres up, and can this node reach it?")
+}
+
 /// The error a caller sees. Nothing was applied, or nobody knows.
 pub(super) fn failed(error: tokio_postgres::Error) -> Error {
     let told = match error.code() {
-        None => Error::unavailable("the database does not answer: is Postgres up, and can this node reach it?"),
+        None => without_answer(&error),
         Some(code) => match code.code() {
             "53100" => Error::unavailable("the database's disk is full, so nothing was written: free some space"),
             "53300" => Error::unavailable("the database takes no more connections: raise its max_connections, or lower store_connections"),
-            "25006" => Error::unavailable("this database may only be read, as a standby may: nothing was written"),
+            "25006" => read_only(),
             "28000" | "28P01" => Error::unavailable("the database refuses this user or password: look at the store's URL"),
             "3D000" => Error::unavailable("there is no database of that name: create it, as with `createdb`, or correct the store's URL"),
             "42501" => Error::unavailable("this user may not do that in the database: let it create tables in its schema, or own them"),

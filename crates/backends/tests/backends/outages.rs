@@ -343,7 +343,7 @@ async fn who_asks_after_a_database_is_told_what_is_wrong_with_it_and_what_to_do(
     };
     let direct = url(database.url());
     let findings = found(&direct).await;
-    for check in ["store", "version", "tables", "clocks", "synchronous_commit", "bus"] {
+    for check in ["store", "version", "rights", "tables", "clocks", "synchronous_commit", "bus"] {
         assert_eq!(findings[check], (State::Ok, None), "{check}");
     }
     // What this database is told, its sessions see; a newer program has been here.
@@ -355,7 +355,19 @@ async fn who_asks_after_a_database_is_told_what_is_wrong_with_it_and_what_to_do(
     let newer = open(&direct, Options::default()).await.map(drop).expect_err("a newer program's");
     assert_eq!(newer.kind, Kind::Invalid);
 
+    // Somebody who may look at everything, and no more.
+    let reader = format!("reader_of_{}", database.name());
+    database.execute(&format!("CREATE ROLE {reader} LOGIN; GRANT pg_read_all_data TO {reader}")).await;
+    let asked = database.url().replace("//maniple@", &format!("//{reader}@"));
+    let findings = found(&url(asked)).await;
+    database.execute(&format!("DROP ROLE {reader}")).await;
+    assert_eq!((findings["store"].0, findings["rights"].0), (State::Ok, State::Failed));
+    database.execute(&format!("ALTER DATABASE {} SET default_transaction_read_only = on", database.name())).await;
+    let read_only = open(&direct, Options::default()).await.map(drop).expect_err("nothing can be written");
+    assert!(read_only.message.contains("may only be read"), "{read_only:?}");
+
     let pooler = std::env::var("MANIPLE_TEST_PGBOUNCER").expect("MANIPLE_TEST_PGBOUNCER must be set: start one with `scripts/services up`");
+    database.execute(&format!("BEGIN READ WRITE; ALTER DATABASE {} RESET default_transaction_read_only; COMMIT", database.name())).await;
     let findings = found(&url(database.url().replace(&host(&database.url()), &host(&pooler)))).await;
     assert_eq!((findings["store"].0, findings["bus"].0), (State::Ok, State::Warning), "nothing is heard through a pooler");
     let findings = found(&url("postgres://ann@127.0.0.1:1/x".into())).await;
