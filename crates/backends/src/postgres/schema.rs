@@ -302,3 +302,81 @@ async fn migrate_within(client: &Client) -> Result<()> {
 fn newer(what: &str) -> Error {
     Error::invalid(format!("the database was written by a newer maniple ({what} a version this one does not know): use that one"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::MIGRATIONS;
+    use crate::postgres::{Options, TaskStore};
+    use maniple_core::{
+        canonical::hash_bytes,
+        ports::{Room, Tasks as _, Upkeep as _, Work as _},
+        task::TaskStatus,
+    };
+    use maniple_testkit::{
+        postgres::Database,
+        store_suite::{agent, append, completed, key, new, task_in},
+    };
+
+    /// As the first version wrote them: one that has ended, one that is claimed by a worker who is gone, one that waits behind it.
+    const TASKS: &str = r#"
+        INSERT INTO workers (event_version, until) VALUES (1, 0);
+        INSERT INTO tasks (number, tenant, id, agent, session, priority, place, created_at, content_hash, state, finished_at, last_seq, last_step)
+        VALUES (1, 'default', 'ended', 'search', 's', 5, 1, 1000, '', 5, 2000, 2, 1),
+               (2, 'default', 'held', 'search', 's', 5, 2, 1000, '', NULL, NULL, NULL, NULL),
+               (3, 'default', 'waits', 'search', 's', 5, 3, 1000, '', NULL, NULL, NULL, NULL);
+        INSERT INTO live (task, tenant, agent, session, state, is_head, place, worker, lease_until, epoch, at, last_seq, last_step, started_at)
+        VALUES (2, 'default', 'search', 's', 3, true, 2, 1, 3000, 1, 1000, 1, 0, 1000);
+        INSERT INTO live (task, tenant, agent, session, state, is_head, place, epoch, at, last_seq, last_step)
+        VALUES (3, 'default', 'search', 's', 1, false, 3, 0, 1000, 1, 0);
+        SELECT setval('numbers', 3);
+    "#;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_database_of_every_older_version_is_brought_to_this_one_and_goes_on() {
+        for version in 0..=MIGRATIONS.len() {
+            let database = Database::empty();
+            database.execute("CREATE TABLE maniple_migrations (version bigint PRIMARY KEY)").await;
+            for (number, migration) in (1..).zip(&MIGRATIONS[..version]) {
+                database.execute(migration).await;
+                database.execute(&format!("INSERT INTO maniple_migrations VALUES ({number})")).await;
+            }
+            if version > 0 {
+                database.execute(TASKS).await;
+                // Their events, as every version writes them.
+                let accepted = serde_json::to_string(&task_in("held", "s")).expect("a task").replace('\'', "''");
+                database
+                    .execute(&format!(
+                        "INSERT INTO events (task, seq, epoch, at, step, name, data) SELECT n, 1, 0, 1000, 0, 'task.accepted', '{accepted}' \
+                         FROM generate_series(2, 3) n"
+                    ))
+                    .await;
+            }
+            let store = TaskStore::new(&database.url(), &Options::default()).expect("legal");
+            store.migrate().await.expect("migrated");
+            store.migrate().await.expect("nothing is left to do");
+            if version > 0 {
+                store.sweep().await.expect("swept");
+                for name in ["held", "waits"] {
+                    let claimed = store.claim(&[agent("search")], &Room::of(8)).await.expect("answers");
+                    let [claimed] = &claimed[..] else { panic!("{version}: {name}: {claimed:?}") };
+                    assert_eq!(claimed.claim.key, key(name), "{version}");
+                    store.append(append(&claimed.claim, 1, vec![], completed("done"))).await.expect("recorded");
+                }
+            }
+            store.create(new(task_in("new", "s"))).await.expect("accepted");
+            let there = store.get(&key("new")).await.expect("answers").expect("there");
+            assert_eq!(there.status, TaskStatus::Pending, "{version}");
+        }
+    }
+
+    #[test]
+    fn a_migration_that_databases_have_passed_stays_as_it_was() {
+        // Whoever changes the tables adds a migration, and once databases have passed that, its line here.
+        let passed = [
+            "5c83b7eb44778ca1", // FIRST
+            "1ee5d4a733d75111", // KAFKA
+        ];
+        let hashes: Vec<String> = MIGRATIONS.iter().map(|sql| hash_bytes(sql.as_bytes())[..16].to_owned()).collect();
+        assert_eq!(hashes[..passed.len()], passed);
+    }
+}
