@@ -180,25 +180,15 @@ impl Config {
     }
 
     fn check_store_times(&self) -> maniple_core::Result<()> {
-        let (statement, lock) = (self.store_statement_timeout, self.store_lock_timeout);
-        for bound in [
+        let bounds = [
             Bound::of("store_connect_timeout", self.store_connect_timeout, Period::ms(100)..=Period::minutes(5)),
-            Bound::of("store_statement_timeout", statement, Period::seconds(1)..=Period::hours(1)),
-            Bound::of("store_lock_timeout", lock, Period::ms(100)..=Period::hours(1)),
+            Bound::of("store_statement_timeout", self.store_statement_timeout, Period::seconds(1)..=Period::hours(1)),
+            Bound::of("store_lock_timeout", self.store_lock_timeout, Period::ms(100)..=Period::hours(1)),
             Bound::of("store_idle_timeout", self.store_idle_timeout, Period::seconds(1)..=Period::hours(1)),
-        ] {
-            bound.check()?;
-        }
-        if lock > statement {
-            let message = format!(
-                "store_lock_timeout must not be longer than store_statement_timeout ({statement}), not {lock}: a statement that waits for a lock ends there"
-            );
-            return Err(Error::invalid(message).at("store_lock_timeout"));
-        }
-        Ok(())
+        ];
+        bounds.iter().try_for_each(Bound::check)
     }
 
-    /// What the parts ask of their sections.
     /// The brokers, where there are any.
     pub fn brokers(&self) -> maniple_core::Result<Option<Brokers>> {
         if self.events == "none" { Ok(None) } else { self.events.parse().map(Some) }

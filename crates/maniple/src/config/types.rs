@@ -38,7 +38,7 @@ pub struct Config {
     pub store_connect_timeout: Period,
     /// How long one statement there may take, 1 s to 1 h.
     pub store_statement_timeout: Period,
-    /// How long one lock there is waited for, 100 ms to 1 h; no longer than a statement may take.
+    /// How long one lock there is waited for, 100 ms to 1 h; the time of its statement ends it too.
     pub store_lock_timeout: Period,
     /// How long a transaction there may stand still, 1 s to 1 h: then its locks are free.
     pub store_idle_timeout: Period,
