@@ -7,7 +7,7 @@ use super::{
     here::Here,
 };
 use crate::{Clock, clock::Monotone};
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Timeouts};
+use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Timeouts};
 use maniple_core::{Error, Result, Time};
 use std::{
     str::FromStr,
@@ -25,8 +25,10 @@ use tokio_postgres::{
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// What a connection is told before its first prepared statement. The plan of one is kept for long: made while a table was all but
-/// empty, it would read all of it, and go on to when there is much in it.
+/// empty, it would read all of it, or take the wrong index, and go on to when there is much in it.
 const SETTINGS: &str = "SET enable_seqscan = off; SET jit = off";
+/// So often a connection is used at most before its plans are made anew, from what there is in the tables by then; a new one's sooner.
+const PLANS_HOLD: usize = 32;
 /// Renewals come before every sweep, and every third of a lease: one write a second is enough.
 const SLACK: Duration = Duration::from_secs(1);
 
@@ -108,6 +110,15 @@ impl Link {
             .max_size(connections.max(1))
             .runtime(deadpool_postgres::Runtime::Tokio1)
             .timeouts(timeouts)
+            .pre_recycle(Hook::async_fn(|client, used| {
+                Box::pin(async move {
+                    let uses = used.recycle_count + 1;
+                    if (uses.is_power_of_two() || uses % PLANS_HOLD == 0) && client.statement_cache.size() > 0 {
+                        client.batch_execute("DISCARD PLANS").await.map_err(HookError::Backend)?;
+                    }
+                    Ok(())
+                })
+            }))
             .build()
             .map_err(|e| Error::internal("the pool of connections cannot be made").because(e))?;
         let slack = if clock.is_some() { Duration::ZERO } else { SLACK };

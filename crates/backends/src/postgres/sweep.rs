@@ -85,24 +85,34 @@ async fn list(link: &Link, which: &str, by: Time) -> Result<Vec<Item>> {
     })
 }
 
-/// Whether it is this process's turn to look through all leases: one of them does, in [`Link::slack`].
+/// Whether all leases are to be looked through now, and by this process: one of all does, [`Link::slack`] after it was done last or as
+/// the first of them ends.
 async fn may_look_through(tx: &mut Tx<'_>) -> Result<bool, Refusal> {
     tx.under_locks(Vec::new()).await?;
-    let last = tx.now.0.saturating_sub(tx.link.slack.as_millis() as i64);
-    // Whoever is at it has the row, and is not waited for. A time to come was written before the clock was set back.
-    let mine = "UPDATE maniple SET leases_at = $1 WHERE ctid IN (SELECT ctid FROM maniple WHERE leases_at <= $2 OR leases_at > $1 FOR UPDATE SKIP LOCKED) \
-                RETURNING 1";
-    Ok(tx.row(mine, args![tx.now, last]).await?.is_some())
+    // Whoever is at it has the row, and is not waited for. What is further away was written before the clock was set back.
+    let mine = "UPDATE maniple SET leases_at = $2 WHERE ctid IN (\
+                  SELECT ctid FROM maniple WHERE leases_at <= $1 OR leases_at > $2 FOR UPDATE SKIP LOCKED) RETURNING 1";
+    Ok(tx.row(mine, args![tx.now, tx.now.plus(tx.link.slack)]).await?.is_some())
 }
 
-/// When there is something to do again, as far as this process is to know.
-async fn next(tx: &mut Tx<'_>, with_leases: bool) -> Result<Option<std::time::Duration>, Refusal> {
+/// When there is something to do again. Whoever has looked through the leases says when that is to be done again.
+async fn next(tx: &mut Tx<'_>, looked_through: bool) -> Result<Option<std::time::Duration>, Refusal> {
     tx.under_locks(Vec::new()).await?;
+    if !looked_through {
+        let sql = "SELECT least((SELECT min(due) FROM live), (SELECT leases_at FROM maniple))";
+        let next: Option<i64> = tx.row(sql, args![]).await?.and_then(|row| row.get(0));
+        return Ok(next.map(|at| until(tx.now, Time(at))));
+    }
     // A claim's lease is its own moment or its worker's, whichever is later: of a worker's claims the first to end is that of the earliest.
-    let sql = "SELECT least((SELECT min(due) FROM live), (SELECT min(greatest(h.first, coalesce(w.until, 0))) FROM \
-                 (SELECT worker, min(lease_until) AS first FROM live WHERE $1 AND lease_until IS NOT NULL GROUP BY worker) h \
-                 LEFT JOIN workers w ON w.number = h.worker))";
-    let next: Option<i64> = tx.row(sql, args![with_leases]).await?.and_then(|row| row.get(0));
+    let sql = "SELECT (SELECT min(due) FROM live), (SELECT min(greatest(h.first, coalesce(w.until, 0))) FROM \
+                 (SELECT worker, min(lease_until) AS first FROM live WHERE lease_until IS NOT NULL GROUP BY worker) h \
+                 LEFT JOIN workers w ON w.number = h.worker)";
+    let Some(row) = tx.row(sql, args![]).await? else { return Ok(None) };
+    let (due, ends): (Option<i64>, Option<i64>) = (row.try_get(0)?, row.try_get(1)?);
+    if let Some(ends) = ends {
+        tx.write("UPDATE maniple SET leases_at = least(leases_at, greatest($1, $2))", args![ends, tx.now]);
+    }
+    let next = due.into_iter().chain(ends).min();
     Ok(next.map(|at| until(tx.now, Time(at))))
 }
 

@@ -138,3 +138,43 @@ async fn the_limiter_over_postgres_is_exact_under_many_concurrent_calls() {
     let database = Database::new();
     limiter_suite::concurrent(Arc::new(postgres::Limiter::new(database.store(None)))).await;
 }
+
+/// What was read of tasks by any index so far, once the server's processes have told it: how often, and how many rows.
+async fn read_of_tasks(database: &Database, at_least: i64) -> (i64, i64) {
+    let (client, connection) = tokio_postgres::connect(&database.url(), tokio_postgres::NoTls).await.expect("the server answers");
+    tokio::spawn(connection);
+    let read = "SELECT coalesce(sum(idx_scan), 0)::bigint, coalesce(sum(idx_tup_read), 0)::bigint FROM pg_stat_user_indexes \
+                WHERE relname = 'tasks'";
+    let until = std::time::Instant::now() + Duration::from_secs(20);
+    let mut before = (0, 0);
+    loop {
+        // Each process tells what it has read some time after it did.
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        let row = client.query_one(read, &[]).await.expect("answers");
+        let found = (row.get(0), row.get(1));
+        if found == before && found.0 >= at_least {
+            return found;
+        }
+        assert!(std::time::Instant::now() < until, "nothing is told: {found:?}");
+        before = found;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_has_filled_is_not_read_whole_by_plans_that_were_made_while_it_was_empty() {
+    const TASKS: i64 = 800;
+    let database = Database::new();
+    let store = database.store(None);
+    let fill = async |from: i64| {
+        for number in from..from + TASKS {
+            let name = format!("t{number}");
+            ports::Tasks::create(&*store, store_suite::new(store_suite::task_in(&name, &name))).await.expect("accepted");
+        }
+    };
+    fill(0).await;
+    let (scans, rows) = read_of_tasks(&database, TASKS).await;
+    fill(TASKS).await;
+    let (_, more) = read_of_tasks(&database, scans + TASKS).await;
+    // All that there are for each of them would be a million. What is read too much until the next plans is a part of that.
+    assert!(more - rows < TASKS * TASKS / 2, "{} rows were read for {TASKS} tasks", more - rows);
+}
